@@ -1,0 +1,2 @@
+//! The binary: configuration, composition, command line, embedded dashboard.
+fn main(){}

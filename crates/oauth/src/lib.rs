@@ -1,0 +1,1 @@
+//! Agents: discovery, registration, authorization, tokens, revocation.

@@ -1,0 +1,1 @@
+//! The one HTTP client for requests that leave the server.

@@ -1,0 +1,1 @@
+//! The decision engine: rules and facts in, an explained decision out.

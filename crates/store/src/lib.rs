@@ -1,0 +1,1 @@
+//! What the system remembers, on SQLite or PostgreSQL.

@@ -1,0 +1,1 @@
+//! Development only: a whole server in one process, actors, fresh databases, fakes.

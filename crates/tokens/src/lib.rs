@@ -1,0 +1,1 @@
+//! Signing keys, claims, minting and verification of JWTs.

@@ -1,0 +1,1 @@
+//! The REST contract: typed ids, resources, problem body, pages.

@@ -1,0 +1,2 @@
+//! Developer commands: demo, test, web, bench.
+fn main(){}
