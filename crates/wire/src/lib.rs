@@ -1,1 +1,59 @@
-//! The REST contract: typed ids, resources, problem body, pages.
+//! The REST contract: typed ids, resources, problem body, pages. It does no IO and compiles to wasm,
+//! because the dashboard shares it.
+//!
+//! A resource `X` shows `XSpec` (what may be written) flattened beside what the server adds. `POST`
+//! takes `NewX` or `XSpec`, `PATCH` takes a JSON merge patch (RFC 7396) of `XSpec`.
+//!
+//! | route under `/api/v1` | verbs |
+//! |---|---|
+//! | `/session` | GET [`Session`] (dashboard and tokens) |
+//! | `/organisation` | GET, PATCH [`Organisation`] |
+//! | `/accounts[/{id}]` | GET list, POST [`AccountSpec`], GET, PATCH, DELETE |
+//! | `/members[/{id}]` | GET list, POST [`NewMember`], DELETE |
+//! | `/connections[/{id}]` | GET list, POST [`NewConnection`], GET, PATCH, DELETE |
+//! | `/bindings[/{id}]` | GET list `?account=&connection=`, POST [`NewBindings`] → `Page<Binding>`, GET, PATCH, DELETE |
+//! | `/users[/{id}]` | GET list `?q=`, GET, PATCH [`UserSpec`] |
+//! | `/sessions[/{id}]` | GET list `?user=`, DELETE |
+//! | `/groups[/{id}]`, `/policies[/{id}]`, `/apps[/{id}]` | GET list `?account=`, POST, GET, PATCH, DELETE |
+//! | `/policies/test` | POST [`PolicyTest`] → [`PolicyTestResult`] |
+//! | `/clients[/{id}]` | GET list `?app=&state=`, POST [`NewClient`], GET, PATCH [`ClientSpec`], DELETE |
+//! | `/grants[/{id}]` | GET list `?user=&client=&app=&state=`, GET, DELETE (revoke) |
+//! | `/api-tokens[/{id}]` | GET list, POST [`NewApiToken`] → [`CreatedApiToken`], GET, DELETE |
+//! | `/signing-keys`, `/signing-keys/rotate` | GET list, POST |
+//! | `/audit`, `/audit/{id}` | GET list with filters [`AuditEvent`], GET |
+//! | `/audit/export` | GET `?format=ndjson|csv` + the same filters, streamed |
+//! | `/overview` | GET [`Overview`] |
+//!
+//! Lists take `?limit=` (1 to 200, 50 if absent) and `?cursor=`; writes take `?dry_run=true`.
+//! Audit filters: `account, user, client, grant, app, action, outcome, tool, ip, request, from, to, q`.
+
+mod agent;
+mod app;
+mod audit;
+mod connection;
+mod id;
+mod org;
+mod overview;
+mod person;
+mod policy;
+mod problem;
+mod time;
+
+pub use agent::*;
+pub use app::*;
+pub use audit::*;
+pub use connection::*;
+pub use id::*;
+pub use org::*;
+pub use overview::*;
+pub use person::*;
+pub use policy::*;
+pub use problem::*;
+pub use time::*;
+
+/// Header in which the dashboard repeats the session's CSRF token.
+pub const CSRF_HEADER: &str = "x-csrf-token";
+
+const fn yes() -> bool {
+    true
+}

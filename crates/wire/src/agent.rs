@@ -1,0 +1,163 @@
+//! Agents: OAuth clients and the grants that people gave them.
+
+use crate::{AccountId, AppId, ClientId, ClientTier, GrantId, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+
+/// How a client came to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ClientSource {
+    /// Registered itself (RFC 7591).
+    Dynamic,
+    /// A Client ID Metadata Document.
+    MetadataDocument,
+    /// An administrator entered it.
+    Preregistered,
+}
+
+/// Whether a client may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ClientState {
+    /// May be used.
+    Active,
+    /// Waits for an administrator.
+    Pending,
+    /// Refused; its grants are revoked.
+    Blocked,
+}
+
+/// An OAuth client of one app. `/api/v1/clients`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Client {
+    /// Our identifier.
+    pub id: ClientId,
+    /// What the client sends as `client_id`: our identifier, or the URL of its metadata document.
+    pub client_id: String,
+    /// The app that it registered for.
+    pub app: AppId,
+    /// The account of that app.
+    pub account: AccountId,
+    /// The name that it gave itself: cleaned, bounded, never proof of anything.
+    pub name: String,
+    /// The host that its metadata document proves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_host: Option<String>,
+    /// How it came to be known.
+    pub source: ClientSource,
+    /// How far it is trusted.
+    pub tier: ClientTier,
+    /// Whether it may be used.
+    pub state: ClientState,
+    /// Where codes may be sent.
+    pub redirect_uris: Vec<String>,
+    /// `none`, `client_secret_basic` or `client_secret_post`.
+    pub token_endpoint_auth_method: String,
+    /// Who consented to it first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_user: Option<UserId>,
+    /// When it registered.
+    pub created_at: Timestamp,
+    /// When a token was last issued to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<Timestamp>,
+    /// Grants that are in force.
+    pub live_grants: i64,
+    /// Counts changes; also the `ETag`.
+    pub version: i64,
+}
+
+/// `PATCH /api/v1/clients/{id}`: what an administrator may say of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ClientSpec {
+    /// `approved` raises it, anything else takes the approval back.
+    pub tier: ClientTier,
+    /// Whether it may be used.
+    pub state: ClientState,
+}
+
+/// `POST /api/v1/clients`: a client entered by an administrator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NewClient {
+    /// The app that it is for.
+    pub app: AppId,
+    /// Shown to people.
+    pub name: String,
+    /// Where codes may be sent; exact, loopback ports excepted.
+    pub redirect_uris: Vec<String>,
+    /// Whether it gets a secret (shown once).
+    #[serde(default)]
+    pub confidential: bool,
+}
+
+/// The answer to entering a client: the only time that its secret is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreatedClient {
+    /// The record.
+    #[serde(flatten)]
+    pub record: Client,
+    /// The secret, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+}
+
+/// Where a grant is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum GrantState {
+    /// In force.
+    Active,
+    /// Ended by a person, an administrator or a rule.
+    Revoked,
+    /// Its time is over.
+    Expired,
+}
+
+/// User × client × app × scopes. `/api/v1/grants`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Grant {
+    /// Its identifier; every token and every audit event of the agent carries it.
+    pub id: GrantId,
+    /// Who gave it.
+    pub user: UserId,
+    /// The user's e-mail address, for people who read lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_email: Option<String>,
+    /// Who got it.
+    pub client: ClientId,
+    /// The client's name.
+    pub client_name: String,
+    /// For which app.
+    pub app: AppId,
+    /// The app's name.
+    pub app_name: String,
+    /// The app's account.
+    pub account: AccountId,
+    /// What it allows.
+    pub scopes: Vec<String>,
+    /// Where it is in its life.
+    pub state: GrantState,
+    /// When it was given.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+    /// When a token was last issued for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<Timestamp>,
+    /// When it was ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+    /// Why it was ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_reason: Option<String>,
+}

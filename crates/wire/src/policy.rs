@@ -1,0 +1,329 @@
+//! Policies: what a rule can ask, and what a decision says.
+
+use crate::{AccountId, AppId, ClientId, ConnectionId, GroupId, PolicyId, ServiceTokenId, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+
+/// What happens when a policy matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyDecision {
+    /// Let through.
+    Allow,
+    /// Refuse.
+    Deny,
+    /// Let through a service token only; never a person.
+    ServiceAuth,
+    /// Let through without sign-in. Logged like everything else.
+    Bypass,
+}
+
+/// Who acts, on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// A person in a browser.
+    Browser,
+    /// An agent on behalf of a person.
+    Agent,
+    /// A service token.
+    Service,
+}
+
+/// How far a client's identity can be trusted; the order is the trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ClientTier {
+    /// Registered itself, redirects to this computer only.
+    Localhost,
+    /// Registered itself; nothing is proven.
+    Unverified,
+    /// Its metadata document proves that it belongs to a domain.
+    DomainVerified,
+    /// An administrator approved it.
+    Approved,
+}
+
+/// One question about a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Selector {
+    /// Anybody who is signed in, and anything that authenticated.
+    Everyone {},
+    /// The person's e-mail address, ignoring case.
+    Email {
+        /// The address.
+        email: String,
+    },
+    /// The domain of the person's verified e-mail address.
+    EmailDomain {
+        /// The domain, without `@`.
+        domain: String,
+    },
+    /// Member of a group of ours.
+    Group {
+        /// Which group.
+        group: GroupId,
+    },
+    /// A claim of the identity provider has (or contains) a value.
+    Claim {
+        /// The claim's name.
+        name: String,
+        /// The text that it equals or, for an array, contains.
+        value: String,
+    },
+    /// Signed in through this connection.
+    Connection {
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// The peer's address is in one of these networks.
+    Ip {
+        /// CIDR notation, IPv4 or IPv6.
+        ranges: Vec<String>,
+    },
+    /// This service token.
+    ServiceToken {
+        /// Which service token.
+        service_token: ServiceTokenId,
+    },
+    /// Any valid service token of the account.
+    AnyServiceToken {},
+    /// This agent: its client id, or the verified host of its metadata document.
+    Client {
+        /// `cli_…`, an https URL, or a host name.
+        client: String,
+    },
+    /// The agent's trust is at least this.
+    ClientTier {
+        /// The lowest acceptable tier.
+        at_least: ClientTier,
+    },
+    /// Who acts.
+    Actor {
+        /// Browser, agent or service.
+        actor: Actor,
+    },
+    /// The access token carries this scope.
+    Scope {
+        /// The scope.
+        scope: String,
+    },
+    /// The request's method and path.
+    Request {
+        /// Upper case; empty for any.
+        #[serde(default)]
+        methods: Vec<String>,
+        /// `*` matches inside a segment, `**` any rest; absent for any.
+        #[serde(default)]
+        path: Option<String>,
+    },
+    /// The MCP tool that is called.
+    McpTool {
+        /// Exact name, or a prefix followed by `*`.
+        tool: String,
+    },
+    /// The multi-factor claim: `amr` contains one of the usual second factors.
+    Mfa {},
+}
+
+/// A reusable policy. `/api/v1/policies`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Policy {
+    /// Its identifier.
+    pub id: PolicyId,
+    /// The account that owns it.
+    pub account: AccountId,
+    /// What an editor may change.
+    #[serde(flatten)]
+    pub spec: PolicySpec,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Counts changes; also the `ETag`.
+    pub version: i64,
+}
+
+/// The writable part of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PolicySpec {
+    /// Unique in the account; shown wherever the policy decides.
+    pub name: String,
+    /// What happens on a match.
+    pub decision: PolicyDecision,
+    /// At least one of these must match.
+    pub include: Vec<Selector>,
+    /// All of these must match.
+    #[serde(default)]
+    pub require: Vec<Selector>,
+    /// None of these may match.
+    #[serde(default)]
+    pub exclude: Vec<Selector>,
+}
+
+/// `POST /api/v1/policies`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewPolicy {
+    /// The account that is to own it.
+    pub account: AccountId,
+    /// The rest.
+    #[serde(flatten)]
+    pub spec: PolicySpec,
+}
+
+/// A group of people. `/api/v1/groups`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Group {
+    /// Its identifier.
+    pub id: GroupId,
+    /// The account that owns it.
+    pub account: AccountId,
+    /// What an editor may change.
+    #[serde(flatten)]
+    pub spec: GroupSpec,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Counts changes; also the `ETag`.
+    pub version: i64,
+}
+
+/// The writable part of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct GroupSpec {
+    /// Unique in the account.
+    pub name: String,
+    /// People named one by one.
+    #[serde(default)]
+    pub members: Vec<UserId>,
+    /// Anybody who matches one of these is in the group, too. No `group` selectors here.
+    #[serde(default)]
+    pub include: Vec<Selector>,
+}
+
+/// `POST /api/v1/groups`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewGroup {
+    /// The account that is to own it.
+    pub account: AccountId,
+    /// The rest.
+    #[serde(flatten)]
+    pub spec: GroupSpec,
+}
+
+/// Why a decision came out as it did; stable text for machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A policy of the app allowed it.
+    PolicyAllowed,
+    /// A policy of the app refused it.
+    PolicyDenied,
+    /// No policy matched.
+    NoPolicyMatched,
+    /// A rule of the organisation was not met.
+    OrganisationFloor,
+    /// A `service_auth` policy let a service token through.
+    ServiceAuthenticated,
+    /// A `bypass` policy let it through without sign-in.
+    Bypassed,
+    /// The connection that the person signed in with is not bound to the account.
+    ConnectionNotBound,
+    /// The person is disabled.
+    UserDisabled,
+    /// The account, app or connection is disabled.
+    Disabled,
+    /// The agent's trust is below what the app accepts, or it waits for approval.
+    ClientNotAccepted,
+    /// The access token lacks a scope that covers the request.
+    InsufficientScope,
+    /// Nobody is signed in and no token was sent.
+    Unauthenticated,
+    /// The token or session is not valid any more.
+    CredentialInvalid,
+    /// The app has Managed OAuth off.
+    ManagedOauthOff,
+    /// The path cannot be read in one way only.
+    AmbiguousPath,
+}
+
+/// An explained decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Decision {
+    /// Whether the request goes through.
+    pub allowed: bool,
+    /// Why, for machines.
+    pub reason: Reason,
+    /// The rule that decided: a policy, or the organisation's floor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleRef>,
+}
+
+/// The rule that decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RuleRef {
+    /// The policy's identifier, or `floor/N` for the N-th rule of the organisation's floor (from 0).
+    pub id: String,
+    /// The policy's name, or a sentence about the floor rule.
+    pub name: String,
+}
+
+/// One policy's part in a decision, for the tester.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PolicyTrace {
+    /// The policy.
+    pub policy: RuleRef,
+    /// Whether it matched.
+    pub matched: bool,
+    /// In words: which selector decided.
+    pub because: String,
+}
+
+/// `POST /api/v1/policies/test`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PolicyTest {
+    /// The app whose rules are tried.
+    pub app: AppId,
+    /// The person.
+    pub user: UserId,
+    /// The agent, if one acts for the person.
+    #[serde(default)]
+    pub client: Option<ClientId>,
+    /// Upper case; `GET` if absent.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// `/` if absent.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// The MCP tool, if one is called.
+    #[serde(default)]
+    pub tool: Option<String>,
+    /// Unsaved policies to use instead of the app's own.
+    #[serde(default)]
+    pub draft: Option<Vec<PolicySpec>>,
+}
+
+/// The tester's answer: the same engine as enforcement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PolicyTestResult {
+    /// What would happen.
+    pub decision: Decision,
+    /// Each policy that was looked at, in order.
+    pub trace: Vec<PolicyTrace>,
+}
