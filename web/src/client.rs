@@ -1,0 +1,201 @@
+//! The dashboard's way to the server: `/api/v1` with the browser's session, CSRF token and entity tags.
+//!
+//! Owns how answers become values or [`Failure`]s. It keeps no resources; pages do.
+
+use gloo_net::http::{Method, RequestBuilder};
+use leptos::prelude::*;
+use serde::{Serialize, de::DeserializeOwned};
+use wire::{CSRF_HEADER, Page, Problem, Session};
+
+/// Tells the server which surface wrote, for the audit log.
+const SOURCE_HEADER: &str = "x-chatelaine-source";
+
+/// Lists that a page shows whole (accounts, connections, …) stop here: 10 pages of 200.
+const MOST_PAGES: usize = 10;
+
+/// Why a request brought no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The server said what is wrong.
+    Problem(Problem),
+    /// Nobody is signed in any more.
+    Expired,
+    /// No answer.
+    Unreachable,
+    /// An answer that this dashboard does not understand, with its status.
+    Unexpected(u16),
+}
+
+/// What a request brings.
+pub(crate) type Answer<T> = Result<T, Failure>;
+
+impl Failure {
+    /// One or two sentences for the person in front of the screen.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::Problem(problem) if problem.status == 412 => {
+                "Somebody else changed this in the meantime. Reload it and make your change again.".into()
+            }
+            Self::Problem(problem) => problem.detail.clone().unwrap_or_else(|| problem.title.clone()),
+            Self::Expired => "Your session has ended. Sign in again, then repeat this.".into(),
+            Self::Unreachable => "The server cannot be reached. Check the connection and try again.".into(),
+            Self::Unexpected(status) => format!("The server gave an answer that is not understood ({status})."),
+        }
+    }
+
+    /// What to quote to an operator.
+    pub(crate) fn request_id(&self) -> Option<String> {
+        match self {
+            Self::Problem(problem) => Some(problem.request_id.clone()),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with the field at this JSON pointer, or with a part of it.
+    pub(crate) fn of_field(&self, pointer: &str) -> Option<String> {
+        let Self::Problem(problem) = self else {
+            return None;
+        };
+        let within = |at: &str| {
+            at.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        problem.errors.iter().find(|error| within(&error.pointer)).map(|error| error.detail.clone())
+    }
+
+    /// Whether the thing asked for does not exist (or is not ours to see).
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.status == 404)
+    }
+}
+
+/// The connection to the server; cheap to copy, one per page load.
+#[derive(Clone, Copy)]
+pub(crate) struct Client {
+    csrf: RwSignal<Option<String>>,
+    /// True from the first 401 until somebody has signed in again.
+    pub(crate) expired: RwSignal<bool>,
+}
+
+impl Client {
+    pub(crate) fn new() -> Self {
+        Self { csrf: RwSignal::new(None), expired: RwSignal::new(false) }
+    }
+
+    /// Who is signed in; also picks up the CSRF token that writes need.
+    pub(crate) async fn session(self) -> Answer<Session> {
+        let session: Session = self.get("/session").await?;
+        self.csrf.set(session.csrf_token.clone());
+        self.expired.set(false);
+        Ok(session)
+    }
+
+    /// Reads one thing. `path` is relative to `/api/v1`.
+    pub(crate) async fn get<T: DeserializeOwned>(self, path: &str) -> Answer<T> {
+        decode(self.send(Method::GET, path, None, None).await?)
+    }
+
+    /// Reads a whole list, page by page. `path` may carry a query.
+    pub(crate) async fn all<T: DeserializeOwned>(self, path: &str) -> Answer<Vec<T>> {
+        let glue = if path.contains('?') { '&' } else { '?' };
+        let mut items = Vec::new();
+        let mut cursor = None;
+        for _ in 0..MOST_PAGES {
+            let after = cursor.map_or_else(String::new, |c: String| format!("&cursor={}", encode(&c)));
+            let page: Page<T> = self.get(&format!("{path}{glue}limit=200{after}")).await?;
+            items.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok(items)
+    }
+
+    /// Creates or does something.
+    pub(crate) async fn post<T: DeserializeOwned>(self, path: &str, body: &impl Serialize) -> Answer<T> {
+        decode(self.send(Method::POST, path, Some(to_json(body)), None).await?)
+    }
+
+    /// Changes the version that was read (`If-Match`) by a merge patch.
+    pub(crate) async fn patch<T: DeserializeOwned>(
+        self,
+        path: &str,
+        version: i64,
+        body: &impl Serialize,
+    ) -> Answer<T> {
+        decode(self.send(Method::PATCH, path, Some(to_json(body)), Some(version)).await?)
+    }
+
+    /// Removes or revokes something.
+    pub(crate) async fn delete(self, path: &str) -> Answer<()> {
+        self.send(Method::DELETE, path, None, None).await.map(drop)
+    }
+
+    async fn send(
+        self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+        version: Option<i64>,
+    ) -> Answer<(u16, String)> {
+        let writes = method != Method::GET;
+        let mut request = RequestBuilder::new(&format!("/api/v1{path}"))
+            .method(method)
+            .header("accept", "application/json")
+            .header(SOURCE_HEADER, "dashboard");
+        if writes && let Some(token) = self.csrf.get_untracked() {
+            request = request.header(CSRF_HEADER, &token);
+        }
+        if let Some(version) = version {
+            request = request.header("if-match", &format!("\"{version}\""));
+        }
+        let request = match body {
+            Some(body) => request.header("content-type", "application/json").body(body),
+            None => request.build(),
+        };
+        let response = request.map_err(|_| Failure::Unreachable)?.send().await;
+        let response = response.map_err(|_| Failure::Unreachable)?;
+        let status = response.status();
+        let text = response.text().await.map_err(|_| Failure::Unreachable)?;
+        if response.ok() {
+            return Ok((status, text));
+        }
+        if status == 401 {
+            self.expired.set(true);
+            return Err(Failure::Expired);
+        }
+        Err(serde_json::from_str(&text).map_or(Failure::Unexpected(status), Failure::Problem))
+    }
+}
+
+fn to_json(body: &impl Serialize) -> String {
+    // Only maps with keys that are no text could fail, and the contract has none.
+    serde_json::to_string(body).unwrap_or_default()
+}
+
+fn decode<T: DeserializeOwned>((status, text): (u16, String)) -> Answer<T> {
+    let text = if text.is_empty() { "null" } else { &text };
+    serde_json::from_str(text).map_err(|_| Failure::Unexpected(status))
+}
+
+/// Percent-encodes one query value.
+pub(crate) fn encode(text: &str) -> String {
+    js_sys::encode_uri_component(text).into()
+}
+
+/// A query string of the parameters that have a value, with its `?`.
+pub(crate) fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let mut out = String::new();
+    for (name, value) in pairs {
+        if !value.is_empty() {
+            out.push(if out.is_empty() { '?' } else { '&' });
+            out.push_str(&format!("{name}={}", encode(&value)));
+        }
+    }
+    out
+}
+
+/// The client that the app provides.
+pub(crate) fn client() -> Client {
+    expect_context()
+}

@@ -1,0 +1,4 @@
+//! Stub.
+use leptos::prelude::*;
+#[component]
+pub(crate) fn Page() -> impl IntoView { view! { <p>"stub"</p> } }

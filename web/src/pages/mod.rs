@@ -1,0 +1,16 @@
+//! One file per page, named after what it shows.
+
+pub(crate) mod accounts;
+pub(crate) mod agent;
+pub(crate) mod agents;
+pub(crate) mod app;
+pub(crate) mod apps;
+pub(crate) mod audit;
+pub(crate) mod connection;
+pub(crate) mod connections;
+pub(crate) mod overview;
+pub(crate) mod people;
+pub(crate) mod person;
+pub(crate) mod policies;
+pub(crate) mod policy;
+pub(crate) mod settings;

@@ -1,0 +1,89 @@
+//! Text that is meant to be copied: commands, addresses, secrets.
+
+use super::{Look, Toasts, toasts};
+use leptos::{prelude::*, task::spawn_local};
+use wasm_bindgen_futures::JsFuture;
+
+/// Copies `text` and says so.
+#[component]
+pub(crate) fn CopyButton(
+    #[prop(into)] text: Signal<String>,
+    /// What is copied, for people who do not see what the button stands beside.
+    #[prop(into)]
+    label: String,
+) -> impl IntoView {
+    let copied = RwSignal::new(false);
+    let toasts = toasts();
+    let copy = move |()| {
+        let text = text.get_untracked();
+        spawn_local(async move {
+            if write_clipboard(&text, toasts).await {
+                copied.set(true);
+                gloo_timers::future::TimeoutFuture::new(2_000).await;
+                let _ = copied.try_set(false);
+            }
+        });
+    };
+    view! {
+        <super::Button look=Look::Quiet label=format!("Copy {label}") on_press=copy>
+            <span aria-live="polite">{move || if copied.get() { "Copied" } else { "Copy" }}</span>
+        </super::Button>
+    }
+}
+
+async fn write_clipboard(text: &str, toasts: Toasts) -> bool {
+    // `navigator.clipboard` is missing outside secure contexts.
+    let clipboard = js_sys::Reflect::get(&window().navigator(), &"clipboard".into());
+    let there = clipboard.is_ok_and(|clipboard| !clipboard.is_undefined());
+    let done = there && JsFuture::from(window().navigator().clipboard().write_text(text)).await.is_ok();
+    if !done {
+        toasts.error("The browser does not allow copying here. Select the text and copy it by hand.");
+    }
+    done
+}
+
+/// A block of code with its copy button.
+#[component]
+pub(crate) fn CodeBlock(#[prop(into)] text: Signal<String>, #[prop(into)] label: String) -> impl IntoView {
+    view! {
+        <div class="relative rounded-(--radius-field) border border-base-300 bg-base-200">
+            <pre class="key overflow-x-auto p-3 pr-20 whitespace-pre-wrap break-all" tabindex="0">
+                <code>{move || text.get()}</code>
+            </pre>
+            <div class="absolute top-1 right-1">
+                <CopyButton text label />
+            </div>
+        </div>
+    }
+}
+
+/// A short value with its copy button, on one line.
+pub(crate) fn copyable(text: impl Into<String>, label: &str) -> AnyView {
+    let text = text.into();
+    view! {
+        <span class="inline-flex max-w-full items-center gap-1">
+            <span class="key min-w-0 break-all">{text.clone()}</span>
+            <CopyButton text=Signal::stored(text) label />
+        </span>
+    }
+    .into_any()
+}
+
+/// A secret right after it was made: the only time that it is shown.
+#[component]
+pub(crate) fn SecretOnce(#[prop(into)] secret: String, #[prop(into)] label: String) -> impl IntoView {
+    view! {
+        <div class="flex flex-col gap-2">
+            <p class="font-medium text-warning">"Copy it now. It is stored only as a hash and cannot be shown again."</p>
+            <CodeBlock text=Signal::stored(secret) label />
+        </div>
+    }
+}
+
+/// The same write with curl, for empty states.
+pub(crate) fn curl(method: &str, path: &str, body: &str) -> String {
+    let origin = window().location().origin().unwrap_or_default();
+    format!(
+        "curl -X {method} {origin}/api/v1{path} \\\n  -H \"Authorization: Bearer $CHATELAINE_TOKEN\" \\\n  -H \"Content-Type: application/json\" \\\n  -d '{body}'"
+    )
+}

@@ -1,0 +1,93 @@
+//! Dialogs on the native element: focus stays inside, Escape closes, the rest of the page is inert.
+
+use super::{Button, FormError, Look, Sending, TextField};
+use leptos::{html, prelude::*};
+
+/// A modal dialog. Its content is made anew each time that it opens.
+#[component]
+pub(crate) fn Dialog(
+    open: RwSignal<bool>,
+    #[prop(into)] title: Signal<String>,
+    #[prop(optional)] wide: bool,
+    children: ChildrenFn,
+) -> impl IntoView {
+    let element = NodeRef::<html::Dialog>::new();
+    let id = super::unique("dialog");
+    Effect::new(move |_| {
+        let Some(dialog) = element.get() else { return };
+        match (open.get(), dialog.open()) {
+            (true, false) => drop(dialog.show_modal()),
+            (false, true) => dialog.close(),
+            _ => {}
+        }
+    });
+    let width = if wide { "max-w-3xl" } else { "max-w-lg" };
+    let children = StoredValue::new(children);
+    let heading = id.clone();
+    view! {
+        <dialog
+            node_ref=element
+            class=format!("panel m-auto w-[calc(100vw-2rem)] {width} max-h-[calc(100dvh-2rem)] overflow-y-auto p-0 text-base-content shadow-xl")
+            aria-labelledby=id
+            on:close=move |_| open.set(false)
+        >
+            <Show when=move || open.get()>
+                <header class="sticky top-0 z-10 flex items-center justify-between gap-4 border-b border-base-300 bg-base-100 px-5 py-3">
+                    <h2 id=heading.clone() class="text-base font-semibold">{move || title.get()}</h2>
+                    <Button look=Look::Quiet label="Close" on_press=move |()| open.set(false)>"✕"</Button>
+                </header>
+                <div class="p-5">{children.with_value(|children| children())}</div>
+            </Show>
+        </dialog>
+    }
+}
+
+/// Asks before something that cannot be taken back. With `word`, it has to be typed first.
+#[component]
+pub(crate) fn Confirm(
+    open: RwSignal<bool>,
+    #[prop(into)] title: Signal<String>,
+    #[prop(into)] text: Signal<String>,
+    /// What the button says.
+    #[prop(into)]
+    action: Signal<String>,
+    #[prop(optional, into)] word: Option<Signal<String>>,
+    submission: Sending,
+    #[prop(into)] on_confirm: Callback<()>,
+) -> impl IntoView {
+    view! {
+        <Dialog open title>
+            {
+                let typed = RwSignal::new(String::new());
+                let blocked = Signal::derive(move || {
+                    let word = word?.get();
+                    (typed.get().trim() != word).then(|| format!("type “{word}” first"))
+                });
+                let go = move |()| {
+                    if blocked.get_untracked().is_none() {
+                        on_confirm.run(());
+                    }
+                };
+                view! {
+                    <form
+                        class="flex flex-col gap-4"
+                        on:submit=move |event| {
+                            event.prevent_default();
+                            go(());
+                        }
+                    >
+                        <p class="whitespace-pre-line">{move || text.get()}</p>
+                        {word.map(|word| view! { <TextField label=Signal::derive(move || format!("Type “{}” to confirm", word.get())) value=typed /> })}
+                        <FormError submission />
+                        <div class="flex justify-end gap-2">
+                            <Button on_press=move |()| open.set(false)>"Cancel"</Button>
+                            <Button look=Look::Danger blocked busy=submission.busy on_press=go>
+                                {move || action.get()}
+                            </Button>
+                        </div>
+                    </form>
+                }
+            }
+        </Dialog>
+    }
+}
