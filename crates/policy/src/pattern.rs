@@ -1,0 +1,239 @@
+//! Patterns for paths and MCP tool names, compiled once.
+
+use std::borrow::Cow;
+
+/// A path pattern: `*` matches any run of bytes inside a segment, a last segment `**` any rest, also none.
+#[derive(Debug, Clone)]
+pub(crate) struct PathPattern {
+    segments: Vec<Box<[u8]>>,
+    any_rest: bool,
+}
+
+impl PathPattern {
+    pub(crate) fn compile(text: &str) -> Result<Self, String> {
+        let Some(rest) = text.strip_prefix('/') else {
+            return Err("a path pattern starts with `/`".into());
+        };
+        if let Some(bad) = text
+            .chars()
+            .find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#' | '\\'))
+        {
+            return Err(format!("a path pattern cannot hold {bad:?}; a path never does"));
+        }
+        let mut segments: Vec<&str> = rest.split('/').collect();
+        let any_rest = segments.last() == Some(&"**");
+        if any_rest {
+            segments.pop();
+        }
+        for segment in &segments {
+            if segment.contains("**") {
+                return Err("`**` can only be the whole last segment".into());
+            }
+            if matches!(*segment, "." | "..") {
+                return Err("`.` and `..` never reach a rule".into());
+            }
+        }
+        Ok(Self {
+            segments: segments.iter().map(|s| s.as_bytes().into()).collect(),
+            any_rest,
+        })
+    }
+
+    /// Byte for byte, with case.
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        self.matches_bytes(path.as_bytes())
+    }
+
+    /// Also under the other spelling that an origin may read: with percent-encoding undone. For rules that
+    /// refuse, so that `/%61dmin` is no way round a rule about `/admin`.
+    pub(crate) fn matches_any_spelling(&self, path: &str) -> bool {
+        self.matches(path)
+            || match decode(path.as_bytes()) {
+                Cow::Borrowed(_) => false,
+                Cow::Owned(plain) => self.matches_bytes(&plain),
+            }
+    }
+
+    fn matches_bytes(&self, path: &[u8]) -> bool {
+        let Some(rest) = path.strip_prefix(b"/") else {
+            return false;
+        };
+        let mut given = rest.split(|b| *b == b'/');
+        if !self
+            .segments
+            .iter()
+            .all(|pattern| given.next().is_some_and(|segment| glob(pattern, segment)))
+        {
+            return false;
+        }
+        self.any_rest || given.next().is_none()
+    }
+}
+
+/// `*` matches any run, also an empty one. Linear but for the usual backtrack to the last star.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if pattern.get(p) == Some(&b'*') {
+            star = Some((p, t));
+            p += 1;
+        } else if pattern.get(p) == Some(&text[t]) {
+            p += 1;
+            t += 1;
+        } else if let Some((star_p, star_t)) = star {
+            star = Some((star_p, star_t + 1));
+            p = star_p + 1;
+            t = star_t + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|b| *b == b'*')
+}
+
+fn decode(path: &[u8]) -> Cow<'_, [u8]> {
+    if !path.contains(&b'%') {
+        return Cow::Borrowed(path);
+    }
+    let mut plain = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let [first, tail @ ..] = rest {
+        if let (b'%', [high, low, after @ ..]) = (first, tail)
+            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+        {
+            plain.push(high << 4 | low);
+            rest = after;
+        } else {
+            plain.push(*first);
+            rest = tail;
+        }
+    }
+    Cow::Owned(plain)
+}
+
+const fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// An MCP tool's exact name, or a prefix followed by `*`.
+#[derive(Debug, Clone)]
+pub(crate) enum ToolPattern {
+    Exact(Box<str>),
+    Prefix(Box<str>),
+}
+
+impl ToolPattern {
+    pub(crate) fn compile(text: &str) -> Result<Self, String> {
+        let (name, prefix) = match text.strip_suffix('*') {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        if text.is_empty() {
+            Err("a tool's name cannot be empty".into())
+        } else if name.contains('*') {
+            Err("`*` can only be the last character of a tool's name".into())
+        } else if prefix {
+            Ok(Self::Prefix(name.into()))
+        } else {
+            Ok(Self::Exact(name.into()))
+        }
+    }
+
+    pub(crate) fn matches(&self, tool: &str) -> bool {
+        match self {
+            Self::Exact(name) => **name == *tool,
+            Self::Prefix(prefix) => tool.starts_with(&**prefix),
+        }
+    }
+}
+
+/// Refuses methods that no request can carry as given here.
+pub(crate) fn check_method(method: &str) -> Result<(), String> {
+    let token = !method.is_empty()
+        && method
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b == b'-' || b == b'_');
+    if token {
+        Ok(())
+    } else {
+        Err("a method is written in upper case, such as `GET`".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_patterns_match_segment_by_segment() {
+        for (pattern, path, expected) in [
+            ("/", "/", true),
+            ("/", "/a", false),
+            ("/a", "/a", true),
+            ("/a", "/A", false),
+            ("/a", "/a/", false),
+            ("/a", "/ab", false),
+            ("/a/*", "/a/b", true),
+            ("/a/*", "/a/b/c", false),
+            ("/a/*/c", "/a/b/c", true),
+            ("/a/*/c", "/a/b/d/c", false),
+            ("/a/x*y*z", "/a/x1y2z", true),
+            ("/a/x*y*z", "/a/xyyzz", true),
+            ("/a/x*y*z", "/a/xz", false),
+            ("/a/*.json", "/a/b.json", true),
+            ("/a/*.json", "/a/b.jsonx", false),
+            ("/**", "/", true),
+            ("/**", "/a/b/c", true),
+            ("/a/**", "/a", true),
+            ("/a/**", "/a/", true),
+            ("/a/**", "/a/b/c", true),
+            ("/a/**", "/ab", false),
+            ("/a/**", "a/b", false),
+            ("/a", "/%61", false),
+        ] {
+            let compiled = PathPattern::compile(pattern).unwrap();
+            assert_eq!(compiled.matches(path), expected, "{pattern} on {path}");
+        }
+    }
+
+    #[test]
+    fn refusing_rules_also_see_the_decoded_path() {
+        let admin = PathPattern::compile("/admin/**").unwrap();
+        for path in ["/%61dmin/x", "/admi%6E", "/admin%2Fx", "/admin/%zz"] {
+            assert!(admin.matches_any_spelling(path), "{path}");
+        }
+        for path in ["/%62dmin/x", "/public%", "/public%6"] {
+            assert!(!admin.matches_any_spelling(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_can_never_match_as_meant_are_refused() {
+        for bad in [
+            "", "a", "/a/**/b", "/a**", "/***", "/a?b", "/a#b", "/a b", "/ä", "/a/../b", "/.",
+        ] {
+            assert!(PathPattern::compile(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "a*b", "*a", "a**"] {
+            assert!(ToolPattern::compile(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "get", "GET "] {
+            assert!(check_method(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tool_patterns_are_names_or_prefixes() {
+        let read = ToolPattern::compile("read_*").unwrap();
+        assert!(read.matches("read_file") && read.matches("read_") && !read.matches("Read_file"));
+        let exact = ToolPattern::compile("read").unwrap();
+        assert!(exact.matches("read") && !exact.matches("reads"));
+        assert!(ToolPattern::compile("*").unwrap().matches("anything"));
+    }
+}

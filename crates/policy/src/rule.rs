@@ -1,0 +1,376 @@
+//! One selector, compiled, and the answer it gives about a request.
+
+use crate::{
+    CompileError, Facts, UserFacts,
+    pattern::{PathPattern, ToolPattern, check_method},
+};
+use ipnet::{IpNet, Ipv4Net};
+use serde_json::Value;
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv6Addr},
+};
+use wire::{Actor, ClientTier, ConnectionId, GroupId, Selector, ServiceTokenId, UserId};
+
+/// Values of `amr` (RFC 8176) that show something beyond a password, PIN or question.
+const SECOND_FACTORS: [&str; 13] = [
+    "mfa", "mca", "otp", "hwk", "swk", "sc", "fpt", "face", "iris", "retina", "vbm", "sms", "tel",
+];
+
+/// What a selector can say. The order lets a group, which matches if any part does, take the maximum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Answer {
+    No,
+    /// The fact is missing or unproven, and no later request will change that.
+    Unproven,
+    /// The fact is not known yet.
+    Open,
+    Yes,
+}
+
+impl From<bool> for Answer {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
+/// Whether a match speaks for letting the request through, or against it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    For,
+    Against,
+}
+
+/// The facts, seen from one place in one policy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) facts: &'a Facts<'a>,
+    /// The one tool call that is looked at.
+    pub(crate) tool: Option<&'a str>,
+    pub(crate) side: Side,
+    /// In a policy that asks for nobody, `everyone` includes those who have not signed in.
+    pub(crate) bypass: bool,
+}
+
+/// Who is behind the request.
+pub(crate) enum Who<'a> {
+    Person(UserFacts<'a>),
+    Service(&'a ServiceTokenId),
+    Nobody,
+}
+
+impl<'a> Who<'a> {
+    /// Facts that contradict each other prove nobody.
+    pub(crate) const fn of(facts: &Facts<'a>) -> Self {
+        match (facts.actor, facts.user, facts.service_token) {
+            (Actor::Browser | Actor::Agent, Some(user), _) => Self::Person(user),
+            (Actor::Service, None, Some(token)) => Self::Service(token),
+            _ => Self::Nobody,
+        }
+    }
+}
+
+/// A compiled selector beside its source, which says it in words.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    test: Test,
+    pub(crate) source: Selector,
+}
+
+#[derive(Debug)]
+enum Test {
+    Everyone,
+    Email(Box<str>),
+    EmailDomain(Box<str>),
+    Group(usize),
+    Claim {
+        name: Box<str>,
+        value: Box<str>,
+    },
+    Connection(ConnectionId),
+    Ip(Vec<IpNet>),
+    ServiceToken(ServiceTokenId),
+    AnyServiceToken,
+    Client(Box<str>),
+    ClientTier(ClientTier),
+    Actor(Actor),
+    Scope(Box<str>),
+    Request {
+        methods: Vec<String>,
+        path: Option<PathPattern>,
+    },
+    McpTool(ToolPattern),
+    Mfa,
+}
+
+/// A compiled group.
+#[derive(Debug)]
+pub(crate) struct GroupRules {
+    pub(crate) id: GroupId,
+    pub(crate) name: String,
+    pub(crate) members: HashSet<UserId>,
+    pub(crate) include: Vec<Rule>,
+}
+
+impl Rule {
+    /// `group` turns a group's identifier into its index; `None` if there is none or none may be here.
+    pub(crate) fn compile(
+        source: &Selector,
+        pointer: &str,
+        group: &mut dyn FnMut(&GroupId) -> Result<usize, CompileError>,
+    ) -> Result<Self, CompileError> {
+        let at = |field: &str, detail: String| CompileError::new(format!("{pointer}/{field}"), detail);
+        let test = match source {
+            Selector::Everyone {} => Test::Everyone,
+            Selector::Email { email } => match email.split_once('@') {
+                Some((local, domain)) if !local.is_empty() && !domain.is_empty() => {
+                    Test::Email(email.as_str().into())
+                }
+                _ => return Err(at("email", "not an e-mail address".into())),
+            },
+            Selector::EmailDomain { domain } => {
+                if domain.is_empty() || domain.contains('@') || domain.contains(char::is_whitespace) {
+                    return Err(at("domain", "a domain without `@`, such as `example.com`".into()));
+                }
+                Test::EmailDomain(domain.as_str().into())
+            }
+            Selector::Group { group: id } => {
+                Test::Group(group(id).map_err(|e| match e.pointer.is_empty() {
+                    true => at("group", e.detail),
+                    false => e,
+                })?)
+            }
+            Selector::Claim { name, value } => {
+                if name.is_empty() {
+                    return Err(at("name", "a claim needs a name".into()));
+                }
+                Test::Claim {
+                    name: name.as_str().into(),
+                    value: value.as_str().into(),
+                }
+            }
+            Selector::Connection { connection } => Test::Connection(connection.clone()),
+            Selector::Ip { ranges } => {
+                if ranges.is_empty() {
+                    return Err(at("ranges", "at least one network is needed".into()));
+                }
+                let network = |(i, text): (usize, &String)| {
+                    parse_network(text).ok_or_else(|| {
+                        at(
+                            &format!("ranges/{i}"),
+                            "not a network in CIDR notation, such as `10.0.0.0/8`".into(),
+                        )
+                    })
+                };
+                Test::Ip(ranges.iter().enumerate().map(network).collect::<Result<_, _>>()?)
+            }
+            Selector::ServiceToken { service_token } => Test::ServiceToken(service_token.clone()),
+            Selector::AnyServiceToken {} => Test::AnyServiceToken,
+            Selector::Client { client } => {
+                if client.is_empty() {
+                    return Err(at("client", "a client's id, URL or host is needed".into()));
+                }
+                Test::Client(client.as_str().into())
+            }
+            Selector::ClientTier { at_least } => Test::ClientTier(*at_least),
+            Selector::Actor { actor } => Test::Actor(*actor),
+            Selector::Scope { scope } => {
+                if scope.is_empty() || scope.contains(' ') {
+                    return Err(at("scope", "exactly one scope is needed".into()));
+                }
+                Test::Scope(scope.as_str().into())
+            }
+            Selector::Request { methods, path } => {
+                for (i, method) in methods.iter().enumerate() {
+                    check_method(method).map_err(|detail| at(&format!("methods/{i}"), detail))?;
+                }
+                let path = path.as_deref().map(PathPattern::compile).transpose();
+                Test::Request {
+                    methods: methods.clone(),
+                    path: path.map_err(|detail| at("path", detail))?,
+                }
+            }
+            Selector::McpTool { tool } => {
+                Test::McpTool(ToolPattern::compile(tool).map_err(|detail| at("tool", detail))?)
+            }
+            Selector::Mfa {} => Test::Mfa,
+        };
+        Ok(Self {
+            test,
+            source: source.clone(),
+        })
+    }
+
+    pub(crate) fn ask(&self, view: &View<'_>, groups: &[GroupRules]) -> Answer {
+        let facts = view.facts;
+        match &self.test {
+            Test::Everyone if view.bypass => Answer::Yes,
+            Test::Everyone => match Who::of(facts) {
+                Who::Nobody => Answer::Unproven,
+                Who::Person(_) | Who::Service(_) => Answer::Yes,
+            },
+            Test::Email(email) => of_person(facts, |user| match proven_email(user) {
+                Some(given) => given.eq_ignore_ascii_case(email).into(),
+                None => Answer::Unproven,
+            }),
+            Test::EmailDomain(domain) => of_person(facts, |user| {
+                match proven_email(user).and_then(|email| email.rsplit_once('@')) {
+                    Some((_, given)) => given.eq_ignore_ascii_case(domain).into(),
+                    None => Answer::Unproven,
+                }
+            }),
+            Test::Group(index) => groups[*index].ask(view),
+            Test::Claim { name, value } => of_person(facts, |user| claim(user, name, value)),
+            Test::Connection(id) => of_person(facts, |user| (user.connection == id).into()),
+            Test::Ip(networks) => match facts.ip {
+                Some(ip) => {
+                    let ip = ip.to_canonical();
+                    networks.iter().any(|network| network.contains(&ip)).into()
+                }
+                None => Answer::Open,
+            },
+            Test::ServiceToken(id) => of_service(facts, |given| given == id),
+            Test::AnyServiceToken => of_service(facts, |_| true),
+            Test::Client(name) => client(facts, name),
+            Test::ClientTier(at_least) => match facts.client {
+                Some(client) => (client.tier >= *at_least).into(),
+                None => no_client(facts),
+            },
+            Test::Actor(actor) => (facts.actor == *actor).into(),
+            Test::Scope(scope) => match (Who::of(facts), facts.actor, facts.scopes) {
+                (Who::Nobody, ..) => Answer::Unproven,
+                (_, Actor::Agent, Some(given)) => given.iter().any(|s| **s == **scope).into(),
+                (_, Actor::Agent, None) => Answer::Open,
+                _ => Answer::No,
+            },
+            Test::Request { methods, path } => match facts.request {
+                Some(request) => {
+                    let method = methods.is_empty() || methods.iter().any(|m| m == request.method);
+                    let path = path.as_ref().is_none_or(|pattern| match view.side {
+                        Side::For => pattern.matches(request.path),
+                        Side::Against => pattern.matches_any_spelling(request.path),
+                    });
+                    (method && path).into()
+                }
+                None => Answer::Open,
+            },
+            Test::McpTool(pattern) => match facts.request {
+                Some(_) => view.tool.is_some_and(|tool| pattern.matches(tool)).into(),
+                None => Answer::Open,
+            },
+            Test::Mfa => of_person(facts, |user| match user.claims.get("amr") {
+                Some(Value::String(one)) => SECOND_FACTORS.contains(&one.as_str()).into(),
+                Some(Value::Array(all)) => all
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .any(|amr| SECOND_FACTORS.contains(&amr))
+                    .into(),
+                _ => Answer::Unproven,
+            }),
+        }
+    }
+}
+
+impl GroupRules {
+    fn ask(&self, view: &View<'_>) -> Answer {
+        let member = of_person(view.facts, |user| self.members.contains(user.id).into());
+        if member == Answer::Yes {
+            return member;
+        }
+        // Groups hold no groups, so the parts need none.
+        self.include
+            .iter()
+            .map(|rule| rule.ask(view, &[]))
+            .fold(member, Answer::max)
+    }
+}
+
+fn of_person<'a>(facts: &Facts<'a>, ask: impl FnOnce(&UserFacts<'a>) -> Answer) -> Answer {
+    match Who::of(facts) {
+        Who::Person(user) => ask(&user),
+        Who::Service(_) => Answer::No,
+        Who::Nobody => Answer::Unproven,
+    }
+}
+
+fn of_service(facts: &Facts<'_>, ask: impl FnOnce(&ServiceTokenId) -> bool) -> Answer {
+    match Who::of(facts) {
+        Who::Service(token) => ask(token).into(),
+        Who::Person(_) => Answer::No,
+        Who::Nobody => Answer::Unproven,
+    }
+}
+
+fn proven_email<'a>(user: &UserFacts<'a>) -> Option<&'a str> {
+    user.email.filter(|_| user.email_verified)
+}
+
+fn no_client(facts: &Facts<'_>) -> Answer {
+    match (Who::of(facts), facts.actor) {
+        (Who::Nobody, _) | (_, Actor::Agent) => Answer::Unproven,
+        (_, Actor::Browser | Actor::Service) => Answer::No,
+    }
+}
+
+fn client(facts: &Facts<'_>, name: &str) -> Answer {
+    let Some(client) = facts.client else {
+        return no_client(facts);
+    };
+    if client.id.as_ref() == name || client.client_id == name {
+        return Answer::Yes;
+    }
+    match client.verified_host {
+        Some(host) if host.eq_ignore_ascii_case(name) => match client.tier >= ClientTier::DomainVerified {
+            true => Answer::Yes,
+            false => Answer::Unproven,
+        },
+        _ => Answer::No,
+    }
+}
+
+fn claim(user: &UserFacts<'_>, name: &str, value: &str) -> Answer {
+    let held = user.claims.get(name).is_some_and(|claim| match claim {
+        Value::Array(items) => items.iter().any(|item| equals(item, value)),
+        one => equals(one, value),
+    });
+    if held || (name == "groups" && user.groups.iter().any(|group| group == value)) {
+        return Answer::Yes;
+    }
+    // A provider that has too many values to send says that they are elsewhere (OpenID Connect Core 5.6.2;
+    // Entra does it with groups). What was not sent is not a "no".
+    let elsewhere = user
+        .claims
+        .get("_claim_names")
+        .is_some_and(|names| names.get(name).is_some())
+        || (name == "groups"
+            && user
+                .claims
+                .get("hasgroups")
+                .is_some_and(|flag| equals(flag, "true")));
+    if elsewhere { Answer::Unproven } else { Answer::No }
+}
+
+fn equals(claim: &Value, text: &str) -> bool {
+    match claim {
+        Value::String(given) => given == text,
+        Value::Bool(given) => text == if *given { "true" } else { "false" },
+        Value::Number(given) => given.to_string() == text,
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+/// A network, or a single address; an IPv4 network that is written as IPv6 becomes IPv4.
+fn parse_network(text: &str) -> Option<IpNet> {
+    let network = match text.parse::<IpNet>() {
+        Ok(network) => network,
+        Err(_) => IpNet::from(text.parse::<IpAddr>().ok()?),
+    };
+    let IpNet::V6(v6) = network else {
+        return Some(network);
+    };
+    let mapped: Option<_> = Ipv6Addr::to_ipv4_mapped(&v6.network());
+    match (mapped, v6.prefix_len().checked_sub(96)) {
+        (Some(v4), Some(length)) => Ipv4Net::new(v4, length).ok().map(IpNet::V4),
+        _ => Some(network),
+    }
+}
