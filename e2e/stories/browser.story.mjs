@@ -1,0 +1,120 @@
+// People: the admin's dashboard, the employee at the wiki, the refused contractor, "my agents".
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { within } from '../lib/api.mjs';
+import { axe, clean, launch, person, signIn } from '../lib/browser.mjs';
+import { startDemo } from '../lib/demo.mjs';
+import { newToken } from '../lib/oauth.mjs';
+
+test('people in real Chromium', async (t) => {
+  const demo = await startDemo(t, { portBase: 8100 });
+  const { api, info, employee, contractor } = demo;
+  const control = info.control_url.replace(/\/$/, '');
+  const browser = await launch(t);
+  const admin = await person(browser);
+
+  await t.test('the owner signs in with the local password', async () => {
+    await admin.goto(`${control}/login`);
+    clean(admin, 'the login page');
+    await signIn(admin, { username: info.admin.email, password: info.admin.password });
+    await admin.getByRole('navigation').first().waitFor();
+    await admin.getByRole('heading', { level: 1 }).first().waitFor();
+    clean(admin, 'after signing in');
+  });
+
+  await t.test('every page loads without an error and passes axe', async () => {
+    const links = await admin.getByRole('navigation').first().getByRole('link')
+      .evaluateAll((all) => [...new Set(all.map((link) => new URL(link.href).pathname))]);
+    assert.ok(links.length >= 5, `only ${links}`);
+    const violations = [];
+    for (const path of links) {
+      await admin.goto(control + path);
+      await admin.getByRole('heading', { level: 1 }).first().waitFor();
+      await admin.waitForLoadState('networkidle');
+      clean(admin, path);
+      for (const violation of await axe(admin)) violations.push(`${path}: ${violation}`);
+    }
+    assert.deepEqual(violations, []);
+  });
+
+  await t.test('one click turns Managed OAuth on', async () => {
+    const tickets = demo.app('Labs', 'mcp');
+    assert.equal((await api.get(`/apps/${tickets.id}`)).managed_oauth, false);
+    await admin.goto(`${control}/apps/${tickets.id}`);
+    const toggle = admin.getByRole('switch', { name: /Managed OAuth/ })
+      .or(admin.getByRole('checkbox', { name: /Managed OAuth/ })).first();
+    await toggle.waitFor();
+    await toggle.click();
+    await within(3000, 'the switch', async () => (await api.get(`/apps/${tickets.id}`)).managed_oauth);
+    await within(1000, 'the challenge', async () => {
+      const answer = await fetch(tickets.url);
+      await answer.body?.cancel();
+      return /resource_metadata=/.test(answer.headers.get('www-authenticate') ?? '');
+    });
+    clean(admin, 'the app page');
+  });
+
+  const wiki = demo.app('Production', 'web');
+  await t.test('an employee reads the wiki after signing in at the shared provider', async () => {
+    const page = await person(browser);
+    await page.goto(wiki.url);
+    assert.ok(page.url().startsWith(info.idp.issuer), `at ${page.url()}`);
+    await signIn(page, employee);
+    await page.waitForURL((url) => url.origin === new URL(wiki.url).origin);
+    assert.match(await page.locator('#visitor').innerText(), new RegExp(employee.email));
+    await page.getByRole('main').getByRole('link', { name: 'Handbook' }).click();
+    await page.getByRole('heading', { level: 1, name: 'Handbook' }).waitFor();
+    clean(page, 'the wiki');
+    // Another account, the same provider: nothing had to be configured or typed again.
+    await page.goto(demo.app('Labs', 'web').url);
+    assert.match(await page.locator('#visitor').innerText(), new RegExp(employee.email));
+  });
+
+  await t.test('a contractor gets a page that says no, and the log says why', async () => {
+    const page = await person(browser);
+    await page.goto(wiki.url);
+    await signIn(page, contractor);
+    const answer = await page.textContent('body');
+    assert.ok(page.url().startsWith(control), `at ${page.url()}`);
+    assert.match(answer, /request/i, 'the page has a request id to quote');
+    assert.doesNotMatch(answer, /No contractors/, 'rule names are for admins');
+    const { result: event } = await within(5000, 'the record', async () =>
+      (await api.exported()).find((one) => one.outcome === 'denied' && one.actor.email === contractor.email));
+    assert.match(event.rule?.name ?? '', /contractor/i);
+  });
+
+  await t.test('the employee revokes an agent on "my agents"', async () => {
+    const tickets = demo.app('Production', 'mcp');
+    const token = await newToken(demo, tickets, { name: 'Revoked by its person' });
+    const initialize = () => fetch(tickets.url, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${token.access_token}`,
+        'content-type': 'application/json',
+        accept: 'application/json, text/event-stream',
+      },
+      body: JSON.stringify({
+        jsonrpc: '2.0',
+        id: 0,
+        method: 'initialize',
+        params: { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'story', version: '1' } },
+      }),
+    }).then(async (answer) => {
+      await answer.body?.cancel();
+      return answer.status;
+    });
+    assert.equal(await initialize(), 200);
+
+    const page = await person(browser);
+    await page.goto(wiki.url);
+    await signIn(page, employee);
+    await page.waitForURL((url) => url.origin === new URL(wiki.url).origin);
+    await page.goto(`${control}/me`);
+    const entry = page.locator('tr, li, article, section > div').filter({ hasText: 'Revoked by its person' }).last();
+    await entry.getByRole('button', { name: /revoke/i }).click();
+    await page.waitForLoadState('networkidle');
+    const { took } = await within(5000, 'the refusal', async () => (await initialize()) === 401);
+    t.diagnostic(`my agents: refused after ${took.toFixed(0)} ms`);
+    clean(page, 'my agents');
+  });
+});

@@ -1,0 +1,97 @@
+// Another upstream: the certified npm oidc-provider, made and bound through the API, used in a browser.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http from 'node:http';
+import { test } from 'node:test';
+import { Provider } from 'oidc-provider';
+import { launch, person } from '../lib/browser.mjs';
+import { startDemo } from '../lib/demo.mjs';
+
+const PORT_BASE = 8060;
+
+async function upstream(t, redirectUri) {
+  const server = http.createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const issuer = `http://127.0.0.1:${server.address().port}`;
+  const provider = new Provider(issuer, {
+    clients: [{
+      client_id: 'chatelaine',
+      client_secret: 'a-secret-between-two-servers',
+      redirect_uris: [redirectUri],
+      response_types: ['code'],
+      grant_types: ['authorization_code'],
+    }],
+    cookies: { keys: ['story'] },
+    claims: { email: ['email', 'email_verified'], profile: ['name'], groups: ['groups'] },
+    pkce: { required: () => true },
+    findAccount: (_, id) => ({
+      accountId: id,
+      claims: () => ({ sub: id, email: `${id}@partner.example`, email_verified: true, name: `${id} of Partner`, groups: ['staff'] }),
+    }),
+  });
+  const errors = [];
+  provider.on('server_error', (_, error) => errors.push(error));
+  for (const event of ['authorization.error', 'grant.error', 'userinfo.error']) {
+    provider.on(event, (_, error) => errors.push(error));
+  }
+  server.on('request', provider.callback());
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { issuer, errors };
+}
+
+test('people of a partner sign in through its certified provider', async (t) => {
+  const demo = await startDemo(t, { portBase: PORT_BASE });
+  const { api } = demo;
+  const partner = await upstream(t, `${demo.info.control_url.replace(/\/$/, '')}/login/callback`);
+  const wiki = demo.app('Labs', 'web');
+
+  const connection = await api.post('/connections', {
+    name: 'Partner',
+    kind: 'oidc',
+    issuer: partner.issuer,
+    client_id: 'chatelaine',
+    client_secret: 'a-secret-between-two-servers',
+    scopes: ['profile', 'email', 'groups'],
+    allow_internal: [partner.issuer],
+  });
+  assert.equal(connection.has_client_secret, true);
+  assert.equal(connection.client_secret, undefined, 'the secret is never shown again');
+  await api.post('/bindings', { connection: connection.id, accounts: [demo.account('Labs').id], mode: 'allowed' });
+  const policy = await api.post('/policies', {
+    account: demo.account('Labs').id,
+    name: 'Partner staff',
+    decision: 'allow',
+    include: [{ type: 'connection', connection: connection.id }],
+  });
+  const before = await api.get(`/apps/${wiki.id}`);
+  await api.patch(`/apps/${wiki.id}`, { policies: [policy.id, ...before.policies] });
+
+  const page = await person(await launch(t));
+  await page.goto(wiki.url, { waitUntil: 'domcontentloaded' });
+  await page.getByRole('link', { name: /Partner/ }).or(page.getByRole('button', { name: /Partner/ })).first().click();
+  await page.waitForURL((url) => url.href.startsWith(partner.issuer));
+  await page.locator('input[name=login]').fill('pat');
+  await page.locator('input[name=password]').fill('whatever');
+  await page.locator('button[type=submit]').click();
+  await page.waitForURL((url) => url.href.startsWith(partner.issuer) && url.href.includes('/interaction/'));
+  await page.locator('button[type=submit]').click();
+  await page.waitForURL((url) => url.href.startsWith(new URL(wiki.url).origin), { timeout: 15_000 })
+    .catch((error) => { throw new Error(`${error}\nat ${page.url()}\n${partner.errors.join('\n')}`); });
+  assert.match(await page.locator('#visitor').innerText(), /pat/i, 'the wiki knows who it is');
+
+  const users = await api.list('/users?q=partner.example');
+  assert.equal(users.length, 1);
+  assert.equal(users[0].issuer, partner.issuer);
+  assert.equal(users[0].subject, 'pat');
+  assert.deepEqual(partner.errors, []);
+
+  await t.test('and only where the connection is bound', async () => {
+    const other = await person(page.context().browser());
+    await other.goto(demo.app('Production', 'web').url, { waitUntil: 'domcontentloaded' });
+    assert.equal(await other.getByText('Partner').count(), 0, 'Production does not offer it');
+  });
+});
