@@ -86,6 +86,35 @@ impl<T: Clone + Send + Sync + 'static> Remote<T> {
         })
     }
 
+    /// Like [`Remote::show`], but the view is made once and follows later values through the signal: what has
+    /// the focus keeps it when a write changes the value.
+    pub(crate) fn live(self, view: impl Fn(Signal<T>) -> AnyView + 'static) -> AnyView {
+        let last = RwSignal::new(None::<T>);
+        let phase = Memo::new(move |_| match self.state.get() {
+            Load::Loading => None,
+            Load::Failed(failure) => Some(Err(failure)),
+            Load::Ready(value) => {
+                last.set(Some(value));
+                Some(Ok(()))
+            }
+        });
+        let view = StoredValue::new_local(view);
+        let shown = move || match phase.get() {
+            None => view! { <Skeleton /> }.into_any(),
+            Some(Err(failure)) => {
+                view! { <ErrorPanel failure retry=Callback::new(move |()| self.reload()) /> }.into_any()
+            }
+            Some(Ok(())) => last.get_untracked().map_or_else(
+                || ().into_any(),
+                |first| {
+                    let value = Signal::derive(move || last.get().unwrap_or_else(|| first.clone()));
+                    view.with_value(|view| view(value))
+                },
+            ),
+        };
+        shown.into_any()
+    }
+
     /// A skeleton, an error with a way to try again, or `view` of the value.
     pub(crate) fn show(self, view: impl Fn(T) -> AnyView + 'static) -> AnyView {
         let view = StoredValue::new_local(view);

@@ -61,7 +61,7 @@ fn list(accounts: Vec<Account>, create: RwSignal<bool>) -> AnyView {
 fn Toggle(account: Account) -> impl IntoView {
     let client = client();
     let ask = RwSignal::new(false);
-    let submission = Sending::new();
+    let sending = Sending::new();
     let names = directory();
     let toasts = toasts();
     let enabled = account.spec.enabled;
@@ -69,7 +69,7 @@ fn Toggle(account: Account) -> impl IntoView {
     let account = StoredValue::new(account);
     let flip = move |()| {
         let account = account.get_value();
-        submission.run(
+        sending.run(
             async move {
                 let body = serde_json::json!({ "enabled": !account.spec.enabled });
                 client.patch::<Account>(&format!("/accounts/{}", account.id), account.version, &body).await
@@ -83,7 +83,7 @@ fn Toggle(account: Account) -> impl IntoView {
     };
     let press = move |()| if enabled { ask.set(true) } else { flip(()) };
     view! {
-        <Button look=Look::Quiet blocked=me().gate(Need::Organisation) busy=submission.busy on_press=press>
+        <Button look=Look::Quiet blocked=me().gate(Need::Organisation) busy=sending.busy on_press=press>
             {if enabled { "Disable" } else { "Enable" }}
         </Button>
         <Confirm
@@ -92,7 +92,7 @@ fn Toggle(account: Account) -> impl IntoView {
             text="Nobody gets into any app of this account, neither people nor agents, until it is enabled again."
             action="Disable account"
             word=Signal::stored(name.clone())
-            submission
+            sending
             on_confirm=flip
         />
     }
@@ -107,10 +107,10 @@ fn Create(open: RwSignal<bool>) -> impl IntoView {
         <Dialog open title="New account">
             {
                 let name = RwSignal::new(String::new());
-                let submission = Sending::new();
+                let sending = Sending::new();
                 let send = move |event: leptos::ev::SubmitEvent| {
                     event.prevent_default();
-                    submission.run(
+                    sending.run(
                         async move {
                             let spec = AccountSpec { name: name.get_untracked().trim().to_owned(), enabled: true };
                             client.post::<Account>("/accounts", &spec).await
@@ -124,9 +124,9 @@ fn Create(open: RwSignal<bool>) -> impl IntoView {
                 };
                 view! {
                     <form class="flex flex-col gap-4" on:submit=send>
-                        <TextField label="Name" value=name required=true hint="Unique in the organisation, for example Production." error=submission.at("/name") />
-                        <FormError submission />
-                        <FormButtons open submission>"Create account"</FormButtons>
+                        <TextField label="Name" value=name required=true hint="Unique in the organisation, for example Production." error=sending.at("/name") />
+                        <FormError sending />
+                        <FormButtons open sending>"Create account"</FormButtons>
                     </form>
                 }
             }

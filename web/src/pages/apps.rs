@@ -1,4 +1,139 @@
-//! Stub.
+//! Apps: what the gateway protects.
+
+use crate::{
+    client::{client, query},
+    me::{Need, directory, me},
+    remote::Remote,
+    ui::*,
+};
 use leptos::prelude::*;
+use leptos_router::{NavigateOptions, hooks::use_navigate};
+use serde_json::json;
+use wire::{App, AppKind};
+
+/// `/apps?account=`
 #[component]
-pub(crate) fn Page() -> impl IntoView { view! { <p>"stub"</p> } }
+pub(crate) fn Page() -> impl IntoView {
+    let client = client();
+    let names = directory();
+    let (account, _) = url_param("account");
+    let apps = Remote::new(move || {
+        let path = format!("/apps{}", query([("account", account.get())]));
+        async move { client.all::<App>(&path).await }
+    });
+    let create = RwSignal::new(false);
+    let blocked = me().gate(Need::EditSomewhere);
+    view! {
+        <PageHead title="Apps" text="Websites, APIs and MCP servers behind the gateway. People sign in with their browser; agents where Managed OAuth is on.">
+            <Button look=Look::Primary blocked on_press=move |()| create.set(true)>"New app"</Button>
+        </PageHead>
+        <div class="mb-4 flex flex-wrap gap-3">
+            <FilterSelect label="Account" param="account" options=names.account_options(Some("All accounts")) />
+        </div>
+        {apps.show(move |apps| list(apps, create))}
+        <Create open=create />
+    }
+}
+
+fn list(apps: Vec<App>, create: RwSignal<bool>) -> AnyView {
+    if apps.is_empty() {
+        let body = r#"{"account":"acc_…","name":"Tickets","kind":"mcp","public_url":"https://tickets.example.com/mcp","origin_url":"http://10.0.0.5:8080"}"#;
+        return view! {
+            <Empty text="There is no app here yet. Publish the first: say where people reach it and where it really runs." curl=curl("POST", "/apps", body)>
+                <Button look=Look::Primary blocked=me().gate(Need::EditSomewhere) on_press=move |()| create.set(true)>"New app"</Button>
+            </Empty>
+        }
+        .into_any();
+    }
+    let names = directory();
+    let columns = vec![
+        column("Name", |a: &App| {
+            view! { <a class="name-link inline-block py-1" href=format!("/apps/{}", a.id)>{a.spec.name.clone()}</a> }.into_any()
+        })
+        .sorted_by(|a, b| a.spec.name.to_lowercase().cmp(&b.spec.name.to_lowercase())),
+        column("Kind", |a: &App| chip(kind(a.spec.kind))).sorted_by(|a, b| kind(a.spec.kind).cmp(kind(b.spec.kind))),
+        column("Account", move |a: &App| {
+            let id = a.account.clone();
+            (move || names.account(&id)).into_any()
+        }),
+        column("Reached at", |a: &App| view! { <span class="key">{a.spec.public_url.clone()}</span> }.into_any()),
+        column("Managed OAuth", |a: &App| {
+            if a.spec.managed_oauth { badge(Tone::Good, "On") } else { badge(Tone::Neutral, "Off") }
+        })
+        .sorted_by(|a, b| a.spec.managed_oauth.cmp(&b.spec.managed_oauth)),
+        column("Policies", |a: &App| match a.spec.policies.len() {
+            0 => badge(Tone::Careful, "None: denies everybody"),
+            n => n.to_string().into_any(),
+        }),
+        column("State", |a: &App| {
+            if a.spec.enabled { badge(Tone::Good, "Enabled") } else { badge(Tone::Bad, "Disabled") }
+        }),
+    ];
+    table("Apps", columns, apps)
+}
+
+/// A kind in words.
+pub(crate) const fn kind(kind: AppKind) -> &'static str {
+    match kind {
+        AppKind::Web => "Web",
+        AppKind::Mcp => "MCP",
+    }
+}
+
+/// Options of the select for the kind.
+pub(crate) fn kinds() -> Vec<(String, String)> {
+    [("web", "Website or HTTP API"), ("mcp", "MCP server (streamable HTTP)")]
+        .map(|(key, text)| (key.to_owned(), text.to_owned()))
+        .to_vec()
+}
+
+#[component]
+fn Create(open: RwSignal<bool>) -> impl IntoView {
+    let client = client();
+    let names = directory();
+    let toasts = toasts();
+    let navigate = StoredValue::new_local(use_navigate());
+    view! {
+        <Dialog open title="New app">
+            {
+                let first = names.accounts.ready().and_then(|list| list.first().map(|a| a.id.to_string()));
+                let account = RwSignal::new(first.unwrap_or_default());
+                let name = RwSignal::new(String::new());
+                let kind = RwSignal::new("web".to_owned());
+                let public_url = RwSignal::new(String::new());
+                let origin_url = RwSignal::new(String::new());
+                let sending = Sending::new();
+                let send = move |event: leptos::ev::SubmitEvent| {
+                    event.prevent_default();
+                    let body = json!({
+                        "account": account.get_untracked(),
+                        "name": name.get_untracked().trim(),
+                        "kind": kind.get_untracked(),
+                        "public_url": public_url.get_untracked().trim(),
+                        "origin_url": origin_url.get_untracked().trim(),
+                    });
+                    sending.run(async move { client.post::<App>("/apps", &body).await }, move |app| {
+                        open.set(false);
+                        names.apps.reload();
+                        toasts.done(format!("App {} made. Put a policy on it to let people in.", app.spec.name));
+                        let target = format!("/apps/{}?tab=policies", app.id);
+                        navigate.with_value(|go| go(&target, NavigateOptions::default()));
+                    });
+                };
+                view! {
+                    <form class="flex flex-col gap-4" on:submit=send>
+                        <Select label="Account" value=account options=names.account_options(None) error=sending.at("/account") />
+                        <TextField label="Name" value=name required=true error=sending.at("/name") />
+                        <Select label="Kind" value=kind options=Signal::stored(kinds()) error=sending.at("/kind") />
+                        <TextField label="Public URL" value=public_url required=true placeholder="https://tickets.example.com/mcp"
+                            hint="Where people and agents reach it. For an MCP server with its endpoint's path." error=sending.at("/public_url") />
+                        <TextField label="Origin URL" value=origin_url required=true placeholder="http://10.0.0.5:8080"
+                            hint="Where the gateway forwards to: scheme, host and port." error=sending.at("/origin_url") />
+                        <FormError sending />
+                        <FormButtons open sending>"Create app"</FormButtons>
+                    </form>
+                }
+            }
+        </Dialog>
+    }
+}

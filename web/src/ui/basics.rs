@@ -3,6 +3,10 @@
 use crate::client::Failure;
 use leptos::prelude::*;
 
+/// daisyUI's own spinner is an image in the stylesheet, which the policy on images refuses.
+const SPINNER: &str =
+    "size-3.5 animate-spin rounded-full border-2 border-current border-r-transparent motion-reduce:animate-none";
+
 /// How a button looks.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Look {
@@ -49,7 +53,7 @@ pub(crate) fn Button(
             title=move || blocked.get()
             on:click=press
         >
-            {move || busy.get().then(|| view! { <span class="loading loading-spinner loading-xs" aria-hidden="true"></span> })}
+            {move || busy.get().then(|| view! { <span class=SPINNER aria-hidden="true"></span> })}
             {children()}
             {move || blocked.get().map(|why| view! { <span class="sr-only">{format!(" (not available: {why})")}</span> })}
         </button>
@@ -76,7 +80,7 @@ pub(crate) fn Submit(
             title=move || blocked.get()
             on:click=hold
         >
-            {move || busy.get().then(|| view! { <span class="loading loading-spinner loading-xs" aria-hidden="true"></span> })}
+            {move || busy.get().then(|| view! { <span class=SPINNER aria-hidden="true"></span> })}
             {children()}
         </button>
     }

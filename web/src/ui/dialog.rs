@@ -52,7 +52,7 @@ pub(crate) fn Confirm(
     #[prop(into)]
     action: Signal<String>,
     #[prop(optional, into)] word: Option<Signal<String>>,
-    submission: Sending,
+    sending: Sending,
     #[prop(into)] on_confirm: Callback<()>,
 ) -> impl IntoView {
     view! {
@@ -78,10 +78,10 @@ pub(crate) fn Confirm(
                     >
                         <p class="whitespace-pre-line">{move || text.get()}</p>
                         {word.map(|word| view! { <TextField label=Signal::derive(move || format!("Type “{}” to confirm", word.get())) value=typed /> })}
-                        <FormError submission />
+                        <FormError sending />
                         <div class="flex justify-end gap-2">
                             <Button on_press=move |()| open.set(false)>"Cancel"</Button>
-                            <Button look=Look::Danger blocked busy=submission.busy on_press=go>
+                            <Button look=Look::Danger blocked busy=sending.busy on_press=go>
                                 {move || action.get()}
                             </Button>
                         </div>

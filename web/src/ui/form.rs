@@ -83,9 +83,9 @@ fn focus_first_fault() {
 
 /// What went wrong with the whole form.
 #[component]
-pub(crate) fn FormError(submission: Sending) -> impl IntoView {
+pub(crate) fn FormError(sending: Sending) -> impl IntoView {
     move || {
-        submission.failure.get().map(|failure| {
+        sending.failure.get().map(|failure| {
             let others: Vec<_> = match &failure {
                 Failure::Problem(problem) => problem
                     .errors
@@ -111,11 +111,11 @@ pub(crate) fn FormError(submission: Sending) -> impl IntoView {
 
 /// Cancel and submit at the end of a dialog's form.
 #[component]
-pub(crate) fn FormButtons(open: RwSignal<bool>, submission: Sending, children: Children) -> impl IntoView {
+pub(crate) fn FormButtons(open: RwSignal<bool>, sending: Sending, children: Children) -> impl IntoView {
     view! {
         <div class="flex justify-end gap-2">
             <super::Button on_press=move |()| open.set(false)>"Cancel"</super::Button>
-            <super::Submit busy=submission.busy>{children()}</super::Submit>
+            <super::Submit busy=sending.busy>{children()}</super::Submit>
         </div>
     }
 }

@@ -126,16 +126,16 @@ pub(crate) fn login_url(path: &str) -> String {
 #[component]
 fn SessionEnded() -> impl IntoView {
     let client = client();
-    let submission = Sending::new();
-    let again = move |()| submission.run(async move { client.session().await }, |_| ());
+    let sending = Sending::new();
+    let again = move |()| sending.run(async move { client.session().await }, |_| ());
     view! {
         <Dialog open=client.expired title="Your session has ended">
             <div class="flex flex-col gap-4">
                 <p>"Sign in again in a new tab, then come back here. What you have typed on this page stays as it is."</p>
-                <FormError submission />
+                <FormError sending />
                 <div class="flex flex-wrap justify-end gap-2">
                     <a class="btn btn-sm btn-primary" href=login_url("/") target="_blank" rel="noopener external">"Sign in (new tab)"</a>
-                    <Button look=Look::Plain busy=submission.busy on_press=again>"I have signed in"</Button>
+                    <Button look=Look::Plain busy=sending.busy on_press=again>"I have signed in"</Button>
                 </div>
             </div>
         </Dialog>
