@@ -77,7 +77,7 @@ test('people of a partner sign in through its certified provider', async (t) => 
   await page.locator('input[name=login]').fill('pat');
   await page.locator('input[name=password]').fill('whatever');
   await page.locator('button[type=submit]').click();
-  await page.waitForURL((url) => url.href.startsWith(partner.issuer) && url.href.includes('/interaction/'));
+  await page.locator('input[name=prompt][value=consent]').waitFor({ state: 'attached' });
   await page.locator('button[type=submit]').click();
   await page.waitForURL((url) => url.href.startsWith(new URL(wiki.url).origin), { timeout: 15_000 })
     .catch((error) => { throw new Error(`${error}\nat ${page.url()}\n${partner.errors.join('\n')}`); });
