@@ -1,1 +1,344 @@
-//! What the system remembers, on SQLite or PostgreSQL.
+//! What the system remembers, on SQLite or PostgreSQL from one SQL text.
+//!
+//! - [`Store`] reads; [`Store::begin`] opens a [`Tx`], and the only way to commit one is with its audit
+//!   event ([`Tx::commit`]), or by saying that it is housekeeping which no auditor asks about.
+//! - One module per entity; their functions take `&Store` (each statement on its own) or `&mut Tx`.
+//! - [`Directory`] is the configuration compiled for the hot paths; [`Change`] is how everything that is
+//!   remembered elsewhere gets forgotten, on every instance.
+//!
+//! It knows nothing of HTTP.
+
+pub mod api_token;
+pub mod app;
+pub mod audit;
+pub mod binding;
+mod change;
+pub mod client;
+mod clock;
+pub mod connection;
+mod directory;
+mod error;
+pub mod grant;
+pub mod key;
+pub mod org;
+pub mod overview;
+pub mod rule;
+pub mod session;
+mod sql;
+pub mod user;
+mod vault;
+
+pub use change::Change;
+pub use clock::Clock;
+pub use directory::{AppView, BoundConnection, Directory, Snapshot, split_public_url};
+pub use error::{Error, Result};
+pub use sql::{Paging, Run};
+pub use vault::{MasterKey, Vault, random_secret, sha256};
+
+use sql::{Db, DbTx, Row, Sql};
+use std::sync::Arc;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use wire::{AuditEvent, AuditResponse, EventId};
+
+/// The store. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Db,
+    clock: Clock,
+    vault: Vault,
+    feed: change::Feed,
+    directory: Directory,
+    audit: mpsc::Sender<audit::Entry>,
+}
+
+/// What is needed to open a store.
+pub struct Options<'a> {
+    /// `sqlite:PATH` or `postgres://…`.
+    pub database_url: &'a str,
+    /// The key under which secrets are sealed; it must be the one that the database began with.
+    pub master_key: &'a MasterKey,
+    /// Where time comes from.
+    pub clock: Clock,
+    /// The control plane's public URL, without a trailing slash: issuers begin with it.
+    pub control_url: &'a str,
+}
+
+impl Store {
+    /// Opens the database, brings its schema up to date, and begins to follow the change feed.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database does not answer, `Invalid` at `/master_key` when the key is not the
+    /// one that the database began with.
+    pub async fn open(options: Options<'_>) -> Result<Self> {
+        let db = Db::open(options.database_url).await?;
+        let vault = Vault::new(options.master_key)?;
+        check_key(&db, &vault).await?;
+        let feed = change::Feed::start(&db, &options.clock).await?;
+        let directory = Directory::new(options.control_url);
+        let (audit, entries) = mpsc::channel(8192);
+        let inner = Inner {
+            db,
+            clock: options.clock,
+            vault,
+            feed,
+            directory,
+            audit,
+        };
+        let store = Self {
+            inner: Arc::new(inner),
+        };
+        store.reload().await?;
+        tokio::spawn(audit::write_loop(store.clone(), entries));
+        tokio::spawn(follow(store.clone()));
+        Ok(store)
+    }
+
+    /// Where time comes from.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// Seals secrets and derives keys.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.inner.vault
+    }
+
+    /// The configuration, compiled, as of the last change that this instance knows of.
+    #[must_use]
+    pub fn directory(&self) -> Arc<Snapshot> {
+        self.inner.directory.snapshot()
+    }
+
+    /// Everything that must be forgotten from now on. A receiver that lags must forget everything.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.inner.feed.subscribe()
+    }
+
+    /// Whether this instance has lately heard what the others ended; if not, it must deny.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.inner.feed.is_current(&self.inner.clock)
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// `Unavailable` when it does not.
+    pub async fn ping(&self) -> Result<()> {
+        sql::opt(self, Sql::new("SELECT seq FROM change_counter WHERE id = 1"))
+            .await
+            .map(drop)
+    }
+
+    /// Opens a transaction for writing.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database does not answer.
+    pub async fn begin(&self) -> Result<Tx> {
+        Ok(Tx {
+            store: self.clone(),
+            db: self.db().begin().await?,
+            changes: Vec::new(),
+        })
+    }
+
+    /// Appends one event to the log and returns when it is durable. Many callers share one commit.
+    ///
+    /// # Errors
+    /// When it could not be written: the caller must refuse what the event would have allowed.
+    pub async fn record(&self, event: AuditEvent) -> Result<()> {
+        let (done, written) = oneshot::channel();
+        let entry = audit::Entry::Event(Box::new(event), done);
+        self.inner
+            .audit
+            .send(entry)
+            .await
+            .map_err(|_| Error::internal("the audit writer is gone"))?;
+        match written.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Error::internal(error)),
+            Err(_) => Err(Error::internal("the audit writer is gone")),
+        }
+    }
+
+    /// Notes what the origin answered to the request of an event; written along with the next events.
+    pub fn record_response(&self, event: EventId, response: AuditResponse) {
+        // When the queue is full the answer stays unknown, which the log says.
+        let _ = self.inner.audit.try_send(audit::Entry::Response(event, response));
+    }
+
+    /// Compiles the configuration anew.
+    ///
+    /// # Errors
+    /// When the database does not answer; the old one stays.
+    pub async fn reload(&self) -> Result<()> {
+        self.inner.directory.reload(self).await
+    }
+
+    /// Closes all connections; statements after it fail.
+    pub async fn close(&self) {
+        self.db().close().await;
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.inner.db
+    }
+}
+
+impl Run for &Store {
+    async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
+        self.db().rows(sql).await
+    }
+}
+
+/// A transaction. Dropped without commit, it never happened.
+pub struct Tx {
+    store: Store,
+    db: DbTx,
+    changes: Vec<Change>,
+}
+
+impl Run for &mut Tx {
+    async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
+        (&mut self.db).rows(sql).await
+    }
+}
+
+impl Tx {
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> wire::Timestamp {
+        self.store.clock().now()
+    }
+
+    /// Seals secrets.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        self.store.vault()
+    }
+
+    /// Says what must be forgotten everywhere once this is committed.
+    pub fn changed(&mut self, change: Change) {
+        if !self.changes.contains(&change) {
+            self.changes.push(change);
+        }
+    }
+
+    /// Commits the writes together with the event that describes them.
+    ///
+    /// # Errors
+    /// When the database refuses; nothing is written then.
+    pub async fn commit(self, event: AuditEvent) -> Result<()> {
+        self.commit_all(vec![event]).await
+    }
+
+    /// Commits the writes together with several events.
+    ///
+    /// # Errors
+    /// When the database refuses; nothing is written then.
+    pub async fn commit_all(mut self, events: Vec<AuditEvent>) -> Result<()> {
+        let now = self.now();
+        change::append(&mut self.db, &self.changes, self.store.clock()).await?;
+        audit::append(&mut self.db, events, now).await?;
+        self.finish().await
+    }
+
+    /// Commits writes that no auditor asks about: session data, counters, last-use times, clean-up.
+    ///
+    /// # Errors
+    /// When the database refuses; nothing is written then.
+    pub async fn commit_housekeeping(mut self) -> Result<()> {
+        change::append(&mut self.db, &self.changes, self.store.clock()).await?;
+        self.finish().await
+    }
+
+    async fn finish(self) -> Result<()> {
+        self.db.commit().await?;
+        if self
+            .changes
+            .iter()
+            .any(|c| matches!(c, Change::Config | Change::All))
+        {
+            // What was written is there; that this instance could not read it back is mended by the feed.
+            if let Err(error) = self.store.reload().await {
+                tracing::error!(%error, "the configuration could not be read back");
+            }
+        }
+        for change in self.changes {
+            self.store.inner.feed.announce(change);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64> {
+        self.db.run(sql).await
+    }
+
+    /// Runs an `UPDATE … WHERE version = …` or `DELETE`; no row touched means somebody was faster.
+    pub(crate) async fn run_fresh(&mut self, sql: Sql) -> Result<()> {
+        if self.run(sql).await? == 0 {
+            Err(Error::Stale)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Refuses a master key that is not the one that the database began with; on a new database, remembers it.
+async fn check_key(db: &Db, vault: &Vault) -> Result<()> {
+    const KEY: &str = "master_key_check";
+    const TEXT: &[u8] = b"chatelaine";
+    let row = sql::opt(db, Sql::new("SELECT value FROM meta WHERE key = $1").bind(KEY)).await?;
+    if let Some(row) = row {
+        let opened = vault.open(KEY, &row.text("value")?);
+        return match opened {
+            Ok(text) if text.as_slice() == TEXT => Ok(()),
+            _ => Err(Error::invalid(
+                "/master_key",
+                "it is not the key that this database was begun with",
+            )),
+        };
+    }
+    let mut tx = db.begin().await?;
+    let values = [("key", KEY.into()), ("value", vault.seal(KEY, TEXT)?.into())];
+    match tx.run(Sql::insert("meta", values)).await {
+        Ok(_) => tx.commit().await,
+        // Another instance began the database at the same moment: check against its key.
+        Err(Error::Conflict(_)) => {
+            drop(tx);
+            Box::pin(check_key(db, vault)).await
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// Follows the change feed of the other instances for as long as the process runs.
+async fn follow(store: Store) {
+    let mut tick = tokio::time::interval(change::POLL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let changes = match store.inner.feed.poll(store.db(), store.clock()).await {
+            Ok(changes) => changes,
+            Err(error) => {
+                tracing::warn!(%error, source = ?error, "the change feed could not be read");
+                continue;
+            }
+        };
+        if changes.iter().any(|c| matches!(c, Change::Config | Change::All))
+            && let Err(error) = store.reload().await
+        {
+            tracing::error!(%error, "the configuration could not be read back");
+        }
+        for change in changes {
+            store.inner.feed.announce(change);
+        }
+    }
+}

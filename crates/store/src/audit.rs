@@ -1,0 +1,347 @@
+//! The audit log: one way to append, durable before anything is allowed, chained per organisation.
+//!
+//! Each event's `hash` is SHA-256 over the hash before it and the event's body, base64url. Events come
+//! from two sides: a transaction that changes something carries its own ([`crate::Tx::commit`]), and
+//! decisions that change nothing go through [`crate::Store::record`], where many requests share one
+//! commit (group commit).
+
+use crate::sql::{Arg, DbTx, Row, Run, Sql, opt};
+use crate::{Error, Result, Store};
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use wire::{
+    AccountId, AppId, AuditActor, AuditEvent, AuditResponse, AuditTarget, ClientId, EventId, GrantId, OrgId,
+    Outcome, Timestamp, UserId,
+};
+
+/// An event that is not yet in the log: identity is given, position and time come with the append.
+#[must_use]
+pub fn event(org: &OrgId, source: &str, action: &str, actor: AuditActor) -> AuditEvent {
+    AuditEvent {
+        id: EventId::fresh(),
+        seq: 0,
+        time: Timestamp::default(),
+        org: org.clone(),
+        account: None,
+        actor,
+        action: action.to_owned(),
+        target: None,
+        outcome: Outcome::Success,
+        reason: None,
+        rule: None,
+        request: None,
+        mcp: None,
+        change: None,
+        source: source.to_owned(),
+        response: None,
+        outcome_unknown: false,
+    }
+}
+
+/// The action of a request at the gateway, the only one that an origin answers.
+pub const GATEWAY_REQUEST: &str = "gateway.request";
+
+/// The target of an event.
+#[must_use]
+pub fn target(kind: &str, id: &impl wire::Id, name: Option<&str>) -> AuditTarget {
+    AuditTarget {
+        kind: kind.to_owned(),
+        id: id.to_string(),
+        name: name.map(ToOwned::to_owned),
+        app: None,
+    }
+}
+
+const COLUMNS: &[&str] = &[
+    "org", "seq", "id", "time", "account", "action", "outcome", "user_id", "client", "grant_id", "app",
+    "tool", "body", "hash",
+];
+/// Rows of one statement; a few fixed sizes keep the statement cache small.
+const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+
+/// Appends events of any organisations inside a transaction.
+pub(crate) async fn append(tx: &mut DbTx, events: Vec<AuditEvent>, now: Timestamp) -> Result<()> {
+    let mut by_org: BTreeMap<OrgId, Vec<AuditEvent>> = BTreeMap::new();
+    for event in events {
+        by_org.entry(event.org.clone()).or_default().push(event);
+    }
+    // A BTreeMap, because rows locked in one order cannot deadlock.
+    for (org, events) in by_org {
+        let count = i64::try_from(events.len()).map_err(Error::internal)?;
+        let sql = Sql::new("UPDATE audit_heads SET seq = seq + $1 WHERE org = $2 RETURNING seq, hash");
+        let head = opt(&mut *tx, sql.bind(count).bind(&org)).await?;
+        let head = head.ok_or_else(|| Error::internal("organisation without audit head"))?;
+        let mut hash = head.text("hash")?;
+        let first = head.int("seq")? - count + 1;
+        let mut rows = Vec::with_capacity(events.len());
+        for (mut event, seq) in events.into_iter().zip(first..) {
+            event.seq = seq;
+            event.time = now;
+            let body = serde_json::to_string(&event).map_err(Error::internal)?;
+            hash = chain(&hash, &body);
+            rows.push(columns(event, body, hash.clone()));
+        }
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let size = CHUNKS.into_iter().find(|n| *n <= rows.len()).unwrap_or(1);
+            let chunk: Vec<_> = rows.by_ref().take(size).collect();
+            tx.run(Sql::insert_many("audit_events", COLUMNS, chunk)).await?;
+        }
+        tx.run(
+            Sql::new("UPDATE audit_heads SET hash = $1 WHERE org = $2")
+                .bind(hash)
+                .bind(&org),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+fn columns(event: AuditEvent, body: String, hash: String) -> Vec<Arg> {
+    let app = event.target.as_ref().and_then(|t| t.app.as_ref());
+    vec![
+        (&event.org).into(),
+        event.seq.into(),
+        (&event.id).into(),
+        event.time.into(),
+        event.account.as_ref().into(),
+        event.action.into(),
+        event.outcome.as_str().into(),
+        event.actor.user.as_ref().into(),
+        event.actor.client.as_ref().into(),
+        event.actor.grant.as_ref().into(),
+        app.into(),
+        event.mcp.and_then(|m| m.tool).into(),
+        body.into(),
+        hash.into(),
+    ]
+}
+
+/// The hash of an event, given the hash before it and the event's body as stored.
+#[must_use]
+pub fn chain(before: &str, body: &str) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(before.as_bytes());
+    context.update(b"\n");
+    context.update(body.as_bytes());
+    URL_SAFE_NO_PAD.encode(context.finish())
+}
+
+pub(crate) enum Entry {
+    Event(Box<AuditEvent>, oneshot::Sender<Result<(), Arc<Error>>>),
+    Response(EventId, AuditResponse),
+}
+
+/// Events of one commit at the most.
+const BATCH: usize = 512;
+
+/// Takes what waits, writes it in one transaction, answers everybody, and goes on.
+pub(crate) async fn write_loop(store: Store, mut entries: mpsc::Receiver<Entry>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while entries.recv_many(&mut batch, BATCH).await > 0 {
+        let (mut events, mut waiting, mut responses) = (Vec::new(), Vec::new(), Vec::new());
+        for entry in batch.drain(..) {
+            match entry {
+                Entry::Event(event, done) => {
+                    events.push(*event);
+                    waiting.push(done);
+                }
+                Entry::Response(id, response) => {
+                    responses.push(vec![
+                        (&id).into(),
+                        i64::from(response.status).into(),
+                        response.micros.into(),
+                    ]);
+                }
+            }
+        }
+        let result = write_batch(&store, events, responses).await.map_err(Arc::new);
+        if let Err(error) = &result {
+            tracing::error!(%error, source = ?error, events = waiting.len(), "audit events could not be written");
+        }
+        for done in waiting {
+            // A request that went away does not wait for its answer; its event stays.
+            let _ = done.send(result.clone());
+        }
+    }
+}
+
+async fn write_batch(store: &Store, events: Vec<AuditEvent>, responses: Vec<Vec<Arg>>) -> Result<()> {
+    let mut tx = store.db().begin().await?;
+    if !events.is_empty() {
+        append(&mut tx, events, store.clock().now()).await?;
+    }
+    let mut responses = responses.into_iter();
+    while responses.len() > 0 {
+        let size = CHUNKS.into_iter().find(|n| *n <= responses.len()).unwrap_or(1);
+        let chunk: Vec<_> = responses.by_ref().take(size).collect();
+        tx.run(Sql::insert_many(
+            "audit_responses",
+            &["event", "status", "micros"],
+            chunk,
+        ))
+        .await?;
+    }
+    tx.commit().await
+}
+
+/// Which events are wanted. Absent means any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only these accounts (`None`: all, and events of no account).
+    pub accounts: Option<Vec<AccountId>>,
+    /// The person who acted, or on whose behalf.
+    pub user: Option<UserId>,
+    /// The agent.
+    pub client: Option<ClientId>,
+    /// The grant.
+    pub grant: Option<GrantId>,
+    /// The app.
+    pub app: Option<AppId>,
+    /// The action, or a prefix of it that ends in `.`.
+    pub action: Option<String>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// The MCP tool.
+    pub tool: Option<String>,
+    /// From this moment.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub to: Option<Timestamp>,
+    /// Text that occurs anywhere in the event, ignoring ASCII case.
+    pub text: Option<String>,
+}
+
+/// From which end a list is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Oldest first, after the position.
+    Oldest,
+    /// Newest first, before the position.
+    Newest,
+}
+
+/// Events of one organisation beside the position `at` (exclusive), at most `limit`.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(
+    mut db: impl Run,
+    org: &OrgId,
+    filter: &Filter,
+    (order, at): (Order, Option<i64>),
+    limit: u32,
+) -> Result<Vec<AuditEvent>> {
+    let exact = filter.action.as_deref().filter(|a| !a.ends_with('.'));
+    let prefix = filter.action.as_deref().filter(|a| a.ends_with('.'));
+    let like = |text: &str| {
+        let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        escaped.to_ascii_lowercase()
+    };
+    let sql = Sql::new(
+        "SELECT e.body, r.status, r.micros FROM audit_events e \
+         LEFT JOIN audit_responses r ON r.event = e.id WHERE e.org = $1",
+    )
+    .bind(org)
+    .and_in("e.account", filter.accounts.as_deref())
+    .and("e.user_id =", filter.user.as_ref())
+    .and("e.client =", filter.client.as_ref())
+    .and("e.grant_id =", filter.grant.as_ref())
+    .and("e.app =", filter.app.as_ref())
+    .and("e.action =", exact)
+    .and("e.action LIKE", prefix.map(|p| format!("{p}%")))
+    .and("e.outcome =", filter.outcome.map(Outcome::as_str))
+    .and("e.tool =", filter.tool.as_deref())
+    .and("e.time >=", filter.from)
+    .and("e.time <", filter.to);
+    let sql = match &filter.text {
+        Some(text) => sql
+            .and("lower(e.body) LIKE", Some(format!("%{}%", like(text))))
+            .then(" ESCAPE '\\'"),
+        None => sql,
+    };
+    let sql = match order {
+        Order::Oldest => sql.and("e.seq >", at).then(" ORDER BY e.seq"),
+        Order::Newest => sql.and("e.seq <", at).then(" ORDER BY e.seq DESC"),
+    };
+    db.rows(sql.limit(limit)).await?.iter().map(read).collect()
+}
+
+fn read(row: &Row) -> Result<AuditEvent> {
+    let mut event: AuditEvent = row.json("body")?;
+    if let Some(status) = row.opt_time("status")? {
+        let micros = row.opt_time("micros")?.map_or(0, |t| t.0);
+        event.response = Some(AuditResponse {
+            status: u16::try_from(status.0).unwrap_or(0),
+            micros,
+        });
+    } else {
+        event.outcome_unknown = event.action == GATEWAY_REQUEST && event.outcome == Outcome::Allowed;
+    }
+    Ok(event)
+}
+
+/// One event.
+///
+/// # Errors
+/// `NotFound` when the organisation's log has none of that id.
+pub async fn get(db: impl Run, org: &OrgId, id: &EventId) -> Result<AuditEvent> {
+    let sql = Sql::new(
+        "SELECT e.body, r.status, r.micros FROM audit_events e \
+         LEFT JOIN audit_responses r ON r.event = e.id WHERE e.id = $1 AND e.org = $2",
+    );
+    let row = opt(db, sql.bind(id).bind(org)).await?;
+    read(&row.ok_or(Error::NotFound("audit event"))?)
+}
+
+/// Walks the chain of an organisation and names the first event whose hash is not what it should be.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn verify(mut db: impl Run, org: &OrgId) -> Result<Verified> {
+    let (mut at, mut hash, mut checked) = (0, String::new(), 0);
+    loop {
+        let sql = Sql::new("SELECT seq, body, hash FROM audit_events WHERE org = $1").bind(org);
+        let rows = db
+            .rows(sql.and("seq >", Some(at)).then(" ORDER BY seq").limit(1000))
+            .await?;
+        if rows.is_empty() {
+            break;
+        }
+        for row in rows {
+            let seq = row.int("seq")?;
+            hash = chain(&hash, &row.text("body")?);
+            if seq != at + 1 || hash != row.text("hash")? {
+                return Ok(Verified {
+                    checked,
+                    broken_at: Some(at + 1),
+                });
+            }
+            at = seq;
+            checked += 1;
+        }
+    }
+    let head = opt(
+        db,
+        Sql::new("SELECT seq, hash FROM audit_heads WHERE org = $1").bind(org),
+    )
+    .await?;
+    let head = head.ok_or(Error::NotFound("organisation"))?;
+    let cut = head.int("seq")? != at || head.text("hash")? != hash;
+    Ok(Verified {
+        checked,
+        broken_at: cut.then_some(at + 1),
+    })
+}
+
+/// What [`verify`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// Events whose hash is right.
+    pub checked: u64,
+    /// The first position that is missing or changed.
+    pub broken_at: Option<i64>,
+}

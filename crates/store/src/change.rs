@@ -1,0 +1,145 @@
+//! The change feed: what every instance must forget when something ends or changes. A change is written
+//! in the transaction that makes it, reaches this process at its commit and other processes by polling.
+
+use crate::sql::{Db, Run, Sql};
+use crate::{Clock, Error, Result};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+use tokio::sync::broadcast;
+use wire::{ClientId, GrantId, Id as _, SessionId, UserId};
+
+/// How often other processes' changes are looked for.
+pub(crate) const POLL: Duration = Duration::from_millis(500);
+/// How long an instance may go on without having seen the feed, in seconds; then it denies.
+const STALE_AFTER: i64 = 4;
+
+/// What must be forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Accounts, apps, policies, groups, connections, bindings, the floor or keys: the [`crate::Directory`].
+    Config,
+    /// A grant ended.
+    Grant(GrantId),
+    /// A person was disabled, or what policies ask about them changed.
+    User(UserId),
+    /// A browser session ended.
+    Session(SessionId),
+    /// A client changed: blocked, approved, other metadata.
+    Client(ClientId),
+    /// An access token was revoked by itself (its `jti`).
+    Token(String),
+    /// Changes were missed: forget everything.
+    All,
+}
+
+impl Change {
+    fn columns(&self) -> (&'static str, &str) {
+        match self {
+            Self::Config => ("config", ""),
+            Self::Grant(id) => ("grant", id.as_str()),
+            Self::User(id) => ("user", id.as_str()),
+            Self::Session(id) => ("session", id.as_str()),
+            Self::Client(id) => ("client", id.as_str()),
+            Self::Token(jti) => ("token", jti),
+            Self::All => ("all", ""),
+        }
+    }
+
+    fn read(topic: &str, subject: &str) -> Self {
+        match topic {
+            "config" => Some(Self::Config),
+            "grant" => subject.parse().ok().map(Self::Grant),
+            "user" => subject.parse().ok().map(Self::User),
+            "session" => subject.parse().ok().map(Self::Session),
+            "client" => subject.parse().ok().map(Self::Client),
+            "token" => Some(Self::Token(subject.to_owned())),
+            _ => None,
+        }
+        // Unknown topics come from a newer version beside us: forget everything, to be safe.
+        .unwrap_or(Self::All)
+    }
+}
+
+/// This process's end of the feed.
+pub(crate) struct Feed {
+    sender: broadcast::Sender<Change>,
+    /// The last position that was read.
+    seen: AtomicI64,
+    /// When the feed was last read, in seconds.
+    read_at: AtomicI64,
+}
+
+impl Feed {
+    pub(crate) async fn start(db: &Db, clock: &Clock) -> Result<Self> {
+        let feed = Self {
+            sender: broadcast::channel(1024).0,
+            seen: AtomicI64::new(0),
+            read_at: AtomicI64::new(clock.now().seconds()),
+        };
+        let row = crate::sql::opt(db, Sql::new("SELECT seq FROM change_counter WHERE id = 1")).await?;
+        feed.seen.store(
+            row.ok_or_else(|| Error::internal("no change counter"))?
+                .int("seq")?,
+            Ordering::SeqCst,
+        );
+        Ok(feed)
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Change> {
+        self.sender.subscribe()
+    }
+
+    pub(crate) fn announce(&self, change: Change) {
+        // No receiver is no error: nobody caches anything then.
+        let _ = self.sender.send(change);
+    }
+
+    /// Whether this process knows what the others ended.
+    pub(crate) fn is_current(&self, clock: &Clock) -> bool {
+        clock.now().seconds() - self.read_at.load(Ordering::Relaxed) <= STALE_AFTER
+    }
+
+    /// Reads what came since the last time and says whether the configuration changed. Changes of this
+    /// process come twice, which is harmless.
+    pub(crate) async fn poll(&self, mut db: &Db, clock: &Clock) -> Result<Vec<Change>> {
+        let started = clock.now();
+        let seen = self.seen.load(Ordering::SeqCst);
+        let sql = Sql::new("SELECT seq, topic, subject FROM changes WHERE seq > $1 ORDER BY seq").bind(seen);
+        let mut changes = Vec::new();
+        let mut last = seen;
+        for row in db.rows(sql).await? {
+            last = row.int("seq")?;
+            changes.push(Change::read(&row.text("topic")?, &row.text("subject")?));
+        }
+        self.seen.fetch_max(last, Ordering::SeqCst);
+        self.read_at.fetch_max(started.seconds(), Ordering::Relaxed);
+        Ok(changes)
+    }
+}
+
+/// Writes changes in the transaction that makes them.
+pub(crate) async fn append(tx: &mut crate::sql::DbTx, changes: &[Change], clock: &Clock) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let count = i64::try_from(changes.len()).map_err(Error::internal)?;
+    let sql = Sql::new("UPDATE change_counter SET seq = seq + $1 WHERE id = 1 RETURNING seq").bind(count);
+    let row = crate::sql::opt(&mut *tx, sql)
+        .await?
+        .ok_or_else(|| Error::internal("no change counter"))?;
+    let first = row.int("seq")? - count + 1;
+    let now = clock.now();
+    for (change, seq) in changes.iter().zip(first..) {
+        let (topic, subject) = change.columns();
+        let values = [
+            ("seq", seq.into()),
+            ("topic", topic.into()),
+            ("subject", subject.into()),
+            ("at", now.into()),
+        ];
+        tx.run(Sql::insert("changes", values)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! Browser sessions: at the control plane (a tower-sessions record in `data`) and at apps (opaque cookie,
+//! redeemed from a handoff). Cookies are stored as SHA-256 only.
+
+use crate::sql::{Paging, Row, Run, Sql, opt};
+use crate::{Change, Error, Result, Tx};
+use wire::{AppId, BrowserSession, OrgId, SessionId, Timestamp, UserId};
+
+/// A session as its owner surface needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its identifier.
+    pub id: SessionId,
+    /// The organisation, once somebody is signed in.
+    pub org: Option<OrgId>,
+    /// Who is signed in, if anybody.
+    pub user: Option<UserId>,
+    /// The app, for app sessions.
+    pub app: Option<AppId>,
+    /// The control-plane session that an app session came from; it ends with it.
+    pub parent: Option<SessionId>,
+    /// What the control plane keeps in it (JSON).
+    pub data: String,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+    /// The address it began at.
+    pub ip: Option<String>,
+    /// The browser it began in.
+    pub user_agent: Option<String>,
+}
+
+fn read(row: &Row) -> Result<Record> {
+    Ok(Record {
+        id: row.id("id")?,
+        org: row.opt_id("org")?,
+        user: row.opt_id("user_id")?,
+        app: row.opt_id("app")?,
+        parent: row.opt_id("parent")?,
+        data: row.text("data")?,
+        expires_at: row.time("expires_at")?,
+        ip: row.opt_text("ip")?,
+        user_agent: row.opt_text("user_agent")?,
+    })
+}
+
+/// Stores a session under the hash of its cookie; the same hash is written over.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn save(tx: &mut Tx, hash: &str, session: &Record) -> Result<()> {
+    let sql = Sql::new(
+        "UPDATE sessions SET org = $1, user_id = $2, data = $3, expires_at = $4, ip = $5, user_agent = $6 \
+         WHERE hash = $7",
+    );
+    let sql = sql
+        .bind(session.org.as_ref())
+        .bind(session.user.as_ref())
+        .bind(session.data.as_str())
+        .bind(session.expires_at)
+        .bind(session.ip.clone())
+        .bind(session.user_agent.clone())
+        .bind(hash);
+    if tx.run(sql).await? > 0 {
+        return Ok(());
+    }
+    let values = [
+        ("id", (&session.id).into()),
+        ("hash", hash.into()),
+        ("org", session.org.as_ref().into()),
+        ("user_id", session.user.as_ref().into()),
+        ("app", session.app.as_ref().into()),
+        ("parent", session.parent.as_ref().into()),
+        ("data", session.data.as_str().into()),
+        ("created_at", tx.now().into()),
+        ("expires_at", session.expires_at.into()),
+        ("ip", session.ip.clone().into()),
+        ("user_agent", session.user_agent.clone().into()),
+    ];
+    tx.run(Sql::insert("sessions", values)).await.map(drop)
+}
+
+/// The session of a cookie, unless its time is over.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn by_hash(db: impl Run, hash: &str, now: Timestamp) -> Result<Option<Record>> {
+    let sql = Sql::new("SELECT * FROM sessions WHERE hash = $1 AND expires_at > $2")
+        .bind(hash)
+        .bind(now);
+    opt(db, sql).await?.as_ref().map(read).transpose()
+}
+
+/// Forgets the session of a cookie.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn delete_by_hash(tx: &mut Tx, hash: &str) -> Result<()> {
+    if let Some(row) = opt(
+        &mut *tx,
+        Sql::new("SELECT id FROM sessions WHERE hash = $1").bind(hash),
+    )
+    .await?
+    {
+        end(tx, &row.id("id")?).await?;
+    }
+    Ok(())
+}
+
+/// Ends a session and the app sessions that came from it.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn end(tx: &mut Tx, id: &SessionId) -> Result<()> {
+    let sql = Sql::new("DELETE FROM sessions WHERE id = $1 OR parent = $1 RETURNING id").bind(id);
+    for row in (&mut *tx).rows(sql).await? {
+        let ended = row.id("id")?;
+        tx.changed(Change::Session(ended));
+    }
+    Ok(())
+}
+
+/// Ends all sessions of a person.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn end_all_of(tx: &mut Tx, user: &UserId) -> Result<()> {
+    let sql = Sql::new("DELETE FROM sessions WHERE user_id = $1 RETURNING id").bind(user);
+    for row in (&mut *tx).rows(sql).await? {
+        let ended = row.id("id")?;
+        tx.changed(Change::Session(ended));
+    }
+    Ok(())
+}
+
+/// Sessions of signed-in people that are not over, of one person if given.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(
+    mut db: impl Run,
+    org: &OrgId,
+    user: Option<&UserId>,
+    now: Timestamp,
+    page: &Paging<SessionId>,
+) -> Result<Vec<BrowserSession>> {
+    let sql = Sql::new("SELECT * FROM sessions WHERE user_id IS NOT NULL AND org = $1 AND expires_at > $2")
+        .bind(org)
+        .bind(now)
+        .and("user_id =", user);
+    db.rows(sql.page(page)).await?.iter().map(read_public).collect()
+}
+
+fn read_public(row: &Row) -> Result<BrowserSession> {
+    Ok(BrowserSession {
+        id: row.id("id")?,
+        user: row.id("user_id")?,
+        app: row.opt_id("app")?,
+        created_at: row.time("created_at")?,
+        expires_at: row.time("expires_at")?,
+        ip: row.opt_text("ip")?,
+        user_agent: row.opt_text("user_agent")?,
+    })
+}
+
+/// One session of a signed-in person.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn get(db: impl Run, org: &OrgId, id: &SessionId) -> Result<BrowserSession> {
+    let sql = Sql::new("SELECT * FROM sessions WHERE id = $1 AND org = $2 AND user_id IS NOT NULL");
+    let row = opt(db, sql.bind(id).bind(org)).await?;
+    read_public(&row.ok_or(Error::NotFound("session"))?)
+}
+
+/// Proof, good once and for a minute, that a person may begin a session at an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handoff {
+    /// At which app.
+    pub app: AppId,
+    /// Who.
+    pub user: UserId,
+    /// The control-plane session behind it.
+    pub session: SessionId,
+    /// SHA-256 of the state that the browser got from the gateway.
+    pub state_hash: String,
+    /// When it is worthless.
+    pub expires_at: Timestamp,
+}
+
+/// Stores a handoff under the hash of its code.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn offer_handoff(tx: &mut Tx, hash: &str, handoff: &Handoff) -> Result<()> {
+    let values = [
+        ("hash", hash.into()),
+        ("app", (&handoff.app).into()),
+        ("user_id", (&handoff.user).into()),
+        ("session", (&handoff.session).into()),
+        ("state_hash", handoff.state_hash.as_str().into()),
+        ("expires_at", handoff.expires_at.into()),
+    ];
+    tx.run(Sql::insert("handoffs", values)).await.map(drop)
+}
+
+/// Redeems a handoff: one of any number of attempts succeeds, and only with app and state right.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn redeem_handoff(
+    tx: &mut Tx,
+    hash: &str,
+    app: &AppId,
+    state_hash: &str,
+) -> Result<Option<Handoff>> {
+    let now = tx.now();
+    let sql = Sql::new(
+        "UPDATE handoffs SET redeemed_at = $1 WHERE hash = $2 AND app = $3 AND state_hash = $4 \
+         AND redeemed_at IS NULL AND expires_at > $1 \
+         AND EXISTS (SELECT 1 FROM sessions s WHERE s.id = handoffs.session) \
+         RETURNING app, user_id, session, state_hash, expires_at",
+    );
+    let row = opt(&mut *tx, sql.bind(now).bind(hash).bind(app).bind(state_hash)).await?;
+    row.map(|row| {
+        Ok(Handoff {
+            app: row.id("app")?,
+            user: row.id("user_id")?,
+            session: row.id("session")?,
+            state_hash: row.text("state_hash")?,
+            expires_at: row.time("expires_at")?,
+        })
+    })
+    .transpose()
+}
+
+/// Deletes what is over: sessions, handoffs, codes, used refresh tokens, revocations, old changes.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn sweep(tx: &mut Tx) -> Result<()> {
+    let now = tx.now();
+    let day_ago = now.plus_seconds(-86_400);
+    for sql in [
+        Sql::new("DELETE FROM sessions WHERE expires_at < $1").bind(now),
+        Sql::new("DELETE FROM handoffs WHERE expires_at < $1").bind(day_ago),
+        Sql::new("DELETE FROM codes WHERE expires_at < $1").bind(day_ago),
+        Sql::new("DELETE FROM refresh_tokens WHERE expires_at < $1").bind(now),
+        Sql::new("DELETE FROM revoked_tokens WHERE expires_at < $1").bind(day_ago),
+        Sql::new("DELETE FROM changes WHERE at < $1").bind(day_ago),
+    ] {
+        tx.run(sql).await?;
+    }
+    Ok(())
+}

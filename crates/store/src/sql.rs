@@ -1,0 +1,452 @@
+//! One SQL text on two engines. Statements are text with `$n` placeholders and arguments of the three
+//! column types that both engines share; rows are read by column name. Everything that differs between
+//! the engines is in this file.
+
+use crate::{Error, Result};
+use serde::{Serialize, de::DeserializeOwned};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, Postgres, Row as _, Sqlite, Transaction,
+    postgres::{PgArguments, PgPool, PgPoolOptions, PgRow},
+    sqlite::{
+        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+        SqliteSynchronous,
+    },
+};
+use std::{fmt::Write as _, future::Future, str::FromStr, time::Duration};
+use wire::{Id, Timestamp};
+
+/// An argument: one of the three column types, or NULL of it.
+#[derive(Debug, Clone)]
+pub(crate) enum Arg {
+    Text(Option<String>),
+    Int(Option<i64>),
+    Flag(bool),
+}
+
+impl From<&str> for Arg {
+    fn from(v: &str) -> Self {
+        Self::Text(Some(v.to_owned()))
+    }
+}
+impl From<String> for Arg {
+    fn from(v: String) -> Self {
+        Self::Text(Some(v))
+    }
+}
+impl From<Option<&str>> for Arg {
+    fn from(v: Option<&str>) -> Self {
+        Self::Text(v.map(ToOwned::to_owned))
+    }
+}
+impl From<Option<String>> for Arg {
+    fn from(v: Option<String>) -> Self {
+        Self::Text(v)
+    }
+}
+impl From<i64> for Arg {
+    fn from(v: i64) -> Self {
+        Self::Int(Some(v))
+    }
+}
+impl From<bool> for Arg {
+    fn from(v: bool) -> Self {
+        Self::Flag(v)
+    }
+}
+impl From<Timestamp> for Arg {
+    fn from(v: Timestamp) -> Self {
+        Self::Int(Some(v.0))
+    }
+}
+impl From<Option<Timestamp>> for Arg {
+    fn from(v: Option<Timestamp>) -> Self {
+        Self::Int(v.map(|t| t.0))
+    }
+}
+impl<T: Id> From<&T> for Arg {
+    fn from(v: &T) -> Self {
+        Self::Text(Some(v.as_str().to_owned()))
+    }
+}
+impl<T: Id> From<Option<&T>> for Arg {
+    fn from(v: Option<&T>) -> Self {
+        Self::Text(v.map(|id| id.as_str().to_owned()))
+    }
+}
+
+/// A value as JSON text, for a column that holds JSON.
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<Arg> {
+    Ok(Arg::Text(Some(
+        serde_json::to_string(value).map_err(Error::internal)?,
+    )))
+}
+
+/// A fieldless enum by its wire name.
+pub(crate) fn word<T: Serialize>(value: T) -> Result<String> {
+    match serde_json::to_value(value).map_err(Error::internal)? {
+        serde_json::Value::String(text) => Ok(text),
+        other => Err(Error::internal(format!("not a word: {other}"))),
+    }
+}
+
+/// A statement with its arguments. The text is assembled from literals of this crate only; everything
+/// that comes from outside is an argument.
+#[derive(Debug, Clone)]
+pub struct Sql {
+    text: String,
+    args: Vec<Arg>,
+}
+
+impl Sql {
+    pub(crate) fn new(text: &'static str) -> Self {
+        Self {
+            text: text.to_owned(),
+            args: Vec::new(),
+        }
+    }
+
+    /// Binds the next placeholder.
+    pub(crate) fn bind(mut self, arg: impl Into<Arg>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Appends text without arguments.
+    pub(crate) fn then(mut self, text: &'static str) -> Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Appends ` AND {condition} $n` when there is a value.
+    pub(crate) fn and<A: Into<Arg>>(mut self, condition: &'static str, value: Option<A>) -> Self {
+        if let Some(value) = value {
+            self.args.push(value.into());
+            let n = self.args.len();
+            // Writing to a String cannot fail.
+            let _ = write!(self.text, " AND {condition} ${n}");
+        }
+        self
+    }
+
+    /// Appends ` AND {column} IN (…)` when there is a list; an empty list matches nothing.
+    pub(crate) fn and_in<T: Id>(mut self, column: &'static str, values: Option<&[T]>) -> Self {
+        let Some(values) = values else { return self };
+        if values.is_empty() {
+            self.text.push_str(" AND 1 = 0");
+            return self;
+        }
+        let _ = write!(self.text, " AND {column} IN (");
+        for (i, value) in values.iter().enumerate() {
+            self.args.push(value.into());
+            let n = self.args.len();
+            let _ = write!(self.text, "{}${n}", if i == 0 { "" } else { ", " });
+        }
+        self.text.push(')');
+        self
+    }
+
+    /// `ORDER BY id LIMIT` for one page after a cursor. One row more than the page is asked for, so that
+    /// the caller knows whether there is a next one.
+    pub(crate) fn page<T: Id>(self, page: &Paging<T>) -> Self {
+        let mut sql = self.and("id >", page.after.as_ref());
+        let _ = write!(sql.text, " ORDER BY id LIMIT {}", i64::from(page.limit) + 1);
+        sql
+    }
+
+    /// `LIMIT n`.
+    pub(crate) fn limit(mut self, n: u32) -> Self {
+        let _ = write!(self.text, " LIMIT {n}");
+        self
+    }
+
+    /// `INSERT INTO table (…) VALUES (…)`.
+    pub(crate) fn insert(table: &'static str, values: impl IntoIterator<Item = (&'static str, Arg)>) -> Self {
+        let (columns, args): (Vec<_>, Vec<_>) = values.into_iter().unzip();
+        let mut text = format!("INSERT INTO {table} ({}) VALUES (", columns.join(", "));
+        for n in 1..=columns.len() {
+            let _ = write!(text, "{}${n}", if n == 1 { "" } else { ", " });
+        }
+        text.push(')');
+        Self { text, args }
+    }
+
+    /// `INSERT INTO table (…) VALUES (…), (…), …` for many rows.
+    pub(crate) fn insert_many(table: &'static str, columns: &[&'static str], rows: Vec<Vec<Arg>>) -> Self {
+        let mut text = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
+        let mut n = 0;
+        for row in 0..rows.len() {
+            text.push_str(if row == 0 { "(" } else { ", (" });
+            for column in 0..columns.len() {
+                n += 1;
+                let _ = write!(text, "{}${n}", if column == 0 { "" } else { ", " });
+            }
+            text.push(')');
+        }
+        Self {
+            text,
+            args: rows.into_iter().flatten().collect(),
+        }
+    }
+
+    fn for_sqlite(self) -> Result<(String, SqliteArguments)> {
+        let mut args = SqliteArguments::default();
+        for arg in self.args {
+            match arg {
+                Arg::Text(v) => args.add(v),
+                Arg::Int(v) => args.add(v),
+                Arg::Flag(v) => args.add(v),
+            }
+            .map_err(Error::Internal)?;
+        }
+        Ok((self.text, args))
+    }
+
+    fn for_postgres(self) -> Result<(String, PgArguments)> {
+        let mut args = PgArguments::default();
+        for arg in self.args {
+            match arg {
+                Arg::Text(v) => args.add(v),
+                Arg::Int(v) => args.add(v),
+                Arg::Flag(v) => args.add(v),
+            }
+            .map_err(Error::Internal)?;
+        }
+        Ok((self.text, args))
+    }
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone)]
+pub struct Paging<T> {
+    /// Items on a page, 1 to 200.
+    pub limit: u32,
+    /// The last item of the page before.
+    pub after: Option<T>,
+}
+
+impl<T> Default for Paging<T> {
+    fn default() -> Self {
+        Self {
+            limit: 200,
+            after: None,
+        }
+    }
+}
+
+/// A row of either engine, read by column name.
+pub enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+macro_rules! column {
+    ($row:expr, $name:expr) => {
+        match $row {
+            Row::Sqlite(row) => row.try_get($name),
+            Row::Postgres(row) => row.try_get($name),
+        }
+        .map_err(Error::from)
+    };
+}
+
+impl Row {
+    pub(crate) fn text(&self, name: &str) -> Result<String> {
+        column!(self, name)
+    }
+    pub(crate) fn opt_text(&self, name: &str) -> Result<Option<String>> {
+        column!(self, name)
+    }
+    pub(crate) fn int(&self, name: &str) -> Result<i64> {
+        column!(self, name)
+    }
+    pub(crate) fn flag(&self, name: &str) -> Result<bool> {
+        column!(self, name)
+    }
+    pub(crate) fn time(&self, name: &str) -> Result<Timestamp> {
+        self.int(name).map(Timestamp)
+    }
+    pub(crate) fn opt_time(&self, name: &str) -> Result<Option<Timestamp>> {
+        let micros: Option<i64> = column!(self, name)?;
+        Ok(micros.map(Timestamp))
+    }
+    pub(crate) fn id<T: Id>(&self, name: &str) -> Result<T> {
+        self.text(name)?.parse().map_err(Error::internal)
+    }
+    /// An identifier, or nothing for NULL and ''.
+    pub(crate) fn opt_id<T: Id>(&self, name: &str) -> Result<Option<T>> {
+        self.opt_text(name)?
+            .filter(|text| !text.is_empty())
+            .map(|text| text.parse().map_err(Error::internal))
+            .transpose()
+    }
+    pub(crate) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        serde_json::from_str(&self.text(name)?).map_err(Error::internal)
+    }
+    pub(crate) fn word<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        serde_json::from_value(serde_json::Value::String(self.text(name)?)).map_err(Error::internal)
+    }
+}
+
+/// Something that runs statements: the store itself (each on its own), or a transaction.
+pub trait Run: Send {
+    #[doc(hidden)]
+    fn rows(&mut self, sql: Sql) -> impl Future<Output = Result<Vec<Row>>> + Send;
+}
+
+/// One row or nothing.
+pub(crate) async fn opt(mut db: impl Run, sql: Sql) -> Result<Option<Row>> {
+    Ok(db.rows(sql).await?.into_iter().next())
+}
+
+/// The connections to one database.
+pub(crate) enum Db {
+    Sqlite {
+        /// One connection: SQLite has one writer, and waiting here is fairer than its busy handler.
+        write: SqlitePool,
+        read: SqlitePool,
+    },
+    Postgres(PgPool),
+}
+
+/// An open transaction of either engine.
+pub(crate) enum DbTx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
+
+impl Db {
+    /// Opens `sqlite:PATH` or `postgres://…` and brings the schema up to date.
+    pub(crate) async fn open(url: &str) -> Result<Self> {
+        let db = if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            let pool = PgPoolOptions::new()
+                .max_connections(16)
+                .acquire_timeout(Duration::from_secs(5))
+                .connect(url)
+                .await
+                .map_err(Error::Unavailable)?;
+            Self::Postgres(pool)
+        } else {
+            let options = SqliteConnectOptions::from_str(url)
+                .map_err(|_| Error::invalid("/database_url", "neither sqlite: nor postgres://"))?
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                .statement_cache_capacity(256)
+                .busy_timeout(Duration::from_secs(5));
+            let pool = |n: u32| {
+                SqlitePoolOptions::new()
+                    .max_connections(n)
+                    .acquire_timeout(Duration::from_secs(5))
+            };
+            let write = pool(1)
+                .connect_with(options.clone())
+                .await
+                .map_err(Error::Unavailable)?;
+            let read = pool(4)
+                .connect_with(options.read_only(true))
+                .await
+                .map_err(Error::Unavailable)?;
+            Self::Sqlite { write, read }
+        };
+        match &db {
+            Self::Sqlite { write, .. } => MIGRATIONS.run(write).await,
+            Self::Postgres(pool) => MIGRATIONS.run(pool).await,
+        }
+        .map_err(Error::internal)?;
+        Ok(db)
+    }
+
+    pub(crate) async fn begin(&self) -> Result<DbTx> {
+        Ok(match self {
+            // IMMEDIATE: a deferred transaction that reads before it writes fails when another one wrote
+            // in between, without waiting.
+            Self::Sqlite { write, .. } => DbTx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres(pool) => DbTx::Postgres(pool.begin().await?),
+        })
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl Run for &Db {
+    async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
+        match self {
+            Db::Sqlite { read, .. } => {
+                let (text, args) = sql.for_sqlite()?;
+                let rows = sqlx::query_with(AssertSqlSafe(text), args)
+                    .fetch_all(read)
+                    .await?;
+                Ok(rows.into_iter().map(Row::Sqlite).collect())
+            }
+            Db::Postgres(pool) => {
+                let (text, args) = sql.for_postgres()?;
+                let rows = sqlx::query_with(AssertSqlSafe(text), args)
+                    .fetch_all(pool)
+                    .await?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            }
+        }
+    }
+}
+
+impl DbTx {
+    pub(crate) async fn commit(self) -> Result<()> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+
+    /// Runs a statement and says how many rows it touched.
+    pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64> {
+        Ok(match self {
+            Self::Sqlite(tx) => {
+                let (text, args) = sql.for_sqlite()?;
+                sqlx::query_with(AssertSqlSafe(text), args)
+                    .execute(&mut **tx)
+                    .await?
+                    .rows_affected()
+            }
+            Self::Postgres(tx) => {
+                let (text, args) = sql.for_postgres()?;
+                sqlx::query_with(AssertSqlSafe(text), args)
+                    .execute(&mut **tx)
+                    .await?
+                    .rows_affected()
+            }
+        })
+    }
+}
+
+impl Run for &mut DbTx {
+    async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
+        match self {
+            DbTx::Sqlite(tx) => {
+                let (text, args) = sql.for_sqlite()?;
+                let rows = sqlx::query_with(AssertSqlSafe(text), args)
+                    .fetch_all(&mut **tx)
+                    .await?;
+                Ok(rows.into_iter().map(Row::Sqlite).collect())
+            }
+            DbTx::Postgres(tx) => {
+                let (text, args) = sql.for_postgres()?;
+                let rows = sqlx::query_with(AssertSqlSafe(text), args)
+                    .fetch_all(&mut **tx)
+                    .await?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            }
+        }
+    }
+}

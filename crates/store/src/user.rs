@@ -1,0 +1,297 @@
+//! People. The identity key is (organisation, connection, issuer, subject): never an e-mail address.
+
+use crate::sql::{Paging, Row, Run, Sql, json, opt};
+use crate::{Change, Error, Result, Tx};
+use serde_json::{Map, Value};
+use wire::{ConnectionId, OrgId, Timestamp, User, UserId};
+
+/// A person with everything that policies may ask about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Person {
+    /// What the API shows.
+    pub user: User,
+    /// Whose.
+    pub org: OrgId,
+    /// The provider's claims as of the last sign-in.
+    pub claims: Map<String, Value>,
+}
+
+/// What an upstream provider said about somebody who just signed in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Identity {
+    /// The connection that they came through.
+    pub connection: ConnectionId,
+    /// The provider's issuer.
+    pub issuer: String,
+    /// The provider's subject.
+    pub subject: String,
+    /// E-mail address, if any.
+    pub email: Option<String>,
+    /// Whether the provider vouches for it.
+    pub email_verified: bool,
+    /// Display name, if any.
+    pub name: Option<String>,
+    /// Groups, if any.
+    pub groups: Vec<String>,
+    /// All claims.
+    pub claims: Map<String, Value>,
+}
+
+fn read(row: &Row) -> Result<Person> {
+    Ok(Person {
+        user: User {
+            id: row.id("id")?,
+            connection: row.id("connection")?,
+            issuer: row.text("issuer")?,
+            subject: row.text("subject")?,
+            email: row.opt_text("email")?,
+            email_verified: row.flag("email_verified")?,
+            name: row.opt_text("name")?,
+            groups: row.json("idp_groups")?,
+            disabled: row.flag("disabled")?,
+            created_at: row.time("created_at")?,
+            last_login_at: row.opt_time("last_login_at")?,
+            version: row.int("version")?,
+        },
+        org: row.id("org")?,
+        claims: row.json("claims")?,
+    })
+}
+
+/// Remembers a sign-in: makes the person at the first, refreshes what the provider says afterwards.
+/// When something that policies ask about changed, everything cached about the person is forgotten.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn sign_in(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Person> {
+    let find =
+        Sql::new("SELECT * FROM users WHERE org = $1 AND connection = $2 AND issuer = $3 AND subject = $4")
+            .bind(org)
+            .bind(&identity.connection)
+            .bind(identity.issuer.as_str())
+            .bind(identity.subject.as_str());
+    let now = tx.now();
+    let Some(row) = opt(&mut *tx, find).await? else {
+        return create(tx, org, identity).await;
+    };
+    let before = read(&row)?;
+    let same = before.user.email == identity.email
+        && before.user.email_verified == identity.email_verified
+        && before.user.groups == identity.groups
+        && before.claims == identity.claims;
+    let id = before.user.id.clone();
+    let sql = Sql::new(
+        "UPDATE users SET email = $1, email_verified = $2, name = $3, claims = $4, idp_groups = $5, \
+         last_login_at = $6 WHERE id = $7",
+    );
+    let sql = sql
+        .bind(identity.email.clone())
+        .bind(identity.email_verified)
+        .bind(identity.name.clone())
+        .bind(json(&identity.claims)?)
+        .bind(json(&identity.groups)?)
+        .bind(now)
+        .bind(&id);
+    tx.run(sql).await?;
+    if !same {
+        tx.changed(Change::User(id));
+    }
+    let user = User {
+        email: identity.email,
+        email_verified: identity.email_verified,
+        name: identity.name,
+        groups: identity.groups,
+        last_login_at: Some(now),
+        ..before.user
+    };
+    Ok(Person {
+        user,
+        org: before.org,
+        claims: identity.claims,
+    })
+}
+
+async fn create(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Person> {
+    let user = User {
+        id: UserId::fresh(),
+        connection: identity.connection,
+        issuer: identity.issuer,
+        subject: identity.subject,
+        email: identity.email,
+        email_verified: identity.email_verified,
+        name: identity.name,
+        groups: identity.groups,
+        disabled: false,
+        created_at: tx.now(),
+        last_login_at: Some(tx.now()),
+        version: 1,
+    };
+    let values = [
+        ("id", (&user.id).into()),
+        ("org", org.into()),
+        ("connection", (&user.connection).into()),
+        ("issuer", user.issuer.as_str().into()),
+        ("subject", user.subject.as_str().into()),
+        ("email", user.email.clone().into()),
+        ("email_verified", user.email_verified.into()),
+        ("name", user.name.clone().into()),
+        ("claims", json(&identity.claims)?),
+        ("idp_groups", json(&user.groups)?),
+        ("disabled", false.into()),
+        ("created_at", user.created_at.into()),
+        ("last_login_at", user.last_login_at.into()),
+        ("version", user.version.into()),
+    ];
+    tx.run(Sql::insert("users", values)).await?;
+    Ok(Person {
+        user,
+        org: org.clone(),
+        claims: identity.claims,
+    })
+}
+
+/// People of an organisation; `q` is text that occurs in name or e-mail address.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(
+    mut db: impl Run,
+    org: &OrgId,
+    (q, connection): (Option<&str>, Option<&ConnectionId>),
+    page: &Paging<UserId>,
+) -> Result<Vec<User>> {
+    let like = q.map(|q| format!("%{}%", q.to_lowercase().replace(['%', '_'], "")));
+    let sql = Sql::new("SELECT * FROM users WHERE org = $1")
+        .bind(org)
+        .and("connection =", connection)
+        .and(
+            "lower(coalesce(name, '') || ' ' || coalesce(email, '')) LIKE",
+            like,
+        );
+    db.rows(sql.page(page))
+        .await?
+        .iter()
+        .map(|row| read(row).map(|p| p.user))
+        .collect()
+}
+
+/// One person of an organisation.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn get(db: impl Run, org: &OrgId, id: &UserId) -> Result<Person> {
+    by_id(db, id)
+        .await?
+        .filter(|p| p.org == *org)
+        .ok_or(Error::NotFound("user"))
+}
+
+/// One person of any organisation: for credentials of ours that name them.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn by_id(db: impl Run, id: &UserId) -> Result<Option<Person>> {
+    opt(db, Sql::new("SELECT * FROM users WHERE id = $1").bind(id))
+        .await?
+        .as_ref()
+        .map(read)
+        .transpose()
+}
+
+/// Lets a person in again, or ends everything of theirs: sessions, grants, API tokens stop at once.
+///
+/// # Errors
+/// `Stale` when `user.version` is not the stored one, `Conflict` for the last owner.
+pub async fn set_disabled(tx: &mut Tx, org: &OrgId, user: &User, disabled: bool) -> Result<User> {
+    let sql =
+        Sql::new("UPDATE users SET disabled = $1, version = version + 1 WHERE id = $2 AND version = $3");
+    tx.run_fresh(sql.bind(disabled).bind(&user.id).bind(user.version))
+        .await?;
+    if disabled {
+        let sql = Sql::new(
+            "SELECT (SELECT COUNT(*) FROM members WHERE user_id = $1 AND role = 'org_owner') AS mine, \
+             (SELECT COUNT(*) FROM members m JOIN users u ON u.id = m.user_id \
+              WHERE m.org = $2 AND m.role = 'org_owner' AND u.disabled = $3) AS others",
+        );
+        let row = opt(&mut *tx, sql.bind(&user.id).bind(org).bind(false)).await?;
+        let row = row.ok_or(Error::NotFound("user"))?;
+        if row.int("mine")? > 0 && row.int("others")? == 0 {
+            return Err(Error::Conflict("the last owner cannot be disabled".into()));
+        }
+        crate::session::end_all_of(tx, &user.id).await?;
+        crate::grant::revoke_where(tx, crate::grant::Which::User(&user.id), "user_disabled").await?;
+    }
+    tx.changed(Change::User(user.id.clone()));
+    Ok(User {
+        disabled,
+        version: user.version + 1,
+        ..user.clone()
+    })
+}
+
+/// A local password, as the broker needs it to decide.
+#[derive(Debug, Clone)]
+pub struct Password {
+    /// The person.
+    pub user: UserId,
+    /// argon2id in PHC form.
+    pub phc: String,
+    /// Failures in a row.
+    pub failures: i64,
+    /// No attempt counts before this moment.
+    pub locked_until: Timestamp,
+}
+
+/// Sets a local password (PHC form) and forgets failures.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_password(tx: &mut Tx, user: &UserId, phc: &str) -> Result<()> {
+    tx.run(Sql::new("DELETE FROM passwords WHERE user_id = $1").bind(user))
+        .await?;
+    let values = [
+        ("user_id", user.into()),
+        ("phc", phc.into()),
+        ("changed_at", tx.now().into()),
+        ("failures", 0.into()),
+        ("locked_until", 0.into()),
+    ];
+    tx.run(Sql::insert("passwords", values)).await.map(drop)
+}
+
+/// The password of the local person with this e-mail address.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn password_by_email(db: impl Run, org: &OrgId, email: &str) -> Result<Option<Password>> {
+    let sql = Sql::new(
+        "SELECT p.* FROM passwords p JOIN users u ON u.id = p.user_id \
+         JOIN connections c ON c.id = u.connection \
+         WHERE u.org = $1 AND lower(u.email) = $2 AND c.kind = 'password' AND u.disabled = $3",
+    );
+    let row = opt(db, sql.bind(org).bind(email.to_lowercase()).bind(false)).await?;
+    row.map(|row| {
+        Ok(Password {
+            user: row.id("user_id")?,
+            phc: row.text("phc")?,
+            failures: row.int("failures")?,
+            locked_until: row.time("locked_until")?,
+        })
+    })
+    .transpose()
+}
+
+/// Notes how an attempt went; after some failures the next attempts must wait until `locked_until`.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn note_attempt(tx: &mut Tx, user: &UserId, locked_until: Option<Timestamp>) -> Result<()> {
+    let sql = match locked_until {
+        Some(until) => {
+            Sql::new("UPDATE passwords SET failures = failures + 1, locked_until = $1 WHERE user_id = $2")
+                .bind(until)
+        }
+        None => Sql::new("UPDATE passwords SET failures = 0, locked_until = $1 WHERE user_id = $2").bind(0),
+    };
+    tx.run(sql.bind(user)).await.map(drop)
+}
