@@ -1,12 +1,12 @@
 // The protocol by hand: for where a story needs a token rather than a client.
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { Person } from './forms.mjs';
+import { Person, request } from './forms.mjs';
 
 const REDIRECT = 'http://127.0.0.1:9/callback';
 
-/** Registers a client and gets tokens of a grant by `user` (the allowed employee if absent). */
-export async function newToken(demo, app, { user = demo.employee, name = 'By hand' } = {}) {
+/** Registers a client and gets a code of a grant by `user` (the allowed employee if absent). */
+export async function newCode(demo, app, { user = demo.employee, name = 'By hand' } = {}) {
   const { issuer } = await demo.api.get(`/apps/${app.id}`);
   const registered = await fetch(`${issuer}/register`, {
     method: 'POST',
@@ -18,7 +18,7 @@ export async function newToken(demo, app, { user = demo.employee, name = 'By han
       token_endpoint_auth_method: 'none',
     }),
   });
-  assert.equal(registered.status, 201);
+  assert.equal(registered.status, 201, await registered.clone().text());
   const { client_id: clientId } = await registered.json();
   const verifier = randomBytes(32).toString('base64url');
   const url = new URL(`${issuer}/authorize`);
@@ -34,17 +34,55 @@ export async function newToken(demo, app, { user = demo.employee, name = 'By han
   const back = await new Person(user).authorize(url, REDIRECT);
   const code = back.searchParams.get('code');
   assert.ok(code, back.href);
-  const answer = await fetch(`${issuer}/token`, {
+  return { code, verifier, clientId, issuer, resource: app.url };
+}
+
+/** Redeems a code; returns status and body. */
+export function redeem({ code, verifier, clientId, issuer, resource }) {
+  return tokenRequest(issuer, {
+    grant_type: 'authorization_code',
+    code,
+    redirect_uri: REDIRECT,
+    client_id: clientId,
+    code_verifier: verifier,
+    resource,
+  });
+}
+
+/** Uses a refresh token; returns status and body. */
+export function refresh({ issuer, client_id: clientId, refresh_token: refreshToken }) {
+  return tokenRequest(issuer, { grant_type: 'refresh_token', refresh_token: refreshToken, client_id: clientId });
+}
+
+async function tokenRequest(issuer, fields) {
+  const answer = await fetch(`${issuer}/token`, { method: 'POST', body: new URLSearchParams(fields) });
+  return { status: answer.status, ...(await answer.json()) };
+}
+
+/** Gets tokens of a new grant. */
+export async function newToken(demo, app, options) {
+  const code = await newCode(demo, app, options);
+  const tokens = await redeem(code);
+  assert.equal(tokens.status, 200, JSON.stringify(tokens));
+  return { ...tokens, client_id: code.clientId, issuer: code.issuer };
+}
+
+/** The status of an MCP `initialize` with this token, at `port` if another process is meant. */
+export async function initialize(url, token, port) {
+  const answer = await request(url, {
     method: 'POST',
-    body: new URLSearchParams({
-      grant_type: 'authorization_code',
-      code,
-      redirect_uri: REDIRECT,
-      client_id: clientId,
-      code_verifier: verifier,
-      resource: app.url,
+    target: port,
+    headers: {
+      authorization: `Bearer ${token}`,
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+    },
+    body: JSON.stringify({
+      jsonrpc: '2.0',
+      id: 0,
+      method: 'initialize',
+      params: { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'story', version: '1' } },
     }),
   });
-  assert.equal(answer.status, 200);
-  return { ...(await answer.json()), client_id: clientId, issuer };
+  return answer.status;
 }

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { within } from '../lib/api.mjs';
 import { axe, clean, launch, person, shot, signIn } from '../lib/browser.mjs';
 import { startDemo } from '../lib/demo.mjs';
-import { newToken } from '../lib/oauth.mjs';
+import { initialize, newToken } from '../lib/oauth.mjs';
 
 test('people in real Chromium', async (t) => {
   const demo = await startDemo(t, { portBase: 8100 });
@@ -94,24 +94,7 @@ test('people in real Chromium', async (t) => {
   await t.test('the employee revokes an agent on "my agents"', async () => {
     const tickets = demo.app('Production', 'mcp');
     const token = await newToken(demo, tickets, { name: 'Revoked by its person' });
-    const initialize = () => fetch(tickets.url, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${token.access_token}`,
-        'content-type': 'application/json',
-        accept: 'application/json, text/event-stream',
-      },
-      body: JSON.stringify({
-        jsonrpc: '2.0',
-        id: 0,
-        method: 'initialize',
-        params: { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'story', version: '1' } },
-      }),
-    }).then(async (answer) => {
-      await answer.body?.cancel();
-      return answer.status;
-    });
-    assert.equal(await initialize(), 200);
+    assert.equal(await initialize(tickets.url, token.access_token), 200);
 
     const page = await person(browser);
     await page.goto(wiki.url);
@@ -121,7 +104,7 @@ test('people in real Chromium', async (t) => {
     const entry = page.locator('tr, li, article, section > div').filter({ hasText: 'Revoked by its person' }).last();
     await entry.getByRole('button', { name: /revoke/i }).click();
     await page.waitForLoadState('networkidle');
-    const { took } = await within(5000, 'the refusal', async () => (await initialize()) === 401);
+    const { took } = await within(5000, 'the refusal', async () => (await initialize(tickets.url, token.access_token)) === 401);
     t.diagnostic(`my agents: refused after ${took.toFixed(0)} ms`);
     clean(page, 'my agents');
   });
