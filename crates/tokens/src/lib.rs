@@ -1,1 +1,16 @@
-//! Signing keys, claims, minting and verification of JWTs.
+//! Signing keys, claims, minting and verification of JWTs: the one place that touches `jsonwebtoken`.
+//!
+//! Two kinds of token leave the server: access tokens (RFC 9068) for agents, verified again by our own
+//! gateway, and assertions for origins, verified by them at the account's JWKS. Both are ES256; the
+//! algorithm is pinned per key and nothing in a token's header can change how it is verified.
+//!
+//! ```text
+//! key: next (published) ── rotate ──> active (signs) ── rotate ──> retiring (verifies) ── not_after ──> gone
+//! ```
+
+mod claims;
+mod keyring;
+pub mod metadata;
+
+pub use claims::{AccessClaims, Act, AssertionClaims, Refused};
+pub use keyring::{Jwks, Keyring};
