@@ -173,13 +173,8 @@ impl Session {
                 sh::ensure_wasm_target(&root)?;
                 web::build(&root, false)
             }
-            Part::Clippy => sh::run(sh::cargo(&root).args([
-                "clippy",
-                "--workspace",
-                "--exclude",
-                "web",
+            Part::Clippy => sh::run(sh::cargo(&root).arg("clippy").args(HOST).args([
                 "--all-targets",
-                "--locked",
                 "--",
                 "-D",
                 "warnings",

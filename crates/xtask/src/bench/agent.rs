@@ -367,3 +367,64 @@ pub(super) fn public_key(issuer: &str) -> anyhow::Result<String> {
         lines.join("\n")
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(body: &str) -> Answer {
+        Answer {
+            status: 200,
+            headers: Vec::new(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn person() -> Person {
+        Person {
+            username: "alice".into(),
+            password: "secret".into(),
+            allowed: true,
+        }
+    }
+
+    #[test]
+    fn a_login_form_is_filled_in_with_its_hidden_fields() {
+        let page = page(
+            r#"<form method="get" action="/search"><input name="q"></form>
+               <form method="post" action="/login?a=1&amp;b=2"><input type="hidden" name="ticket" value="&lt;&#x27;&#38;">
+               <input name="username" value=""><input name="password" type="password"></form>"#,
+        );
+        let form = Form::find(&page).unwrap();
+        assert_eq!(form.action, "/login?a=1&b=2");
+        let fields = form.fill(&person());
+        let expected = [("ticket", "<'&"), ("username", "alice"), ("password", "secret")];
+        assert_eq!(fields, pairs(&expected));
+    }
+
+    #[test]
+    fn a_consent_is_allowed() {
+        let page = page(
+            r#"<form action="" method="post"><input type="hidden" name="csrf" value="c">
+               <button name="decision" value="deny">Deny</button><button name="decision" value="allow">Allow</button></form>"#,
+        );
+        let fields = Form::find(&page).unwrap().fill(&person());
+        assert_eq!(fields, pairs(&[("csrf", "c"), ("decision", "allow")]));
+    }
+
+    #[test]
+    fn an_error_page_leads_nowhere() {
+        let mut refused = page(r#"<form><input name="password"></form>"#);
+        refused.status = 403;
+        assert!(Form::find(&refused).is_none());
+    }
+
+    #[test]
+    fn the_code_is_read_off_the_redirect() {
+        assert_eq!(
+            code("http://127.0.0.1:9/callback?state=s&code=abc&iss=x").unwrap(),
+            "abc"
+        );
+        assert!(code("http://127.0.0.1:9/callback?error=access_denied").is_err());
+    }
+}

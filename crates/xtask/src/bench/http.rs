@@ -233,3 +233,42 @@ pub(super) fn encode(text: &str) -> String {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_resolve_as_in_a_browser() {
+        let base = "http://127.0.0.1:7400/oauth/app_1/authorize?a=b";
+        let cases = [
+            (
+                "http://127.0.0.1:9/callback?code=1",
+                "http://127.0.0.1:9/callback?code=1",
+            ),
+            ("/login?x=1", "http://127.0.0.1:7400/login?x=1"),
+            ("", "http://127.0.0.1:7400/oauth/app_1/authorize"),
+            ("?c=d", "http://127.0.0.1:7400/oauth/app_1/authorize?c=d"),
+            ("token", "http://127.0.0.1:7400/oauth/app_1/token"),
+        ];
+        for (location, expected) in cases {
+            assert_eq!(join(base, location).unwrap(), expected, "{location:?}");
+        }
+    }
+
+    #[test]
+    fn chunked_answers_are_put_together() {
+        let answer = parse(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nSet-Cookie: a=b\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
+        )
+        .unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (200, "abcde"));
+        assert_eq!(answer.header("set-cookie"), Some("a=b"));
+        assert!(parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc").is_err());
+    }
+
+    #[test]
+    fn form_fields_are_percent_encoded() {
+        assert_eq!(form(&[("a b".into(), "ü&=".into())]), "a%20b=%C3%BC%26%3D");
+    }
+}

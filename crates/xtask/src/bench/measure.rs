@@ -198,3 +198,32 @@ pub(super) fn resident(pid: u32) -> anyhow::Result<u64> {
         .and_then(|value| value.trim().trim_end_matches(" kB").parse().ok())
         .context("no VmRSS")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_read_in_every_unit_that_wrk_prints() {
+        let cases = [("830.00us", 0.83), ("1.25ms", 1.25), ("2.00s", 2000.0)];
+        for (text, expected) in cases {
+            assert!((millis(text).unwrap() - expected).abs() < 1e-9, "{text}");
+        }
+        assert_eq!(millis("fast"), None);
+    }
+
+    #[test]
+    fn values_are_found_by_their_label() {
+        let text =
+            "  Latency Distribution\n     50%  716.00us\n     99%    1.20ms\nRequests/sec:  41234.56\n";
+        assert_eq!(after_label(text, "99%"), Some("1.20ms"));
+        assert_eq!(after_label(text, "Requests/sec:"), Some("41234.56"));
+    }
+
+    #[test]
+    fn this_process_has_used_memory_and_is_found() {
+        assert!(resident(std::process::id()).unwrap() > 0);
+        assert!(ticks(std::process::id()).is_ok());
+        assert!(ticks(u32::MAX).is_err());
+    }
+}

@@ -111,3 +111,26 @@ fn cpu() -> anyhow::Result<String> {
     ensure!(cores > 0, "no processor is listed");
     Ok(format!("{cores} × {model}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(per_second: f64) -> Figures {
+        Figures {
+            per_second,
+            cpu_micros: 0.0,
+            p50_millis: 0.0,
+            p99_millis: 0.0,
+            steal: 0.0,
+        }
+    }
+
+    #[test]
+    fn the_median_is_the_middle_or_between_the_two() {
+        let odd = [3.0, 1.0, 2.0].map(figures);
+        assert!((median(&odd, |one| one.per_second) - 2.0).abs() < f64::EPSILON);
+        let even = [4.0, 1.0, 2.0, 3.0].map(figures);
+        assert!((median(&even, |one| one.per_second) - 2.5).abs() < f64::EPSILON);
+    }
+}
