@@ -1,4 +1,69 @@
-//! Stub.
+//! One agent: what it says of itself, what is proven, the grants that it has.
+
+use super::{
+    agents::{ClientActions, client_state, source, trust},
+    grants::Grants,
+};
+use crate::{client::client, me::directory, remote::Remote, ui::*};
 use leptos::prelude::*;
+use leptos_router::hooks::use_params_map;
+use wire::Client;
+
+/// `/agents/{id}`
 #[component]
-pub(crate) fn Page() -> impl IntoView { view! { <p>"stub"</p> } }
+pub(crate) fn Page() -> impl IntoView {
+    let client = client();
+    let params = use_params_map();
+    let remote = Remote::new(move || {
+        let id = params.with(|params| params.get("id").unwrap_or_default());
+        async move { client.get::<Client>(&format!("/clients/{id}")).await }
+    });
+    let title = Signal::derive(move || remote.with(|c| c.name.clone()).unwrap_or_else(|| "Agent".into()));
+    view! {
+        <PageHead title parent=("/agents", "Agents") />
+        {remote.show(move |subject| body(remote, subject))}
+    }
+}
+
+fn body(remote: Remote<Client>, subject: Client) -> AnyView {
+    let names = directory();
+    let app = subject.app.clone();
+    let app_link = format!("/apps/{app}");
+    let account = subject.account.clone();
+    let redirects = subject.redirect_uris.iter().map(|uri| view! { <li class="key break-all">{uri.clone()}</li> }).collect_view();
+    let first = subject.first_user.clone().map_or_else(dash, |user| {
+        let link = format!("/people/{user}");
+        view! { <a class="link" href=link>{move || names.user(&user)}</a> }.into_any()
+    });
+    let rows = vec![
+        ("Trust", trust(subject.tier)),
+        ("State", client_state(subject.state)),
+        ("Name", view! { <span>{subject.name.clone()} <span class="muted">" (what it calls itself; proves nothing)"</span></span> }.into_any()),
+        ("Verified host", subject.verified_host.clone().map_or_else(dash, IntoAny::into_any)),
+        ("Known by", source(subject.source).into_any()),
+        ("Client id", copyable(subject.client_id.clone(), "client id")),
+        ("App", view! { <a class="link" href=app_link>{move || names.app(&app)}</a> " in " {move || names.account(&account)} }.into_any()),
+        ("Codes go to", view! { <ul>{redirects}</ul> }.into_any()),
+        ("Authenticates by", view! { <span class="key">{subject.token_endpoint_auth_method.clone()}</span> }.into_any()),
+        ("First used by", first),
+        ("Registered", moment(subject.created_at)),
+        ("Last use", since_or_never(subject.last_used_at)),
+        ("Activity", view! { <a class="link" href=format!("/audit?client={}", subject.id)>"In the audit log"</a> }.into_any()),
+    ];
+    let path = format!("/grants?client={}", subject.id);
+    view! {
+        <div class="flex flex-col gap-6">
+            <div class="panel flex flex-col gap-4 p-4">
+                {facts(rows)}
+                <div class="flex border-t border-base-300 pt-3">
+                    <ClientActions subject done=Callback::new(move |saved| remote.put(saved)) />
+                </div>
+            </div>
+            <section class="flex flex-col gap-3">
+                <h2 class="font-semibold">"Grants"</h2>
+                <Grants path=Signal::stored(path) />
+            </section>
+        </div>
+    }
+    .into_any()
+}

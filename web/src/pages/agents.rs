@@ -1,4 +1,200 @@
-//! Stub.
+//! The agent register: clients, how far they are trusted, what waits for approval; and all grants.
+
+use super::grants::Grants;
+use crate::{
+    client::{client, query},
+    me::{Need, directory, me},
+    remote::Remote,
+    selector::tier,
+    ui::*,
+};
 use leptos::prelude::*;
+use serde_json::json;
+use wire::{Client, ClientSource, ClientState, ClientTier, Page as ListPage};
+
+/// `/agents?tab=&app=&state=`
 #[component]
-pub(crate) fn Page() -> impl IntoView { view! { <p>"stub"</p> } }
+pub(crate) fn Page() -> impl IntoView {
+    let tabs = vec![
+        tab("agents", "Agents", || view! { <Clients /> }.into_any()),
+        tab("grants", "Grants", || view! { <AllGrants /> }.into_any()),
+    ];
+    view! {
+        <PageHead title="Agents" text="Every agent that registered, how far it can be trusted, and what people have allowed it to do." />
+        <Tabs label="Agents and grants" tabs />
+    }
+}
+
+#[component]
+fn Clients() -> impl IntoView {
+    let client = client();
+    let names = directory();
+    let (app, _) = url_param("app");
+    let (state, _) = url_param("state");
+    let (cursor, _) = url_param("cursor");
+    let clients = Remote::new(move || {
+        let path = format!("/clients{}", query([("app", app.get()), ("state", state.get()), ("cursor", cursor.get())]));
+        async move { client.get::<ListPage<Client>>(&path).await }
+    });
+    let states = Signal::stored(options(&[("", "Any"), ("active", "Active"), ("pending", "Waiting for approval"), ("blocked", "Blocked")]));
+    view! {
+        <div class="mb-4 flex flex-wrap gap-3">
+            <FilterSelect label="App" param="app" options=names.app_options(Some("All apps")) />
+            <FilterSelect label="State" param="state" options=states />
+        </div>
+        {clients
+            .show(move |page| {
+                if page.items.is_empty() {
+                    return view! {
+                        <Empty text="No agent here. Agents register themselves when they first call an app with Managed OAuth on.">
+                            <a class="btn btn-sm" href="/apps">"To the apps"</a>
+                        </Empty>
+                    }
+                        .into_any();
+                }
+                view! {
+                    {list(page.items, clients)}
+                    <Pager next=page.next />
+                }
+                    .into_any()
+            })}
+    }
+}
+
+#[component]
+fn AllGrants() -> impl IntoView {
+    let names = directory();
+    let (app, _) = url_param("app");
+    let (state, _) = url_param("state");
+    let (cursor, _) = url_param("cursor");
+    let path = Signal::derive(move || {
+        format!("/grants{}", query([("app", app.get()), ("state", state.get()), ("cursor", cursor.get())]))
+    });
+    let states = Signal::stored(options(&[("", "Any"), ("active", "In force"), ("revoked", "Revoked"), ("expired", "Expired")]));
+    view! {
+        <div class="mb-4 flex flex-wrap gap-3">
+            <FilterSelect label="App" param="app" options=names.app_options(Some("All apps")) />
+            <FilterSelect label="State" param="state" options=states />
+        </div>
+        <Grants path />
+    }
+}
+
+fn options(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
+}
+
+fn list(clients: Vec<Client>, all: Remote<ListPage<Client>>) -> AnyView {
+    let names = directory();
+    let columns = vec![
+        column("Agent", |c: &Client| {
+            view! {
+                <a class="name-link inline-block py-1" href=format!("/agents/{}", c.id)>{c.name.clone()}</a>
+                {c.verified_host.clone().map(|host| view! { <span class="muted block text-[0.8125rem]">{host}</span> })}
+            }
+            .into_any()
+        })
+        .sorted_by(|a, b| a.name.to_lowercase().cmp(&b.name.to_lowercase())),
+        column("Trust", |c: &Client| trust(c.tier)).sorted_by(|a, b| a.tier.cmp(&b.tier)),
+        column("State", |c: &Client| client_state(c.state)),
+        column("App", move |c: &Client| {
+            let app = c.app.clone();
+            (move || names.app(&app)).into_any()
+        }),
+        column("First used by", move |c: &Client| match c.first_user.clone() {
+            Some(user) => (move || names.user(&user)).into_any(),
+            None => dash(),
+        }),
+        column("Grants", |c: &Client| c.live_grants.to_string().into_any()).sorted_by(|a, b| a.live_grants.cmp(&b.live_grants)),
+        column("Last use", |c: &Client| since_or_never(c.last_used_at)).sorted_by(|a, b| a.last_used_at.cmp(&b.last_used_at)),
+        column(ACTIONS, move |c: &Client| {
+            view! { <ClientActions subject=c.clone() done=Callback::new(move |_| all.reload()) /> }.into_any()
+        }),
+    ];
+    table("Agents", columns, clients)
+}
+
+/// A tier as a badge.
+pub(crate) fn trust(of: ClientTier) -> AnyView {
+    let tone = match of {
+        ClientTier::Approved | ClientTier::DomainVerified => Tone::Good,
+        ClientTier::Unverified | ClientTier::Localhost => Tone::Careful,
+    };
+    let mut text = tier(of).to_owned();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    badge(tone, text)
+}
+
+/// A state as a badge.
+pub(crate) fn client_state(state: ClientState) -> AnyView {
+    match state {
+        ClientState::Active => badge(Tone::Good, "Active"),
+        ClientState::Pending => badge(Tone::Careful, "Waiting for approval"),
+        ClientState::Blocked => badge(Tone::Bad, "Blocked"),
+    }
+}
+
+/// How a client came to be known, in words.
+pub(crate) const fn source(source: ClientSource) -> &'static str {
+    match source {
+        ClientSource::Dynamic => "Registered itself (dynamic registration)",
+        ClientSource::MetadataDocument => "Its metadata document (the client id is a URL)",
+        ClientSource::Preregistered => "Entered by an administrator",
+    }
+}
+
+/// Approve, block, unblock.
+#[component]
+pub(crate) fn ClientActions(subject: Client, #[prop(into)] done: Callback<Client>) -> impl IntoView {
+    let client = client();
+    let toasts = toasts();
+    let sending = Sending::new();
+    let ask = RwSignal::new(false);
+    let blocked = me().gate(Need::Edit(subject.account.clone()));
+    let name = subject.name.clone();
+    let (state, now_tier) = (subject.state, subject.tier);
+    let stored = StoredValue::new(subject);
+    let patch = move |body: serde_json::Value, said: &'static str| {
+        let subject = stored.get_value();
+        sending.run(
+            async move { client.patch::<Client>(&format!("/clients/{}", subject.id), subject.version, &body).await },
+            move |saved| {
+                ask.set(false);
+                toasts.done(format!("{}: {said}", saved.name));
+                done.run(saved);
+            },
+        );
+    };
+    let approve = move |()| patch(json!({ "tier": "approved", "state": "active" }), "approved");
+    let block = move |()| patch(json!({ "state": "blocked" }), "blocked, its grants are revoked");
+    let unblock = move |()| patch(json!({ "state": "active" }), "may be used again");
+    Effect::new(move |_| {
+        if let Some(failure) = sending.failure.get()
+            && !ask.get_untracked()
+        {
+            toasts.error(failure.message());
+        }
+    });
+    view! {
+        <span class="flex flex-wrap justify-end gap-1">
+            {(now_tier != ClientTier::Approved && state != ClientState::Blocked)
+                .then(|| view! { <Button look=Look::Quiet blocked busy=sending.busy label=format!("Approve {name}") on_press=approve>"Approve"</Button> })}
+            {if state == ClientState::Blocked {
+                view! { <Button look=Look::Quiet blocked busy=sending.busy label=format!("Unblock {name}") on_press=unblock>"Unblock"</Button> }.into_any()
+            } else {
+                view! { <Button look=Look::Quiet blocked busy=sending.busy label=format!("Block {name}") on_press=move |()| ask.set(true)>"Block"</Button> }
+                    .into_any()
+            }}
+        </span>
+        <Confirm
+            open=ask
+            title=format!("Block {name}?")
+            text="Every grant that people gave it is revoked, its tokens stop working within seconds, and it cannot ask again until it is unblocked."
+            action="Block agent"
+            sending
+            on_confirm=block
+        />
+    }
+}

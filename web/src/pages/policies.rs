@@ -1,7 +1,110 @@
-//! Stub.
-use crate::ui::*;
+//! Policies: who may do what, and a tester that asks the engine itself.
+
+use crate::{
+    client::{client, query},
+    me::{Need, directory, me},
+    remote::Remote,
+    selector::in_words,
+    ui::*,
+};
 use leptos::prelude::*;
-use wire::PolicyDecision;
+use wire::{Policy, PolicyDecision, Selector};
+
+/// `/policies?account=&test=`
+#[component]
+pub(crate) fn Page() -> impl IntoView {
+    let client = client();
+    let names = directory();
+    let (account, _) = url_param("account");
+    let (test, _) = url_param("test");
+    let policies = Remote::new(move || {
+        let path = format!("/policies{}", query([("account", account.get())]));
+        async move { client.all::<Policy>(&path).await }
+    });
+    let blocked = me().blocked(&Need::EditSomewhere);
+    view! {
+        <PageHead title="Policies" text="Rules that apps use in order: the first that matches decides, no match means deny. They may ask about the person, the network, and the agent.">
+            <NewPolicy blocked />
+        </PageHead>
+        <div class="mb-4 flex flex-wrap gap-3">
+            <FilterSelect label="Account" param="account" options=names.account_options(Some("All accounts")) />
+        </div>
+        <div class="flex flex-col gap-6">
+            <div>{policies.show(list)}</div>
+            <super::tester::Tester app=test.get_untracked() />
+        </div>
+    }
+}
+
+#[component]
+fn NewPolicy(blocked: Option<String>) -> impl IntoView {
+    match blocked {
+        Some(why) => view! { <Button look=Look::Primary blocked=Signal::stored(Some(why)) on_press=|()| ()>"New policy"</Button> }.into_any(),
+        None => view! { <a class="btn btn-sm btn-primary" href="/policies/new">"New policy"</a> }.into_any(),
+    }
+}
+
+fn list(policies: Vec<Policy>) -> AnyView {
+    if policies.is_empty() {
+        let body = r#"{"account":"acc_…","name":"Employees","decision":"allow","include":[{"type":"email_domain","domain":"example.com"}]}"#;
+        return view! {
+            <Empty text="There is no policy here yet. Without one, every app denies everybody." curl=curl("POST", "/policies", body)>
+                <NewPolicy blocked=me().blocked(&Need::EditSomewhere) />
+            </Empty>
+        }
+        .into_any();
+    }
+    let names = directory();
+    let columns = vec![
+        column("Name", |p: &Policy| {
+            view! { <a class="name-link inline-block py-1" href=format!("/policies/{}", p.id)>{p.spec.name.clone()}</a> }.into_any()
+        })
+        .sorted_by(|a, b| a.spec.name.to_lowercase().cmp(&b.spec.name.to_lowercase())),
+        column("Decision", |p: &Policy| decision(p.spec.decision)),
+        column("When", |p: &Policy| rules(p)),
+        column("Account", move |p: &Policy| {
+            let account = p.account.clone();
+            (move || names.account(&account)).into_any()
+        }),
+        column("Used by", move |p: &Policy| {
+            let id = p.id.clone();
+            let used = move || {
+                let apps = names.apps.ready().unwrap_or_default();
+                let used: Vec<_> = apps
+                    .into_iter()
+                    .filter(|app| app.spec.policies.contains(&id))
+                    .map(|app| view! { <a class="link mr-2 inline-block py-1" href=format!("/apps/{}?tab=policies", app.id)>{app.spec.name}</a> })
+                    .collect();
+                if used.is_empty() { view! { <span class="muted">"no app"</span> }.into_any() } else { used.into_any() }
+            };
+            used.into_any()
+        }),
+    ];
+    table("Policies", columns, policies)
+}
+
+/// A policy's selectors in words.
+fn rules(policy: &Policy) -> AnyView {
+    let names = directory();
+    let part = |word: &'static str, glue: &'static str, selectors: &[Selector]| {
+        let selectors = selectors.to_vec();
+        (!selectors.is_empty()).then(|| {
+            view! {
+                <span class="block">
+                    <span class="muted">{word} " "</span>
+                    {move || selectors.iter().map(|selector| in_words(selector, names)).collect::<Vec<_>>().join(glue)}
+                </span>
+            }
+        })
+    };
+    view! {
+        {part("any of", ", ", &policy.spec.include)}
+        {part("and all of", ", ", &policy.spec.require)}
+        {part("but none of", ", ", &policy.spec.exclude)}
+    }
+    .into_any()
+}
+
 /// A decision in words.
 pub(crate) fn decision(decision: PolicyDecision) -> AnyView {
     match decision {
@@ -11,5 +114,3 @@ pub(crate) fn decision(decision: PolicyDecision) -> AnyView {
         PolicyDecision::Bypass => badge(Tone::Careful, "Bypass"),
     }
 }
-#[component]
-pub(crate) fn Page() -> impl IntoView { view! { <p>"stub"</p> } }

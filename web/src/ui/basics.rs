@@ -158,7 +158,7 @@ pub(crate) fn Panel(
 /// Name and value pairs of a thing.
 pub(crate) fn facts(rows: Vec<(&'static str, AnyView)>) -> AnyView {
     view! {
-        <dl class="grid gap-x-6 gap-y-2 sm:grid-cols-[10rem_1fr]">
+        <dl class="grid gap-x-6 gap-y-2 sm:grid-cols-[10rem_1fr] items-baseline">
             {rows
                 .into_iter()
                 .map(|(name, value)| {

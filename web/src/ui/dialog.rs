@@ -8,7 +8,9 @@ use leptos::{html, prelude::*};
 pub(crate) fn Dialog(
     open: RwSignal<bool>,
     #[prop(into)] title: Signal<String>,
-    #[prop(optional)] wide: bool,
+    /// At the right edge, as high as the window, rather than in the middle.
+    #[prop(optional)]
+    side: bool,
     children: ChildrenFn,
 ) -> impl IntoView {
     let element = NodeRef::<html::Dialog>::new();
@@ -21,13 +23,17 @@ pub(crate) fn Dialog(
             _ => {}
         }
     });
-    let width = if wide { "max-w-3xl" } else { "max-w-lg" };
+    let place = if side {
+        "mr-0 ml-auto my-0 h-dvh max-h-dvh rounded-none max-w-2xl w-full"
+    } else {
+        "m-auto w-[calc(100vw-2rem)] max-w-lg max-h-[calc(100dvh-2rem)]"
+    };
     let children = StoredValue::new(children);
     let heading = id.clone();
     view! {
         <dialog
             node_ref=element
-            class=format!("panel m-auto w-[calc(100vw-2rem)] {width} max-h-[calc(100dvh-2rem)] overflow-y-auto p-0 text-base-content shadow-xl")
+            class=format!("panel {place} overflow-y-auto p-0 text-base-content shadow-xl")
             aria-labelledby=id
             on:close=move |_| open.set(false)
         >

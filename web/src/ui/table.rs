@@ -58,7 +58,10 @@ pub(crate) fn table<T: Clone + Send + Sync + 'static>(
                 .map(|row| {
                     let cells: Vec<_> = columns
                         .iter()
-                        .map(|column| view! { <td class="px-3 py-2 align-middle">{(column.cell)(row)}</td> })
+                        .map(|column| {
+                            let align = if column.label == ACTIONS { "text-right" } else { "" };
+                            view! { <td class=format!("px-3 py-2 align-middle {align}")>{(column.cell)(row)}</td> }
+                        })
                         .collect();
                     view! { <tr class="border-t border-base-300 hover:bg-base-200">{cells}</tr> }
                 })

@@ -54,14 +54,3 @@ pub(crate) fn since(time: Timestamp) -> AnyView {
 pub(crate) fn since_or_never(time: Option<Timestamp>) -> AnyView {
     time.map_or_else(|| view! { <span class="muted">"never"</span> }.into_any(), since)
 }
-
-/// A length of time in words, such as `15 minutes`.
-pub(crate) fn duration(seconds: u32) -> String {
-    let unit = |n: u32, name: &str| if n == 1 { format!("1 {name}") } else { format!("{n} {name}s") };
-    match seconds {
-        s if s >= 86_400 && s % 86_400 == 0 => unit(s / 86_400, "day"),
-        s if s >= 3_600 && s % 3_600 == 0 => unit(s / 3_600, "hour"),
-        s if s >= 60 && s % 60 == 0 => unit(s / 60, "minute"),
-        s => unit(s, "second"),
-    }
-}

@@ -1,0 +1,135 @@
+//! The tester: what would happen to one person, now or with an unsaved policy. Asks the engine that enforces.
+
+use crate::{
+    client::{client, query},
+    me::directory,
+    remote::Remote,
+    ui::*,
+};
+use leptos::prelude::*;
+use wire::{Client, Page as ListPage, PolicySpec, PolicyTest, PolicyTestResult, Reason};
+
+/// Tries one request. With `draft`, as if the app had that policy alone.
+#[component]
+pub(crate) fn Tester(
+    #[prop(optional, into)] app: String,
+    #[prop(optional)] draft: Option<Callback<(), Result<PolicySpec, String>>>,
+) -> impl IntoView {
+    let client = client();
+    let names = directory();
+    let app = RwSignal::new(app);
+    let user = RwSignal::new(String::new());
+    let agent = RwSignal::new(String::new());
+    let method = RwSignal::new(String::new());
+    let path = RwSignal::new(String::new());
+    let tool = RwSignal::new(String::new());
+    let result = RwSignal::new(None::<PolicyTestResult>);
+    let sending = Sending::new();
+    Effect::new(move |_| {
+        let known = names.apps.with(|apps| apps.first().map(|first| first.id.to_string())).flatten();
+        if app.get_untracked().is_empty() && let Some(known) = known {
+            app.set(known);
+        }
+    });
+    Effect::new(move |_| {
+        let known = names.users.with(|users| users.first().map(|first| first.id.to_string())).flatten();
+        if user.get_untracked().is_empty() && let Some(known) = known {
+            user.set(known);
+        }
+    });
+    let clients = Remote::new(move || {
+        let path = format!("/clients{}", query([("app", app.get()), ("limit", "200".to_owned())]));
+        async move { client.get::<ListPage<Client>>(&path).await }
+    });
+    let agents = Signal::derive(move || {
+        let none = (String::new(), "None: a person in a browser".to_owned());
+        let rest = clients.ready().map(|page| page.items).unwrap_or_default();
+        std::iter::once(none).chain(rest.into_iter().map(|c| (c.id.to_string(), c.name))).collect::<Vec<_>>()
+    });
+    let send = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let text = |signal: RwSignal<String>| Some(signal.get_untracked().trim().to_owned()).filter(|text| !text.is_empty());
+        let (Ok(app), Ok(user)) = (app.get_untracked().parse(), user.get_untracked().parse()) else {
+            return sending.refuse("/user", "choose an app and a person");
+        };
+        let draft = match draft.map(|draft| draft.run(())) {
+            Some(Err(missing)) => return sending.refuse("/draft", missing),
+            Some(Ok(spec)) => Some(vec![spec]),
+            None => None,
+        };
+        let client_id = agent.get_untracked().parse().ok();
+        let body = PolicyTest { app, user, client: client_id, method: text(method), path: text(path), tool: text(tool), draft };
+        sending.run(async move { client.post::<PolicyTestResult>("/policies/test", &body).await }, move |answer| result.set(Some(answer)));
+    };
+    let (title, hint) = if draft.is_some() {
+        ("Test before saving", "As if the app had this policy alone, with the organisation's rules on top.")
+    } else {
+        ("Test one person", "The same engine that enforces says what would happen, and which rule decides.")
+    };
+    view! {
+        <Panel title hint=hint>
+            <form class="flex flex-col gap-4" on:submit=send>
+                <div class="grid gap-4 sm:grid-cols-2 lg:grid-cols-3">
+                    <Select label="App" value=app options=names.app_options(None) error=sending.at("/app") />
+                    <Select label="Person" value=user options=names.user_options(None) error=sending.at("/user") />
+                    <Select label="Agent" value=agent options=agents error=sending.at("/client") />
+                    <TextField label="Method" value=method placeholder="GET" error=sending.at("/method") />
+                    <TextField label="Path" value=path placeholder="/" error=sending.at("/path") />
+                    <TextField label="MCP tool" value=tool placeholder="create_ticket" error=sending.at("/tool") />
+                </div>
+                <FormError sending />
+                <div><Submit busy=sending.busy>"Test"</Submit></div>
+            </form>
+            <div aria-live="polite">{move || result.get().map(|answer| outcome(&answer))}</div>
+        </Panel>
+    }
+}
+
+fn outcome(answer: &PolicyTestResult) -> AnyView {
+    let decision = &answer.decision;
+    let verdict = if decision.allowed { badge(Tone::Good, "Allowed") } else { badge(Tone::Bad, "Denied") };
+    let rule = decision.rule.as_ref().map(|rule| format!(" by “{}”", rule.name)).unwrap_or_default();
+    view! {
+        <div class="mt-4 flex flex-col gap-3 border-t border-base-300 pt-4">
+            <p class="flex flex-wrap items-center gap-2">{verdict} <span>{format!("{}{rule}.", in_words(decision.reason))}</span></p>
+            <ol class="flex flex-col gap-2">
+                {answer
+                    .trace
+                    .iter()
+                    .map(|step| {
+                        let mark = if step.matched { badge(Tone::Good, "Matched") } else { badge(Tone::Neutral, "No match") };
+                        view! {
+                            <li class="grid gap-x-4 sm:grid-cols-[12rem_7rem_1fr]">
+                                <span class="font-semibold">{step.policy.name.clone()}</span>
+                                {mark}
+                                <span class="muted">{step.because.clone()}</span>
+                            </li>
+                        }
+                    })
+                    .collect_view()}
+            </ol>
+        </div>
+    }
+    .into_any()
+}
+
+/// A reason code in words.
+pub(crate) const fn in_words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::PolicyAllowed => "A policy of the app allows it",
+        Reason::PolicyDenied => "A policy of the app denies it",
+        Reason::NoPolicyMatched => "No policy matches",
+        Reason::OrganisationFloor => "A rule of the organisation is not met",
+        Reason::ServiceAuthenticated => "A service token is let through",
+        Reason::Bypassed => "It is let through without sign-in",
+        Reason::ConnectionNotBound => "The person's connection is not bound to the account",
+        Reason::UserDisabled => "The person is disabled",
+        Reason::Disabled => "The account, app or connection is disabled",
+        Reason::ClientNotAccepted => "The agent's trust is too low, or it waits for approval",
+        Reason::InsufficientScope => "The token has no scope that covers the request",
+        Reason::Unauthenticated => "Nobody is signed in",
+        Reason::CredentialInvalid => "The token or session is not valid any more",
+        Reason::ManagedOauthOff => "Managed OAuth is off at this app",
+        Reason::AmbiguousPath => "The path can be read in more than one way",
+    }
+}
