@@ -111,7 +111,20 @@ pub async fn sign_in(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Per
     })
 }
 
-async fn create(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Person> {
+/// Makes a person before their first sign-in, so that they can be given a role.
+///
+/// # Errors
+/// `Conflict` when they exist already.
+pub async fn provision(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Person> {
+    create(tx, org, identity, None).await
+}
+
+async fn create(
+    tx: &mut Tx,
+    org: &OrgId,
+    identity: Identity,
+    last_login_at: Option<Timestamp>,
+) -> Result<Person> {
     let user = User {
         id: UserId::fresh(),
         connection: identity.connection,
@@ -123,7 +136,7 @@ async fn create(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Person> 
         groups: identity.groups,
         disabled: false,
         created_at: tx.now(),
-        last_login_at: Some(tx.now()),
+        last_login_at,
         version: 1,
     };
     let values = [

@@ -1,0 +1,129 @@
+//! Configuration: one TOML file and `CHATELAINE_*` variables on top; unknown keys are refused, and without
+//! any file the defaults run.
+
+use anyhow::{Context as _, bail};
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use store::MasterKey;
+
+/// Everything that can be configured; `config.example.toml` explains each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) public_url: String,
+    pub(crate) listen: Vec<String>,
+    pub(crate) database_url: String,
+    pub(crate) master_key_file: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) master_key: Option<String>,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) log: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) shutdown_seconds: u64,
+    pub(crate) allow_internal: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            public_url: "http://127.0.0.1:7400".into(),
+            listen: vec!["127.0.0.1:7400".into()],
+            database_url: "sqlite:chatelaine.db".into(),
+            master_key_file: "chatelaine.key".into(),
+            master_key: None,
+            trusted_proxies: Vec::new(),
+            log: "info".into(),
+            log_format: LogFormat::Text,
+            shutdown_seconds: 30,
+            allow_internal: Vec::new(),
+        }
+    }
+}
+
+/// Names that look like settings but are read elsewhere.
+const NOT_SETTINGS: [&str; 2] = ["config", "demo_journal"];
+
+impl Config {
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            anyhow::ensure!(file.exists(), "no configuration file at {}", file.display());
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let env = Env::prefixed("CHATELAINE_").ignore(&NOT_SETTINGS);
+        let mut config: Self = figment.merge(env).extract().context("the configuration is not acceptable")?;
+        let length = config.public_url.trim_end_matches('/').len();
+        config.public_url.truncate(length);
+        let url = url::Url::parse(&config.public_url).context("public_url is not a URL")?;
+        anyhow::ensure!(
+            matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none(),
+            "public_url must be an origin: scheme, host and port only"
+        );
+        anyhow::ensure!(!config.listen.is_empty(), "listen names no address");
+        Ok(config)
+    }
+
+    /// The master key from the environment or from its file.
+    pub(crate) fn master_key(&self) -> anyhow::Result<MasterKey> {
+        if let Some(text) = &self.master_key {
+            return MasterKey::parse(text).context("CHATELAINE_MASTER_KEY is not a master key");
+        }
+        let path = &self.master_key_file;
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
+                "no master key at {}: put it back, or run `chatelaine setup` on a new database",
+                path.display()
+            ),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        MasterKey::parse(&text).with_context(|| format!("{} is not a master key", path.display()))
+    }
+}
+
+/// Writes a secret to a new file that only its owner can read.
+pub(crate) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot create {}", path.display()))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_says_the_defaults_and_nothing_unknown() {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config.example.toml"));
+        let example: Config = Figment::from(Toml::file_exact(path)).extract().unwrap();
+        assert_eq!(example, Config::default());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        let toml = "public_url = \"http://x\"\nlissen = []\n";
+        let figment = Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(toml));
+        assert!(figment.extract::<Config>().unwrap_err().to_string().contains("lissen"));
+    }
+}

@@ -1,0 +1,352 @@
+//! Composition: the parts of the product on one set of listeners. Every listener serves every public
+//! origin; the request's authority decides whether the control plane or an app's gateway answers.
+
+use crate::config::Config;
+use crate::{assets, context, observe, setup};
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::FutureExt as _;
+use http::{HeaderName, HeaderValue, Request, StatusCode, header, uri::Authority};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use ipnet::IpNet;
+use metrics_exporter_prometheus::PrometheusHandle;
+use oauth::Oauth;
+use outbound::{Allowed, Outbound, Policy};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Clock, MasterKey, Store};
+use tokens::Keyring;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use wire::AuditRequest;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How long a client may take to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often what is over gets deleted.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// A server whose listeners are bound.
+pub(crate) struct Server {
+    pub(crate) store: Store,
+    pub(crate) keyring: Keyring,
+    oauth: Oauth,
+    listeners: Vec<TcpListener>,
+    surface: Arc<Surface>,
+    shutdown: Duration,
+}
+
+/// What answers requests.
+struct Surface {
+    store: Store,
+    control: Router,
+    control_authority: String,
+    gateway: gateway::Gateway,
+    trusted_proxies: Vec<IpNet>,
+    /// Whether the control plane is reached by https only.
+    https: bool,
+}
+
+impl Server {
+    /// Binds the listeners, opens the store, puts the parts together.
+    pub(crate) async fn start(config: &Config, key: &MasterKey, clock: Clock) -> anyhow::Result<Self> {
+        let mut listeners = Vec::new();
+        for address in &config.listen {
+            let listener = TcpListener::bind(address).await;
+            listeners.push(listener.with_context(|| format!("cannot listen on {address}"))?);
+        }
+        let store = setup::open_with(config, key, clock).await?;
+        let keyring = Keyring::load(&store).await?;
+        for org in store::org::all(&store).await? {
+            keyring.ensure(&org.id).await?;
+        }
+        let mut policy = Policy::default();
+        for origin in &config.allow_internal {
+            policy.allow.push(Allowed::parse(origin).with_context(|| format!("allow_internal: {origin}"))?);
+        }
+        let outbound = Outbound::new(policy);
+        let control_url = config.public_url.clone();
+        let oauth = Oauth::new(oauth::OauthConfig {
+            store: store.clone(),
+            keyring: keyring.clone(),
+            outbound: outbound.clone(),
+            control_url: control_url.clone(),
+        });
+        let broker = broker::Broker::new(broker::BrokerConfig {
+            store: store.clone(),
+            outbound,
+            control_url: control_url.clone(),
+        });
+        let api = control::Control::new(store.clone(), keyring.clone(), control_url.clone());
+        let operations = Operations { store: store.clone(), metrics: observe::metrics()?, keyring: keyring.clone() };
+        let control = Router::new()
+            .route("/healthz", get(async || "ok\n"))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
+            .route("/accounts/{account}/jwks", get(account_jwks))
+            .with_state(operations)
+            .merge(broker::router(broker))
+            .merge(oauth::router(oauth.clone()))
+            .merge(control::router(api))
+            .fallback(assets::serve)
+            .layer(broker::session_layer(&store, &control_url));
+        let url = url::Url::parse(&control_url)?;
+        let surface = Surface {
+            control,
+            control_authority: authority_of(&url),
+            gateway: gateway::Gateway::new(gateway::GatewayConfig {
+                store: store.clone(),
+                keyring: keyring.clone(),
+                control_url,
+            }),
+            trusted_proxies: config.trusted_proxies.clone(),
+            https: url.scheme() == "https",
+            store: store.clone(),
+        };
+        Ok(Self {
+            store,
+            keyring,
+            oauth,
+            listeners,
+            surface: Arc::new(surface),
+            shutdown: Duration::from_secs(config.shutdown_seconds),
+        })
+    }
+
+    /// Serves until `stop`, then lets requests in flight end.
+    pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let graceful = Arc::new(GracefulShutdown::new());
+        for listener in &self.listeners {
+            tracing::info!(address = %listener.local_addr()?, "listening");
+        }
+        let accepting: Vec<_> = self
+            .listeners
+            .into_iter()
+            .map(|listener| {
+                tokio::spawn(accept(listener, Arc::clone(&self.surface), Arc::clone(&graceful), stop.clone()))
+            })
+            .collect();
+        let sweeping = tokio::spawn(sweep(self.store.clone(), self.oauth, stop.clone()));
+        for task in accepting {
+            task.await?;
+        }
+        sweeping.await?;
+        if let Ok(graceful) = Arc::try_unwrap(graceful) {
+            let ended = tokio::time::timeout(self.shutdown, graceful.shutdown()).await;
+            if ended.is_err() {
+                tracing::warn!("some requests were cut off");
+            }
+        }
+        self.store.close().await;
+        Ok(())
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    surface: Arc<Surface>,
+    graceful: Arc<GracefulShutdown>,
+    stop: CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: wait for some to be given back.
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // Without it, small answers wait for the peer's acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let surface = Arc::clone(&surface);
+        let service = hyper::service::service_fn(move |request| {
+            let surface = Arc::clone(&surface);
+            async move { Ok::<_, Infallible>(surface.respond(request, peer).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+        });
+    }
+}
+
+impl Surface {
+    async fn respond(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
+        let ip: IpAddr = context::client_ip(peer.ip(), request.headers(), &self.trusted_proxies);
+        let context = context::of(request.method(), request.uri().path(), request.headers(), ip);
+        let id = context.id.clone();
+        let Some(authority) = authority(&request) else {
+            return assets::problem(StatusCode::BAD_REQUEST, "bad-host", "The request names no host, or several", id);
+        };
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(context);
+        // Fail closed: whoever panics has allowed nothing.
+        let answer = AssertUnwindSafe(self.dispatch(&authority, request)).catch_unwind().await;
+        let mut response = answer.unwrap_or_else(|_| {
+            tracing::error!(request_id = %id, "panic while answering");
+            assets::problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", id.clone())
+        });
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        response
+    }
+
+    async fn dispatch(&self, authority: &str, request: Request<Body>) -> Response {
+        if authority != self.control_authority {
+            if !self.store.directory().at_authority(authority).is_empty() {
+                return self.gateway.handle(authority, request).await;
+            }
+            // Health checks come by address.
+            if !matches!(request.uri().path(), "/healthz" | "/readyz") {
+                let id = request.extensions().get::<AuditRequest>().map_or_else(String::new, |r| r.id.clone());
+                let title = "No app is published under this host";
+                return assets::problem(StatusCode::MISDIRECTED_REQUEST, "unknown-host", title, id);
+            }
+        }
+        let mut response = match self.control.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        if self.https {
+            let value = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, value);
+        }
+        response
+    }
+}
+
+/// The authority that a request is for, lower case, the schemes' default ports left out.
+fn authority<B>(request: &Request<B>) -> Option<String> {
+    let text = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => {
+            let mut hosts = request.headers().get_all(header::HOST).iter();
+            let host = hosts.next()?.to_str().ok()?;
+            if hosts.next().is_some() {
+                return None;
+            }
+            host
+        }
+    };
+    let authority: Authority = text.parse().ok()?;
+    if authority.as_str().contains('@') {
+        return None;
+    }
+    let host = authority.host().to_ascii_lowercase();
+    Some(match authority.port_u16() {
+        None | Some(80 | 443) => host,
+        Some(port) => format!("{host}:{port}"),
+    })
+}
+
+fn authority_of(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Deletes what is over, now and then.
+async fn sweep(store: Store, oauth: Oauth, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let swept = async {
+            let mut tx = store.begin().await?;
+            store::session::sweep(&mut tx).await?;
+            tx.commit_housekeeping().await
+        };
+        if let Err(error) = swept.await {
+            tracing::warn!(%error, source = ?error, "what is over could not be deleted");
+        }
+        if let Err(error) = oauth.reap_unused().await {
+            tracing::warn!(%error, source = ?error, "unused clients could not be deleted");
+        }
+    }
+}
+
+/// What operators and origins read.
+#[derive(Clone)]
+struct Operations {
+    store: Store,
+    keyring: Keyring,
+    metrics: PrometheusHandle,
+}
+
+async fn ready(State(operations): State<Operations>) -> Response {
+    match operations.store.ping().await {
+        Ok(()) if operations.store.is_current() => "ready\n".into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response(),
+    }
+}
+
+async fn metrics(State(operations): State<Operations>) -> Response {
+    operations.metrics.run_upkeep();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], operations.metrics.render()).into_response()
+}
+
+/// The keys with which origins verify assertions.
+async fn account_jwks(
+    State(operations): State<Operations>,
+    axum::extract::Path(account): axum::extract::Path<String>,
+    axum::Extension(request): axum::Extension<AuditRequest>,
+) -> Response {
+    let directory = operations.store.directory();
+    let account = account.parse().ok().and_then(|id| directory.account(&id).cloned());
+    let Some(jwks) = account.and_then(|view| operations.keyring.jwks(&view.org)) else {
+        return assets::problem(StatusCode::NOT_FOUND, "not-found", "No such account", request.id);
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "application/jwk-set+json".to_owned()),
+        (header::CACHE_CONTROL, "public, max-age=300".to_owned()),
+        (header::ETAG, jwks.etag.to_string()),
+    ];
+    (headers, jwks.body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_authority_is_read_in_one_way_only() {
+        let of = |hosts: &[&str]| {
+            let mut request = Request::builder().uri("/x");
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            authority(&request.body(()).unwrap())
+        };
+        assert_eq!(of(&["Wiki.Example.com"]).as_deref(), Some("wiki.example.com"));
+        assert_eq!(of(&["wiki.example.com:443"]).as_deref(), Some("wiki.example.com"));
+        assert_eq!(of(&["127.0.0.1:7411"]).as_deref(), Some("127.0.0.1:7411"));
+        assert_eq!(of(&["a@b"]), None);
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&["a", "b"]), None);
+    }
+}

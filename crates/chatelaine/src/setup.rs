@@ -1,0 +1,134 @@
+//! The first steps of a deployment: master key, organisation, owner.
+
+use crate::config::{Config, write_secret};
+use anyhow::Context as _;
+use serde_json::{Map, json};
+use store::user::{Identity, Person};
+use store::{Clock, MasterKey, Store};
+use tokens::Keyring;
+use wire::{
+    ActorKind, AuditActor, Connection, ConnectionKind, ConnectionSpec, NewMember, Organisation, OrganisationSpec, Role,
+};
+
+/// Options of `chatelaine setup`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The organisation's name, as people see it.
+    #[arg(long)]
+    organisation: String,
+    /// Its short name in URLs: lower-case letters, digits and hyphens.
+    #[arg(long)]
+    slug: String,
+    /// E-mail address of the owner who signs in with a local password.
+    #[arg(long)]
+    owner: String,
+    /// Read the owner's password from standard input instead of making one.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// Opens the store of a configuration.
+pub(crate) async fn open(config: &Config, key: &MasterKey) -> anyhow::Result<Store> {
+    open_with(config, key, Clock::system()).await
+}
+
+/// Opens the store of a configuration with a clock of the caller's.
+pub(crate) async fn open_with(config: &Config, key: &MasterKey, clock: Clock) -> anyhow::Result<Store> {
+    let options = store::Options {
+        database_url: &config.database_url,
+        master_key: key,
+        clock,
+        control_url: &config.public_url,
+    };
+    Store::open(options).await.map_err(|error| match error {
+        store::Error::Invalid { detail, .. } => anyhow::anyhow!("{detail}"),
+        other => anyhow::Error::new(other).context("the database cannot be used"),
+    })
+}
+
+/// The configured master key; when there is none, a new one, and whether it still has to be written down.
+pub(crate) fn key_or_new(config: &Config) -> anyhow::Result<(MasterKey, bool)> {
+    if config.master_key.is_some() || config.master_key_file.exists() {
+        return Ok((config.master_key()?, false));
+    }
+    Ok((MasterKey::generate()?, true))
+}
+
+pub(crate) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
+    let (key, is_new) = key_or_new(config)?;
+    let store = open(config, &key).await?;
+    if is_new {
+        // Only now: had the database existed under another key, it would have refused this one.
+        write_secret(&config.master_key_file, &key.to_text())?;
+        println!("master key    {}", config.master_key_file.display());
+    }
+    let keyring = Keyring::load(&store).await?;
+    let given = if args.password_stdin {
+        Some(std::io::read_to_string(std::io::stdin())?.trim_end_matches(['\r', '\n']).to_owned())
+    } else {
+        None
+    };
+    let password = given.clone().map_or_else(|| store::random_secret(""), Ok)?;
+    let made = organisation(&store, &keyring, (&args.organisation, &args.slug), (&args.owner, &password)).await?;
+    println!("organisation  {} ({})", made.organisation.spec.name, made.organisation.id);
+    println!("owner         {}", args.owner);
+    if given.is_none() {
+        println!("password      {password}   (shown once)");
+    }
+    println!("dashboard     {}", config.public_url);
+    Ok(())
+}
+
+/// A new organisation with what it needs to be administered.
+pub(crate) struct Made {
+    pub(crate) organisation: Organisation,
+    pub(crate) owner: Person,
+}
+
+/// Makes an organisation, its connection for local owners, and the first of them.
+pub(crate) async fn organisation(
+    store: &Store,
+    keyring: &Keyring,
+    (name, slug): (&str, &str),
+    (email, password): (&str, &str),
+) -> anyhow::Result<Made> {
+    let slug_ok = !slug.is_empty() && slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    anyhow::ensure!(slug_ok, "the short name takes lower-case letters, digits and hyphens only");
+    anyhow::ensure!(email.contains('@'), "the owner's e-mail address has no @");
+    let phc = broker::hash_password(password).await.context("the password is not acceptable")?;
+    let mut tx = store.begin().await?;
+    let spec = OrganisationSpec { name: name.to_owned(), primary_connection: None, floor: Vec::new() };
+    let organisation = store::org::create(&mut tx, slug, spec)
+        .await
+        .with_context(|| format!("the organisation {slug} cannot be made"))?;
+    let org = &organisation.id;
+    let local: Connection = store::connection::create(&mut tx, org, None, local_connection()?).await?;
+    let identity = Identity {
+        connection: local.id,
+        issuer: "local".into(),
+        subject: email.to_lowercase(),
+        email: Some(email.to_owned()),
+        email_verified: false,
+        name: None,
+        groups: Vec::new(),
+        claims: Map::new(),
+    };
+    let owner = store::user::provision(&mut tx, org, identity).await?;
+    store::user::set_password(&mut tx, &owner.user.id, &phc).await?;
+    let role = NewMember { user: owner.user.id.clone(), account: None, role: Role::OrgOwner };
+    store::org::add_member(&mut tx, org, role).await?;
+    let event = |action: &str, target| {
+        let mut event = store::audit::event(org, "system", action, AuditActor::of(ActorKind::System));
+        event.target = Some(target);
+        event
+    };
+    let made = event("organisation.create", store::audit::target("organisation", org, Some(name)));
+    let owned = event("member.create", store::audit::target("user", &owner.user.id, Some(email)));
+    tx.commit_all(vec![made, owned]).await?;
+    keyring.ensure(&organisation.id).await?;
+    Ok(Made { organisation, owner })
+}
+
+fn local_connection() -> anyhow::Result<ConnectionSpec> {
+    Ok(serde_json::from_value(json!({ "name": "Local owners", "kind": ConnectionKind::Password }))?)
+}
