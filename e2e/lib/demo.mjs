@@ -44,7 +44,9 @@ export async function startDemo(t, { portBase, data, keep = false, databaseUrl, 
 export class Server {
   constructor(args, env = {}) {
     this.log = '';
-    this.child = spawn(BINARY, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    // Everything with this prefix is a setting, and unknown ones are refused.
+    const { CHATELAINE_BIN: _, ...inherited } = process.env;
+    this.child = spawn(BINARY, args, { env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     this.child.stderr.setEncoding('utf8').on('data', (text) => {
       this.log = (this.log + text).slice(-20_000);
     });
