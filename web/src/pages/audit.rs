@@ -368,7 +368,7 @@ fn change_table(before: &serde_json::Value, after: &serde_json::Value) -> AnyVie
     view! {
         <section class="flex flex-col gap-2">
             <h3 class="font-semibold">"Change"</h3>
-            <div class="panel overflow-x-auto" tabindex="0" role="region" aria-label="Change">
+            <div class="panel relative overflow-x-auto" tabindex="0" role="region" aria-label="Change">
                 <table class="w-full text-left">
                     <thead class="bg-base-200 muted text-[0.8125rem]">
                         <tr>

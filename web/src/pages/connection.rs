@@ -191,14 +191,14 @@ fn RowActions(account: Account, binding: Option<Binding>, bind: Callback<Option<
         <span class="flex flex-wrap justify-end gap-1">
             {if draining {
                 view! {
-                    <Button look=Look::Quiet blocked busy=sending.busy label=format!("Turn the draining of {name} back")
+                    <Button look=Look::Quiet blocked busy=sending.busy label=format!("Turn back the draining of {name}")
                         on_press=move |()| patch(json!({ "state": "active", "drain_until": null }), "Bound again", detach)>"Turn back"</Button>
-                    <Button look=Look::Quiet blocked busy=sending.busy label=format!("Detach from {name} now")
+                    <Button look=Look::Quiet blocked busy=sending.busy label=format!("Detach now from {name}")
                         on_press=move |()| patch(json!({ "state": "detached" }), "Detached", detach)>"Detach now"</Button>
                 }.into_any()
             } else {
                 view! {
-                    <Button look=Look::Quiet blocked busy=sending.busy label=format!("Change the mode in {name}") on_press=flip_mode>
+                    <Button look=Look::Quiet blocked busy=sending.busy label=format!("{} in {name}", if is_exclusive { "Make allowed" } else { "Make exclusive" }) on_press=flip_mode>
                         {if is_exclusive { "Make allowed" } else { "Make exclusive" }}
                     </Button>
                     <Button look=Look::Quiet blocked busy=sending.busy label=format!("Detach from {name}") on_press=move |()| detach.set(true)>"Detach"</Button>

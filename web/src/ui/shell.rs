@@ -58,8 +58,9 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
                     "Menu"
                 </button>
             </header>
-            <div
+            <aside
                 id="navigation"
+                aria-label="Navigation and account"
                 class=move || {
                     let shown = if open.get() { "flex" } else { "hidden" };
                     format!("{shown} flex-col gap-4 border-base-300 bg-base-200 p-4 max-lg:border-b lg:sticky lg:top-0 lg:flex lg:h-dvh lg:overflow-y-auto lg:border-r")
@@ -86,7 +87,7 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
                         <SignOut />
                     </div>
                 </div>
-            </div>
+            </aside>
             <main id="main" tabindex="-1" class="mx-auto w-full max-w-6xl min-w-0 p-4 pb-16 outline-none sm:p-6 lg:p-8">
                 {children()}
             </main>

@@ -69,7 +69,7 @@ pub(crate) fn table<T: Clone + Send + Sync + 'static>(
         })
     };
     view! {
-        <div class="panel overflow-x-auto" tabindex="0" role="region" aria-label=caption>
+        <div class="panel relative overflow-x-auto" tabindex="0" role="region" aria-label=caption>
             <table class="w-full text-left">
                 <caption class="sr-only">{caption}</caption>
                 <thead class="bg-base-200">
@@ -104,7 +104,7 @@ fn head_cell(
                     {move || match state() {
                         Some("ascending") => "↑",
                         Some(_) => "↓",
-                        None => "",
+                        None => "↕",
                     }}
                 </span>
             </button>
