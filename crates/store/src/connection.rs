@@ -112,6 +112,23 @@ pub async fn get(store: &Store, org: &OrgId, id: &ConnectionId) -> Result<Connec
     )
 }
 
+/// One connection of any organisation: for sign-in pages, which know nobody yet.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn by_id(store: &Store, id: &ConnectionId) -> Result<Option<(OrgId, Connection)>> {
+    let row = opt(
+        store,
+        Sql::new("SELECT * FROM connections WHERE id = $1").bind(id),
+    )
+    .await?;
+    row.map(|row| {
+        let connection = read(&row, store.inner.directory.control_url())?;
+        Ok((row.id("org")?, connection))
+    })
+    .transpose()
+}
+
 /// The client secret in clear.
 ///
 /// # Errors

@@ -37,6 +37,7 @@ pub use vault::{MasterKey, Vault, random_secret, sha256};
 
 use sql::{Db, DbTx, Row, Sql};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use wire::{AuditEvent, AuditResponse, EventId};
 
@@ -53,6 +54,7 @@ struct Inner {
     feed: change::Feed,
     directory: Directory,
     audit: mpsc::Sender<audit::Entry>,
+    closed: AtomicBool,
 }
 
 /// What is needed to open a store.
@@ -87,6 +89,7 @@ impl Store {
             feed,
             directory,
             audit,
+            closed: AtomicBool::new(false),
         };
         let store = Self {
             inner: Arc::new(inner),
@@ -184,6 +187,7 @@ impl Store {
 
     /// Closes all connections; statements after it fail.
     pub async fn close(&self) {
+        self.inner.closed.store(true, Ordering::Relaxed);
         self.db().close().await;
     }
 
@@ -325,6 +329,9 @@ async fn follow(store: Store) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        if store.inner.closed.load(Ordering::Relaxed) {
+            return;
+        }
         let changes = match store.inner.feed.poll(store.db(), store.clock()).await {
             Ok(changes) => changes,
             Err(error) => {

@@ -42,11 +42,11 @@ fn read(row: &Row) -> Result<Record> {
     })
 }
 
-/// Stores a session under the hash of its cookie; the same hash is written over.
+/// Writes over the session of a cookie. Says `false`, and writes nothing, when it has ended meanwhile.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn save(tx: &mut Tx, hash: &str, session: &Record) -> Result<()> {
+pub async fn update(tx: &mut Tx, hash: &str, session: &Record) -> Result<bool> {
     let sql = Sql::new(
         "UPDATE sessions SET org = $1, user_id = $2, data = $3, expires_at = $4, ip = $5, user_agent = $6 \
          WHERE hash = $7",
@@ -59,7 +59,15 @@ pub async fn save(tx: &mut Tx, hash: &str, session: &Record) -> Result<()> {
         .bind(session.ip.clone())
         .bind(session.user_agent.clone())
         .bind(hash);
-    if tx.run(sql).await? > 0 {
+    Ok(tx.run(sql).await? > 0)
+}
+
+/// Stores a session under the hash of its cookie; the same hash is written over.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn save(tx: &mut Tx, hash: &str, session: &Record) -> Result<()> {
+    if update(tx, hash, session).await? {
         return Ok(());
     }
     let values = [

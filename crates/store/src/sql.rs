@@ -192,7 +192,7 @@ impl Sql {
         let mut args = SqliteArguments::default();
         for arg in self.args {
             match arg {
-                Arg::Text(v) => args.add(v),
+                Arg::Text(v) => args.add(v.map(without_nul)),
                 Arg::Int(v) => args.add(v),
                 Arg::Flag(v) => args.add(v),
             }
@@ -205,7 +205,7 @@ impl Sql {
         let mut args = PgArguments::default();
         for arg in self.args {
             match arg {
-                Arg::Text(v) => args.add(v),
+                Arg::Text(v) => args.add(v.map(without_nul)),
                 Arg::Int(v) => args.add(v),
                 Arg::Flag(v) => args.add(v),
             }
@@ -213,6 +213,11 @@ impl Sql {
         }
         Ok((self.text, args))
     }
+}
+
+/// PostgreSQL refuses NUL in text, and one stranger's NUL must not fail a batch of others' events.
+fn without_nul(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 /// Which part of a list is wanted.

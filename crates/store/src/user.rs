@@ -72,7 +72,7 @@ pub async fn sign_in(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Per
             .bind(identity.subject.as_str());
     let now = tx.now();
     let Some(row) = opt(&mut *tx, find).await? else {
-        return create(tx, org, identity).await;
+        return create(tx, org, identity, Some(now)).await;
     };
     let before = read(&row)?;
     let same = before.user.email == identity.email

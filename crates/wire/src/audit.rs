@@ -47,9 +47,17 @@ pub struct AuditEvent {
     pub change: Option<AuditChange>,
     /// Which surface recorded it: `dashboard`, `api`, `broker`, `oauth`, `gateway`, `system`.
     pub source: String,
-    /// What the origin answered: `null` until known (`outcome_unknown` if it never becomes known).
+    /// What the origin answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<AuditResponse>,
+    /// The request was let through, and nothing is known of the answer (yet).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outcome_unknown: bool,
+}
+
+
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What kind of thing acted.

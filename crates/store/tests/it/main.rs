@@ -1,0 +1,18 @@
+//! Every function of the store on every engine that is there: SQLite always, PostgreSQL where
+//! `TEST_DATABASE_URL` names a server on which databases may be made.
+
+mod audit;
+mod change;
+mod client;
+mod connection;
+mod directory;
+mod grant;
+mod open;
+mod org;
+mod overview;
+mod paging;
+mod rule;
+mod session;
+mod token;
+mod user;
+mod world;

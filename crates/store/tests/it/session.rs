@@ -1,0 +1,235 @@
+//! Browser sessions and the handoff from the control plane to an app.
+
+use crate::world::{World, app_spec, assert_not_found, on_each};
+use futures_util::future::join_all;
+use store::{Change, Paging, client, grant, session};
+use wire::{OrgId, SessionId};
+
+async fn saved(w: &World, hash: &str) -> Option<session::Record> {
+    session::by_hash(&w.store, hash, w.clock.now()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_session_is_saved_found_written_over_and_forgotten() {
+    on_each(async |w| {
+        let mut record = session::Record {
+            user: None,
+            org: None,
+            ip: None,
+            user_agent: None,
+            ..w.record(&w.user)
+        };
+        w.session("cookie", record.clone()).await;
+        assert_eq!(saved(w, "cookie").await.as_ref(), Some(&record));
+        // Nobody is signed in yet: not on the page of sessions.
+        let list = async || {
+            session::list(&w.store, &w.org, None, w.clock.now(), &Paging::default())
+                .await
+                .unwrap()
+        };
+        assert!(list().await.is_empty());
+        assert_not_found(session::get(&w.store, &w.org, &record.id).await);
+        record.user = Some(w.user.id.clone());
+        record.org = Some(w.org.clone());
+        record.data = r#"{"a":1}"#.into();
+        record.ip = Some("192.0.2.7".into());
+        w.session("cookie", record.clone()).await;
+        assert_eq!(saved(w, "cookie").await.as_ref(), Some(&record));
+        assert_eq!(list().await.len(), 1);
+        let shown = session::get(&w.store, &w.org, &record.id).await.unwrap();
+        assert_eq!((&shown.user, shown.ip.as_deref()), (&w.user.id, Some("192.0.2.7")));
+        assert_not_found(session::get(&w.store, &OrgId::fresh(), &record.id).await);
+        let bob = w.person("bob").await;
+        let of_bob = session::list(
+            &w.store,
+            &w.org,
+            Some(&bob.id),
+            w.clock.now(),
+            &Paging::default(),
+        );
+        assert!(of_bob.await.unwrap().is_empty());
+        w.clock.advance(3600);
+        assert_eq!(saved(w, "cookie").await, None);
+        assert!(list().await.is_empty());
+        let again = session::Record {
+            expires_at: w.clock.now().plus_seconds(60),
+            ..record
+        };
+        w.session("cookie", again).await;
+        assert_eq!(list().await.len(), 1);
+        w.write(async |tx| session::delete_by_hash(tx, "cookie").await)
+            .await
+            .unwrap();
+        assert_eq!(saved(w, "cookie").await, None);
+        w.write(async |tx| session::delete_by_hash(tx, "cookie").await)
+            .await
+            .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_ends_its_app_sessions_and_is_announced() {
+    on_each(async |w| {
+        let parent = w.session("control", w.record(&w.user)).await;
+        let of_app = session::Record {
+            app: Some(w.app.id.clone()),
+            parent: Some(parent.clone()),
+            ..w.record(&w.user)
+        };
+        let child = w.session("app", of_app).await;
+        let unrelated = w.session("other", w.record(&w.user)).await;
+        let mut changes = w.store.changes();
+        w.write(async |tx| session::end(tx, &parent).await).await.unwrap();
+        assert_eq!(saved(w, "control").await, None);
+        assert_eq!(saved(w, "app").await, None);
+        assert_eq!(saved(w, "other").await.unwrap().id, unrelated);
+        let mut wanted = vec![Change::Session(parent), Change::Session(child)];
+        while !wanted.is_empty() {
+            let change = changes.recv().await.unwrap();
+            wanted.retain(|w| *w != change);
+        }
+        w.write(async |tx| session::end_all_of(tx, &w.user.id).await)
+            .await
+            .unwrap();
+        assert_eq!(saved(w, "other").await, None);
+    })
+    .await;
+}
+
+async fn offer(w: &World, hash: &str, session: &SessionId) -> session::Handoff {
+    let handoff = session::Handoff {
+        app: w.app.id.clone(),
+        user: w.user.id.clone(),
+        session: session.clone(),
+        state_hash: "state".into(),
+        expires_at: w.clock.now().plus_seconds(60),
+    };
+    w.write(async |tx| session::offer_handoff(tx, hash, &handoff).await)
+        .await
+        .unwrap();
+    handoff
+}
+
+#[tokio::test]
+async fn a_handoff_is_good_once_at_its_app_with_its_state() {
+    on_each(async |w| {
+        let session = w.session("control", w.record(&w.user)).await;
+        let offered = offer(w, "handoff", &session).await;
+        let spec = app_spec("Other", "https://other.example.com");
+        let other = w
+            .write(async |tx| store::app::create(tx, &w.org, &w.account.id, spec).await)
+            .await
+            .unwrap();
+        let redeem = |app: &wire::AppId, state: &'static str| {
+            let app = app.clone();
+            w.write(async move |tx| session::redeem_handoff(tx, "handoff", &app, state).await)
+        };
+        assert_eq!(redeem(&other.id, "state").await.unwrap(), None);
+        assert_eq!(redeem(&w.app.id, "wrong").await.unwrap(), None);
+        let attempts = join_all((0..20).map(|_| redeem(&w.app.id, "state"))).await;
+        let won: Vec<_> = attempts.into_iter().filter_map(|r| r.unwrap()).collect();
+        assert_eq!(won, [offered]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_handoff_dies_with_its_session_and_after_a_minute() {
+    on_each(async |w| {
+        let first = w.session("control", w.record(&w.user)).await;
+        offer(w, "a", &first).await;
+        w.write(async |tx| session::end(tx, &first).await).await.unwrap();
+        let redeem = async |hash: &str| {
+            w.write(async |tx| session::redeem_handoff(tx, hash, &w.app.id, "state").await)
+                .await
+                .unwrap()
+        };
+        assert_eq!(redeem("a").await, None);
+        let second = w.session("again", w.record(&w.user)).await;
+        offer(w, "b", &second).await;
+        w.clock.advance(60);
+        assert_eq!(redeem("b").await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_sweep_takes_what_is_over_and_nothing_else() {
+    on_each(async |w| {
+        let session = w.session("control", w.record(&w.user)).await;
+        offer(w, "handoff", &session).await;
+        let id = w.used_grant(&w.user, &w.client, "code").await;
+        let token = grant::Refresh {
+            grant: id.clone(),
+            client: w.client.id.clone(),
+            scopes: vec![],
+            expires_at: w.clock.now().plus_seconds(7200),
+            used_at: None,
+        };
+        w.write(async |tx| {
+            grant::add_refresh_token(tx, "refresh", &token).await?;
+            grant::revoke_access_token(tx, "jti", tx.now().plus_seconds(60)).await
+        })
+        .await
+        .unwrap();
+        let sweep = async || w.write(async |tx| session::sweep(tx).await).await.unwrap();
+        sweep().await;
+        assert!(saved(w, "control").await.is_some());
+        w.clock.advance(7201);
+        sweep().await;
+        assert_eq!(w.database.execute("DELETE FROM sessions").await, 0);
+        assert!(grant::refresh_token(&w.store, "refresh").await.unwrap().is_none());
+        // Replays of codes and of revoked tokens are noticed for a day longer.
+        assert!(grant::code(&w.store, "code").await.unwrap().is_some());
+        assert!(
+            grant::is_access_token_revoked(&w.store, "jti")
+                .await
+                .unwrap()
+        );
+        w.clock.advance(86_400);
+        sweep().await;
+        assert!(grant::code(&w.store, "code").await.unwrap().is_none());
+        assert!(
+            !grant::is_access_token_revoked(&w.store, "jti")
+                .await
+                .unwrap()
+        );
+        assert_eq!(w.database.execute("DELETE FROM handoffs").await, 0);
+        assert_eq!(w.grant_now(&id).await.id, id);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn clients_that_never_got_a_token_are_reaped() {
+    on_each(async |w| {
+        let new = crate::world::new_client;
+        let idle = w.agent(new()).await;
+        w.grant(&w.user, &idle, "abandoned").await;
+        let approved = client::NewClient {
+            tier: wire::ClientTier::Approved,
+            ..new()
+        };
+        let approved = w.agent(approved).await;
+        let entered = client::NewClient {
+            source: wire::ClientSource::Preregistered,
+            ..new()
+        };
+        let entered = w.agent(entered).await;
+        w.used_grant(&w.user, &w.client, "used").await;
+        w.clock.advance(3600);
+        let young = w.agent(new()).await;
+        let before = w.clock.now();
+        let reaped = w
+            .write(async |tx| client::reap(tx, before).await)
+            .await
+            .unwrap();
+        assert_eq!(reaped, 1);
+        assert_not_found(client::get(&w.store, &w.org, &idle.id, before).await);
+        for kept in [approved, entered, young, w.client.clone()] {
+            assert!(client::get(&w.store, &w.org, &kept.id, before).await.is_ok());
+        }
+    })
+    .await;
+}
