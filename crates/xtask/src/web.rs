@@ -36,7 +36,7 @@ const INPUTS: &[&str] = &[
 ///
 /// # Errors
 /// When cargo or the glue generator fails, or a file cannot be written.
-pub fn build(root: &Path, release: bool) -> anyhow::Result<()> {
+pub(crate) fn build(root: &Path, release: bool) -> anyhow::Result<()> {
     let dist = root.join("web/dist");
     let stamp = dist.join(".stamp");
     if is_current(root, &stamp, release)? {
@@ -107,7 +107,16 @@ fn compile(root: &Path, release: bool) -> anyhow::Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root)
-        .args(["build", "--package", "web", "--lib", "--target", TARGET, "--profile", profile(release)])
+        .args([
+            "build",
+            "--package",
+            "web",
+            "--lib",
+            "--target",
+            TARGET,
+            "--profile",
+            profile(release),
+        ])
         .arg("--target-dir")
         .arg(&target_dir)
         // Unified features would pull what only the server needs into the browser.
@@ -147,12 +156,19 @@ fn digest(folder: &Path) -> anyhow::Result<String> {
 /// Prints what a browser has to fetch; the compressed size only where the `brotli` command is installed.
 fn report_size(wasm: &Path) -> anyhow::Result<()> {
     let raw = fs::metadata(wasm)?.len() / 1024;
-    let compressed = Command::new("brotli").arg("-c").arg(wasm).stderr(Stdio::null()).output();
+    let compressed = Command::new("brotli")
+        .arg("-c")
+        .arg(wasm)
+        .stderr(Stdio::null())
+        .output();
     match compressed {
         Ok(output) if output.status.success() => {
-            println!("dashboard: {raw} kB of wasm, {} kB as brotli", output.stdout.len() / 1024);
+            eprintln!(
+                "dashboard: {raw} kB of wasm, {} kB as brotli",
+                output.stdout.len() / 1024
+            );
         }
-        _ => println!("dashboard: {raw} kB of wasm"),
+        _ => eprintln!("dashboard: {raw} kB of wasm"),
     }
     Ok(())
 }
