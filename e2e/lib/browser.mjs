@@ -47,13 +47,21 @@ export function clean(page, where) {
   assert.deepEqual(problems, [], `${where}: console errors or CSP violations`);
 }
 
-/** What axe finds on the page; evaluated in an isolated way that needs no script from the page's origin. */
-export async function axe(page) {
+/** What axe finds on the page, light and dark: nothing, if it is as it should be. */
+export async function violations(page) {
   const source = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
   await page.evaluate(source);
-  const result = await page.evaluate(() =>
-    globalThis.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }));
-  return result.violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.target.join(' ')).join(', ')}`);
+  const found = [];
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme });
+    const result = await page.evaluate(() =>
+      globalThis.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }));
+    for (const one of result.violations) {
+      found.push(`${page.url()} (${colorScheme}): ${one.id}: ${one.nodes.map((node) => node.target.join(' ')).join(', ')}`);
+    }
+    await shot(page, `${new URL(page.url()).pathname.replaceAll('/', '-').slice(1) || 'index'}-${colorScheme}`);
+  }
+  return found;
 }
 
 /** A picture of the page, for people; only where SCREENSHOTS names a folder. */
@@ -73,12 +81,13 @@ export async function signIn(page, user) {
 }
 
 /** Does what a person does when an agent opens `url`: sign in, read, decide. Returns the text of the consent. */
-export async function consent(page, url, user, decision = 'allow') {
+export async function consent(page, url, user, { decision = 'allow', look } = {}) {
   await page.goto(String(url), { waitUntil: 'domcontentloaded' });
   if (await page.locator('input[name=password]').count()) await signIn(page, user);
   const button = page.locator(`button[name=decision][value=${decision}]`);
   await button.waitFor();
   const text = await page.locator('body').innerText();
+  await look?.(page);
   await Promise.all([page.waitForNavigation({ waitUntil: 'domcontentloaded' }), button.click()]);
   return text;
 }

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Agent } from '../lib/agent.mjs';
 import { within } from '../lib/api.mjs';
-import { consent, launch, person } from '../lib/browser.mjs';
+import { clean, consent, launch, person, violations } from '../lib/browser.mjs';
 import { startDemo } from '../lib/demo.mjs';
 import { freshDatabase } from '../lib/postgres.mjs';
 
@@ -22,7 +22,14 @@ function story(engine, portBase, database) {
     const page = await person(browser);
     let asked;
     const agent = await new Agent(tickets.url, {
-      authorize: async (url) => { asked = await consent(page, url, employee); },
+      authorize: async (url) => {
+        asked = await consent(page, url, employee, {
+          look: async () => {
+            clean(page, 'the consent page');
+            assert.deepEqual(await violations(page), []);
+          },
+        });
+      },
     }).start(t);
 
     await t.test('with Managed OAuth off it is refused and shown no way in', async () => {
