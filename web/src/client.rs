@@ -147,7 +147,7 @@ impl Client {
             request = request.header(CSRF_HEADER, &token);
         }
         if let Some(version) = version {
-            request = request.header("if-match", &format!("\"{version}\""));
+            request = request.header("if-match", &format!("\"v{version}\""));
         }
         let request = match body {
             Some(body) => request.header("content-type", "application/json").body(body),

@@ -178,7 +178,7 @@ pub(crate) fn ClientActions(subject: Client, #[prop(into)] done: Callback<Client
         }
     });
     view! {
-        <span class="flex flex-wrap justify-end gap-1">
+        <span class="inline-flex justify-end gap-1">
             {(now_tier != ClientTier::Approved && state != ClientState::Blocked)
                 .then(|| view! { <Button look=Look::Quiet blocked busy=sending.busy label=format!("Approve {name}") on_press=approve>"Approve"</Button> })}
             {if state == ClientState::Blocked {

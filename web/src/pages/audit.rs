@@ -258,6 +258,9 @@ fn details(event: &AuditEvent) -> AnyView {
         let millis = response.micros as f64 / 1000.0;
         rows.push(("Origin's answer", format!("{} after {millis:.1} ms", response.status).into_any()));
     }
+    if event.outcome_unknown {
+        rows.push(("Origin's answer", "not known: the record was made before the request went out".into_any()));
+    }
     rows.push(("Recorded by", event.source.clone().into_any()));
     rows.push(("Position", format!("{}", event.seq).into_any()));
     rows.push(("Identifier", copyable(event.id.to_string(), "event identifier")));

@@ -33,7 +33,16 @@ pub(crate) fn Page() -> impl IntoView {
     });
     view! {
         <PageHead title parent=("/policies", "Policies") />
-        {remote.live(move |policy| view! { <Editor remote policy=policy.get_untracked() /> }.into_any())}
+        {remote
+            .live(move |policy| {
+                // A new form for another policy only: what has been typed survives a save.
+                let id = Memo::new(move |_| policy.get().map(|policy| policy.id));
+                let editor = move || {
+                    id.track();
+                    view! { <Editor remote policy=policy.get_untracked() /> }
+                };
+                editor.into_any()
+            })}
     }
 }
 

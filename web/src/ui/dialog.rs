@@ -2,6 +2,7 @@
 
 use super::{Button, FormError, Look, Sending, TextField};
 use leptos::{html, prelude::*};
+use wasm_bindgen::JsCast as _;
 
 /// A modal dialog. Its content is made anew each time that it opens.
 #[component]
@@ -18,7 +19,8 @@ pub(crate) fn Dialog(
     Effect::new(move |_| {
         let Some(dialog) = element.get() else { return };
         match (open.get(), dialog.open()) {
-            (true, false) => drop(dialog.show_modal()),
+            // In the next frame, when the content is there to take the focus.
+            (true, false) => request_animation_frame(move || show(&dialog, open)),
             (false, true) => dialog.close(),
             _ => {}
         }
@@ -45,6 +47,19 @@ pub(crate) fn Dialog(
                 <div class="p-5">{children.with_value(|children| children())}</div>
             </Show>
         </dialog>
+    }
+}
+
+/// Opens the dialog with the focus on its first field, or else on its first button.
+fn show(dialog: &web_sys::HtmlDialogElement, open: RwSignal<bool>) {
+    // It may have been closed, or the page left, since the frame was asked for.
+    if open.try_get_untracked() != Some(true) || dialog.open() || dialog.show_modal().is_err() {
+        return;
+    }
+    if let Ok(Some(field)) = dialog.query_selector("input:not([type=hidden]), select, textarea")
+        && let Ok(field) = field.dyn_into::<web_sys::HtmlElement>()
+    {
+        let _ = field.focus();
     }
 }
 

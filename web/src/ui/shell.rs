@@ -84,7 +84,7 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
                     </div>
                     <div class="flex flex-wrap gap-2">
                         <a href="/me" rel="external" class="btn btn-sm btn-ghost">"My agents"</a>
-                        <SignOut />
+                        <a href="/logout" rel="external" class="btn btn-sm btn-ghost">"Sign out"</a>
                     </div>
                 </div>
             </aside>
@@ -104,17 +104,6 @@ fn skip(event: leptos::ev::MouseEvent) {
         if let Some(main) = main.dyn_ref::<web_sys::HtmlElement>() {
             let _ = main.focus();
         }
-    }
-}
-
-#[component]
-fn SignOut() -> impl IntoView {
-    let token = me().session().csrf_token.unwrap_or_default();
-    view! {
-        <form method="post" action="/logout">
-            <input type="hidden" name="csrf" value=token />
-            <button type="submit" class="btn btn-sm btn-ghost">"Sign out"</button>
-        </form>
     }
 }
 
