@@ -1,1 +1,169 @@
 //! People: sign-in through the bound connection, sessions, and the pages for both.
+//!
+//! - [`router`] serves `/login`, `/logout`, `/me` and `/signin` on the control origin, inside
+//!   [`session_layer`] and behind whatever puts [`wire::AuditRequest`] into the extensions.
+//! - [`signed_in`] tells the other surfaces of the control origin who asks.
+//! - [`page`] is what their pages for people share.
+//!
+//! It knows nothing of OAuth clients, tokens or the REST API.
+
+mod audit;
+mod claims;
+mod local;
+mod login;
+mod me;
+mod oidc;
+pub mod page;
+mod password;
+mod return_to;
+mod session;
+mod signin;
+mod upstream;
+
+pub use password::{MAX_LENGTH, MIN_LENGTH, hash_password, set_local_password};
+pub use return_to::safe as safe_return_to;
+pub use session::{Sessions, SignedIn, cookie_name, session_layer, signed_in};
+
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::routing::{get, post};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use http::request::Parts;
+use outbound::Outbound;
+use page::Failure;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use store::{Store, user::Person};
+use tower_sessions::Session;
+use wire::AuditRequest;
+
+/// What the broker needs.
+pub struct BrokerConfig {
+    /// What the system remembers.
+    pub store: Store,
+    /// How to reach identity providers.
+    pub outbound: Outbound,
+    /// The control plane's public URL, without a trailing slash.
+    pub control_url: String,
+}
+
+/// Signs people in. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    control_url: String,
+    providers: oidc::Providers,
+    /// Attempts that leave a trace, by the address that they come from.
+    attempts: DefaultKeyedRateLimiter<String>,
+}
+
+/// Attempts from one address at once, and how many come back each minute.
+const ATTEMPTS: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
+
+impl Broker {
+    /// A broker over `config`.
+    #[must_use]
+    pub fn new(config: BrokerConfig) -> Self {
+        let control_url = config.control_url.trim_end_matches('/').to_owned();
+        Self(Arc::new(Inner {
+            providers: oidc::Providers::new(config.outbound, &control_url),
+            store: config.store,
+            control_url,
+            attempts: RateLimiter::dashmap(Quota::per_minute(ATTEMPTS)),
+        }))
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn providers(&self) -> &oidc::Providers {
+        &self.0.providers
+    }
+
+    fn control_url(&self) -> &str {
+        &self.0.control_url
+    }
+
+    /// Whether the address of a request has made too many attempts of late.
+    fn is_flooding(&self, request: &AuditRequest) -> bool {
+        let attempts = &self.0.attempts;
+        if attempts.len() > 10_000 {
+            attempts.retain_recent();
+        }
+        attempts.check_key(&network(request.ip.as_deref())).is_err()
+    }
+}
+
+/// What counts as one address: of IPv6, the /64 that one subscriber gets.
+fn network(ip: Option<&str>) -> String {
+    match ip.and_then(|ip| ip.parse().ok()) {
+        Some(std::net::IpAddr::V6(ip)) => format!("{:x?}", &ip.segments()[..4]),
+        Some(ip) => ip.to_string(),
+        None => String::new(),
+    }
+}
+
+/// The routes for people on the control origin.
+pub fn router(broker: Broker) -> Router {
+    Router::new()
+        .route("/login", get(login::choose))
+        .route("/login/password", post(local::sign_in))
+        .route("/login/oidc/{connection}", get(upstream::start))
+        .route("/login/callback", get(upstream::callback))
+        .route("/logout", get(login::confirm_logout).post(login::logout))
+        .route("/me", get(me::show))
+        .route("/me/grants/revoke", post(me::revoke_all))
+        .route("/me/grants/{grant}/revoke", post(me::revoke))
+        .route("/me/sessions/{session}/end", post(me::end_session))
+        .route("/signin/{app}", get(signin::sign_in))
+        .layer(axum::middleware::from_fn(page::render))
+        .with_state(broker)
+}
+
+/// What policies may ask about a person.
+#[must_use]
+pub fn person_facts(person: &Person) -> policy::UserFacts<'_> {
+    policy::UserFacts {
+        id: &person.user.id,
+        email: person.user.email.as_deref(),
+        email_verified: person.user.email_verified,
+        connection: &person.user.connection,
+        claims: &person.claims,
+        groups: &person.user.groups,
+    }
+}
+
+/// A request of somebody's browser.
+struct Visit {
+    broker: Broker,
+    request: AuditRequest,
+    session: Session,
+}
+
+impl Visit {
+    fn store(&self) -> &Store {
+        self.broker.store()
+    }
+
+    async fn signed_in(&self) -> store::Result<Option<SignedIn>> {
+        signed_in(&self.session, self.store()).await
+    }
+}
+
+impl FromRequestParts<Broker> for Visit {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, broker: &Broker) -> Result<Self, Failure> {
+        let missing = |what: &str| Failure::Store(store::Error::internal(format!("{what} is missing")));
+        let request = parts.extensions.get::<AuditRequest>().cloned();
+        let session = parts.extensions.get::<Session>().cloned();
+        Ok(Self {
+            broker: broker.clone(),
+            request: request.ok_or_else(|| missing("the request context"))?,
+            session: session.ok_or_else(|| missing("the session layer"))?,
+        })
+    }
+}

@@ -30,7 +30,7 @@ mod vault;
 
 pub use change::Change;
 pub use clock::Clock;
-pub use directory::{AppView, BoundConnection, Directory, Snapshot, split_public_url};
+pub use directory::{AccountView, AppView, BoundConnection, Directory, Snapshot, split_public_url};
 pub use error::{Error, Result};
 pub use sql::{Paging, Run};
 pub use vault::{MasterKey, Vault, random_secret, sha256};

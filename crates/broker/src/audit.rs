@@ -1,0 +1,71 @@
+//! What the broker writes into the audit log.
+
+use crate::{SignedIn, Visit};
+use store::audit::target;
+use wire::{
+    AccountId, ActorKind, AuditActor, AuditEvent, AuditTarget, Connection, OrgId, Outcome, Reason, SessionId, User,
+};
+
+/// An event about a request of a browser.
+pub(crate) fn event(visit: &Visit, org: &OrgId, action: &str, actor: AuditActor) -> AuditEvent {
+    AuditEvent {
+        request: Some(visit.request.clone()),
+        ..store::audit::event(org, "broker", action, actor)
+    }
+}
+
+/// A person who is signed in by `session`.
+pub(crate) fn person(user: &User, session: &SessionId) -> AuditActor {
+    AuditActor {
+        user: Some(user.id.clone()),
+        email: user.email.clone(),
+        session: Some(session.clone()),
+        ..AuditActor::of(ActorKind::User)
+    }
+}
+
+/// Somebody who is signed in.
+pub(crate) fn by(who: &SignedIn) -> AuditActor {
+    person(&who.person.user, &who.session)
+}
+
+/// A connection.
+pub(crate) fn connection(connection: &Connection) -> AuditTarget {
+    target("connection", &connection.id, Some(&connection.spec.name))
+}
+
+/// The stable text of a reason.
+pub(crate) fn reason(reason: Reason) -> Option<String> {
+    let value = serde_json::to_value(reason).ok()?;
+    value.as_str().map(ToOwned::to_owned)
+}
+
+/// A sign-in that came to nothing.
+pub(crate) struct Failed<'a> {
+    pub(crate) org: &'a OrgId,
+    pub(crate) account: Option<&'a AccountId>,
+    pub(crate) target: Option<AuditTarget>,
+    pub(crate) reason: &'static str,
+}
+
+impl Failed<'_> {
+    /// The event, `login.failure`.
+    pub(crate) fn event(self, visit: &Visit) -> AuditEvent {
+        let actor = AuditActor::of(ActorKind::Anonymous);
+        metrics::counter!("chatelaine_sign_ins_total", "outcome" => self.reason).increment(1);
+        AuditEvent {
+            account: self.account.cloned(),
+            target: self.target,
+            outcome: Outcome::Failure,
+            reason: Some(self.reason.to_owned()),
+            ..event(visit, self.org, "login.failure", actor)
+        }
+    }
+}
+
+/// Writes a refusal down. It is one whether or not this succeeds.
+pub(crate) async fn record_refusal(visit: &Visit, event: AuditEvent) {
+    if let Err(error) = visit.store().record(event).await {
+        tracing::error!(request = %visit.request.id, %error, source = ?error, "a refusal could not be recorded");
+    }
+}

@@ -1,0 +1,179 @@
+//! From a provider's claims to an identity. Claims come from strangers: bounded, and cleaned for display.
+
+use crate::oidc::Fault;
+use serde_json::{Map, Value};
+use store::user::Identity;
+use wire::{ClaimMapping, Connection};
+
+/// Longest subject (OpenID Connect Core 1.0, section 2, says 255).
+const MAX_SUBJECT: usize = 255;
+/// Longest e-mail address (RFC 5321).
+const MAX_EMAIL: usize = 254;
+/// Longest display name, in characters.
+const MAX_NAME: usize = 200;
+/// Most groups that are remembered.
+const MAX_GROUPS: usize = 1000;
+/// Longest claims that are remembered, as JSON.
+const MAX_CLAIMS: usize = 64 * 1024;
+/// Claims about the token rather than the person. They differ each time, and no rule may ask about them.
+const OF_THE_TOKEN: &[&str] = &[
+    "aud", "azp", "exp", "iat", "nbf", "nonce", "jti", "sid", "at_hash", "c_hash", "s_hash", "auth_time",
+];
+
+/// Whether the id token leaves out what the userinfo endpoint may know.
+pub(crate) fn lacks(claims: &Map<String, Value>, mapping: &ClaimMapping) -> bool {
+    text(claims, &mapping.email).is_none()
+}
+
+/// Who the claims are about.
+pub(crate) fn identity(
+    connection: &Connection,
+    issuer: &str,
+    mut claims: Map<String, Value>,
+) -> Result<Identity, Fault> {
+    let mapping = &connection.spec.claims;
+    let subject = text(&claims, "sub").unwrap_or_default().to_owned();
+    if subject.is_empty() || subject.len() > MAX_SUBJECT {
+        return Err(Fault::Token("its subject is missing or too long".to_owned()));
+    }
+    let email = text(&claims, &mapping.email).filter(|email| is_email(email)).map(ToOwned::to_owned);
+    // The provider vouches for its claim `email`; another claim counts only when it says the same.
+    let vouched = matches!(claims.get("email_verified"), Some(Value::Bool(true)))
+        || text(&claims, "email_verified").is_some_and(|text| text == "true");
+    let email_verified = vouched && email.is_some() && email.as_deref() == text(&claims, "email");
+    let name = text(&claims, &mapping.name).map(|name| clean(name, MAX_NAME)).filter(|n| !n.is_empty());
+    let groups = groups(claims.get(&mapping.groups));
+    for name in OF_THE_TOKEN {
+        claims.remove(*name);
+    }
+    let size = serde_json::to_string(&claims).map_or(usize::MAX, |text| text.len());
+    if size > MAX_CLAIMS {
+        return Err(Fault::Token("its claims are too long".to_owned()));
+    }
+    Ok(Identity {
+        connection: connection.id.clone(),
+        issuer: issuer.to_owned(),
+        subject,
+        email,
+        email_verified,
+        name,
+        groups,
+        claims,
+    })
+}
+
+/// Why the connection's rule about domains keeps somebody out, if it does.
+pub(crate) fn domain_refusal(allowed: &[String], identity: &Identity) -> Option<&'static str> {
+    if allowed.is_empty() {
+        return None;
+    }
+    if !identity.email_verified {
+        return Some("email_unverified");
+    }
+    let email = identity.email.as_deref().unwrap_or_default();
+    let domain = email.rsplit_once('@').map_or("", |(_, domain)| domain);
+    let fits = allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain));
+    (!fits).then_some("email_domain")
+}
+
+fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    claims.get(name).and_then(Value::as_str)
+}
+
+fn groups(claim: Option<&Value>) -> Vec<String> {
+    let one = |value: &Value| value.as_str().map(|text| clean(text, MAX_NAME));
+    let mut groups: Vec<String> = match claim {
+        Some(Value::Array(values)) => values.iter().filter_map(one).collect(),
+        Some(value) => one(value).into_iter().collect(),
+        None => Vec::new(),
+    };
+    groups.retain(|group| !group.is_empty());
+    groups.truncate(MAX_GROUPS);
+    groups
+}
+
+/// Whether the text can be an address at all; no proof that it is one.
+fn is_email(text: &str) -> bool {
+    let parts = text.rsplit_once('@');
+    text.len() <= MAX_EMAIL
+        && parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
+        && !text.chars().any(|c| c.is_whitespace() || is_deceptive(c))
+}
+
+/// Text without characters that hide, turn or break a line, at most `max` characters long.
+pub(crate) fn clean(text: &str, max: usize) -> String {
+    let kept: String = text.chars().filter(|c| !is_deceptive(*c)).take(max).collect();
+    kept.trim().to_owned()
+}
+
+/// Control, zero-width and bidirectional formatting characters.
+fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn connection(spec: Value) -> Connection {
+        let mut whole = json!({
+            "id": wire::ConnectionId::fresh(), "name": "Acme", "kind": "oidc", "has_client_secret": false,
+            "redirect_uri": "", "created_at": "2026-01-01T00:00:00Z", "version": 1,
+        });
+        whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        serde_json::from_value(whole).unwrap()
+    }
+
+    fn read(spec: Value, claims: Value) -> Result<Identity, Fault> {
+        identity(&connection(spec), "https://idp", claims.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn an_address_is_verified_only_where_the_provider_vouches_for_that_address() {
+        let claims = json!({"sub": "1", "email": "a@acme.example", "upn": "a@other.example"});
+        let plus = |verified: Value| {
+            let mut claims = claims.clone();
+            claims["email_verified"] = verified;
+            claims
+        };
+        assert!(!read(json!({}), claims.clone()).unwrap().email_verified);
+        assert!(!read(json!({}), plus(json!("yes"))).unwrap().email_verified);
+        assert!(read(json!({}), plus(json!("true"))).unwrap().email_verified);
+        assert!(read(json!({}), plus(json!(true))).unwrap().email_verified);
+        let mapped = read(json!({"claims": {"email": "upn"}}), plus(json!(true))).unwrap();
+        assert_eq!(mapped.email.as_deref(), Some("a@other.example"));
+        assert!(!mapped.email_verified);
+    }
+
+    #[test]
+    fn what_strangers_say_is_bounded_and_cannot_deceive() {
+        let name = format!("Al\u{202e}ice\u{200b}\n{}", "x".repeat(500));
+        let claims = json!({"sub": "1", "name": name, "email": "a@b\u{202e}c", "nonce": "n", "groups": "staff"});
+        let identity = read(json!({}), claims).unwrap();
+        let name = identity.name.unwrap();
+        assert!(name.starts_with("Alicexxx") && name.chars().count() <= MAX_NAME, "{name}");
+        assert_eq!(identity.email, None);
+        assert_eq!(identity.groups, ["staff"]);
+        assert!(!identity.claims.contains_key("nonce"));
+        assert!(read(json!({}), json!({"sub": "x".repeat(256)})).is_err());
+        assert!(read(json!({}), json!({"sub": "1", "x": "x".repeat(70_000)})).is_err());
+        assert!(read(json!({}), json!({"email": "a@b"})).is_err());
+    }
+
+    #[test]
+    fn domains_count_only_with_a_verified_address() {
+        let allowed = ["acme.example".to_owned()];
+        let who = |email: &str, verified: bool| {
+            read(json!({}), json!({"sub": "1", "email": email, "email_verified": verified})).unwrap()
+        };
+        assert_eq!(domain_refusal(&allowed, &who("a@ACME.example", true)), None);
+        assert_eq!(domain_refusal(&allowed, &who("a@acme.example", false)), Some("email_unverified"));
+        assert_eq!(domain_refusal(&allowed, &who("a@evil-acme.example", true)), Some("email_domain"));
+        assert_eq!(domain_refusal(&allowed, &who("a@acme.example@evil.example", true)), Some("email_domain"));
+        assert_eq!(domain_refusal(&[], &who("a@evil.example", false)), None);
+    }
+}

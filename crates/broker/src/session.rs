@@ -1,0 +1,307 @@
+//! The control plane's browser session: a tower-sessions record in our own `sessions` table, and who is
+//! signed in by it. The table is read on every request, so ending a row signs out at once.
+
+use aws_lc_rs::hmac;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fmt;
+use store::{Store, user::Person};
+use tower_sessions::{
+    Session, SessionManagerLayer, SessionStore,
+    cookie::SameSite,
+    session::{Id, Record},
+    session_store,
+};
+use wire::{AuditRequest, OrgId, SessionId, Timestamp, UserId};
+
+/// Life of a session in which nobody is signed in, in seconds after its last change.
+const ANONYMOUS_LIFE: i64 = 30 * 60;
+/// Life of a signed-in session from its sign-in, in seconds.
+const SIGNED_IN_LIFE: i64 = 12 * 3600;
+/// The key of [`Login`] in a session.
+const LOGIN: &str = "login";
+/// The key of the secret behind the CSRF tokens of somebody who is not signed in.
+const FORM: &str = "form";
+
+/// The name of the session cookie: with the `__Host-` prefix where the control plane is reached by https.
+#[must_use]
+pub fn cookie_name(control_url: &str) -> &'static str {
+    if is_https(control_url) {
+        "__Host-chatelaine_session"
+    } else {
+        "chatelaine_session"
+    }
+}
+
+fn is_https(control_url: &str) -> bool {
+    control_url.starts_with("https:")
+}
+
+/// The layer that gives every request of the control origin its session.
+#[must_use]
+pub fn session_layer(store: &Store, control_url: &str) -> SessionManagerLayer<Sessions> {
+    SessionManagerLayer::new(Sessions(store.clone()))
+        .with_name(cookie_name(control_url))
+        .with_secure(is_https(control_url))
+        .with_http_only(true)
+        // Not `Strict`: the way back from the identity provider is a cross-site navigation.
+        .with_same_site(SameSite::Lax)
+        .with_path("/")
+}
+
+/// The `Set-Cookie` header that makes a browser forget its session.
+pub(crate) fn forget_cookie(control_url: &str) -> String {
+    let secure = if is_https(control_url) { "; Secure" } else { "" };
+    let name = cookie_name(control_url);
+    format!("{name}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{secure}")
+}
+
+/// The sessions of the control plane, as tower-sessions wants them.
+#[derive(Clone)]
+pub struct Sessions(Store);
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}
+
+/// Who is signed in, as the session remembers it. Its columns in the table say the same.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Login {
+    session: SessionId,
+    user: UserId,
+    org: OrgId,
+    until: Timestamp,
+    ip: Option<String>,
+    user_agent: Option<String>,
+}
+
+fn hash(id: &Id) -> String {
+    store::sha256(id.to_string())
+}
+
+fn backend(error: store::Error) -> session_store::Error {
+    tracing::error!(%error, source = ?error, "the session store failed");
+    session_store::Error::Backend(error.to_string())
+}
+
+impl Sessions {
+    fn row(&self, record: &Record) -> session_store::Result<store::session::Record> {
+        let login = record.data.get(LOGIN).map(Login::deserialize).transpose();
+        let login = login.map_err(|e| session_store::Error::Decode(e.to_string()))?;
+        let data = serde_json::to_string(&record.data);
+        let data = data.map_err(|e| session_store::Error::Encode(e.to_string()))?;
+        let now = self.0.clock().now();
+        Ok(match login {
+            Some(login) => store::session::Record {
+                id: login.session,
+                org: Some(login.org),
+                user: Some(login.user),
+                app: None,
+                parent: None,
+                data,
+                expires_at: login.until,
+                ip: login.ip,
+                user_agent: login.user_agent,
+            },
+            None => store::session::Record {
+                id: SessionId::fresh(),
+                org: None,
+                user: None,
+                app: None,
+                parent: None,
+                data,
+                expires_at: now.plus_seconds(ANONYMOUS_LIFE),
+                ip: None,
+                user_agent: None,
+            },
+        })
+    }
+
+    async fn write(&self, record: &Record, new: bool) -> session_store::Result<()> {
+        let row = self.row(record)?;
+        let hash = hash(&record.id);
+        let written = async {
+            let mut tx = self.0.begin().await?;
+            if new {
+                store::session::save(&mut tx, &hash, &row).await?;
+            } else if !store::session::update(&mut tx, &hash, &row).await? {
+                // It was ended while this request ran, and must not come back.
+                tracing::debug!("a session that has ended is not saved");
+            }
+            tx.commit_housekeeping().await
+        };
+        written.await.map_err(backend)
+    }
+}
+
+#[async_trait::async_trait]
+impl SessionStore for Sessions {
+    async fn create(&self, record: &mut Record) -> session_store::Result<()> {
+        self.write(record, true).await
+    }
+
+    async fn save(&self, record: &Record) -> session_store::Result<()> {
+        self.write(record, false).await
+    }
+
+    async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
+        let row = store::session::by_hash(&self.0, &hash(id), self.0.clock().now())
+            .await
+            .map_err(backend)?;
+        // A session at an app is none here.
+        let Some(row) = row.filter(|row| row.app.is_none()) else {
+            return Ok(None);
+        };
+        let data: HashMap<String, serde_json::Value> =
+            serde_json::from_str(&row.data).map_err(|e| session_store::Error::Decode(e.to_string()))?;
+        let expires_at = time::OffsetDateTime::from_unix_timestamp(row.expires_at.seconds())
+            .map_err(|e| session_store::Error::Decode(e.to_string()))?;
+        Ok(Some(Record {
+            id: *id,
+            data,
+            expiry_date: expires_at,
+        }))
+    }
+
+    async fn delete(&self, id: &Id) -> session_store::Result<()> {
+        let deleted = async {
+            let mut tx = self.0.begin().await?;
+            store::session::delete_by_hash(&mut tx, &hash(id)).await?;
+            tx.commit_housekeeping().await
+        };
+        deleted.await.map_err(backend)
+    }
+}
+
+/// Somebody who is signed in to the control plane.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    /// Who.
+    pub person: Person,
+    /// By which session.
+    pub session: SessionId,
+}
+
+/// Who is signed in, if anybody: `None` as well when the session has ended, or the person or their
+/// connection was disabled.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn signed_in(session: &Session, store: &Store) -> store::Result<Option<SignedIn>> {
+    let login = match session.get::<Login>(LOGIN).await {
+        Ok(Some(login)) => login,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(failure(store, error).await),
+    };
+    if login.until <= store.clock().now() {
+        return Ok(None);
+    }
+    let Some(person) = store::user::by_id(store, &login.user).await? else {
+        return Ok(None);
+    };
+    if person.user.disabled || person.org != login.org {
+        return Ok(None);
+    }
+    let connection = store::connection::get(store, &person.org, &person.user.connection).await?;
+    Ok(connection.spec.enabled.then_some(SignedIn {
+        person,
+        session: login.session,
+    }))
+}
+
+/// What a session error means: mostly that the database is away.
+pub(crate) async fn failure(store: &Store, error: tower_sessions::session::Error) -> store::Error {
+    match store.ping().await {
+        Err(away) => away,
+        Ok(()) => store::Error::internal(error),
+    }
+}
+
+/// Begins the session of a person whose identity was just proven, under a new cookie.
+pub(crate) async fn begin(
+    session: &Session,
+    store: &Store,
+    (id, person): (SessionId, &Person),
+    request: &AuditRequest,
+) -> store::Result<()> {
+    let login = Login {
+        session: id,
+        user: person.user.id.clone(),
+        org: person.org.clone(),
+        until: store.clock().now().plus_seconds(SIGNED_IN_LIFE),
+        ip: request.ip.clone(),
+        user_agent: request.user_agent.clone(),
+    };
+    let begun = async {
+        session.cycle_id().await?;
+        session.remove_value(FORM).await?;
+        session.insert(LOGIN, login).await
+    };
+    match begun.await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(failure(store, error).await),
+    }
+}
+
+impl SignedIn {
+    /// The CSRF token of this session for forms of one purpose.
+    #[must_use]
+    pub fn csrf(&self, store: &Store, purpose: &str) -> String {
+        csrf_token(store, self.session.as_ref(), purpose)
+    }
+
+    /// Whether `token` is the one of [`SignedIn::csrf`], compared in constant time.
+    #[must_use]
+    pub fn csrf_ok(&self, store: &Store, purpose: &str, token: &str) -> bool {
+        csrf_matches(store, self.session.as_ref(), purpose, token)
+    }
+}
+
+fn csrf_text(secret: &str, purpose: &str) -> String {
+    format!("{secret}|{purpose}")
+}
+
+fn csrf_token(store: &Store, secret: &str, purpose: &str) -> String {
+    let key = store.vault().mac_key("csrf");
+    URL_SAFE_NO_PAD.encode(hmac::sign(&key, csrf_text(secret, purpose).as_bytes()))
+}
+
+fn csrf_matches(store: &Store, secret: &str, purpose: &str, token: &str) -> bool {
+    let key = store.vault().mac_key("csrf");
+    let Ok(tag) = URL_SAFE_NO_PAD.decode(token) else {
+        return false;
+    };
+    hmac::verify(&key, csrf_text(secret, purpose).as_bytes(), &tag).is_ok()
+}
+
+/// The CSRF token of somebody who is not signed in; remembers the browser from then on.
+pub(crate) async fn form_token(session: &Session, store: &Store, purpose: &str) -> store::Result<String> {
+    let secret = match session.get::<String>(FORM).await {
+        Ok(Some(secret)) => secret,
+        Ok(None) => {
+            let secret = store::random_secret("")?;
+            if let Err(error) = session.insert(FORM, &secret).await {
+                return Err(failure(store, error).await);
+            }
+            secret
+        }
+        Err(error) => return Err(failure(store, error).await),
+    };
+    Ok(csrf_token(store, &secret, purpose))
+}
+
+/// Whether `token` is the one of [`form_token`].
+pub(crate) async fn form_token_ok(
+    session: &Session,
+    store: &Store,
+    purpose: &str,
+    token: &str,
+) -> store::Result<bool> {
+    match session.get::<String>(FORM).await {
+        Ok(secret) => Ok(secret.is_some_and(|secret| csrf_matches(store, &secret, purpose, token))),
+        Err(error) => Err(failure(store, error).await),
+    }
+}
