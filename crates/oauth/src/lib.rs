@@ -1,1 +1,150 @@
-//! Agents: discovery, registration, authorization, tokens, revocation.
+//! Agents: discovery, registration, authorization and consent, token grants, revocation, introspection.
+//!
+//! Each app with Managed OAuth is an authorization server of its own, with the issuer
+//! `{control_url}/oauth/{app}`. [`router`] serves them all; for an app that is unknown, disabled, or has
+//! Managed OAuth off, every route is the same 404.
+//!
+//! It does not sign people in (that is `broker`), and it does not let requests through (`gateway`).
+
+mod answer;
+mod audit;
+mod authorize;
+mod client;
+mod context;
+mod discovery;
+mod introspect;
+mod limit;
+mod params;
+mod people;
+mod revoke;
+mod token;
+
+pub use limit::{Allowance, Limits};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+use http::{HeaderName, Method, header};
+use outbound::Outbound;
+use std::sync::Arc;
+use store::Store;
+use tokens::Keyring;
+use tower_http::cors::{Any, CorsLayer};
+
+/// Self-registered clients that were never used are deleted after this time, in seconds.
+const REAPED_AFTER: i64 = 7 * 86_400;
+
+/// The authorization servers of all apps. Cheap to clone.
+#[derive(Clone)]
+pub struct Oauth {
+    store: Store,
+    keyring: Keyring,
+    control_url: Arc<str>,
+    documents: Arc<client::document::Documents>,
+    limiters: Arc<limit::Limiters>,
+}
+
+impl Oauth {
+    /// `control_url`: the control plane's public URL; issuers begin with it.
+    #[must_use]
+    pub fn new(store: Store, keyring: Keyring, outbound: Outbound, control_url: &str) -> Self {
+        Self {
+            store,
+            keyring,
+            control_url: control_url.trim_end_matches('/').into(),
+            documents: Arc::new(client::document::Documents::new(outbound)),
+            limiters: Arc::new(limit::Limiters::new(&Limits::default())),
+        }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: &Limits) -> Self {
+        self.limiters = Arc::new(limit::Limiters::new(limits));
+        self
+    }
+
+    /// Deletes self-registered clients that got no token within 7 days; says how many. To be called now and
+    /// then. Clients with a grant in use are never touched.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn reap_unused(&self) -> store::Result<u64> {
+        self.limiters.tidy();
+        let mut tx = self.store.begin().await?;
+        let before = tx.now().plus_seconds(-REAPED_AFTER);
+        let reaped = store::client::reap(&mut tx, before).await?;
+        tx.commit_housekeeping().await?;
+        Ok(reaped)
+    }
+}
+
+/// The routes on the control plane's origin. Around it are expected: the session layer of `broker`, and a
+/// layer that puts a `wire::AuditRequest` into each request.
+pub fn router(oauth: Oauth) -> Router {
+    // What browser-based agents call from their own origin. Nothing here looks at cookies.
+    let cross_origin = Router::new()
+        .route(
+            "/.well-known/oauth-authorization-server/oauth/{app}",
+            get(discovery::metadata),
+        )
+        .route(
+            "/oauth/{app}/.well-known/oauth-authorization-server",
+            get(discovery::metadata),
+        )
+        .route(
+            "/.well-known/openid-configuration/oauth/{app}",
+            get(discovery::nothing),
+        )
+        .route(
+            "/oauth/{app}/.well-known/openid-configuration",
+            get(discovery::nothing),
+        )
+        .route("/oauth/{app}/jwks", get(discovery::jwks))
+        .route("/oauth/{app}/register", post(client::register::register))
+        .route(
+            "/oauth/{app}/register/{client}",
+            get(client::register::show)
+                .put(client::register::replace)
+                .delete(client::register::remove),
+        )
+        .route("/oauth/{app}/token", post(token::endpoint))
+        .route("/oauth/{app}/revoke", post(revoke::endpoint))
+        .layer(cors());
+    Router::new()
+        .route(
+            "/oauth/{app}/authorize",
+            get(authorize::ask).post(authorize::decide),
+        )
+        .route("/oauth/{app}/introspect", post(introspect::endpoint))
+        .merge(cross_origin)
+        .layer(DefaultBodyLimit::max(64 * 1024))
+        .with_state(oauth)
+}
+
+fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("mcp-protocol-version"),
+            HeaderName::from_static("mcp-session-id"),
+            HeaderName::from_static("mcp-method"),
+            HeaderName::from_static("mcp-name"),
+        ])
+        .expose_headers([
+            header::WWW_AUTHENTICATE,
+            HeaderName::from_static("mcp-session-id"),
+        ])
+        .max_age(std::time::Duration::from_secs(600))
+}
+
+/// Whether a secret is the one of a stored hash, in constant time.
+fn secret_is(secret: &str, hash: &str) -> bool {
+    let given = store::sha256(secret);
+    aws_lc_rs::constant_time::verify_slices_are_equal(given.as_bytes(), hash.as_bytes()).is_ok()
+}

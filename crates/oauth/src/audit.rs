@@ -1,0 +1,99 @@
+//! Events of this surface, with everything that an auditor asks about filled in.
+
+use crate::context::Request;
+use store::{AppView, user::Person};
+use wire::{
+    ActorKind, AuditActor, AuditChange, AuditEvent, Client, Decision, GrantId, Outcome, Reason, RuleRef,
+    SessionId,
+};
+
+/// An event about an app, caused by a request.
+pub(crate) fn event(view: &AppView, request: &Request, action: &str, actor: AuditActor) -> AuditEvent {
+    let mut event = store::audit::event(&view.org, "oauth", action, actor);
+    let mut target = store::audit::target("app", &view.app.id, Some(&view.app.spec.name));
+    target.app = Some(view.app.id.clone());
+    event.account = Some(view.app.account.clone());
+    event.target = Some(target);
+    event.request = Some(request.0.clone());
+    event
+}
+
+/// Makes the client the target.
+pub(crate) fn about_client(event: &mut AuditEvent, client: &Client) {
+    let mut target = store::audit::target("client", &client.id, Some(&client.name));
+    target.app = Some(client.app.clone());
+    event.target = Some(target);
+}
+
+/// The agent, on behalf of a person if one is known.
+pub(crate) fn agent(client: &Client, person: Option<&Person>, grant: Option<&GrantId>) -> AuditActor {
+    AuditActor {
+        user: person.map(|p| p.user.id.clone()),
+        email: person.and_then(|p| p.user.email.clone()),
+        client: Some(client.id.clone()),
+        client_name: Some(client.name.clone()),
+        grant: grant.cloned(),
+        ..AuditActor::of(ActorKind::Agent)
+    }
+}
+
+/// The person in a browser, deciding about a client.
+pub(crate) fn person(person: &Person, session: &SessionId, client: &Client) -> AuditActor {
+    AuditActor {
+        user: Some(person.user.id.clone()),
+        email: person.user.email.clone(),
+        client: Some(client.id.clone()),
+        client_name: Some(client.name.clone()),
+        session: Some(session.clone()),
+        ..AuditActor::of(ActorKind::User)
+    }
+}
+
+/// Nobody known, about a client.
+pub(crate) fn anonymous(client: &Client) -> AuditActor {
+    AuditActor {
+        client: Some(client.id.clone()),
+        client_name: Some(client.name.clone()),
+        ..AuditActor::of(ActorKind::Anonymous)
+    }
+}
+
+/// Puts a decision into an event; a refusal makes its outcome `denied`.
+pub(crate) fn decided(event: &mut AuditEvent, decision: &Decision) {
+    event.reason = Some(word(decision.reason));
+    event.rule.clone_from(&decision.rule);
+    if !decision.allowed {
+        event.outcome = Outcome::Denied;
+    }
+}
+
+/// Notes why something was refused.
+pub(crate) fn refused(event: &mut AuditEvent, reason: String, rule: Option<RuleRef>) {
+    event.outcome = Outcome::Denied;
+    event.reason = Some(reason);
+    event.rule = rule;
+}
+
+/// A reason's text form.
+pub(crate) fn word(reason: Reason) -> String {
+    match serde_json::to_value(reason) {
+        Ok(serde_json::Value::String(text)) => text,
+        _ => String::new(),
+    }
+}
+
+/// What of a client the log shows: no secrets are in it.
+pub(crate) fn change(before: Option<&Client>, after: Option<&Client>) -> Option<AuditChange> {
+    let show = |client: Option<&Client>| {
+        client.map_or(serde_json::Value::Null, |c| {
+            serde_json::json!({
+                "name": c.name, "redirect_uris": c.redirect_uris, "tier": c.tier, "state": c.state,
+                "token_endpoint_auth_method": c.token_endpoint_auth_method,
+            })
+        })
+    };
+    Some(AuditChange {
+        before: show(before),
+        after: show(after),
+    })
+}

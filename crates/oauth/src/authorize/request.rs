@@ -1,0 +1,315 @@
+//! An authorization request (RFC 6749 section 4.1.1, RFC 7636, RFC 8707), read in the order that keeps a
+//! stranger from using us as a redirector: first client and redirect URI, whose faults stay on our own
+//! page, then everything else, whose faults go to the client.
+
+use crate::client::{self, Agent, Missing, redirect};
+use crate::context::Request;
+use crate::{Oauth, params::Params};
+use http::StatusCode;
+use store::AppView;
+use url::Url;
+use wire::ClientSource;
+
+/// The longest `state`, in bytes.
+const LONGEST_STATE: usize = 4096;
+
+/// A request that may be put before a person.
+pub(crate) struct Asked {
+    /// Who asks.
+    pub(crate) agent: Agent,
+    /// What was asked, once it is sure where answers go.
+    pub(crate) wants: Wants,
+}
+
+/// What is asked for, apart from who asks.
+pub(crate) struct Wants {
+    /// Where the answer goes.
+    pub(crate) back: Back,
+    /// Scopes of the app, at least one.
+    pub(crate) scopes: Vec<String>,
+    /// The S256 code challenge.
+    pub(crate) challenge: String,
+}
+
+/// The way back to the client.
+#[derive(Debug, Clone)]
+pub(crate) struct Back {
+    /// As asked, and registered.
+    pub(crate) redirect_uri: String,
+    /// Returned as it came.
+    pub(crate) state: Option<String>,
+    /// Our issuer (RFC 9207).
+    pub(crate) issuer: String,
+}
+
+impl Back {
+    /// The redirect URI with the parameters of an answer, `state` and `iss`.
+    pub(crate) fn with(&self, answer: &[(&str, &str)]) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(answer);
+        if let Some(state) = &self.state {
+            query.append_pair("state", state);
+        }
+        query.append_pair("iss", &self.issuer);
+        let separator = match self.redirect_uri.split_once('?') {
+            None => "?",
+            Some((_, "")) => "",
+            Some(_) => "&",
+        };
+        format!("{}{separator}{}", self.redirect_uri, query.finish())
+    }
+
+    /// The redirect URI with an error.
+    pub(crate) fn error(&self, code: &str, description: &str) -> String {
+        self.with(&[("error", code), ("error_description", description)])
+    }
+}
+
+/// A request that goes no further.
+pub(crate) enum Refusal {
+    /// A fault of client or redirect URI: told to the person, on a page of ours.
+    Local {
+        /// The page's status.
+        status: StatusCode,
+        /// What is wrong.
+        text: String,
+    },
+    /// Any other fault: told to the client.
+    Back(String),
+    /// The store failed.
+    Store(store::Error),
+}
+
+impl Refusal {
+    fn local(text: impl Into<String>) -> Self {
+        Self::Local {
+            status: StatusCode::BAD_REQUEST,
+            text: text.into(),
+        }
+    }
+}
+
+/// Reads and checks a request. Writes nothing.
+pub(crate) async fn read(
+    oauth: &Oauth,
+    view: &AppView,
+    params: &Params,
+    request: &Request,
+) -> Result<Asked, Refusal> {
+    for name in ["client_id", "redirect_uri"] {
+        if params.is_repeated(name) {
+            return Err(Refusal::local(format!("The request names its {name} twice.")));
+        }
+    }
+    let client_id = params
+        .get("client_id")
+        .ok_or_else(|| Refusal::local("The request does not say which client it comes from."))?;
+    let agent = client::find(oauth, view, client_id, request)
+        .await
+        .map_err(missing)?;
+    let redirect_uri = params
+        .get("redirect_uri")
+        .ok_or_else(|| Refusal::local("The request does not say where to return to."))?;
+    if !may_return_to(view, &agent, redirect_uri) {
+        return Err(Refusal::local(
+            "The address to return to is not one that the client registered.",
+        ));
+    }
+    let back = Back {
+        redirect_uri: redirect_uri.to_owned(),
+        state: params
+            .get("state")
+            .filter(|state| !params.is_repeated("state") && state.len() <= LONGEST_STATE)
+            .map(ToOwned::to_owned),
+        issuer: tokens::metadata::issuer(view, &oauth.control_url),
+    };
+    match wants(view, params, &back) {
+        Ok((scopes, challenge)) => Ok(Asked {
+            agent,
+            wants: Wants {
+                back,
+                scopes,
+                challenge,
+            },
+        }),
+        Err((code, description)) => Err(Refusal::Back(back.error(code, description))),
+    }
+}
+
+fn missing(missing: Missing) -> Refusal {
+    match missing {
+        Missing::Unknown => Refusal::local("The client is not registered at this app."),
+        Missing::Document(why) => Refusal::local(format!(
+            "The document that describes the client cannot be used: {why}."
+        )),
+        Missing::TooMany => Refusal::Local {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            text: "Too many requests came from your network. Try again in a minute.".into(),
+        },
+        Missing::Store(error) => Refusal::Store(error),
+    }
+}
+
+/// The redirect URI must be a registered one and, unless an administrator entered it, still be allowed.
+fn may_return_to(view: &AppView, agent: &Agent, uri: &str) -> bool {
+    let client = &agent.client;
+    let registered = client
+        .redirect_uris
+        .iter()
+        .any(|known| redirect::matches(known, uri));
+    let allowed = match client.source {
+        ClientSource::Preregistered => redirect::parse(uri).is_ok(),
+        ClientSource::Dynamic | ClientSource::MetadataDocument => {
+            let rules = &view.app.spec.oauth.registration;
+            redirect::judge(uri, rules, client.verified_host.as_deref()).is_ok()
+        }
+    };
+    registered && allowed
+}
+
+type Fault = (&'static str, &'static str);
+
+fn wants(view: &AppView, params: &Params, back: &Back) -> Result<(Vec<String>, String), Fault> {
+    if params.repeated().is_some() {
+        return Err(("invalid_request", "a parameter is given twice"));
+    }
+    if params.get("state").is_some() && back.state.is_none() {
+        return Err(("invalid_request", "state is too long"));
+    }
+    if params.get("request").is_some() {
+        return Err(("request_not_supported", "request objects are not supported"));
+    }
+    if params.get("request_uri").is_some() {
+        return Err(("request_uri_not_supported", "request objects are not supported"));
+    }
+    match params.get("response_type") {
+        Some("code") => {}
+        Some(_) => return Err(("unsupported_response_type", "response_type must be code")),
+        None => return Err(("invalid_request", "response_type is missing")),
+    }
+    if params.get("response_mode").is_some_and(|mode| mode != "query") {
+        return Err(("invalid_request", "response_mode must be query"));
+    }
+    let challenge = challenge(params)?;
+    if params
+        .all("resource")
+        .any(|resource| !same_resource(resource, view.resource()))
+    {
+        return Err((
+            "invalid_target",
+            "resource is not the one that this issuer stands for",
+        ));
+    }
+    if params
+        .get("prompt")
+        .is_some_and(|prompt| prompt.split(' ').any(|p| p == "none"))
+    {
+        return Err(("interaction_required", "consent is never given without a person"));
+    }
+    Ok((scopes(view, params.get("scope"))?, challenge))
+}
+
+fn challenge(params: &Params) -> Result<String, Fault> {
+    let challenge = params
+        .get("code_challenge")
+        .ok_or(("invalid_request", "code_challenge is missing: PKCE is required"))?;
+    // Without a method it would be `plain` (RFC 7636 section 4.3).
+    if params.get("code_challenge_method") != Some("S256") {
+        return Err(("invalid_request", "code_challenge_method must be S256"));
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if challenge.len() != 43 || !challenge.bytes().all(plain) {
+        return Err(("invalid_request", "code_challenge is not a SHA-256 in base64url"));
+    }
+    Ok(challenge.to_owned())
+}
+
+/// The scopes that are asked for, each once; all of the app's when none is named.
+fn scopes(view: &AppView, asked: Option<&str>) -> Result<Vec<String>, Fault> {
+    let mut scopes: Vec<String> = Vec::new();
+    for name in asked
+        .unwrap_or_default()
+        .split(' ')
+        .filter(|name| !name.is_empty())
+    {
+        if !view.scopes.names().any(|known| known == name) {
+            return Err(("invalid_scope", "the app has no such scope"));
+        }
+        if !scopes.iter().any(|earlier| earlier == name) {
+            scopes.push(name.to_owned());
+        }
+    }
+    if scopes.is_empty() {
+        scopes.extend(view.scopes.names().map(ToOwned::to_owned));
+    }
+    Ok(scopes)
+}
+
+/// Whether a resource indicator (RFC 8707) is the canonical one: the case of scheme and host, a default
+/// port, and one trailing slash make no difference.
+pub(crate) fn same_resource(asked: &str, canonical: &str) -> bool {
+    let read = |text: &str| {
+        let url = Url::parse(text).ok()?;
+        let plain = matches!(url.scheme(), "http" | "https")
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && text.bytes().all(|b| matches!(b, 0x21..=0x7e) && b != b'\\');
+        let text = url.as_str();
+        plain.then(|| text.strip_suffix('/').unwrap_or(text).to_owned())
+    };
+    asked == canonical || read(asked).is_some_and(|asked| read(canonical) == Some(asked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_is_compared_without_case_of_host_default_port_and_one_slash() {
+        let canonical = "https://tickets.example/mcp";
+        for same in [
+            canonical,
+            "https://tickets.example/mcp/",
+            "https://TICKETS.example/mcp",
+            "HTTPS://tickets.example:443/mcp",
+        ] {
+            assert!(same_resource(same, canonical), "{same}");
+        }
+        for other in [
+            "https://tickets.example",
+            "https://tickets.example/mcp//",
+            "https://tickets.example/MCP",
+            "https://tickets.example/mcp?x",
+            "https://tickets.example/mcp#x",
+            "http://tickets.example/mcp",
+            "https://tickets.example:8443/mcp",
+            "https://u@tickets.example/mcp",
+            "https://evil.example/mcp",
+            "mcp",
+            "*",
+            "",
+        ] {
+            assert!(!same_resource(other, canonical), "{other}");
+        }
+        assert!(same_resource("https://wiki.example", "https://wiki.example/"));
+        assert!(same_resource("https://wiki.example/", "https://wiki.example"));
+    }
+
+    #[test]
+    fn answers_are_added_to_the_redirect_uri_as_it_is() {
+        let back = |uri: &str| Back {
+            redirect_uri: uri.into(),
+            state: Some("a&b".into()),
+            issuer: "https://i.example/x".into(),
+        };
+        assert_eq!(
+            back("http://localhost:1/cb").with(&[("code", "c")]),
+            "http://localhost:1/cb?code=c&state=a%26b&iss=https%3A%2F%2Fi.example%2Fx"
+        );
+        assert_eq!(
+            back("cursor://x/cb?k=v").with(&[("code", "c")]),
+            "cursor://x/cb?k=v&code=c&state=a%26b&iss=https%3A%2F%2Fi.example%2Fx"
+        );
+    }
+}

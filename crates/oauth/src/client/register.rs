@@ -1,0 +1,244 @@
+//! Dynamic client registration (RFC 7591) and its management (RFC 7592).
+//!
+//! Registration proves nothing and grants nothing: it only gives agent software a name under which a
+//! person can consent to it. So it is open, limited in rate, and never-used registrations are reaped.
+
+use super::metadata::{self, Metadata, Origin, Refusal};
+use crate::answer::{OauthError, no_store};
+use crate::context::{Live, Request};
+use crate::{Oauth, audit};
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderMap, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
+use serde_json::Value;
+use store::{AppView, client::NewClient, client::Registered};
+use wire::{AppId, ClientId, ClientSource, ClientTier, RegistrationRules};
+
+/// The longest body, in bytes.
+pub(crate) const LONGEST_BODY: usize = 16 * 1024;
+
+impl From<Refusal> for OauthError {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, refusal.code, refusal.description)
+    }
+}
+
+/// `POST /oauth/{app}/register`
+pub(crate) async fn register(
+    State(oauth): State<Oauth>,
+    Live(view): Live,
+    request: Request,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Result<Response, OauthError> {
+    let rules = &view.app.spec.oauth.registration;
+    if !rules.dynamic {
+        return Err(OauthError::not_found());
+    }
+    oauth
+        .limiters
+        .registration(&view.app.id, request.address())
+        .map_err(OauthError::too_many)?;
+    let metadata = read(&view, &headers, &body)?;
+    let tier = tier(&metadata, rules)?;
+    let confidential = metadata.auth_method != "none";
+    let secret = confidential.then(|| store::random_secret("")).transpose()?;
+    let registration_token = store::random_secret("")?;
+    let id = ClientId::fresh();
+    let new = NewClient {
+        client_id: id.to_string(),
+        id,
+        name: metadata.name,
+        verified_host: None,
+        source: ClientSource::Dynamic,
+        tier,
+        state: super::first_state(rules),
+        redirect_uris: metadata.redirect_uris,
+        auth_method: metadata.auth_method,
+        secret_hash: secret.as_ref().map(store::sha256),
+        registration_hash: Some(store::sha256(&registration_token)),
+        metadata: metadata.stored,
+    };
+    let mut tx = oauth.store.begin().await?;
+    let place = (&view.app.account, &view.app.id);
+    let registered = store::client::create(&mut tx, &view.org, place, new).await?;
+    let client = &registered.client;
+    let mut event = audit::event(&view, &request, "client.register", audit::anonymous(client));
+    audit::about_client(&mut event, client);
+    event.change = audit::change(None, Some(client));
+    tx.commit(event).await?;
+
+    let mut answer = echo(&oauth, &view, &registered);
+    answer["registration_access_token"] = registration_token.into();
+    if let Some(secret) = secret {
+        answer["client_secret"] = secret.into();
+        answer["client_secret_expires_at"] = 0.into();
+    }
+    Ok(no_store(StatusCode::CREATED, answer))
+}
+
+/// `GET /oauth/{app}/register/{client}` (RFC 7592 section 2.1)
+pub(crate) async fn show(
+    State(oauth): State<Oauth>,
+    Live(view): Live,
+    Path((_, id)): Path<(AppId, String)>,
+    headers: HeaderMap,
+) -> Result<Response, OauthError> {
+    let registered = owned(&oauth, &view, &id, &headers).await?;
+    Ok(no_store(StatusCode::OK, echo(&oauth, &view, &registered)))
+}
+
+/// `PUT /oauth/{app}/register/{client}` (RFC 7592 section 2.2): replaces all metadata.
+pub(crate) async fn replace(
+    State(oauth): State<Oauth>,
+    Live(view): Live,
+    Path((_, id)): Path<(AppId, String)>,
+    (request, headers): (Request, Headers),
+    body: axum::body::Bytes,
+) -> Result<Response, OauthError> {
+    let registered = owned(&oauth, &view, &id, &headers.0).await?;
+    let metadata = read(&view, &headers.0, &body)?;
+    let document: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if document.get("client_id").is_some_and(|stated| *stated != id) {
+        return Err(Refusal::metadata("client_id cannot be changed").into());
+    }
+    let before = registered.client;
+    if metadata.auth_method != before.token_endpoint_auth_method {
+        return Err(Refusal::metadata("token_endpoint_auth_method cannot be changed; register anew").into());
+    }
+    let otherwise = tier(&metadata, &view.app.spec.oauth.registration)?;
+    let new = NewClient {
+        id: before.id.clone(),
+        client_id: before.client_id.clone(),
+        tier: super::demoted(&before, &metadata, otherwise),
+        name: metadata.name,
+        verified_host: None,
+        source: before.source,
+        state: before.state,
+        redirect_uris: metadata.redirect_uris,
+        auth_method: metadata.auth_method,
+        secret_hash: None,
+        registration_hash: None,
+        metadata: metadata.stored,
+    };
+    let mut tx = oauth.store.begin().await?;
+    super::replace(&mut tx, &view, &before.id, new).await?;
+    let now = tx.now();
+    let after = store::client::get(&mut tx, &view.org, &before.id, now).await?;
+    let mut event = audit::event(&view, &request, "client.update", audit::anonymous(&before));
+    audit::about_client(&mut event, &after.client);
+    event.change = audit::change(Some(&before), Some(&after.client));
+    tx.commit(event).await?;
+    Ok(no_store(StatusCode::OK, echo(&oauth, &view, &after)))
+}
+
+/// `DELETE /oauth/{app}/register/{client}` (RFC 7592 section 2.3): the client's grants end with it.
+pub(crate) async fn remove(
+    State(oauth): State<Oauth>,
+    Live(view): Live,
+    Path((_, id)): Path<(AppId, String)>,
+    request: Request,
+    headers: HeaderMap,
+) -> Result<Response, OauthError> {
+    let client = owned(&oauth, &view, &id, &headers).await?.client;
+    let mut tx = oauth.store.begin().await?;
+    store::client::delete(&mut tx, &client.id).await?;
+    let mut event = audit::event(&view, &request, "client.delete", audit::anonymous(&client));
+    audit::about_client(&mut event, &client);
+    event.change = audit::change(Some(&client), None);
+    tx.commit(event).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Headers as an extractor that can stand in a tuple.
+pub(crate) struct Headers(pub(crate) HeaderMap);
+
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Headers {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.headers.clone()))
+    }
+}
+
+/// The registration whose access token the request carries. Anything else is the same 401, so that nobody
+/// learns which clients exist.
+async fn owned(
+    oauth: &Oauth,
+    view: &AppView,
+    id: &str,
+    headers: &HeaderMap,
+) -> Result<Registered, OauthError> {
+    let refused = || OauthError::new(StatusCode::UNAUTHORIZED, "invalid_token", "no such registration");
+    let token = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let token = token.and_then(|v| v.split_once(' '));
+    let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let (_, token) = token.ok_or_else(refused)?;
+    let now = oauth.store.clock().now();
+    let found = store::client::by_client_id(&oauth.store, &view.app.id, id, now).await?;
+    found
+        .filter(|client| client.client.source == ClientSource::Dynamic)
+        .filter(|client| {
+            client
+                .registration_hash
+                .as_ref()
+                .is_some_and(|hash| crate::secret_is(token.trim(), hash))
+        })
+        .ok_or_else(refused)
+}
+
+fn read(view: &AppView, headers: &HeaderMap, body: &[u8]) -> Result<Metadata, OauthError> {
+    if body.len() > LONGEST_BODY {
+        return Err(OauthError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "invalid_client_metadata",
+            "the metadata is too long",
+        ));
+    }
+    let media_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let media_type = media_type.and_then(|v| v.split(';').next()).unwrap_or_default();
+    if !media_type.trim().eq_ignore_ascii_case("application/json") {
+        return Err(Refusal::metadata("the body must be application/json").into());
+    }
+    let document: Value =
+        serde_json::from_slice(body).map_err(|_| Refusal::metadata("the body is not valid JSON"))?;
+    Ok(metadata::parse(
+        &document,
+        &view.app.spec.oauth,
+        Origin::Registration,
+    )?)
+}
+
+/// The trust that a registration earns, unless it is too little for the app.
+fn tier(metadata: &Metadata, rules: &RegistrationRules) -> Result<ClientTier, OauthError> {
+    let tier = if metadata.only_loopback {
+        ClientTier::Localhost
+    } else {
+        ClientTier::Unverified
+    };
+    // Where an administrator approves each client anyway, approval is what raises it.
+    if tier < rules.lowest_tier && !rules.approval {
+        return Err(OauthError::new(
+            StatusCode::FORBIDDEN,
+            "access_denied",
+            "this app does not accept clients that register themselves in this way; ask its administrator",
+        ));
+    }
+    Ok(tier)
+}
+
+/// What registration answers: the client as stored.
+fn echo(oauth: &Oauth, view: &AppView, registered: &Registered) -> Value {
+    let client = &registered.client;
+    let mut answer = registered.metadata.clone();
+    answer["client_id"] = client.client_id.clone().into();
+    answer["client_id_issued_at"] = client.created_at.seconds().into();
+    let issuer = tokens::metadata::issuer(view, &oauth.control_url);
+    answer["registration_client_uri"] = format!("{issuer}/register/{}", client.client_id).into();
+    answer
+}

@@ -1,0 +1,94 @@
+//! `POST /oauth/{app}/introspect` (RFC 7662), for clients that can prove who they are. One that an
+//! administrator entered may ask about every token of the app; one that registered itself about its own.
+
+use crate::answer::{OauthError, no_store};
+use crate::context::Live;
+use crate::params::Params;
+use crate::token::{Authenticated, authenticate};
+use crate::{Oauth, people};
+use axum::{extract::State, response::Response};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use store::{AppView, client::Registered};
+use wire::{ClientSource, Grant, GrantId, GrantState};
+
+/// `POST /oauth/{app}/introspect`
+pub(crate) async fn endpoint(
+    State(oauth): State<Oauth>,
+    Live(view): Live,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Result<Response, OauthError> {
+    let params = Params::form(&headers, &body)?;
+    let client = match authenticate(&oauth, &view, &headers, &params).await? {
+        Authenticated::Client(client) => client,
+        Authenticated::Refused(_, error) => return Err(error),
+    };
+    if client.secret_hash.is_none() || !people::accepts(&view, &client.client) {
+        return Err(OauthError::invalid_client(false));
+    }
+    let token = params
+        .get("token")
+        .ok_or_else(|| OauthError::invalid_request("token is missing"))?;
+    let answer = match access(&oauth, &view, &client, token).await? {
+        Some(answer) => Some(answer),
+        None => refresh(&oauth, &view, &client, token).await?,
+    };
+    let answer = answer.unwrap_or_else(|| json!({"active": false}));
+    Ok(no_store(StatusCode::OK, answer))
+}
+
+async fn access(
+    oauth: &Oauth,
+    view: &AppView,
+    client: &Registered,
+    token: &str,
+) -> store::Result<Option<Value>> {
+    let issuer = tokens::metadata::issuer(view, &oauth.control_url);
+    let Ok(claims) = oauth
+        .keyring
+        .verify_access(&view.org, token, &issuer, view.resource())
+    else {
+        return Ok(None);
+    };
+    let own = claims.client_id == client.client.client_id;
+    if !own && client.client.source != ClientSource::Preregistered {
+        return Ok(None);
+    }
+    if store::grant::is_access_token_revoked(&oauth.store, &claims.jti).await?
+        || in_force(oauth, view, &claims.grant).await?.is_none()
+    {
+        return Ok(None);
+    }
+    Ok(Some(json!({
+        "active": true, "token_type": "Bearer", "scope": claims.scope, "client_id": claims.client_id,
+        "sub": claims.sub, "aud": claims.aud, "iss": claims.iss, "exp": claims.exp, "iat": claims.iat,
+        "jti": claims.jti, "grant": claims.grant, "act": claims.act,
+    })))
+}
+
+async fn refresh(
+    oauth: &Oauth,
+    view: &AppView,
+    client: &Registered,
+    token: &str,
+) -> store::Result<Option<Value>> {
+    let found = store::grant::refresh_token(&oauth.store, &store::sha256(token)).await?;
+    let own = |found: &store::grant::Refresh| found.client == client.client.id && found.used_at.is_none();
+    let Some(found) = found.filter(own) else {
+        return Ok(None);
+    };
+    let grant = in_force(oauth, view, &found.grant).await?;
+    Ok(grant.map(|grant| {
+        json!({
+            "active": true, "scope": found.scopes.join(" "), "client_id": client.client.client_id,
+            "sub": grant.user, "exp": found.expires_at.seconds(), "grant": grant.id,
+        })
+    }))
+}
+
+async fn in_force(oauth: &Oauth, view: &AppView, id: &GrantId) -> store::Result<Option<Grant>> {
+    let now = oauth.store.clock().now();
+    let grant = store::grant::of_app(&oauth.store, &view.app.id, id, now).await?;
+    Ok(grant.filter(|grant| grant.state == GrantState::Active))
+}

@@ -1,0 +1,290 @@
+//! `POST /oauth/{app}/token`: this module owns the phases, the grants fill in what differs.
+//!
+//! ```text
+//! form ─ client authentication ─ resource ─ grant finds its credential ─ person, client, policy ─ mint
+//!      ─ grant spends its credential, in one transaction with the event ─ answer (never cached)
+//! ```
+//! Nothing is spent before everything that can refuse has been asked, so a bad request costs nothing.
+
+mod client_auth;
+mod code;
+mod refresh;
+
+pub(crate) use client_auth::{Authenticated, authenticate};
+
+use crate::answer::{OauthError, no_store};
+use crate::authorize::same_resource;
+use crate::context::{Live, Request};
+use crate::params::Params;
+use crate::{Oauth, audit, people};
+use axum::{extract::State, response::Response};
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+use store::{AppView, client::Registered, user::Person};
+use tokens::{AccessClaims, Act};
+use wire::{Decision, Grant, GrantId, GrantState, RuleRef};
+
+/// `POST /oauth/{app}/token`
+pub(crate) async fn endpoint(
+    State(oauth): State<Oauth>,
+    Live(view): Live,
+    request: Request,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Result<Response, OauthError> {
+    let params = Params::form(&headers, &body)?;
+    if !oauth.store.is_current() {
+        return Err(OauthError::unavailable());
+    }
+    let client = match authenticate(&oauth, &view, &headers, &params).await? {
+        Authenticated::Client(client) => client,
+        Authenticated::Refused(client, error) => {
+            let refusal = Refusal::plain("invalid_client", error);
+            note(&oauth, &view, &request, (&client, &refusal)).await;
+            return Err(refusal.error);
+        }
+    };
+    let exchange = Exchange {
+        oauth: &oauth,
+        view: &view,
+        request: &request,
+        client: &client,
+        params: &params,
+    };
+    match exchange.run().await {
+        Ok(response) => Ok(response),
+        Err(refusal) => {
+            note(&oauth, &view, &request, (&client, &refusal)).await;
+            Err(refusal.error)
+        }
+    }
+}
+
+/// Why no token is issued: what the client is told, and what the log says besides.
+pub(super) struct Refusal {
+    pub(super) error: OauthError,
+    reason: String,
+    rule: Option<RuleRef>,
+    person: Option<Box<Person>>,
+    grant: Option<GrantId>,
+    /// Already in the log, with what else happened.
+    recorded: bool,
+}
+
+impl Refusal {
+    fn plain(reason: impl Into<String>, error: OauthError) -> Self {
+        Self {
+            error,
+            reason: reason.into(),
+            rule: None,
+            person: None,
+            grant: None,
+            recorded: false,
+        }
+    }
+
+    /// `invalid_grant`; the description is the same whatever the reason, the reason goes to the log.
+    pub(super) fn grant(reason: &'static str) -> Self {
+        Self::plain(
+            reason,
+            OauthError::invalid_grant("the code or token is not valid (any more)"),
+        )
+    }
+
+    pub(super) fn about(self, grant: &GrantId) -> Self {
+        Self {
+            grant: Some(grant.clone()),
+            ..self
+        }
+    }
+
+    fn decided(decision: Decision, person: Person, grant: &GrantId) -> Self {
+        Self {
+            error: OauthError::invalid_grant("the person may not use this app with this client any more"),
+            reason: audit::word(decision.reason),
+            rule: decision.rule,
+            person: Some(Box::new(person)),
+            grant: Some(grant.clone()),
+            recorded: false,
+        }
+    }
+}
+
+impl From<OauthError> for Refusal {
+    fn from(error: OauthError) -> Self {
+        Self::plain(error.code, error)
+    }
+}
+
+impl From<store::Error> for Refusal {
+    fn from(error: store::Error) -> Self {
+        OauthError::from(error).into()
+    }
+}
+
+/// Records a refusal. That it fails changes nothing: nothing was allowed.
+async fn note(oauth: &Oauth, view: &AppView, request: &Request, (client, refusal): (&Registered, &Refusal)) {
+    if refusal.recorded || refusal.error.status.is_server_error() {
+        return;
+    }
+    let actor = audit::agent(&client.client, refusal.person.as_deref(), refusal.grant.as_ref());
+    let mut event = audit::event(view, request, "token.refuse", actor);
+    audit::refused(&mut event, refusal.reason.clone(), refusal.rule.clone());
+    if let Err(error) = oauth.store.record(event).await {
+        tracing::error!(%error, source = ?error, "a refused token request could not be recorded");
+    }
+}
+
+/// One token request of an authenticated client.
+pub(super) struct Exchange<'a> {
+    pub(super) oauth: &'a Oauth,
+    pub(super) view: &'a AppView,
+    pub(super) request: &'a Request,
+    pub(super) client: &'a Registered,
+    pub(super) params: &'a Params,
+}
+
+/// What a grant type found: a credential that is good so far, and not spent yet.
+enum Credential {
+    /// An authorization code.
+    Code(code::Found),
+    /// A refresh token.
+    Refresh(refresh::Found),
+}
+
+/// Everything that the answer consists of, ready before the credential is spent.
+pub(super) struct Ready {
+    pub(super) grant: Grant,
+    pub(super) person: Person,
+    pub(super) decision: Decision,
+}
+
+impl Exchange<'_> {
+    async fn run(&self) -> Result<Response, Refusal> {
+        if self
+            .params
+            .all("resource")
+            .any(|resource| !same_resource(resource, self.view.resource()))
+        {
+            let error = OauthError::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_target",
+                "resource is not the one that this issuer stands for",
+            );
+            return Err(error.into());
+        }
+        let credential = match self.params.get("grant_type") {
+            Some("authorization_code") => Credential::Code(code::find(self).await?),
+            Some("refresh_token") => Credential::Refresh(refresh::find(self).await?),
+            Some(_) => {
+                let error = OauthError::new(
+                    StatusCode::BAD_REQUEST,
+                    "unsupported_grant_type",
+                    "grant_type must be authorization_code or refresh_token",
+                );
+                return Err(error.into());
+            }
+            None => return Err(OauthError::invalid_request("grant_type is missing").into()),
+        };
+        let (grant, scopes) = match &credential {
+            Credential::Code(found) => (&found.grant, &found.grant.scopes),
+            Credential::Refresh(found) => (&found.grant, &found.scopes),
+        };
+        let ready = self.judge(grant).await?;
+        let scope = scopes.join(" ");
+        let (access_token, expires_in) = self.mint(&ready, &scope)?;
+        let refresh_token = match credential {
+            Credential::Code(found) => code::spend(self, &found, &ready).await?,
+            Credential::Refresh(found) => refresh::spend(self, &found, &ready).await?,
+        };
+        let answer = json!({
+            "access_token": access_token,
+            "token_type": "Bearer",
+            "expires_in": expires_in,
+            "refresh_token": refresh_token,
+            "scope": scope,
+        });
+        Ok(no_store(StatusCode::OK, answer))
+    }
+
+    /// Whether person, client and policy still stand behind the grant.
+    async fn judge(&self, grant: &Grant) -> Result<Ready, Refusal> {
+        let now = self.oauth.store.clock().now();
+        let person = store::user::by_id(&self.oauth.store, &grant.user).await?;
+        let person = person
+            .filter(|person| person.org == self.view.org)
+            .ok_or_else(|| Refusal::grant("no_such_person").about(&grant.id))?;
+        let decision = people::decide(self.view, &person, &self.client.client, now);
+        if !decision.allowed {
+            return Err(Refusal::decided(decision, person, &grant.id));
+        }
+        Ok(Ready {
+            grant: grant.clone(),
+            person,
+            decision,
+        })
+    }
+
+    /// The access token and its life in seconds; it never outlives the grant.
+    fn mint(&self, ready: &Ready, scope: &str) -> store::Result<(String, i64)> {
+        let now = self.oauth.store.clock().now().seconds();
+        let life = i64::from(self.view.app.spec.oauth.access_token_seconds);
+        let expires_in = life.min(ready.grant.expires_at.seconds() - now).max(0);
+        let client_id = self.client.client.client_id.clone();
+        let claims = AccessClaims {
+            iss: tokens::metadata::issuer(self.view, &self.oauth.control_url),
+            aud: self.view.resource().to_owned(),
+            sub: ready.person.user.id.clone(),
+            client_id: client_id.clone(),
+            scope: scope.to_owned(),
+            jti: uuid::Uuid::now_v7().simple().to_string(),
+            iat: now,
+            nbf: None,
+            exp: now + expires_in,
+            grant: ready.grant.id.clone(),
+            act: Act { sub: client_id },
+        };
+        let token = self.oauth.keyring.mint_access(&self.view.org, &claims)?;
+        Ok((token, expires_in))
+    }
+
+    /// The grant of a credential, if it is of this app and in force.
+    pub(super) async fn grant_in_force(&self, id: &GrantId) -> Result<Grant, Refusal> {
+        let now = self.oauth.store.clock().now();
+        let grant = store::grant::of_app(&self.oauth.store, &self.view.app.id, id, now).await?;
+        let grant = grant.ok_or_else(|| Refusal::grant("other_app"))?;
+        match grant.state {
+            GrantState::Active => Ok(grant),
+            GrantState::Revoked => Err(Refusal::grant("grant_revoked").about(id)),
+            GrantState::Expired => Err(Refusal::grant("grant_expired").about(id)),
+        }
+    }
+
+    /// Ends a grant whose credential was used again: whoever holds the tokens, one of two is a thief.
+    pub(super) async fn revoke(&self, grant: &GrantId, reason: &'static str) -> Refusal {
+        let mut refusal = Refusal::grant(reason).about(grant);
+        let revoked = async {
+            let mut tx = self.oauth.store.begin().await?;
+            let which = store::grant::Which::One(grant);
+            let revoked = store::grant::revoke_where(&mut tx, which, reason).await?;
+            let actor = audit::agent(&self.client.client, None, Some(grant));
+            let mut refused = audit::event(self.view, self.request, "token.refuse", actor.clone());
+            audit::refused(&mut refused, reason.to_owned(), None);
+            let mut events = vec![refused];
+            for id in &revoked {
+                let mut event = audit::event(self.view, self.request, "grant.revoke", actor.clone());
+                let mut target = store::audit::target("grant", id, None);
+                target.app = Some(self.view.app.id.clone());
+                event.target = Some(target);
+                event.reason = Some(reason.to_owned());
+                events.push(event);
+            }
+            tx.commit_all(events).await
+        };
+        match revoked.await {
+            Ok(()) => refusal.recorded = true,
+            Err(error) => return error.into(),
+        }
+        refusal
+    }
+}
