@@ -10,7 +10,7 @@ use crate::{
 };
 use leptos::prelude::*;
 use serde_json::json;
-use wire::{Client, ClientSource, ClientState, ClientTier, Page as ListPage};
+use wire::{Client, ClientSource, ClientState, ClientTier, CreatedClient, NewClient, Page as ListPage};
 
 /// `/agents?tab=&app=&state=`
 #[component]
@@ -19,8 +19,13 @@ pub(crate) fn Page() -> impl IntoView {
         tab("agents", "Agents", || view! { <Clients /> }.into_any()),
         tab("grants", "Grants", || view! { <AllGrants /> }.into_any()),
     ];
+    let create = RwSignal::new(false);
+    let blocked = me().gate(Need::EditSomewhere);
     view! {
-        <PageHead title="Agents" text="Every agent that registered, how far it can be trusted, and what people have allowed it to do." />
+        <PageHead title="Agents" text="Every agent that registered, how far it can be trusted, and what people have allowed it to do.">
+            <Button blocked on_press=move |()| create.set(true)>"Enter an agent"</Button>
+        </PageHead>
+        <Enter open=create />
         <Tabs label="Agents and grants" tabs />
     }
 }
@@ -196,5 +201,61 @@ pub(crate) fn ClientActions(subject: Client, #[prop(into)] done: Callback<Client
             sending
             on_confirm=block
         />
+    }
+}
+
+/// Enters an agent that cannot register itself; its secret, if it has one, is shown once.
+#[component]
+fn Enter(open: RwSignal<bool>) -> impl IntoView {
+    let client = client();
+    let names = directory();
+    view! {
+        <Dialog open title="Enter an agent">
+            {
+                let first = names.apps.ready().and_then(|list| list.first().map(|app| app.id.to_string()));
+                let app = RwSignal::new(first.unwrap_or_default());
+                let name = RwSignal::new(String::new());
+                let uris = RwSignal::new(String::new());
+                let confidential = RwSignal::new(false);
+                let made = RwSignal::new(None::<CreatedClient>);
+                let sending = Sending::new();
+                let send = move |event: leptos::ev::SubmitEvent| {
+                    event.prevent_default();
+                    let Ok(app) = app.get_untracked().parse() else {
+                        return sending.refuse("/app", "choose an app");
+                    };
+                    let body = NewClient {
+                        app,
+                        name: name.get_untracked().trim().to_owned(),
+                        redirect_uris: super::connections::words(&uris.get_untracked()),
+                        confidential: confidential.get_untracked(),
+                    };
+                    sending.run(async move { client.post::<CreatedClient>("/clients", &body).await }, move |created| made.set(Some(created)));
+                };
+                move || match made.get() {
+                    Some(created) => view! {
+                        <div class="flex flex-col gap-4">
+                            <p>"Give the agent this client id:"</p>
+                            <CodeBlock text=Signal::stored(created.record.client_id) label="client id" />
+                            {created.client_secret.map(|secret| view! { <SecretOnce secret label="client secret" /> })}
+                            <div class="flex justify-end">
+                                <a class="btn btn-sm btn-primary" href=format!("/agents/{}", created.record.id)>"To the agent"</a>
+                            </div>
+                        </div>
+                    }.into_any(),
+                    None => view! {
+                        <form class="flex flex-col gap-4" on:submit=send>
+                            <p class="muted">"Most agents register themselves. Enter one here when it cannot, or must not."</p>
+                            <Select label="App" value=app options=names.app_options(None) error=sending.at("/app") />
+                            <TextField label="Name" value=name required=true hint="Shown to people when they are asked." error=sending.at("/name") />
+                            <TextArea label="Redirect URIs" value=uris hint="One on each line, compared exactly; loopback ignores the port." error=sending.at("/redirect_uris") />
+                            <Checkbox label="It can keep a secret" hint="It gets a client secret, shown once" value=confidential />
+                            <FormError sending />
+                            <FormButtons open sending>"Enter agent"</FormButtons>
+                        </form>
+                    }.into_any(),
+                }
+            }
+        </Dialog>
     }
 }

@@ -99,7 +99,7 @@ fn Filters() -> impl IntoView {
             <FilterSelect label="Account" param="account" options=names.account_options(Some("Any")) />
             <FilterSelect label="App" param="app" options=names.app_options(Some("Any")) />
             <FilterSelect label="Person" param="user" options=names.user_options(Some("Anybody")) />
-            <FilterText label="Action" param="action" placeholder="gateway.request" />
+            <FilterText label="Action" param="action" placeholder="gateway.request or login." />
             <FilterText label="MCP tool" param="tool" placeholder="create_ticket" />
             <FilterText label="Search" param="q" />
             {linked

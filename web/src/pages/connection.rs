@@ -54,7 +54,7 @@ fn summary(connection: &Connection) -> AnyView {
     if let Some(error) = &connection.last_error {
         rows.push(("Last failure", view! { <span class="text-error">{error.clone()}</span> }.into_any()));
     }
-    rows.push(("Sign-ins", view! { <a class="link" href="/audit?action=login">"In the audit log"</a> }.into_any()));
+    rows.push(("Sign-ins", view! { <a class="link" href="/audit?action=login.">"In the audit log"</a> }.into_any()));
     facts(rows)
 }
 

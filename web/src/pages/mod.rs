@@ -9,6 +9,7 @@ pub(crate) mod audit;
 pub(crate) mod connection;
 pub(crate) mod connections;
 pub(crate) mod grants;
+pub(crate) mod groups;
 pub(crate) mod overview;
 pub(crate) mod people;
 pub(crate) mod person;

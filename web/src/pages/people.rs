@@ -9,9 +9,21 @@ use crate::{
 use leptos::prelude::*;
 use wire::{Page as ListPage, User};
 
-/// `/people?q=`
+/// `/people?tab=&q=`
 #[component]
 pub(crate) fn Page() -> impl IntoView {
+    let tabs = vec![
+        tab("people", "People", || view! { <People /> }.into_any()),
+        tab("groups", "Groups", || view! { <super::groups::Groups /> }.into_any()),
+    ];
+    view! {
+        <PageHead title="People" text="Everybody who has signed in. A person is who one connection says they are: the same e-mail address through two connections is two people." />
+        <Tabs label="People and groups" tabs />
+    }
+}
+
+#[component]
+fn People() -> impl IntoView {
     let client = client();
     let (q, _) = url_param("q");
     let (cursor, _) = url_param("cursor");
@@ -20,7 +32,6 @@ pub(crate) fn Page() -> impl IntoView {
         async move { client.get::<ListPage<User>>(&path).await }
     });
     view! {
-        <PageHead title="People" text="Everybody who has signed in. A person is who one connection says they are: the same e-mail address through two connections is two people." />
         <div class="mb-4 flex flex-wrap gap-3">
             <FilterText label="Name or e-mail" param="q" />
         </div>

@@ -47,7 +47,7 @@ pub(crate) fn Button(
     view! {
         <button
             type="button"
-            class=format!("{} aria-disabled:opacity-60 aria-disabled:cursor-not-allowed", look.class())
+            class=format!("{} aria-disabled:cursor-not-allowed", look.class())
             aria-disabled=move || (blocked.get().is_some() || busy.get()).then_some("true")
             aria-label=label
             title=move || blocked.get()
@@ -75,7 +75,7 @@ pub(crate) fn Submit(
     view! {
         <button
             type="submit"
-            class="btn btn-sm btn-primary aria-disabled:opacity-60 aria-disabled:cursor-not-allowed"
+            class="btn btn-sm btn-primary aria-disabled:cursor-not-allowed"
             aria-disabled=move || (blocked.get().is_some() || busy.get()).then_some("true")
             title=move || blocked.get()
             on:click=hold

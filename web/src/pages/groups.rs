@@ -1,0 +1,176 @@
+//! Groups: people named one by one, or by rules; policies ask for them.
+
+use crate::{
+    client::client,
+    me::{Need, directory, me, person},
+    remote::Remote,
+    selector::{Drafts, SelectorList, in_words},
+    ui::*,
+};
+use leptos::prelude::*;
+use serde_json::json;
+use wire::{AccountId, Group, GroupSpec, UserId};
+
+/// The tab on the page of people.
+#[component]
+pub(crate) fn Groups() -> impl IntoView {
+    let client = client();
+    let groups = Remote::new(move || async move { client.all::<Group>("/groups").await });
+    let create = RwSignal::new(false);
+    view! {
+        <div class="mb-4 flex flex-wrap items-end justify-between gap-3">
+            <p class="muted max-w-prose">"Groups of your own, for policies. What the identity provider calls groups is asked for with a claim rule."</p>
+            <Button look=Look::Primary blocked=me().gate(Need::EditSomewhere) on_press=move |()| create.set(true)>"New group"</Button>
+        </div>
+        {groups.show(move |list| table_of(list, groups))}
+        <Edit open=create group=None groups />
+    }
+}
+
+fn table_of(groups: Vec<Group>, all: Remote<Vec<Group>>) -> AnyView {
+    if groups.is_empty() {
+        let body = r#"{"account":"acc_…","name":"Ticket editors","members":["usr_…"]}"#;
+        return view! { <Empty text="There is no group yet. Make one to name people once and use them in many policies." curl=curl("POST", "/groups", body) /> }
+            .into_any();
+    }
+    let names = directory();
+    let columns = vec![
+        column("Name", |g: &Group| view! { <span class="font-semibold">{g.spec.name.clone()}</span> }.into_any())
+            .sorted_by(|a, b| a.spec.name.to_lowercase().cmp(&b.spec.name.to_lowercase())),
+        column("Account", move |g: &Group| {
+            let account = g.account.clone();
+            (move || names.account(&account)).into_any()
+        }),
+        column("Members", |g: &Group| match g.spec.members.len() {
+            0 => dash(),
+            1 => "1 person".into_any(),
+            n => format!("{n} people").into_any(),
+        }),
+        column("Or anybody with", move |g: &Group| {
+            let include = g.spec.include.clone();
+            if include.is_empty() {
+                return dash();
+            }
+            (move || include.iter().map(|one| in_words(one, names)).collect::<Vec<_>>().join(", ")).into_any()
+        }),
+        column(ACTIONS, move |g: &Group| view! { <RowActions group=g.clone() all /> }.into_any()),
+    ];
+    table("Groups", columns, groups)
+}
+
+#[component]
+fn RowActions(group: Group, all: Remote<Vec<Group>>) -> impl IntoView {
+    let client = client();
+    let toasts = toasts();
+    let (edit, ask) = (RwSignal::new(false), RwSignal::new(false));
+    let sending = Sending::new();
+    let blocked = me().gate(Need::Edit(group.account.clone()));
+    let id = StoredValue::new(group.id.clone());
+    let name = group.spec.name.clone();
+    let delete = move |()| {
+        sending.run(async move { client.delete(&format!("/groups/{}", id.get_value())).await }, move |()| {
+            ask.set(false);
+            toasts.done("Group deleted");
+            all.reload();
+        });
+    };
+    view! {
+        <span class="inline-flex gap-1">
+            <Button look=Look::Quiet blocked label=format!("Edit {name}") on_press=move |()| edit.set(true)>"Edit"</Button>
+            <Button look=Look::Quiet blocked label=format!("Delete {name}") on_press=move |()| ask.set(true)>"Delete"</Button>
+        </span>
+        <Edit open=edit group=Some(group) groups=all />
+        <Confirm open=ask title=format!("Delete {name}?") text="Policies that ask for this group no longer match anybody through it."
+            action="Delete group" word=Signal::stored(name.clone()) sending on_confirm=delete />
+    }
+}
+
+/// The form of a group that is there, or of a new one.
+#[component]
+fn Edit(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) -> impl IntoView {
+    let title = if group.is_some() { "Edit group" } else { "New group" };
+    let group = StoredValue::new(group);
+    view! {
+        <Dialog open title>
+            <Form open group=group.get_value() groups />
+        </Dialog>
+    }
+}
+
+#[component]
+fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) -> impl IntoView {
+    let client = client();
+    let names = directory();
+    let toasts = toasts();
+    let spec = group.as_ref().map_or_else(
+        || GroupSpec { name: String::new(), members: Vec::new(), include: Vec::new() },
+        |group| group.spec.clone(),
+    );
+    let existing = group.is_some();
+    let group = StoredValue::new(group);
+    let first = names.accounts.ready().and_then(|list| list.first().map(|a| a.id.to_string()));
+    let account = RwSignal::new(first.unwrap_or_default());
+    let name = RwSignal::new(spec.name);
+    let include = Drafts::of(&spec.include);
+    let members = RwSignal::new(spec.members);
+    let sending = Sending::new();
+    let send = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let include = match untrack(|| include.build()) {
+            Ok(include) => include,
+            Err(missing) => return sending.refuse("/include", missing),
+        };
+        let spec = GroupSpec { name: name.get_untracked().trim().to_owned(), members: members.get_untracked(), include };
+        let done = move |saved: Group| {
+            open.set(false);
+            toasts.done(format!("Group {} saved", saved.spec.name));
+            groups.reload();
+        };
+        match group.get_value() {
+            Some(group) => sending.run(
+                async move { client.patch::<Group>(&format!("/groups/{}", group.id), group.version, &spec).await },
+                done,
+            ),
+            None => {
+                let Ok(account) = account.get_untracked().parse::<AccountId>() else {
+                    return sending.refuse("/account", "choose an account");
+                };
+                let mut body = serde_json::to_value(&spec).unwrap_or_default();
+                body["account"] = json!(account);
+                sending.run(async move { client.post::<Group>("/groups", &body).await }, done);
+            }
+        }
+    };
+    view! {
+        <form class="flex flex-col gap-4" on:submit=send>
+            {(!existing).then(|| view! { <Select label="Account" value=account options=names.account_options(None) error=sending.at("/account") /> })}
+            <TextField label="Name" value=name required=true error=sending.at("/name") />
+            <fieldset>
+                <legend class="mb-1 font-medium">"Members"</legend>
+                <div class="max-h-48 overflow-y-auto rounded-(--radius-field) border border-base-300 px-3 py-1" tabindex="0" role="group" aria-label="People">
+                    {move || names.users.ready().unwrap_or_default().iter().map(|user| member(user.id.clone(), person(user), members)).collect_view()}
+                </div>
+            </fieldset>
+            <SelectorList drafts=include label="Or anybody with" hint="Whoever matches one of these is in the group, too." error=sending.at("/include") />
+            <FormError sending />
+            <FormButtons open sending>"Save group"</FormButtons>
+        </form>
+    }
+}
+
+fn member(id: UserId, name: String, members: RwSignal<Vec<UserId>>) -> impl IntoView {
+    let on = RwSignal::new(members.with_untracked(|list| list.contains(&id)));
+    Effect::new(move |before: Option<bool>| {
+        let now = on.get();
+        if before.is_some_and(|before| before != now) {
+            members.update(|list| {
+                list.retain(|one| *one != id);
+                if now {
+                    list.push(id.clone());
+                }
+            });
+        }
+        now
+    });
+    view! { <Checkbox label=name value=on /> }
+}
