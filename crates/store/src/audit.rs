@@ -63,8 +63,8 @@ const COLUMNS: &[&str] = &[
 const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 
 /// Appends events of any organisations inside a transaction.
-pub(crate) async fn append(tx: &mut DbTx, events: Vec<AuditEvent>, now: Timestamp) -> Result<()> {
-    let mut by_org: BTreeMap<OrgId, Vec<AuditEvent>> = BTreeMap::new();
+pub(crate) async fn append(tx: &mut DbTx, events: &mut [AuditEvent], now: Timestamp) -> Result<()> {
+    let mut by_org: BTreeMap<OrgId, Vec<&mut AuditEvent>> = BTreeMap::new();
     for event in events {
         by_org.entry(event.org.clone()).or_default().push(event);
     }
@@ -77,10 +77,10 @@ pub(crate) async fn append(tx: &mut DbTx, events: Vec<AuditEvent>, now: Timestam
         let mut hash = head.text("hash")?;
         let first = head.int("seq")? - count + 1;
         let mut rows = Vec::with_capacity(events.len());
-        for (mut event, seq) in events.into_iter().zip(first..) {
+        for (event, seq) in events.into_iter().zip(first..) {
             event.seq = seq;
             event.time = now;
-            let body = serde_json::to_string(&event).map_err(Error::internal)?;
+            let body = serde_json::to_string(&*event).map_err(Error::internal)?;
             hash = chain(&hash, &body);
             rows.push(columns(event, body, hash.clone()));
         }
@@ -100,7 +100,7 @@ pub(crate) async fn append(tx: &mut DbTx, events: Vec<AuditEvent>, now: Timestam
     Ok(())
 }
 
-fn columns(event: AuditEvent, body: String, hash: String) -> Vec<Arg> {
+fn columns(event: &AuditEvent, body: String, hash: String) -> Vec<Arg> {
     let app = event.target.as_ref().and_then(|t| t.app.as_ref());
     vec![
         (&event.org).into(),
@@ -108,13 +108,13 @@ fn columns(event: AuditEvent, body: String, hash: String) -> Vec<Arg> {
         (&event.id).into(),
         event.time.into(),
         event.account.as_ref().into(),
-        event.action.into(),
+        event.action.as_str().into(),
         event.outcome.as_str().into(),
         event.actor.user.as_ref().into(),
         event.actor.client.as_ref().into(),
         event.actor.grant.as_ref().into(),
         app.into(),
-        event.mcp.and_then(|m| m.tool).into(),
+        event.mcp.as_ref().and_then(|m| m.tool.as_deref()).into(),
         body.into(),
         hash.into(),
     ]
@@ -158,18 +158,29 @@ pub(crate) async fn write_loop(store: Store, mut entries: mpsc::Receiver<Entry>)
                 }
             }
         }
-        let result = write_batch(&store, events, responses).await.map_err(Arc::new);
+        let mut result = write_batch(&store, &mut events, responses)
+            .await
+            .map_err(Arc::new);
         if let Err(error) = &result {
             tracing::error!(%error, source = ?error, events = waiting.len(), "audit events could not be written");
         }
-        for done in waiting {
+        // One event that cannot be written must not refuse everybody else's requests.
+        let one_by_one = events.len() > 1
+            && result
+                .as_ref()
+                .is_err_and(|e| !matches!(**e, Error::Unavailable(_)));
+        for (event, done) in events.iter_mut().zip(waiting) {
+            if one_by_one {
+                let event = std::slice::from_mut(event);
+                result = write_batch(&store, event, Vec::new()).await.map_err(Arc::new);
+            }
             // A request that went away does not wait for its answer; its event stays.
             let _ = done.send(result.clone());
         }
     }
 }
 
-async fn write_batch(store: &Store, events: Vec<AuditEvent>, responses: Vec<Vec<Arg>>) -> Result<()> {
+async fn write_batch(store: &Store, events: &mut [AuditEvent], responses: Vec<Vec<Arg>>) -> Result<()> {
     let mut tx = store.db().begin().await?;
     if !events.is_empty() {
         append(&mut tx, events, store.clock().now()).await?;
@@ -178,12 +189,8 @@ async fn write_batch(store: &Store, events: Vec<AuditEvent>, responses: Vec<Vec<
     while responses.len() > 0 {
         let size = CHUNKS.into_iter().find(|n| *n <= responses.len()).unwrap_or(1);
         let chunk: Vec<_> = responses.by_ref().take(size).collect();
-        tx.run(Sql::insert_many(
-            "audit_responses",
-            &["event", "status", "micros"],
-            chunk,
-        ))
-        .await?;
+        let sql = Sql::insert_many("audit_responses", &["event", "status", "micros"], chunk);
+        tx.run(sql.then(" ON CONFLICT (event) DO NOTHING")).await?;
     }
     tx.commit().await
 }
@@ -207,6 +214,10 @@ pub struct Filter {
     pub outcome: Option<Outcome>,
     /// The MCP tool.
     pub tool: Option<String>,
+    /// The peer's address.
+    pub ip: Option<String>,
+    /// The request's id.
+    pub request: Option<String>,
     /// From this moment.
     pub from: Option<Timestamp>,
     /// Before this moment.
@@ -237,10 +248,12 @@ pub async fn list(
 ) -> Result<Vec<AuditEvent>> {
     let exact = filter.action.as_deref().filter(|a| !a.ends_with('.'));
     let prefix = filter.action.as_deref().filter(|a| a.ends_with('.'));
-    let like = |text: &str| {
-        let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        escaped.to_ascii_lowercase()
+    // The body is JSON, and what is looked for has to be spelled as it is there.
+    let text = match &filter.text {
+        Some(text) => serde_json::to_string(text).map_err(Error::internal)?,
+        None => String::new(),
     };
+    let text = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
     let sql = Sql::new(
         "SELECT e.body, r.status, r.micros FROM audit_events e \
          LEFT JOIN audit_responses r ON r.event = e.id WHERE e.org = $1",
@@ -252,17 +265,12 @@ pub async fn list(
     .and("e.grant_id =", filter.grant.as_ref())
     .and("e.app =", filter.app.as_ref())
     .and("e.action =", exact)
-    .and("e.action LIKE", prefix.map(|p| format!("{p}%")))
+    .and_begins("e.action", prefix)
     .and("e.outcome =", filter.outcome.map(Outcome::as_str))
     .and("e.tool =", filter.tool.as_deref())
     .and("e.time >=", filter.from)
-    .and("e.time <", filter.to);
-    let sql = match &filter.text {
-        Some(text) => sql
-            .and("lower(e.body) LIKE", Some(format!("%{}%", like(text))))
-            .then(" ESCAPE '\\'"),
-        None => sql,
-    };
+    .and("e.time <", filter.to)
+    .and_contains("e.body", text);
     let sql = match order {
         Order::Oldest => sql.and("e.seq >", at).then(" ORDER BY e.seq"),
         Order::Newest => sql.and("e.seq <", at).then(" ORDER BY e.seq DESC"),
@@ -298,16 +306,19 @@ pub async fn get(db: impl Run, org: &OrgId, id: &EventId) -> Result<AuditEvent> 
 }
 
 /// Walks the chain of an organisation and names the first event whose hash is not what it should be.
+/// Events that are appended meanwhile are left to the next walk.
 ///
 /// # Errors
-/// When the database does not answer.
+/// `NotFound` for no organisation, else when the database does not answer.
 pub async fn verify(mut db: impl Run, org: &OrgId) -> Result<Verified> {
+    let sql = Sql::new("SELECT seq, hash FROM audit_heads WHERE org = $1").bind(org);
+    let head = db.rows(sql).await?.pop().ok_or(Error::NotFound("organisation"))?;
+    let (end, end_hash) = (head.int("seq")?, head.text("hash")?);
     let (mut at, mut hash, mut checked) = (0, String::new(), 0);
-    loop {
+    while at < end {
         let sql = Sql::new("SELECT seq, body, hash FROM audit_events WHERE org = $1").bind(org);
-        let rows = db
-            .rows(sql.and("seq >", Some(at)).then(" ORDER BY seq").limit(1000))
-            .await?;
+        let sql = sql.and("seq >", Some(at)).and("seq <=", Some(end));
+        let rows = db.rows(sql.then(" ORDER BY seq").limit(1000)).await?;
         if rows.is_empty() {
             break;
         }
@@ -324,13 +335,7 @@ pub async fn verify(mut db: impl Run, org: &OrgId) -> Result<Verified> {
             checked += 1;
         }
     }
-    let head = opt(
-        db,
-        Sql::new("SELECT seq, hash FROM audit_heads WHERE org = $1").bind(org),
-    )
-    .await?;
-    let head = head.ok_or(Error::NotFound("organisation"))?;
-    let cut = head.int("seq")? != at || head.text("hash")? != hash;
+    let cut = at != end || hash != end_hash;
     Ok(Verified {
         checked,
         broken_at: cut.then_some(at + 1),

@@ -14,6 +14,8 @@ use wire::{ClientId, GrantId, Id as _, SessionId, UserId};
 pub(crate) const POLL: Duration = Duration::from_millis(500);
 /// How long an instance may go on without having seen the feed, in seconds; then it denies.
 const STALE_AFTER: i64 = 4;
+/// Who did not read for so long, in seconds, may have missed changes that the sweep took away after a day.
+const MISSED_AFTER: i64 = 43_200;
 
 /// What must be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +116,10 @@ impl Feed {
             changes.push(Change::read(&row.text("topic")?, &row.text("subject")?));
         }
         self.seen.fetch_max(last, Ordering::SeqCst);
-        self.read_at.fetch_max(started.seconds(), Ordering::Relaxed);
+        let read_before = self.read_at.fetch_max(started.seconds(), Ordering::Relaxed);
+        if started.seconds() - read_before > MISSED_AFTER {
+            changes.push(Change::All);
+        }
         Ok(changes)
     }
 }

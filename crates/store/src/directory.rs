@@ -304,7 +304,7 @@ impl Rows {
     }
 
     /// The connections that count in an account: its own and those bound to it; when one of the bound
-    /// ones is exclusive, only that.
+    /// ones is exclusive, only that, and what drains runs out beside it.
     fn connections_of(&self, org: &OrgId, account: &AccountId, now: Timestamp) -> Vec<BoundConnection> {
         let bindings = self.bindings.get(account).map_or(&[][..], Vec::as_slice);
         let primary = self
@@ -348,7 +348,7 @@ impl Rows {
         let any_exclusive = found.iter().any(|(exclusive, _)| *exclusive);
         let mut connections: Vec<_> = found
             .into_iter()
-            .filter(|(e, _)| *e || !any_exclusive)
+            .filter(|(e, c)| *e || !any_exclusive || !c.signs_in)
             .map(|(_, c)| c)
             .collect();
         connections.sort_by_key(|c| !c.primary);

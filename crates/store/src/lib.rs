@@ -247,10 +247,10 @@ impl Tx {
     ///
     /// # Errors
     /// When the database refuses; nothing is written then.
-    pub async fn commit_all(mut self, events: Vec<AuditEvent>) -> Result<()> {
+    pub async fn commit_all(mut self, mut events: Vec<AuditEvent>) -> Result<()> {
         let now = self.now();
         change::append(&mut self.db, &self.changes, self.store.clock()).await?;
-        audit::append(&mut self.db, events, now).await?;
+        audit::append(&mut self.db, &mut events, now).await?;
         self.finish().await
     }
 

@@ -272,6 +272,13 @@ pub async fn roles_of(mut db: impl Run, user: &UserId) -> Result<Vec<Member>> {
     db.rows(sql).await?.iter().map(read_member).collect()
 }
 
+/// Makes those who may leave an organisation without owner wait for each other: each sees the others
+/// still there until they commit.
+pub(crate) async fn lock(tx: &mut Tx, org: &OrgId) -> Result<()> {
+    let sql = Sql::new("UPDATE organisations SET version = version WHERE id = $1").bind(org);
+    tx.run(sql).await.map(drop)
+}
+
 /// Takes a role away.
 ///
 /// # Errors
@@ -280,6 +287,7 @@ pub async fn remove_member(tx: &mut Tx, org: &OrgId, member: &Member) -> Result<
     tx.run_fresh(Sql::new("DELETE FROM members WHERE id = $1").bind(&member.id))
         .await?;
     if member.role == Role::OrgOwner {
+        lock(tx, org).await?;
         let sql = Sql::new(
             "SELECT COUNT(*) AS n FROM members m JOIN users u ON u.id = m.user_id \
              WHERE m.org = $1 AND m.role = 'org_owner' AND u.disabled = $2",

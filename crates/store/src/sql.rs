@@ -128,6 +128,25 @@ impl Sql {
         self
     }
 
+    /// Appends a condition that `column` contains a text, ignoring ASCII case, when there is one. What is
+    /// case beyond ASCII depends on the engine, so that both sides go through its `lower`.
+    pub(crate) fn and_contains(self, column: &'static str, text: Option<&str>) -> Self {
+        let Some(text) = text else { return self };
+        let mut sql = self.bind(format!("%{}%", escape_like(text)));
+        let n = sql.args.len();
+        let _ = write!(sql.text, " AND lower({column}) LIKE lower(${n}) ESCAPE '\\'");
+        sql
+    }
+
+    /// Appends a condition that `column` begins with a text, when there is one.
+    pub(crate) fn and_begins(self, column: &'static str, text: Option<&str>) -> Self {
+        let Some(text) = text else { return self };
+        let mut sql = self.bind(format!("{}%", escape_like(text)));
+        let n = sql.args.len();
+        let _ = write!(sql.text, " AND {column} LIKE ${n} ESCAPE '\\'");
+        sql
+    }
+
     /// Appends ` AND {column} IN (…)` when there is a list; an empty list matches nothing.
     pub(crate) fn and_in<T: Id>(mut self, column: &'static str, values: Option<&[T]>) -> Self {
         let Some(values) = values else { return self };
@@ -215,9 +234,18 @@ impl Sql {
     }
 }
 
+/// Text for `LIKE … ESCAPE '\'` that stands for itself only.
+fn escape_like(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}
+
 /// PostgreSQL refuses NUL in text, and one stranger's NUL must not fail a batch of others' events.
 fn without_nul(text: String) -> String {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+    if text.contains('\0') {
+        text.replace('\0', "\u{fffd}")
+    } else {
+        text
+    }
 }
 
 /// Which part of a list is wanted.
@@ -357,10 +385,14 @@ impl Db {
             Self::Sqlite { write, read }
         };
         match &db {
-            Self::Sqlite { write, .. } => MIGRATIONS.run(write).await,
-            Self::Postgres(pool) => MIGRATIONS.run(pool).await,
+            Self::Sqlite { write, .. } => {
+                // In one transaction, because nothing else keeps another process from migrating, too.
+                let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
+                MIGRATIONS.run(&mut *tx).await.map_err(Error::internal)?;
+                tx.commit().await?;
+            }
+            Self::Postgres(pool) => MIGRATIONS.run(pool).await.map_err(Error::internal)?,
         }
-        .map_err(Error::internal)?;
         Ok(db)
     }
 

@@ -72,7 +72,11 @@ pub async fn sign_in(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Per
             .bind(identity.subject.as_str());
     let now = tx.now();
     let Some(row) = opt(&mut *tx, find).await? else {
-        return create(tx, org, identity, Some(now)).await;
+        return match create(tx, org, identity.clone(), Some(now)).await? {
+            Some(person) => Ok(person),
+            // Somebody else's first sign-in was faster, and is committed now.
+            None => Box::pin(sign_in(tx, org, identity)).await,
+        };
     };
     let before = read(&row)?;
     let same = before.user.email == identity.email
@@ -116,15 +120,17 @@ pub async fn sign_in(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Per
 /// # Errors
 /// `Conflict` when they exist already.
 pub async fn provision(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Person> {
-    create(tx, org, identity, None).await
+    let person = create(tx, org, identity, None).await?;
+    person.ok_or_else(|| Error::Conflict("they exist already".into()))
 }
 
+/// `None` when they exist already.
 async fn create(
     tx: &mut Tx,
     org: &OrgId,
     identity: Identity,
     last_login_at: Option<Timestamp>,
-) -> Result<Person> {
+) -> Result<Option<Person>> {
     let user = User {
         id: UserId::fresh(),
         connection: identity.connection,
@@ -155,12 +161,13 @@ async fn create(
         ("last_login_at", user.last_login_at.into()),
         ("version", user.version.into()),
     ];
-    tx.run(Sql::insert("users", values)).await?;
-    Ok(Person {
+    let sql = Sql::insert("users", values).then(" ON CONFLICT (org, connection, issuer, subject) DO NOTHING");
+    let made = tx.run(sql).await? > 0;
+    Ok(made.then(|| Person {
         user,
         org: org.clone(),
         claims: identity.claims,
-    })
+    }))
 }
 
 /// People of an organisation; `q` is text that occurs in name or e-mail address.
@@ -173,14 +180,10 @@ pub async fn list(
     (q, connection): (Option<&str>, Option<&ConnectionId>),
     page: &Paging<UserId>,
 ) -> Result<Vec<User>> {
-    let like = q.map(|q| format!("%{}%", q.to_lowercase().replace(['%', '_'], "")));
     let sql = Sql::new("SELECT * FROM users WHERE org = $1")
         .bind(org)
         .and("connection =", connection)
-        .and(
-            "lower(coalesce(name, '') || ' ' || coalesce(email, '')) LIKE",
-            like,
-        );
+        .and_contains("coalesce(name, '') || ' ' || coalesce(email, '')", q);
     db.rows(sql.page(page))
         .await?
         .iter()
@@ -221,6 +224,7 @@ pub async fn set_disabled(tx: &mut Tx, org: &OrgId, user: &User, disabled: bool)
     tx.run_fresh(sql.bind(disabled).bind(&user.id).bind(user.version))
         .await?;
     if disabled {
+        crate::org::lock(tx, org).await?;
         let sql = Sql::new(
             "SELECT (SELECT COUNT(*) FROM members WHERE user_id = $1 AND role = 'org_owner') AS mine, \
              (SELECT COUNT(*) FROM members m JOIN users u ON u.id = m.user_id \
@@ -280,9 +284,9 @@ pub async fn password_by_email(db: impl Run, org: &OrgId, email: &str) -> Result
     let sql = Sql::new(
         "SELECT p.* FROM passwords p JOIN users u ON u.id = p.user_id \
          JOIN connections c ON c.id = u.connection \
-         WHERE u.org = $1 AND lower(u.email) = $2 AND c.kind = 'password' AND u.disabled = $3",
+         WHERE u.org = $1 AND lower(u.email) = lower($2) AND c.kind = 'password' AND u.disabled = $3",
     );
-    let row = opt(db, sql.bind(org).bind(email.to_lowercase()).bind(false)).await?;
+    let row = opt(db, sql.bind(org).bind(email).bind(false)).await?;
     row.map(|row| {
         Ok(Password {
             user: row.id("user_id")?,

@@ -11,10 +11,7 @@ async fn a_code_is_redeemed_by_exactly_one_of_fifty() {
         let id = w.grant(&w.user, &w.client, "code").await;
         let looked_at = grant::code(&w.store, "code").await.unwrap().unwrap();
         assert_eq!((&looked_at.grant, &looked_at.client), (&id, &w.client.id));
-        assert_eq!(
-            looked_at.expires_at,
-            w.clock.now().plus_seconds(grant::CODE_LIFE)
-        );
+        assert_eq!(looked_at.expires_at, w.clock.now().plus_seconds(grant::CODE_LIFE));
         assert_eq!(looked_at.redeemed_at, None);
         let attempts = (0..50).map(|_| w.write(async |tx| grant::redeem(tx, "code").await));
         let redeemed = join_all(attempts).await;
@@ -32,7 +29,11 @@ async fn a_code_is_worth_nothing_after_a_minute() {
         w.grant(&w.user, &w.client, "code").await;
         w.clock.advance(grant::CODE_LIFE);
         assert!(!w.write(async |tx| grant::redeem(tx, "code").await).await.unwrap());
-        assert!(!w.write(async |tx| grant::redeem(tx, "never").await).await.unwrap());
+        assert!(
+            !w.write(async |tx| grant::redeem(tx, "never").await)
+                .await
+                .unwrap()
+        );
     })
     .await;
 }
@@ -218,9 +219,14 @@ async fn grants_are_filtered_by_everything() {
         ];
         for (filter, expected) in cases {
             let what = format!("{filter:?}");
-            let list = grant::list(&w.store, &w.org, filter, w.clock.now(), &Paging::default());
+            let page = Paging::default();
+            let list = grant::list(&w.store, &w.org, filter, w.clock.now(), &page);
             let found = list.await.unwrap();
-            assert_eq!(found.iter().map(|g| &g.id).collect::<Vec<_>>(), expected, "{what}");
+            assert_eq!(
+                found.iter().map(|g| &g.id).collect::<Vec<_>>(),
+                expected,
+                "{what}"
+            );
         }
     })
     .await;
@@ -263,11 +269,7 @@ async fn revoking_by_person_client_or_app_ends_what_is_in_force_once() {
 #[tokio::test]
 async fn an_access_token_is_revoked_by_itself() {
     on_each(async |w| {
-        assert!(
-            !grant::is_access_token_revoked(&w.store, "jti")
-                .await
-                .unwrap()
-        );
+        assert!(!grant::is_access_token_revoked(&w.store, "jti").await.unwrap());
         let mut changes = w.store.changes();
         let until = w.clock.now().plus_seconds(900);
         for _ in 0..2 {
@@ -275,11 +277,7 @@ async fn an_access_token_is_revoked_by_itself() {
                 .await
                 .unwrap();
         }
-        assert!(
-            grant::is_access_token_revoked(&w.store, "jti")
-                .await
-                .unwrap()
-        );
+        assert!(grant::is_access_token_revoked(&w.store, "jti").await.unwrap());
         assert_eq!(changes.recv().await.unwrap(), Change::Token("jti".into()));
     })
     .await;

@@ -1,6 +1,8 @@
 //! Every function of the store on every engine that is there: SQLite always, PostgreSQL where
 //! `TEST_DATABASE_URL` names a server on which databases may be made.
 
+#![expect(clippy::unwrap_used, reason = "what a test cannot set up has failed")]
+
 mod audit;
 mod change;
 mod client;

@@ -42,6 +42,7 @@ async fn several_instances_may_begin_a_database_at_once() {
             store.ping().await.unwrap();
             store.close().await;
         }
+        database.remove().await;
     }
 }
 

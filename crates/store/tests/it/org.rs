@@ -45,10 +45,7 @@ async fn accounts_are_made_read_changed_and_deleted() {
             .write(async |tx| org::update_account(tx, &sales, spec.clone()).await)
             .await
             .unwrap();
-        assert_eq!(
-            org::account(&w.store, &w.org, &sales.id).await.unwrap(),
-            changed
-        );
+        assert_eq!(org::account(&w.store, &w.org, &sales.id).await.unwrap(), changed);
         assert_stale(
             w.write(async |tx| org::update_account(tx, &sales, spec.clone()).await)
                 .await,
@@ -92,9 +89,7 @@ async fn an_account_that_owns_something_stays() {
         );
         let sales = w.account("Sales").await;
         let policy = w
-            .write(async |tx| {
-                rule::create::<Policy>(tx, &w.org, &sales.id, policy_spec("Everybody")).await
-            })
+            .write(async |tx| rule::create::<Policy>(tx, &w.org, &sales.id, policy_spec("Everybody")).await)
             .await
             .unwrap();
         assert_conflict(w.write(async |tx| org::delete_account(tx, &sales).await).await);
@@ -103,11 +98,7 @@ async fn an_account_that_owns_something_stays() {
             .await
             .unwrap();
         // The refused deletion left the binding in place.
-        assert!(
-            store::binding::get(&w.store, &w.org, &w.binding.id)
-                .await
-                .is_ok()
-        );
+        assert!(store::binding::get(&w.store, &w.org, &w.binding.id).await.is_ok());
     })
     .await;
 }
@@ -124,10 +115,7 @@ async fn roles_are_given_listed_and_taken() {
             .write(async |tx| org::add_member(tx, &w.org, new.clone()).await)
             .await
             .unwrap();
-        assert_eq!(
-            org::member(&w.store, &w.org, &member.id).await.unwrap(),
-            member
-        );
+        assert_eq!(org::member(&w.store, &w.org, &member.id).await.unwrap(), member);
         assert_not_found(org::member(&w.store, &OrgId::fresh(), &member.id).await);
         assert_conflict(
             w.write(async |tx| org::add_member(tx, &w.org, new.clone()).await)
@@ -153,10 +141,7 @@ async fn roles_are_given_listed_and_taken() {
         let only = [w.account.id.clone()];
         let seen = org::members(&w.store, &w.org, Some(&only), &all).await.unwrap();
         assert_eq!(seen, [member.clone()]);
-        assert_eq!(
-            org::members(&w.store, &w.org, None, &all).await.unwrap().len(),
-            2
-        );
+        assert_eq!(org::members(&w.store, &w.org, None, &all).await.unwrap().len(), 2);
         w.write(async |tx| org::remove_member(tx, &w.org, &member).await)
             .await
             .unwrap();

@@ -37,16 +37,14 @@ async fn a_session_is_saved_found_written_over_and_forgotten() {
         assert_eq!(saved(w, "cookie").await.as_ref(), Some(&record));
         assert_eq!(list().await.len(), 1);
         let shown = session::get(&w.store, &w.org, &record.id).await.unwrap();
-        assert_eq!((&shown.user, shown.ip.as_deref()), (&w.user.id, Some("192.0.2.7")));
+        assert_eq!(
+            (&shown.user, shown.ip.as_deref()),
+            (&w.user.id, Some("192.0.2.7"))
+        );
         assert_not_found(session::get(&w.store, &OrgId::fresh(), &record.id).await);
         let bob = w.person("bob").await;
-        let of_bob = session::list(
-            &w.store,
-            &w.org,
-            Some(&bob.id),
-            w.clock.now(),
-            &Paging::default(),
-        );
+        let page = Paging::default();
+        let of_bob = session::list(&w.store, &w.org, Some(&bob.id), w.clock.now(), &page);
         assert!(of_bob.await.unwrap().is_empty());
         w.clock.advance(3600);
         assert_eq!(saved(w, "cookie").await, None);
@@ -182,19 +180,11 @@ async fn the_sweep_takes_what_is_over_and_nothing_else() {
         assert!(grant::refresh_token(&w.store, "refresh").await.unwrap().is_none());
         // Replays of codes and of revoked tokens are noticed for a day longer.
         assert!(grant::code(&w.store, "code").await.unwrap().is_some());
-        assert!(
-            grant::is_access_token_revoked(&w.store, "jti")
-                .await
-                .unwrap()
-        );
+        assert!(grant::is_access_token_revoked(&w.store, "jti").await.unwrap());
         w.clock.advance(86_400);
         sweep().await;
         assert!(grant::code(&w.store, "code").await.unwrap().is_none());
-        assert!(
-            !grant::is_access_token_revoked(&w.store, "jti")
-                .await
-                .unwrap()
-        );
+        assert!(!grant::is_access_token_revoked(&w.store, "jti").await.unwrap());
         assert_eq!(w.database.execute("DELETE FROM handoffs").await, 0);
         assert_eq!(w.grant_now(&id).await.id, id);
     })
@@ -221,10 +211,7 @@ async fn clients_that_never_got_a_token_are_reaped() {
         w.clock.advance(3600);
         let young = w.agent(new()).await;
         let before = w.clock.now();
-        let reaped = w
-            .write(async |tx| client::reap(tx, before).await)
-            .await
-            .unwrap();
+        let reaped = w.write(async |tx| client::reap(tx, before).await).await.unwrap();
         assert_eq!(reaped, 1);
         assert_not_found(client::get(&w.store, &w.org, &idle.id, before).await);
         for kept in [approved, entered, young, w.client.clone()] {

@@ -119,7 +119,8 @@ async fn people_are_found_by_name_and_address() {
                 .unwrap();
         }
         let found = async |q: &str| {
-            let list = user::list(&w.store, &w.org, (Some(q), None), &Paging::default());
+            let page = Paging::default();
+            let list = user::list(&w.store, &w.org, (Some(q), None), &page);
             let found: Vec<_> = list.await.unwrap().into_iter().map(|u| u.subject).collect();
             found.join(" ")
         };
@@ -130,22 +131,13 @@ async fn people_are_found_by_name_and_address() {
         assert_eq!(found("nameless@EXAMPLE").await, "nameless");
         assert_eq!(found("nobody").await, "");
         assert_eq!(found("\\").await, "");
-        let elsewhere = user::list(&w.store, &OrgId::fresh(), (None, None), &Paging::default());
+        let (page, nowhere) = (Paging::default(), OrgId::fresh());
+        let elsewhere = user::list(&w.store, &nowhere, (None, None), &page);
         assert!(elsewhere.await.unwrap().is_empty());
-        let through = user::list(
-            &w.store,
-            &w.org,
-            (None, Some(&w.connection.id)),
-            &Paging::default(),
-        );
+        let through = user::list(&w.store, &w.org, (None, Some(&w.connection.id)), &page);
         assert_eq!(through.await.unwrap().len(), 4);
         assert_not_found(user::get(&w.store, &OrgId::fresh(), &w.user.id).await);
-        assert!(
-            user::by_id(&w.store, &UserId::fresh())
-                .await
-                .unwrap()
-                .is_none()
-        );
+        assert!(user::by_id(&w.store, &UserId::fresh()).await.unwrap().is_none());
     })
     .await;
 }
@@ -226,8 +218,7 @@ async fn a_local_password_belongs_to_a_password_connection() {
         w.write(async |tx| user::set_password(tx, &w.user.id, "$argon2id$2").await)
             .await
             .unwrap();
-        let find =
-            async |email: &str| user::password_by_email(&w.store, &w.org, email).await.unwrap();
+        let find = async |email: &str| user::password_by_email(&w.store, &w.org, email).await.unwrap();
         assert!(find("ada@example.com").await.is_none());
         assert!(find("nobody@example.com").await.is_none());
         let found = find("Röot@EXAMPLE.com").await.unwrap();

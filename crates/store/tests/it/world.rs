@@ -70,7 +70,8 @@ impl Database {
         }
     }
 
-    async fn remove(self) {
+    /// Takes the database away.
+    pub(crate) async fn remove(self) {
         match self.home {
             Home::Folder(folder) => std::fs::remove_dir_all(folder).unwrap(),
             Home::Server(server, name) => {
