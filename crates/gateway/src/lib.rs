@@ -1,1 +1,538 @@
 //! The data plane: authenticate, decide, record, forward.
+//!
+//! ```text
+//! request ─ path can be read in one way? ─ ours? (/.well-known/oauth-*, /.chatelaine/*) ─┐
+//!    │                                                                                   └─> answered here
+//!    ▼
+//! who calls? ── bearer token or app session, proven once and remembered until the change feed says otherwise
+//!    ▼
+//! may they?  ── account, app, connection, person, client; the app's policies; the token's scopes
+//!    ▼
+//! on record  ── allowed and denied alike, durable before the origin sees the first byte
+//!    ▼
+//! forwarded  ── headers by allow-list, `Chatelaine-Assertion` instead of the credential, bodies streamed
+//! ```
+//!
+//! Whatever goes wrong on the way ends in a refusal: the store does not answer, the change feed is behind,
+//! a panic. Nothing of the configuration is computed per request ([`Site`]), and the warm path touches the
+//! database only to write its record, in a commit that many requests share.
+
+mod answer;
+mod credential;
+mod forward;
+mod headers;
+mod mcp;
+mod own;
+mod path;
+mod record;
+mod ruling;
+mod site;
+mod watch;
+mod wellknown;
+
+use axum::body::Body;
+use credential::{Credential, Credentials, Known};
+use forward::{Passage, Upstream};
+use futures_util::FutureExt;
+use futures_util::future::try_join_all;
+use http::header::{AUTHORIZATION, ORIGIN};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use metrics::{Counter, Histogram, counter, histogram};
+use ruling::{Asked, Ruling};
+use site::Site;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use store::{AppView, Store};
+use tokens::Keyring;
+use watch::Watch;
+use wire::{Actor, AppId, AppKind, AuditRequest, AuditResponse, EventId, Reason};
+
+/// How long proving a credential, or writing a record, may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What a gateway is made of.
+pub struct GatewayConfig {
+    /// Configuration, credentials and the log.
+    pub store: Store,
+    /// Verifies access tokens, signs assertions.
+    pub keyring: Keyring,
+    /// The control plane's public URL, without a trailing slash.
+    pub control_url: String,
+}
+
+/// The gateway. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    keyring: Keyring,
+    control_url: String,
+    credentials: Credentials,
+    sites: RwLock<HashMap<AppId, Arc<Site>>>,
+    upstream: Upstream,
+    meter: Meter,
+}
+
+/// How a request ended, for the counters.
+#[derive(Debug, Clone, Copy)]
+enum Ended {
+    /// Let through, and answered by the origin.
+    Forwarded,
+    /// Let through, but the origin did not answer.
+    OriginFailed,
+    /// Nobody was signed in, or not with a valid credential.
+    Challenged,
+    Denied,
+    /// Answered by the gateway itself.
+    Own,
+    /// Could not be decided.
+    Unavailable,
+}
+
+struct Meter {
+    ended: [Counter; 6],
+    seconds: Histogram,
+}
+
+impl Meter {
+    fn new() -> Self {
+        let counter =
+            |outcome: &'static str| counter!("chatelaine_gateway_requests_total", "outcome" => outcome);
+        Self {
+            ended: [
+                counter("forwarded"),
+                counter("origin_failed"),
+                counter("challenged"),
+                counter("denied"),
+                counter("own"),
+                counter("unavailable"),
+            ],
+            seconds: histogram!("chatelaine_gateway_seconds"),
+        }
+    }
+}
+
+impl Inner {
+    /// What follows from an app's configuration; made anew when the directory holds another view of it.
+    fn site(&self, view: &Arc<AppView>) -> Arc<Site> {
+        let sites = self.sites.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(site) = sites.get(&view.app.id)
+            && Arc::ptr_eq(&site.view, view)
+        {
+            return Arc::clone(site);
+        }
+        drop(sites);
+        let site = Arc::new(Site::new(Arc::clone(view), &self.control_url));
+        let mut sites = self.sites.write().unwrap_or_else(PoisonError::into_inner);
+        // Apps that are gone go when the map has grown to twice what the directory holds.
+        if sites.len() > 64 && sites.len() > 2 * self.store.directory().apps().count() {
+            sites.clear();
+        }
+        sites.insert(view.app.id.clone(), Arc::clone(&site));
+        site
+    }
+}
+
+type Answer = (Ended, Response<Body>);
+
+impl Gateway {
+    /// Begins to follow the change feed. Metrics go to the recorder that is installed by now.
+    ///
+    /// Must be called within a Tokio runtime.
+    #[must_use]
+    pub fn new(config: GatewayConfig) -> Self {
+        let GatewayConfig {
+            store,
+            keyring,
+            control_url,
+        } = config;
+        Self(Arc::new(Inner {
+            credentials: Credentials::new(store.clone(), keyring.clone()),
+            control_url: control_url.trim_end_matches('/').to_owned(),
+            sites: RwLock::default(),
+            upstream: Upstream::new(),
+            meter: Meter::new(),
+            store,
+            keyring,
+        }))
+    }
+
+    /// Answers a request whose `Host` (default port left out, lower case) is `authority`.
+    ///
+    /// The request's extensions must hold a [`wire::AuditRequest`], which an outer layer makes, and for
+    /// WebSockets hyper's `OnUpgrade`.
+    pub async fn handle(&self, authority: &str, mut request: Request<Body>) -> Response<Body> {
+        let started = Instant::now();
+        let Some(audit) = request.extensions_mut().remove::<AuditRequest>() else {
+            tracing::error!("a request without its audit context");
+            let message = "The request could not be handled.";
+            return answer::json(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message, "");
+        };
+        let request_id = HeaderValue::try_from(audit.id.as_str());
+        let id = audit.id.clone();
+        let work = AssertUnwindSafe(self.route(authority, request, audit, started)).catch_unwind();
+        let (ended, mut response) = match work.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                tracing::warn!(request = %id, %error, source = ?error, "refused: access could not be decided");
+                (Ended::Unavailable, answer::unavailable(&id))
+            }
+            Err(_) => {
+                tracing::error!(request = %id, "refused: the gateway panicked");
+                (Ended::Unavailable, answer::unavailable(&id))
+            }
+        };
+        if let Ok(request_id) = request_id {
+            response.headers_mut().insert(REQUEST_ID, request_id);
+        }
+        self.0.meter.ended[ended as usize].increment(1);
+        self.0.meter.seconds.record(started.elapsed());
+        response
+    }
+
+    async fn route(
+        &self,
+        authority: &str,
+        request: Request<Body>,
+        audit: AuditRequest,
+        started: Instant,
+    ) -> store::Result<Answer> {
+        let directory = self.0.store.directory();
+        let views = directory.at_authority(authority);
+        let (parts, body) = request.into_parts();
+        let own = |status, error, message| Ok((Ended::Own, answer::json(status, error, message, &audit.id)));
+        if views.is_empty() {
+            return own(StatusCode::NOT_FOUND, "not_found", "There is no app here.");
+        }
+        // A target in absolute form must not name another place than `Host` (RFC 9112 section 3.2.2).
+        let elsewhere = parts
+            .uri
+            .authority()
+            .is_some_and(|a| !a.as_str().eq_ignore_ascii_case(authority));
+        if elsewhere || matches!(parts.method, Method::CONNECT | Method::TRACE) {
+            return own(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                "This form of request is not served.",
+            );
+        }
+        let path = parts.uri.path();
+        let is_plain = path::is_plain(path);
+        if is_plain && let Some(asked) = wellknown::parse(path) {
+            let document = asked.app(views).and_then(|view| {
+                let site = self.0.site(view);
+                match asked.document {
+                    wellknown::Document::ProtectedResource => Some(site.resource_metadata()),
+                    wellknown::Document::AuthorizationServer => Some(site.server_metadata()),
+                    wellknown::Document::Other => None,
+                }
+            });
+            return Ok((Ended::Own, wellknown::answer(&parts.method, document, &audit.id)));
+        }
+        if is_plain && path.starts_with(own::PREFIX) {
+            if !self.0.credentials.are_current() {
+                return Ok((Ended::Unavailable, answer::unavailable(&audit.id)));
+            }
+            let sites: Vec<_> = views.iter().map(|view| self.0.site(view)).collect();
+            return Ok((Ended::Own, own::answer(self, &sites, &parts, audit).await?));
+        }
+        let view = views.iter().find(|view| {
+            path.strip_prefix(view.path.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        let Some(view) = view.or(if is_plain { None } else { views.first() }) else {
+            return own(StatusCode::NOT_FOUND, "not_found", "There is no app here.");
+        };
+        let site = self.0.site(view);
+        drop(directory);
+        let visit = Visit {
+            gateway: self,
+            site,
+            audit,
+            started,
+        };
+        if is_plain {
+            visit.serve(parts, body).await
+        } else {
+            visit.refuse_path().await
+        }
+    }
+}
+
+/// One request for an app.
+struct Visit<'g> {
+    gateway: &'g Gateway,
+    site: Arc<Site>,
+    audit: AuditRequest,
+    started: Instant,
+}
+
+/// What a request shows.
+enum Shown {
+    Nothing,
+    One(Credential),
+    /// More than one `Authorization`: nobody can tell which one counts.
+    Several,
+}
+
+impl Visit<'_> {
+    async fn refuse_path(self) -> store::Result<Answer> {
+        let ruling = Ruling::denied(Reason::AmbiguousPath);
+        let id = self.audit.id.clone();
+        self.record(None, &ruling, None).await?;
+        Ok((
+            Ended::Denied,
+            answer::denied(StatusCode::BAD_REQUEST, ruling.reason, &id),
+        ))
+    }
+
+    async fn serve(self, parts: Parts, body: Body) -> store::Result<Answer> {
+        let gateway = &self.gateway.0;
+        if !gateway.credentials.are_current() {
+            return Ok((Ended::Unavailable, answer::unavailable(&self.audit.id)));
+        }
+        let now = gateway.store.clock().now();
+        let shown = self.shown(&parts);
+        let known = self.prove(&shown, now).await?;
+        let live = self.site.view.is_live();
+        if let Err(reason) = known
+            && !(live && self.site.maybe_public)
+        {
+            return self
+                .turn_away(&parts, if live { reason } else { Reason::Disabled })
+                .await;
+        }
+        let (mcp, body) = match self.read_mcp(&parts, body).await {
+            Ok(read) => read,
+            Err(refusal) => return Ok((Ended::Own, refusal)),
+        };
+        let ip = self.audit.ip.as_deref().and_then(|ip| ip.parse().ok());
+        let bears = matches!(shown, Shown::One(Credential::Bearer(_)));
+        let stranger = if bears { Actor::Agent } else { Actor::Browser };
+        let asked = Asked {
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+            mcp: mcp.as_ref(),
+            ip,
+            stranger,
+        };
+        let ruling = asked.decide(&self.site, known.as_deref().ok(), now);
+        match (known, ruling.allowed) {
+            (Err(reason), false) => self.turn_away(&parts, reason).await,
+            (Ok(known), false) => self.deny(&parts, &known, ruling, mcp).await,
+            (Ok(known), true) if self.is_foreign_websocket(&parts, &known) => {
+                let ruling = Ruling::denied(Reason::PolicyDenied);
+                self.deny(&parts, &known, ruling, mcp).await
+            }
+            (known, true) => {
+                let (known, credential) = match (known, shown) {
+                    (Ok(known), Shown::One(credential)) => (Some(known), Some(credential)),
+                    _ => (None, None),
+                };
+                let watch = Watch {
+                    gateway: self.gateway.clone(),
+                    app: self.site.view.app.id.clone(),
+                    credential,
+                    stranger,
+                    method: parts.method.clone(),
+                    path: parts.uri.path().to_owned(),
+                    mcp: mcp.clone(),
+                    ip,
+                };
+                self.let_through((parts, body), known.as_deref(), ruling, watch)
+                    .await
+            }
+        }
+    }
+
+    fn shown(&self, parts: &Parts) -> Shown {
+        let mut values = parts.headers.get_all(AUTHORIZATION).iter();
+        if let Some(value) = values.next() {
+            if values.next().is_some() {
+                return Shown::Several;
+            }
+            // Other schemes are the origin's business, and are not forwarded; they count as nothing.
+            let value = value.to_str().unwrap_or_default();
+            if let Some((scheme, token)) = value.split_once(' ')
+                && scheme.eq_ignore_ascii_case("bearer")
+            {
+                return Shown::One(Credential::Bearer(token.trim().to_owned()));
+            }
+        }
+        match headers::cookie(&parts.headers, &self.site.session_cookie) {
+            Some(cookie) => Shown::One(Credential::Session(cookie.to_owned())),
+            None => Shown::Nothing,
+        }
+    }
+
+    async fn prove(&self, shown: &Shown, now: wire::Timestamp) -> store::Result<Result<Arc<Known>, Reason>> {
+        let credential = match shown {
+            Shown::Nothing => return Ok(Err(Reason::Unauthenticated)),
+            Shown::Several => return Ok(Err(Reason::CredentialInvalid)),
+            Shown::One(Credential::Bearer(_)) if !self.site.view.app.spec.managed_oauth => {
+                return Ok(Err(Reason::ManagedOauthOff));
+            }
+            Shown::One(credential) => credential,
+        };
+        let proven = self.gateway.0.credentials.prove(&self.site, credential, now);
+        match tokio::time::timeout(PATIENCE, proven).await {
+            Ok(proven) => Ok(proven?.map_err(|_| Reason::CredentialInvalid)),
+            Err(_) => Err(store::Error::internal("proving a credential took too long")),
+        }
+    }
+
+    /// Reads the message of a `POST` to an MCP endpoint; any other body passes unread.
+    async fn read_mcp(
+        &self,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<(Option<mcp::Asked>, Body), Response<Body>> {
+        if self.site.view.app.spec.kind != AppKind::Mcp || parts.method != Method::POST {
+            return Ok((None, body));
+        }
+        let refuse = |status, error, message| Err(answer::json(status, error, message, &self.audit.id));
+        if !mcp::is_json(&parts.headers) {
+            let message = "An MCP message is application/json, not compressed.";
+            return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", message);
+        }
+        let bytes = match Limited::new(body, mcp::MAX_BODY).collect().await {
+            Ok(collected) => collected.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                let message = "The message is larger than 1 MiB.";
+                return refuse(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", message);
+            }
+            Err(_) => return refuse(StatusCode::BAD_REQUEST, "invalid_request", "The body broke off."),
+        };
+        match mcp::read(&bytes, &parts.headers) {
+            Ok(asked) => Ok((Some(asked), Body::from(bytes))),
+            Err(message) => refuse(StatusCode::BAD_REQUEST, "invalid_request", message),
+        }
+    }
+
+    /// Whether a page of another origin opens a WebSocket with the browser's session; browsers let it.
+    fn is_foreign_websocket(&self, parts: &Parts, known: &Known) -> bool {
+        let own = |v: &HeaderValue| v.as_bytes() == self.site.view.public_origin.as_bytes();
+        forward::is_websocket(parts) && known.agent().is_none() && !parts.headers.get(ORIGIN).is_some_and(own)
+    }
+
+    /// Nobody is known: the way in, or none.
+    async fn turn_away(self, parts: &Parts, reason: Reason) -> store::Result<Answer> {
+        let id = self.audit.id.clone();
+        let site = Arc::clone(&self.site);
+        let bears = parts.headers.contains_key(AUTHORIZATION);
+        let is_browser = !bears && answer::is_navigation(parts);
+        // Nobody is signed in, and for agents there is no way to be.
+        let reason = match reason {
+            Reason::Unauthenticated if !is_browser && !site.view.app.spec.managed_oauth => {
+                Reason::ManagedOauthOff
+            }
+            other => other,
+        };
+        self.record(None, &Ruling::denied(reason), None).await?;
+        let answer = match reason {
+            Reason::Disabled if is_browser => {
+                let text = record::words(reason);
+                (
+                    Ended::Denied,
+                    answer::page(&site, StatusCode::FORBIDDEN, "Switched off", text, &id),
+                )
+            }
+            Reason::Disabled => (Ended::Denied, answer::denied(StatusCode::FORBIDDEN, reason, &id)),
+            _ if is_browser => (Ended::Challenged, answer::sign_in(&site, parts)?),
+            _ => (
+                Ended::Challenged,
+                answer::challenge(&site, reason == Reason::CredentialInvalid && bears, &id),
+            ),
+        };
+        Ok(answer)
+    }
+
+    /// Somebody is known, and may not.
+    async fn deny(
+        self,
+        parts: &Parts,
+        known: &Known,
+        ruling: Ruling,
+        mcp: Option<mcp::Asked>,
+    ) -> store::Result<Answer> {
+        let id = self.audit.id.clone();
+        let site = Arc::clone(&self.site);
+        self.record(Some(known), &ruling, mcp).await?;
+        let response = if ruling.reason == Reason::InsufficientScope {
+            answer::insufficient_scope(&site, &ruling.needed, &id)
+        } else if known.agent().is_none() && answer::is_navigation(parts) {
+            let text = record::words(ruling.reason);
+            answer::page(&site, StatusCode::FORBIDDEN, "Access refused", text, &id)
+        } else {
+            answer::denied(StatusCode::FORBIDDEN, ruling.reason, &id)
+        };
+        Ok((Ended::Denied, response))
+    }
+
+    async fn let_through(
+        self,
+        (parts, body): (Parts, Body),
+        known: Option<&Known>,
+        ruling: Ruling,
+        watch: Watch,
+    ) -> store::Result<Answer> {
+        let gateway = &self.gateway.0;
+        let now = gateway.store.clock().now();
+        let minted = known
+            .map(|known| forward::mint(&gateway.keyring, &self.site, known, now))
+            .transpose()?;
+        let passage = Passage {
+            site: Arc::clone(&self.site),
+            parts,
+            body,
+            request_id: self.audit.id.clone(),
+            peer: self.audit.ip.clone(),
+            minted,
+            watch: Arc::new(watch),
+        };
+        let started = self.started;
+        let mcp = passage.watch.mcp.clone();
+        let events = self.record(known, &ruling, mcp).await?;
+        // From here on the record is durable, so the origin may see the request.
+        let (response, answered) = forward::forward(&gateway.upstream, passage).await;
+        let micros = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
+        for event in events {
+            let seen = AuditResponse {
+                status: response.status().as_u16(),
+                micros,
+            };
+            gateway.store.record_response(event, seen);
+        }
+        Ok((
+            if answered {
+                Ended::Forwarded
+            } else {
+                Ended::OriginFailed
+            },
+            response,
+        ))
+    }
+
+    /// Writes down what was decided, and returns when that is durable.
+    async fn record(
+        self,
+        known: Option<&Known>,
+        ruling: &Ruling,
+        mcp: Option<mcp::Asked>,
+    ) -> store::Result<Vec<EventId>> {
+        let events = record::events(&self.site, known, ruling, self.audit, mcp);
+        let ids = events.iter().map(|event| event.id.clone()).collect();
+        let store = &self.gateway.0.store;
+        let written = try_join_all(events.into_iter().map(|event| store.record(event)));
+        match tokio::time::timeout(PATIENCE, written).await {
+            Ok(written) => written.map(|_| ids),
+            Err(_) => Err(store::Error::internal("writing the record took too long")),
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The way to the origin and back: HTTP/1.1 with kept connections, no redirects, bodies streamed both
+//! ways, WebSockets passed through.
+
+use crate::answer;
+use crate::credential::{Known, Minted};
+use crate::headers;
+use crate::site::Site;
+use crate::watch::Watch;
+use axum::body::Body;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use rustls_platform_verifier::BuilderVerifierExt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokens::{Act, AssertionClaims, Keyring};
+use wire::Timestamp;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shorter than what usual origins keep.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Life of an assertion, in seconds, and for how long the same one is sent.
+const ASSERTION_LIFE: i64 = 60;
+const ASSERTION_REUSE: i64 = 30;
+
+const ASSERTION: HeaderName = HeaderName::from_static("chatelaine-assertion");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const PLAIN: [HeaderName; 3] = [
+    HeaderName::from_static("x-chatelaine-user"),
+    HeaderName::from_static("x-chatelaine-email"),
+    HeaderName::from_static("x-chatelaine-groups"),
+];
+
+/// Connections to origins.
+pub(crate) struct Upstream {
+    plain: Client<HttpConnector, Body>,
+    /// Made when first needed: it reads the system's certificates.
+    tls: OnceLock<Result<Client<HttpsConnector<HttpConnector>, Body>, rustls::Error>>,
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.enforce_http(false);
+    connector
+}
+
+fn client<C>(connector: C) -> Client<C, Body>
+where
+    C: hyper_util::client::legacy::connect::Connect + Clone,
+{
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(1024)
+        .build(connector)
+}
+
+impl Upstream {
+    pub(crate) fn new() -> Self {
+        Self {
+            plain: client(connector()),
+            tls: OnceLock::new(),
+        }
+    }
+
+    async fn send(
+        &self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
+        if request.uri().scheme() != Some(&Scheme::HTTPS) {
+            return self.plain.request(request).await.map_err(Into::into);
+        }
+        match self.tls.get_or_init(tls_client) {
+            Ok(client) => client.request(request).await.map_err(Into::into),
+            Err(error) => Err(error.clone().into()),
+        }
+    }
+}
+
+fn tls_client() -> Result<Client<HttpsConnector<HttpConnector>, Body>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth();
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_only()
+        .enable_http1()
+        .wrap_connector(connector());
+    Ok(client(connector))
+}
+
+/// A request that was let through.
+pub(crate) struct Passage {
+    pub(crate) site: Arc<Site>,
+    pub(crate) parts: Parts,
+    pub(crate) body: Body,
+    pub(crate) request_id: String,
+    /// The peer's address, as the outer layer found it.
+    pub(crate) peer: Option<String>,
+    /// Headers about the caller; none for strangers.
+    pub(crate) minted: Option<Arc<Minted>>,
+    pub(crate) watch: Arc<Watch>,
+}
+
+/// Sends it and brings the answer back. The second part says whether the origin gave it.
+pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> (Response<Body>, bool) {
+    let Passage {
+        site,
+        mut parts,
+        body,
+        request_id,
+        peer,
+        minted,
+        watch,
+    } = passage;
+    let upgrade = wanted_upgrade(&mut parts);
+    let had_length = parts.headers.contains_key(CONTENT_LENGTH);
+    let mut headers = headers::to_origin(std::mem::take(&mut parts.headers));
+    if upgrade.is_some() {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    let ours = Ours {
+        request_id: &request_id,
+        peer: peer.as_deref(),
+        minted: minted.as_deref(),
+    };
+    let Some(request) = outgoing(&site, parts, headers, &ours) else {
+        return (bad_gateway(&request_id), false);
+    };
+    let request = with_framing(request.map(|()| watch.guard(body, false)), had_length);
+    let mut response = match upstream.send(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::warn!(app = %site.view.app.id, %error, source = ?error.source(), "the origin did not answer");
+            return (bad_gateway(&request_id), false);
+        }
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return match upgrade {
+            Some(browser) => (switch(response, browser, watch), true),
+            None => (bad_gateway(&request_id), false),
+        };
+    }
+    headers::from_origin(response.headers_mut());
+    let is_events = response.headers().get(CONTENT_TYPE).is_some_and(|t| {
+        t.as_bytes()
+            .get(..17)
+            .is_some_and(|t| t.eq_ignore_ascii_case(b"text/event-stream"))
+    });
+    (response.map(|body| watch.guard(body, is_events)), true)
+}
+
+/// The client's side of a WebSocket (RFC 6455 section 4.1); no other protocol is switched to.
+fn wanted_upgrade(parts: &mut Parts) -> Option<OnUpgrade> {
+    let is_websocket = is_websocket(parts);
+    parts.extensions.remove::<OnUpgrade>().filter(|_| is_websocket)
+}
+
+pub(crate) fn is_websocket(parts: &Parts) -> bool {
+    parts.method == Method::GET
+        && parts
+            .headers
+            .get(UPGRADE)
+            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// What the gateway says in headers.
+struct Ours<'a> {
+    request_id: &'a str,
+    peer: Option<&'a str>,
+    minted: Option<&'a Minted>,
+}
+
+fn outgoing(site: &Site, parts: Parts, mut headers: HeaderMap, ours: &Ours<'_>) -> Option<Request<()>> {
+    let (scheme, authority) = site.origin.clone()?;
+    headers.insert(HOST, site.host.clone()?);
+    headers.insert(FORWARDED_HOST, site.host.clone()?);
+    headers.insert(FORWARDED_PROTO, site.proto.clone());
+    headers.insert(REQUEST_ID, HeaderValue::try_from(ours.request_id).ok()?);
+    if let Some(peer) = ours.peer {
+        headers.insert(FORWARDED_FOR, HeaderValue::try_from(peer).ok()?);
+    }
+    if let Some(minted) = ours.minted {
+        headers.insert(ASSERTION, minted.assertion.clone());
+        for (name, value) in PLAIN.iter().zip(&minted.plain) {
+            if let Some(value) = value {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    let path = parts
+        .uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let uri = Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query(path)
+        .build()
+        .ok()?;
+    let mut request = Request::new(());
+    *request.method_mut() = parts.method;
+    *request.uri_mut() = uri;
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = headers;
+    Some(request)
+}
+
+/// The framing follows from the body as we have it, never from what the client said.
+fn with_framing(mut request: Request<Body>, had_length: bool) -> Request<Body> {
+    let (name, value) = match request.body().size_hint().exact() {
+        Some(0) if !had_length => return request,
+        Some(size) => (CONTENT_LENGTH, HeaderValue::from(size)),
+        None => (TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+    };
+    request.headers_mut().insert(name, value);
+    request
+}
+
+fn switch(mut response: Response<Incoming>, browser: OnUpgrade, watch: Arc<Watch>) -> Response<Body> {
+    let origin = hyper::upgrade::on(&mut response);
+    tokio::spawn(async move {
+        let (browser, origin) = match tokio::try_join!(browser, origin) {
+            Ok(both) => both,
+            Err(error) => {
+                tracing::debug!(%error, "a WebSocket was not established");
+                return;
+            }
+        };
+        let (mut browser, mut origin) = (TokioIo::new(browser), TokioIo::new(origin));
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut browser, &mut origin) => {}
+            () = watch.ended() => {}
+        }
+    });
+    let (mut parts, _) = response.into_parts();
+    headers::from_origin(&mut parts.headers);
+    parts
+        .headers
+        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    parts
+        .headers
+        .insert(UPGRADE, HeaderValue::from_static("websocket"));
+    Response::from_parts(parts, Body::empty())
+}
+
+fn bad_gateway(request_id: &str) -> Response<Body> {
+    answer::json(
+        StatusCode::BAD_GATEWAY,
+        "bad_gateway",
+        "The app does not answer.",
+        request_id,
+    )
+}
+
+/// What the origin is told about the caller, made at most every half minute.
+///
+/// # Errors
+/// When there is no key to sign with.
+pub(crate) fn mint(
+    keyring: &Keyring,
+    site: &Site,
+    known: &Known,
+    now: Timestamp,
+) -> store::Result<Arc<Minted>> {
+    if let Some(minted) = known.minted.load_full().filter(|m| now < m.reuse_until) {
+        return Ok(minted);
+    }
+    let view = &site.view;
+    let user = &known.person.user;
+    let released = view
+        .connections
+        .iter()
+        .find(|c| c.id == user.connection)
+        .map(|c| &c.claims);
+    let releases = |claim: &str| match released {
+        Some(None) => true,
+        Some(Some(names)) => names.iter().any(|name| name == claim),
+        None => false,
+    };
+    // An address that nobody vouches for must not become somebody's account at the origin.
+    let email = user
+        .email
+        .clone()
+        .filter(|_| user.email_verified && releases("email"));
+    let groups = if releases("groups") {
+        user.groups.clone()
+    } else {
+        Vec::new()
+    };
+    let agent = known.agent();
+    let claims = AssertionClaims {
+        iss: site.issuer.clone(),
+        aud: view.resource().to_owned(),
+        sub: user.id.clone(),
+        email,
+        name: user.name.clone().filter(|_| releases("name")),
+        groups,
+        act: agent.map(|a| Act {
+            sub: a.client.client_id.clone(),
+        }),
+        client: agent.map(|a| a.client.id.clone()),
+        grant: agent.map(|a| a.grant.clone()),
+        scope: agent.map(|a| a.scopes.join(" ")),
+        iat: now.seconds(),
+        exp: now.seconds() + ASSERTION_LIFE,
+        jti: store::random_secret("")?,
+    };
+    let mut assertion =
+        HeaderValue::try_from(keyring.mint_assertion(&view.org, &claims)?).map_err(store::Error::internal)?;
+    assertion.set_sensitive(true);
+    let plain = if view.app.spec.identity_headers {
+        let groups: Vec<_> = claims.groups.iter().map(|group| plain(group)).collect();
+        [
+            HeaderValue::try_from(plain(user.id.as_ref())).ok(),
+            claims
+                .email
+                .as_deref()
+                .and_then(|email| HeaderValue::try_from(plain(email)).ok()),
+            (!groups.is_empty())
+                .then(|| HeaderValue::try_from(groups.join(",")).ok())
+                .flatten(),
+        ]
+    } else {
+        [None, None, None]
+    };
+    let minted = Arc::new(Minted {
+        reuse_until: now.plus_seconds(ASSERTION_REUSE),
+        assertion,
+        plain,
+    });
+    known.minted.store(Some(Arc::clone(&minted)));
+    Ok(minted)
+}
+
+/// Percent-encodes what a header cannot carry, and the comma between groups.
+fn plain(text: &str) -> String {
+    const SET: &AsciiSet = &CONTROLS.add(b',').add(b'%').add(b'"');
+    utf8_percent_encode(text, SET).to_string()
+}

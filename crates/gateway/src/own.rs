@@ -1,0 +1,278 @@
+//! The gateway's own paths at an app's origin, `/.chatelaine/…`: the way back from sign-in, and sign-out.
+//!
+//! ```text
+//! browser ── no session ──> 302 {control}/signin/{app}?state=S     state cookie: S and where it wanted to go
+//!         <─ signed in, allowed ── 303 /.chatelaine/callback?code=C&state=S
+//! callback: S is the cookie's, C is good for (app, S) once ──> app session, 303 to where it wanted to go
+//! ```
+
+use crate::answer;
+use crate::credential::Credential;
+use crate::headers::cookie;
+use crate::record;
+use crate::site::Site;
+use crate::{Gateway, ruling::Ruling};
+use axum::body::Body;
+use http::header::{ALLOW, ORIGIN, SET_COOKIE};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
+use std::sync::Arc;
+use store::session::{self, Handoff, Record};
+use store::user::Person;
+use wire::{ActorKind, AuditActor, AuditEvent, AuditRequest, Outcome, Reason, SessionId};
+
+/// The prefix of these paths.
+pub(crate) const PREFIX: &str = "/.chatelaine/";
+
+/// Answers a request for one of them, at an authority with these apps (at least one).
+///
+/// # Errors
+/// When the store does not answer.
+pub(crate) async fn answer(
+    gateway: &Gateway,
+    sites: &[Arc<Site>],
+    parts: &Parts,
+    request: AuditRequest,
+) -> store::Result<Response<Body>> {
+    let not_allowed = |allow: &'static str| {
+        let message = "This method is not for this path.";
+        let mut response = answer::json(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            message,
+            &request.id,
+        );
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(allow));
+        response
+    };
+    match &parts.uri.path()[PREFIX.len()..] {
+        "callback" if parts.method == Method::GET => callback(gateway, sites, parts, request).await,
+        "callback" => Ok(not_allowed("GET")),
+        "logout" if parts.method == Method::GET || parts.method == Method::POST => {
+            logout(gateway, sites, parts, request).await
+        }
+        "logout" => Ok(not_allowed("GET, POST")),
+        _ => Ok(answer::json(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is no such path.",
+            &request.id,
+        )),
+    }
+}
+
+async fn callback(
+    gateway: &Gateway,
+    sites: &[Arc<Site>],
+    parts: &Parts,
+    request: AuditRequest,
+) -> store::Result<Response<Body>> {
+    let (mut code, mut state) = (None, None);
+    for (name, value) in url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+        match name.as_ref() {
+            "code" => code = Some(value),
+            "state" => state = Some(value),
+            _ => {}
+        }
+    }
+    let (code, state) = (code.unwrap_or_default(), state.unwrap_or_default());
+    let state_hash = store::sha256(state.as_bytes());
+    let begun = sites.iter().find_map(|site| {
+        let (kept, return_to) = answer::read_state(cookie(&parts.headers, &site.state_cookie)?)?;
+        // Comparing digests tells nothing about the secret by how long it takes.
+        (!kept.is_empty() && store::sha256(kept) == state_hash).then_some((site, return_to))
+    });
+    let Some((site, return_to)) = begun else {
+        return stray_callback(gateway, sites, parts, &request.id).await;
+    };
+    let view = &site.view;
+    let mut tx = gateway.0.store.begin().await?;
+    let code_hash = store::sha256(code.as_bytes());
+    let handoff = session::redeem_handoff(&mut tx, &code_hash, &view.app.id, &state_hash).await?;
+    let Some(handoff) = handoff else {
+        drop(tx);
+        return refused(gateway, site, request, Reason::CredentialInvalid).await;
+    };
+    let person = store::user::by_id(&mut tx, &handoff.user).await?;
+    let Some(person) = person.filter(|person| person.org == view.org) else {
+        drop(tx);
+        return refused(gateway, site, request, Reason::CredentialInvalid).await;
+    };
+    let now = tx.now();
+    let refusal = view.refuses(&person.user.connection, person.user.disabled, now);
+    let refusal = refusal.or((!view.signs_in(&person.user.connection)).then_some(Reason::ConnectionNotBound));
+    if let Some(reason) = refusal {
+        drop(tx);
+        return refused(gateway, site, request, reason).await;
+    }
+    let secret = store::random_secret("")?;
+    let record = app_session(site, &handoff, &request, now);
+    session::save(&mut tx, &store::sha256(&secret), &record).await?;
+    tx.commit(session_event(site, "session.create", &person, record.id, request))
+        .await?;
+
+    let mut response = answer::redirect(StatusCode::SEE_OTHER, &return_to)?;
+    let headers = response.headers_mut();
+    let seconds = view.app.spec.session_seconds;
+    headers.append(
+        SET_COOKIE,
+        answer::set_cookie(site, &site.session_cookie, &secret, seconds)?,
+    );
+    headers.append(SET_COOKIE, answer::set_cookie(site, &site.state_cookie, "", 0)?);
+    Ok(response)
+}
+
+fn app_session(site: &Site, handoff: &Handoff, request: &AuditRequest, now: wire::Timestamp) -> Record {
+    Record {
+        id: SessionId::fresh(),
+        org: Some(site.view.org.clone()),
+        user: Some(handoff.user.clone()),
+        app: Some(site.view.app.id.clone()),
+        parent: Some(handoff.session.clone()),
+        data: "{}".to_owned(),
+        expires_at: now.plus_seconds(site.view.app.spec.session_seconds.into()),
+        ip: request.ip.clone(),
+        user_agent: request.user_agent.clone(),
+    }
+}
+
+/// A callback that this browser did not begin, or began twice in two tabs: whoever is signed in goes home.
+async fn stray_callback(
+    gateway: &Gateway,
+    sites: &[Arc<Site>],
+    parts: &Parts,
+    request: &str,
+) -> store::Result<Response<Body>> {
+    let now = gateway.0.store.clock().now();
+    for site in sites {
+        let Some(value) = cookie(&parts.headers, &site.session_cookie) else {
+            continue;
+        };
+        let credential = Credential::Session(value.to_owned());
+        if gateway.0.credentials.prove(site, &credential, now).await?.is_ok() {
+            return answer::redirect(StatusCode::SEE_OTHER, &format!("{}/", site.view.path));
+        }
+    }
+    let Some(site) = sites.first() else {
+        return Ok(answer::json(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is no such path.",
+            request,
+        ));
+    };
+    let text = "This sign-in was not begun in this browser, or it took too long. Open the app again.";
+    Ok(answer::page(
+        site,
+        StatusCode::BAD_REQUEST,
+        "Sign-in did not work",
+        text,
+        request,
+    ))
+}
+
+async fn refused(
+    gateway: &Gateway,
+    site: &Site,
+    request: AuditRequest,
+    reason: Reason,
+) -> store::Result<Response<Body>> {
+    let id = request.id.clone();
+    let mut events = record::events(site, None, &Ruling::denied(reason), request, None);
+    for mut event in events.drain(..) {
+        event.action = "app.sign_in".to_owned();
+        gateway.0.store.record(event).await?;
+    }
+    let (status, text) = match reason {
+        Reason::CredentialInvalid => (
+            StatusCode::BAD_REQUEST,
+            "This sign-in was used already, or it took too long. Open the app again.",
+        ),
+        reason => (StatusCode::FORBIDDEN, record::words(reason)),
+    };
+    let mut response = answer::page(site, status, "Sign-in did not work", text, &id);
+    let clear = answer::set_cookie(site, &site.state_cookie, "", 0)?;
+    response.headers_mut().append(SET_COOKIE, clear);
+    Ok(response)
+}
+
+async fn logout(
+    gateway: &Gateway,
+    sites: &[Arc<Site>],
+    parts: &Parts,
+    request: AuditRequest,
+) -> store::Result<Response<Body>> {
+    let Some(first) = sites.first() else {
+        return Ok(answer::json(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is no such path.",
+            &request.id,
+        ));
+    };
+    if is_cross_site(parts, &first.view.public_origin) {
+        let message = "Another site asked to sign you out.";
+        return Ok(answer::json(
+            StatusCode::FORBIDDEN,
+            "cross_site",
+            message,
+            &request.id,
+        ));
+    }
+    let store = &gateway.0.store;
+    let mut response = answer::redirect(StatusCode::SEE_OTHER, &format!("{}/logout", first.control_url))?;
+    for site in sites {
+        let Some(value) = cookie(&parts.headers, &site.session_cookie) else {
+            continue;
+        };
+        let hash = store::sha256(value);
+        let mut tx = store.begin().await?;
+        let record = session::by_hash(&mut tx, &hash, store.clock().now()).await?;
+        if let Some(record) = record.filter(|r| r.app.as_ref() == Some(&site.view.app.id))
+            && let Some(user) = &record.user
+            && let Some(person) = store::user::by_id(&mut tx, user).await?
+        {
+            session::delete_by_hash(&mut tx, &hash).await?;
+            tx.commit(session_event(site, "logout", &person, record.id, request.clone()))
+                .await?;
+        }
+        response
+            .headers_mut()
+            .append(SET_COOKIE, answer::set_cookie(site, &site.session_cookie, "", 0)?);
+    }
+    Ok(response)
+}
+
+/// Whether a browser says that another site is behind the request.
+fn is_cross_site(parts: &Parts, origin: &str) -> bool {
+    let fetch = parts
+        .headers
+        .get("sec-fetch-site")
+        .is_some_and(|v| v != "same-origin" && v != "none");
+    let other = parts.headers.get(ORIGIN).is_some_and(|v| v != origin);
+    fetch || other
+}
+
+fn session_event(
+    site: &Site,
+    action: &str,
+    person: &Person,
+    session: SessionId,
+    request: AuditRequest,
+) -> AuditEvent {
+    let view = &site.view;
+    let mut actor = AuditActor::of(ActorKind::User);
+    actor.user = Some(person.user.id.clone());
+    actor.email.clone_from(&person.user.email);
+    actor.session = Some(session.clone());
+    let mut event = store::audit::event(&view.org, "gateway", action, actor);
+    event.account = Some(view.account.id.clone());
+    let mut target = store::audit::target("session", &session, Some(&view.app.spec.name));
+    target.app = Some(view.app.id.clone());
+    event.target = Some(target);
+    event.outcome = Outcome::Success;
+    event.request = Some(request);
+    event
+}

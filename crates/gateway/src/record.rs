@@ -1,0 +1,134 @@
+//! What the log says about a request.
+
+use crate::credential::{Known, Via};
+use crate::mcp;
+use crate::ruling::Ruling;
+use crate::site::Site;
+use wire::{ActorKind, AuditActor, AuditEvent, AuditRequest, Outcome, Reason};
+
+/// The events of one request: one, or one per tool when it calls several.
+pub(crate) fn events(
+    site: &Site,
+    known: Option<&Known>,
+    ruling: &Ruling,
+    request: AuditRequest,
+    asked: Option<mcp::Asked>,
+) -> Vec<AuditEvent> {
+    let view = &site.view;
+    let mut event = store::audit::event(&view.org, "gateway", store::audit::GATEWAY_REQUEST, actor(known));
+    event.account = Some(view.account.id.clone());
+    let mut target = store::audit::target("app", &view.app.id, Some(&view.app.spec.name));
+    target.app = Some(view.app.id.clone());
+    event.target = Some(target);
+    event.outcome = if ruling.allowed {
+        Outcome::Allowed
+    } else {
+        Outcome::Denied
+    };
+    event.reason = Some(code(ruling.reason).to_owned());
+    event.rule.clone_from(&ruling.rule);
+    event.request = Some(request);
+    let mut messages = asked
+        .map(|asked| {
+            if asked.calls.is_empty() {
+                asked.other.into_iter().collect()
+            } else {
+                asked.calls
+            }
+        })
+        .unwrap_or_default()
+        .into_iter();
+    event.mcp = messages.next();
+    let mut events = vec![event];
+    for message in messages {
+        let mut next = events[0].clone();
+        next.id = wire::EventId::fresh();
+        next.mcp = Some(message);
+        events.push(next);
+    }
+    events
+}
+
+/// Who acted.
+pub(crate) fn actor(known: Option<&Known>) -> AuditActor {
+    let Some(known) = known else {
+        return AuditActor::of(ActorKind::Anonymous);
+    };
+    let mut actor = AuditActor::of(ActorKind::User);
+    actor.user = Some(known.person.user.id.clone());
+    actor.email.clone_from(&known.person.user.email);
+    match &known.via {
+        Via::Browser(session) => actor.session = Some(session.clone()),
+        Via::Agent(agent) => {
+            actor.kind = ActorKind::Agent;
+            actor.client = Some(agent.client.id.clone());
+            actor.client_name = Some(agent.client.name.clone());
+            actor.grant = Some(agent.grant.clone());
+        }
+    }
+    actor
+}
+
+/// The reason as the API writes it.
+pub(crate) const fn code(reason: Reason) -> &'static str {
+    match reason {
+        Reason::PolicyAllowed => "policy_allowed",
+        Reason::PolicyDenied => "policy_denied",
+        Reason::NoPolicyMatched => "no_policy_matched",
+        Reason::OrganisationFloor => "organisation_floor",
+        Reason::ServiceAuthenticated => "service_authenticated",
+        Reason::Bypassed => "bypassed",
+        Reason::ConnectionNotBound => "connection_not_bound",
+        Reason::UserDisabled => "user_disabled",
+        Reason::Disabled => "disabled",
+        Reason::ClientNotAccepted => "client_not_accepted",
+        Reason::InsufficientScope => "insufficient_scope",
+        Reason::Unauthenticated => "unauthenticated",
+        Reason::CredentialInvalid => "credential_invalid",
+        Reason::ManagedOauthOff => "managed_oauth_off",
+        Reason::AmbiguousPath => "ambiguous_path",
+    }
+}
+
+/// The reason in words for whoever is refused. What rule it was stays in the log.
+pub(crate) const fn words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::PolicyDenied | Reason::NoPolicyMatched => "The rules of this app do not let you do this.",
+        Reason::OrganisationFloor => "A rule of the organisation does not let you do this.",
+        Reason::ConnectionNotBound => "The way you signed in is not accepted by this app any more.",
+        Reason::UserDisabled => "Your access has been switched off.",
+        Reason::Disabled => "This app is switched off.",
+        Reason::ClientNotAccepted => "This app does not accept the agent.",
+        Reason::InsufficientScope => "The agent was not given the right to do this.",
+        Reason::AmbiguousPath => "The path of the request can be read in more than one way.",
+        _ => "Access is refused.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_codes_are_those_of_the_api() {
+        for reason in [
+            Reason::PolicyAllowed,
+            Reason::PolicyDenied,
+            Reason::NoPolicyMatched,
+            Reason::OrganisationFloor,
+            Reason::ServiceAuthenticated,
+            Reason::Bypassed,
+            Reason::ConnectionNotBound,
+            Reason::UserDisabled,
+            Reason::Disabled,
+            Reason::ClientNotAccepted,
+            Reason::InsufficientScope,
+            Reason::Unauthenticated,
+            Reason::CredentialInvalid,
+            Reason::ManagedOauthOff,
+            Reason::AmbiguousPath,
+        ] {
+            assert_eq!(serde_json::to_value(reason).unwrap(), code(reason));
+        }
+    }
+}

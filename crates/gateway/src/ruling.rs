@@ -1,0 +1,138 @@
+//! Decides: the same questions for a request and, later, for the stream that came of it.
+
+use crate::credential::{Known, Via};
+use crate::mcp;
+use crate::site::Site;
+use policy::{ClientFacts, Facts, McpFacts, RequestFacts, UserFacts};
+use std::net::IpAddr;
+use wire::{Actor, Reason, RuleRef, Timestamp};
+
+/// What is asked for.
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    /// For MCP endpoints what the message says, or nothing when the request carries none.
+    pub(crate) mcp: Option<&'a mcp::Asked>,
+    pub(crate) ip: Option<IpAddr>,
+    /// How callers act who are not known.
+    pub(crate) stranger: Actor,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub(crate) struct Ruling {
+    pub(crate) allowed: bool,
+    pub(crate) reason: Reason,
+    pub(crate) rule: Option<RuleRef>,
+    /// Scopes to ask for, when more of them would help.
+    pub(crate) needed: Vec<String>,
+}
+
+impl Ruling {
+    pub(crate) const fn denied(reason: Reason) -> Self {
+        Self {
+            allowed: false,
+            reason,
+            rule: None,
+            needed: Vec::new(),
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// Decides about a caller, or about a stranger.
+    pub(crate) fn decide(&self, site: &Site, known: Option<&Known>, now: Timestamp) -> Ruling {
+        let view = &site.view;
+        let tools = self.mcp.map(mcp::Asked::tools).unwrap_or_default();
+        let is_mcp = view.app.spec.kind == wire::AppKind::Mcp;
+        let others = self.mcp.is_some_and(|asked| asked.other.is_some());
+        let request = RequestFacts {
+            method: self.method,
+            path: self.path,
+            mcp: is_mcp.then_some(McpFacts {
+                tools: &tools,
+                others,
+            }),
+        };
+        let Some(known) = known else {
+            if !view.is_live() {
+                return Ruling::denied(Reason::Disabled);
+            }
+            let facts = Facts {
+                ip: self.ip,
+                request: Some(request),
+                ..Facts::nobody(self.stranger)
+            };
+            return verdict(site, &facts);
+        };
+        let person = &known.person;
+        if let Some(reason) = view.refuses(&person.user.connection, person.user.disabled, now) {
+            return Ruling::denied(reason);
+        }
+        let agent = known.agent();
+        if agent.is_some_and(|a| a.client.tier < view.app.spec.oauth.registration.lowest_tier) {
+            return Ruling::denied(Reason::ClientNotAccepted);
+        }
+        let facts = Facts {
+            user: Some(UserFacts {
+                id: &person.user.id,
+                email: person.user.email.as_deref(),
+                email_verified: person.user.email_verified,
+                connection: &person.user.connection,
+                claims: &person.claims,
+                groups: &person.user.groups,
+            }),
+            client: agent.map(|agent| ClientFacts {
+                id: &agent.client.id,
+                client_id: &agent.client.client_id,
+                verified_host: agent.client.verified_host.as_deref(),
+                tier: agent.client.tier,
+            }),
+            actor: match known.via {
+                Via::Agent(_) => Actor::Agent,
+                Via::Browser(_) => Actor::Browser,
+            },
+            service_token: None,
+            ip: self.ip,
+            scopes: agent.map(|agent| agent.scopes.as_slice()),
+            request: Some(request),
+        };
+        let ruling = verdict(site, &facts);
+        let Some(agent) = agent.filter(|_| ruling.allowed) else {
+            return ruling;
+        };
+        if view.scopes.covers(&agent.scopes, &request) {
+            return ruling;
+        }
+        let mut needed: Vec<String> = view
+            .scopes
+            .needed(&request)
+            .into_iter()
+            .map(ToOwned::to_owned)
+            .collect();
+        if !needed.is_empty() {
+            // A client that asks for these and no others must not lose what it has.
+            let had = agent
+                .scopes
+                .iter()
+                .filter(|s| !needed.contains(s))
+                .cloned()
+                .collect::<Vec<_>>();
+            needed.extend(had);
+        }
+        Ruling {
+            needed,
+            ..Ruling::denied(Reason::InsufficientScope)
+        }
+    }
+}
+
+fn verdict(site: &Site, facts: &Facts<'_>) -> Ruling {
+    let verdict = site.view.rules.decide(facts);
+    Ruling {
+        allowed: verdict.allowed,
+        reason: verdict.reason,
+        rule: verdict.rule.cloned(),
+        needed: Vec::new(),
+    }
+}
