@@ -1,1 +1,157 @@
-//! The admin REST API.
+//! The admin REST API, `/api/v1`: one file per resource, each with its routes and handlers.
+//!
+//! A request: [`fault::render`] → [`caller::authenticate`] (who calls, with what credential) → handler:
+//! `require` a permission, read the body, check it, one domain call, commit with its audit event, answer.
+//! The description at `/openapi.json` is made from the same routes.
+
+mod caller;
+mod check;
+mod fault;
+mod input;
+mod openapi;
+mod record;
+mod rules;
+mod token;
+mod write;
+
+mod accounts;
+mod api_tokens;
+mod apps;
+mod audit;
+mod bindings;
+mod clients;
+mod connections;
+mod export;
+mod grants;
+mod groups;
+mod members;
+mod organisation;
+mod overview;
+mod policies;
+mod sessions;
+mod signing_keys;
+mod users;
+
+pub use openapi::openapi;
+pub use token::mint_api_token;
+
+use axum::{Router, middleware, routing::get};
+use caller::Limiter;
+use governor::{Quota, RateLimiter};
+use input::Cursors;
+use serde_path_to_error::{Path, Segment};
+use std::{num::NonZeroU32, sync::Arc};
+use store::Store;
+use tokens::Keyring;
+use utoipa_axum::router::OpenApiRouter;
+
+/// What the API works on. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    keyring: Keyring,
+    control_url: String,
+    cursors: Cursors,
+    limiter: Limiter,
+}
+
+/// Requests per second and credential, and how many at once.
+const PER_SECOND: NonZeroU32 = NonZeroU32::new(100).unwrap();
+const BURST: NonZeroU32 = NonZeroU32::new(200).unwrap();
+
+impl Control {
+    /// The API of the server at `control_url` (no trailing slash).
+    #[must_use]
+    pub fn new(store: Store, keyring: Keyring, control_url: impl AsRef<str>) -> Self {
+        Self::with_quota(
+            store,
+            keyring,
+            control_url,
+            Quota::per_second(PER_SECOND).allow_burst(BURST),
+        )
+    }
+
+    /// As [`Control::new`], with another rate limit per credential.
+    #[must_use]
+    pub fn with_quota(store: Store, keyring: Keyring, control_url: impl AsRef<str>, quota: Quota) -> Self {
+        let inner = Inner {
+            cursors: Cursors::new(store.vault()),
+            limiter: RateLimiter::dashmap(quota).with_middleware(),
+            control_url: control_url.as_ref().trim_end_matches('/').to_owned(),
+            store,
+            keyring,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    fn control_url(&self) -> &str {
+        &self.inner.control_url
+    }
+}
+
+/// `/api/v1/…` and `/openapi.json`. Expects the session layer and `wire::AuditRequest` from outside.
+pub fn router(control: Control) -> Router {
+    let description: Arc<str> = openapi::text().into();
+    let api: Router<Control> = resources().into();
+    let api = api
+        .route_layer(middleware::from_fn_with_state(
+            control.clone(),
+            caller::authenticate,
+        ))
+        .fallback(async || fault::Fault::not_found())
+        .layer(middleware::from_fn(fault::render))
+        .with_state(control);
+    let served = get(async move || {
+        (
+            [(http::header::CONTENT_TYPE, "application/json")],
+            description.to_string(),
+        )
+    });
+    Router::new().nest("/api/v1", api).route("/openapi.json", served)
+}
+
+/// All routes, with their description.
+fn resources() -> OpenApiRouter<Control> {
+    OpenApiRouter::default()
+        .merge(sessions::routes())
+        .merge(organisation::routes())
+        .merge(accounts::routes())
+        .merge(members::routes())
+        .merge(connections::routes())
+        .merge(bindings::routes())
+        .merge(users::routes())
+        .merge(groups::routes())
+        .merge(policies::routes())
+        .merge(apps::routes())
+        .merge(clients::routes())
+        .merge(grants::routes())
+        .merge(api_tokens::routes())
+        .merge(signing_keys::routes())
+        .merge(audit::routes())
+        .merge(overview::routes())
+}
+
+/// RFC 6901.
+fn json_pointer(path: &Path) -> String {
+    let escape = |name: &str| name.replace('~', "~0").replace('/', "~1");
+    path.iter().fold(String::new(), |mut pointer, segment| {
+        pointer.push('/');
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&index.to_string()),
+            Segment::Map { key } => pointer.push_str(&escape(key)),
+            Segment::Enum { variant } => pointer.push_str(&escape(variant)),
+            Segment::Unknown => pointer.push('?'),
+        }
+        pointer
+    })
+}

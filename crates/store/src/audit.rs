@@ -254,6 +254,10 @@ pub async fn list(
         None => String::new(),
     };
     let text = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
+    // These have no column of their own.
+    let member = |name: &str, value: Option<&str>| {
+        value.map(|value| format!("\"{name}\":{}", serde_json::Value::from(value)))
+    };
     let sql = Sql::new(
         "SELECT e.body, r.status, r.micros FROM audit_events e \
          LEFT JOIN audit_responses r ON r.event = e.id WHERE e.org = $1",
@@ -270,7 +274,9 @@ pub async fn list(
     .and("e.tool =", filter.tool.as_deref())
     .and("e.time >=", filter.from)
     .and("e.time <", filter.to)
-    .and_contains("e.body", text);
+    .and_contains("e.body", text)
+    .and_contains("e.body", member("ip", filter.ip.as_deref()).as_deref())
+    .and_contains("e.body", member("request\":{\"id", filter.request.as_deref()).as_deref());
     let sql = match order {
         Order::Oldest => sql.and("e.seq >", at).then(" ORDER BY e.seq"),
         Order::Newest => sql.and("e.seq <", at).then(" ORDER BY e.seq DESC"),

@@ -1,0 +1,202 @@
+//! `/apps`: what the gateway protects. The Managed OAuth switch is a member of the app.
+
+use crate::caller::{Caller, Permission, Scope};
+use crate::fault::{Answer, Fault};
+use crate::input::{AccountQuery, Body, Id, Query};
+use crate::write::{Write, shown};
+use crate::{Control, check, record, rules};
+use axum::{Json, response::Response};
+use policy::{Ruleset, ScopeSet};
+use std::collections::HashSet;
+use store::{audit::target, split_public_url};
+use url::Url;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use wire::{AccountId, App, AppId, AppSpec, AuditEvent, NewApp, OauthSettings, Page, Policy, RuleRef};
+
+pub(crate) fn routes() -> OpenApiRouter<Control> {
+    OpenApiRouter::default()
+        .routes(routes!(list, create))
+        .routes(routes!(get, patch, delete))
+}
+
+/// Apps that the caller may see
+#[utoipa::path(get, path = "/apps", tag = "apps", params(AccountQuery), responses((status = 200, body = Page<App>)))]
+async fn list(caller: Caller, Query(query): Query<AccountQuery>) -> Answer<Json<Page<App>>> {
+    let paging = caller
+        .cursors()
+        .paging(&caller.org, query.limit, query.cursor.as_deref())?;
+    let mine = caller.accounts_within(Permission::Read, query.account);
+    let items = store::app::list(caller.store(), &caller.org, mine.as_deref(), &paging).await?;
+    Ok(Json(caller.cursors().page(
+        &caller.org,
+        items,
+        paging.limit,
+        |a| &a.id,
+    )))
+}
+
+/// Publishes an app
+#[utoipa::path(post, path = "/apps", tag = "apps", request_body = NewApp,
+    responses((status = 201, body = App), (status = 200, body = App)))]
+async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response> {
+    let account = caller.account(&body.need("account")?, Permission::Edit).await?;
+    let spec: AppSpec = body.read()?;
+    check(&caller, &account.id, &spec).await?;
+    let mut tx = caller.store().begin().await?;
+    let app = store::app::create(&mut tx, &caller.org, &account.id, spec).await?;
+    let event = event(&caller, "app.create", &app, (None, Some(&app.spec)));
+    write.commit(&caller, tx, vec![event]).await?;
+    Ok(write.created(&format!("apps/{}", app.id), app.version, &app))
+}
+
+/// One app
+#[utoipa::path(get, path = "/apps/{id}", tag = "apps", responses((status = 200, body = App)))]
+async fn get(caller: Caller, Id(id): Id<AppId>) -> Answer {
+    let app = load(&caller, &id).await?;
+    Ok(shown(app.version, &app))
+}
+
+/// Changes an app; `{"managed_oauth": true}` is the switch
+#[utoipa::path(patch, path = "/apps/{id}", tag = "apps",
+    request_body(content = AppSpec, content_type = "application/merge-patch+json"),
+    responses((status = 200, body = App)))]
+async fn patch(caller: Caller, Id(id): Id<AppId>, write: Write, body: Body) -> Answer<Response> {
+    let app = load(&caller, &id).await?;
+    caller.require(Permission::Edit, Scope::Account(&app.account))?;
+    write.expects(app.version)?;
+    let spec: AppSpec = body.merge(&app.spec)?;
+    if spec == app.spec {
+        return Ok(write.changed(app.version, &app));
+    }
+    check(&caller, &app.account, &spec).await?;
+    let mut tx = caller.store().begin().await?;
+    let after = store::app::update(&mut tx, &app, spec).await?;
+    let event = event(
+        &caller,
+        "app.update",
+        &after,
+        (Some(&app.spec), Some(&after.spec)),
+    );
+    write.commit(&caller, tx, vec![event]).await?;
+    Ok(write.changed(after.version, &after))
+}
+
+/// Deletes an app with its clients, grants and sessions
+#[utoipa::path(delete, path = "/apps/{id}", tag = "apps", responses((status = 204), (status = 200, body = App)))]
+async fn delete(caller: Caller, Id(id): Id<AppId>, write: Write) -> Answer<Response> {
+    let app = load(&caller, &id).await?;
+    caller.require(Permission::Edit, Scope::Account(&app.account))?;
+    write.expects(app.version)?;
+    let mut tx = caller.store().begin().await?;
+    store::app::delete(&mut tx, &app).await?;
+    let event = event(&caller, "app.delete", &app, (Some(&app.spec), None));
+    write.commit(&caller, tx, vec![event]).await?;
+    Ok(write.deleted(&app))
+}
+
+/// An app, if the caller may see it.
+pub(crate) async fn load(caller: &Caller, id: &AppId) -> Answer<App> {
+    let app = store::app::get(caller.store(), &caller.org, id).await?;
+    caller.require(Permission::Read, Scope::Account(&app.account))?;
+    Ok(app)
+}
+
+async fn check(caller: &Caller, account: &AccountId, spec: &AppSpec) -> Answer<()> {
+    check::name("/name", &spec.name)?;
+    check_places(caller.control.control_url(), spec)?;
+    check::range("/session_seconds", spec.session_seconds, 60..=2_592_000)?;
+    check_oauth(&spec.oauth)?;
+    check_policies(caller, account, spec).await
+}
+
+/// Where the app is reached, and where it lies.
+fn check_places(control_url: &str, spec: &AppSpec) -> Answer<()> {
+    let public = check::http_url("/public_url", &spec.public_url)?;
+    let (authority, _) = split_public_url(&spec.public_url)?;
+    let control = Url::parse(control_url).map_err(store::Error::internal)?;
+    if authority == check::authority(&control) {
+        let detail = "the control plane lies at this host and port";
+        return Err(Fault::invalid("/public_url", detail));
+    }
+    let origin = check::origin("/origin_url", &spec.origin_url)?;
+    if origin.origin() == public.origin() {
+        let detail = "the gateway would forward to itself";
+        return Err(Fault::invalid("/origin_url", detail));
+    }
+    Ok(())
+}
+
+fn check_oauth(oauth: &OauthSettings) -> Answer<()> {
+    if oauth.scopes.is_empty() || oauth.scopes.len() > 100 {
+        return Err(Fault::invalid("/oauth/scopes", "1 to 100 scopes"));
+    }
+    for (i, scope) in oauth.scopes.iter().enumerate() {
+        if scope.description.chars().count() > 500 || scope.description.chars().any(char::is_control) {
+            let pointer = format!("/oauth/scopes/{i}/description");
+            return Err(Fault::invalid(
+                pointer,
+                "at most 500 characters, no control characters",
+            ));
+        }
+        check::at_most(&format!("/oauth/scopes/{i}/covers"), &scope.covers, 200)?;
+    }
+    ScopeSet::compile(&oauth.scopes).map_err(|e| Fault::compile("/oauth", e))?;
+    check::range(
+        "/oauth/access_token_seconds",
+        oauth.access_token_seconds,
+        60..=86_400,
+    )?;
+    check::range("/oauth/grant_seconds", oauth.grant_seconds, 300..=31_536_000)?;
+    let registration = &oauth.registration;
+    let pointer = "/oauth/registration/redirect_uris";
+    check::at_most(pointer, &registration.redirect_uris, 100)?;
+    for (i, uri) in registration.redirect_uris.iter().enumerate() {
+        check::redirect_uri(&format!("{pointer}/{i}"), uri)?;
+    }
+    Ok(())
+}
+
+async fn check_policies(caller: &Caller, account: &AccountId, spec: &AppSpec) -> Answer<()> {
+    check::at_most("/policies", &spec.policies, 100)?;
+    let mut seen = HashSet::new();
+    let mut chosen = Vec::new();
+    for (i, id) in spec.policies.iter().enumerate() {
+        let pointer = format!("/policies/{i}");
+        if !seen.insert(id) {
+            return Err(Fault::invalid(pointer, "given twice"));
+        }
+        let found = store::rule::get::<Policy>(caller.store(), &caller.org, id).await;
+        let policy = found.map_err(|e| Fault::from(e).reference(&pointer, "policy"))?;
+        if policy.account != *account {
+            return Err(Fault::invalid(pointer, "no such policy"));
+        }
+        let name = policy.spec.name.clone();
+        chosen.push((
+            RuleRef {
+                id: id.to_string(),
+                name,
+            },
+            policy.spec,
+        ));
+    }
+    let org = store::org::get(caller.store(), &caller.org).await?;
+    let groups = rules::groups(caller, account).await?;
+    Ruleset::compile(&org.spec.floor, &chosen, &groups).map_err(|e| Fault::compile("", e))?;
+    Ok(())
+}
+
+fn event(
+    caller: &Caller,
+    action: &str,
+    app: &App,
+    (before, after): (Option<&AppSpec>, Option<&AppSpec>),
+) -> AuditEvent {
+    let mut about = target("app", &app.id, Some(&app.spec.name));
+    about.app = Some(app.id.clone());
+    caller.event(
+        action,
+        Some(&app.account),
+        Some(about),
+        record::change(before, after),
+    )
+}

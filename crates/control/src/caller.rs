@@ -1,0 +1,332 @@
+//! Who calls, and what they may do.
+//!
+//! | role | reads | audit | apps, policies, groups | clients, grants, members, connections | shared things | owners |
+//! |---|---|---|---|---|---|---|
+//! | `org_owner` | all | all | all | all | yes | yes |
+//! | `org_admin` | all | all | all | all | yes | |
+//! | `org_auditor` | all | all | | | | |
+//! | `account_admin` | its account | its account | its account | its account | | |
+//! | `account_editor` | its account | | its account | | | |
+//! | `account_auditor` | its account | its account | | | | |
+
+use crate::fault::{Answer, Fault, Kind};
+use crate::input::Cursors;
+use crate::{Control, token};
+use axum::{
+    extract::{FromRequestParts, MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use broker::SignedIn;
+use governor::{
+    RateLimiter,
+    clock::{Clock as _, DefaultClock},
+    middleware::StateInformationMiddleware,
+    state::keyed::DashMapStateStore,
+};
+use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+use std::sync::Arc;
+use store::{Store, user::Person};
+use tower_sessions::Session;
+use wire::{
+    AccountId, ActorKind, ApiToken, AuditActor, AuditChange, AuditEvent, AuditRequest, AuditTarget, Member,
+    OrgId, Role, TokenScope,
+};
+
+/// Counts requests by credential.
+pub(crate) type Limiter =
+    RateLimiter<String, DashMapStateStore<String>, DefaultClock, StateInformationMiddleware>;
+
+/// What a caller came with.
+#[derive(Clone)]
+pub(crate) enum Credential {
+    Token(ApiToken),
+    Session(SignedIn),
+}
+
+/// Who calls.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) control: Control,
+    pub(crate) person: Arc<Person>,
+    pub(crate) org: OrgId,
+    pub(crate) roles: Arc<[Member]>,
+    pub(crate) credential: Credential,
+    request: AuditRequest,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Permission {
+    /// Look at it.
+    Read,
+    /// Look at its part of the audit log.
+    ReadAudit,
+    /// Change apps, policies, groups.
+    Edit,
+    /// Change everything else.
+    Administer,
+    /// Change who owns the organisation.
+    Own,
+}
+
+/// Where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scope<'a> {
+    Organisation,
+    Account(&'a AccountId),
+}
+
+const fn grants(role: Role, permission: Permission) -> bool {
+    use Permission::{Administer, Edit, Own, Read, ReadAudit};
+    match role {
+        Role::OrgOwner => true,
+        Role::OrgAdmin => !matches!(permission, Own),
+        Role::AccountAdmin => matches!(permission, Read | ReadAudit | Edit | Administer),
+        Role::AccountEditor => matches!(permission, Read | Edit),
+        Role::OrgAuditor | Role::AccountAuditor => matches!(permission, Read | ReadAudit),
+    }
+}
+
+impl Caller {
+    pub(crate) fn store(&self) -> &Store {
+        self.control.store()
+    }
+
+    pub(crate) fn cursors(&self) -> &Cursors {
+        &self.control.inner.cursors
+    }
+
+    /// Opens every operation: goes on if the caller may. An account that the caller has no role in does
+    /// not exist for them.
+    pub(crate) fn require(&self, permission: Permission, scope: Scope<'_>) -> Answer<()> {
+        let at = |member: &Member| match (&member.account, scope) {
+            (None, _) => true,
+            (Some(_), Scope::Organisation) => false,
+            (Some(mine), Scope::Account(account)) => mine == account,
+        };
+        if self.roles.iter().any(|m| at(m) && grants(m.role, permission)) {
+            return Ok(());
+        }
+        match scope {
+            Scope::Account(_) if !self.roles.iter().any(at) => Err(Fault::not_found()),
+            _ => Err(Fault::forbidden("no role of the caller allows this")),
+        }
+    }
+
+    /// Whether [`Caller::require`] would go on.
+    pub(crate) fn may(&self, permission: Permission, scope: Scope<'_>) -> bool {
+        self.require(permission, scope).is_ok()
+    }
+
+    /// The accounts where the caller has `permission`; `None` for all of the organisation.
+    pub(crate) fn accounts(&self, permission: Permission) -> Option<Vec<AccountId>> {
+        if self.may(permission, Scope::Organisation) {
+            return None;
+        }
+        let mine = self.roles.iter().filter(|m| grants(m.role, permission));
+        Some(mine.filter_map(|m| m.account.clone()).collect())
+    }
+
+    /// As [`Caller::accounts`], of one account only if a filter says so.
+    pub(crate) fn accounts_within(
+        &self,
+        permission: Permission,
+        filter: Option<AccountId>,
+    ) -> Option<Vec<AccountId>> {
+        match (self.accounts(permission), filter) {
+            (all, None) => all,
+            (None, Some(one)) => Some(vec![one]),
+            (Some(mine), Some(one)) => Some(mine.into_iter().filter(|a| *a == one).collect()),
+        }
+    }
+
+    /// An account named in a body, where the caller must have `permission`.
+    pub(crate) async fn account(&self, id: &AccountId, permission: Permission) -> Answer<wire::Account> {
+        let found = store::org::account(self.store(), &self.org, id).await;
+        let account = found.map_err(|e| Fault::from(e).reference("/account", "account"))?;
+        self.require(permission, Scope::Account(id))
+            .map_err(|fault| fault.reference("/account", "account"))?;
+        Ok(account)
+    }
+
+    /// Whether the credential may be used for `scope`.
+    pub(crate) fn has_scope(&self, scope: TokenScope) -> bool {
+        match &self.credential {
+            Credential::Session(_) => true,
+            Credential::Token(token) => {
+                token.scopes.contains(&scope)
+                    || scope == TokenScope::Read && token.scopes.contains(&TokenScope::Write)
+            }
+        }
+    }
+
+    /// What the caller did, for the log.
+    pub(crate) fn event(
+        &self,
+        action: &str,
+        account: Option<&AccountId>,
+        target: Option<AuditTarget>,
+        change: Option<AuditChange>,
+    ) -> AuditEvent {
+        let mut actor = AuditActor::of(ActorKind::Admin);
+        actor.user = Some(self.person.user.id.clone());
+        actor.email.clone_from(&self.person.user.email);
+        let source = match &self.credential {
+            Credential::Token(token) => {
+                actor.token = Some(token.id.clone());
+                "api"
+            }
+            Credential::Session(signed_in) => {
+                actor.session = Some(signed_in.session.clone());
+                "dashboard"
+            }
+        };
+        let mut event = store::audit::event(&self.org, source, action, actor);
+        event.account = account.cloned();
+        event.target = target;
+        event.change = change;
+        event.request = Some(self.request.clone());
+        event
+    }
+}
+
+impl FromRequestParts<Control> for Caller {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Control) -> Answer<Self> {
+        // Absent only on a route that is not behind `authenticate`.
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or(Fault::of(Kind::Internal))
+    }
+}
+
+/// Lets only known callers through, within their rate, with a credential that is good for this method.
+pub(crate) async fn authenticate(State(control): State<Control>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let caller = match identify(&control, &parts).await {
+        Ok(caller) => caller,
+        Err(fault) => return fault.into_response(),
+    };
+    let left = match within_rate(&control, &caller) {
+        Ok(left) => left,
+        Err(fault) => return fault.into_response(),
+    };
+    let mut response = match permitted(&caller, &parts) {
+        Ok(()) => {
+            parts.extensions.insert(caller);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(fault) => fault.into_response(),
+    };
+    let policy = HeaderValue::from_static("\"default\";q=200;w=2");
+    response.headers_mut().insert("ratelimit-policy", policy);
+    if let Ok(value) = format!("\"default\";r={left};t=1").parse() {
+        response.headers_mut().insert("ratelimit", value);
+    }
+    response
+}
+
+async fn identify(control: &Control, parts: &Parts) -> Answer<Caller> {
+    let store = control.store();
+    let context = parts.extensions.get::<AuditRequest>().cloned();
+    let context = context.ok_or(Fault::of(Kind::Internal))?;
+    let (person, org, credential) = if parts.headers.contains_key(header::AUTHORIZATION) {
+        let (org, token) = by_token(store, &parts.headers).await?;
+        let person = store::user::get(store, &org, &token.owner).await?;
+        (person, org, Credential::Token(token))
+    } else {
+        let session = parts.extensions.get::<Session>();
+        let session = session.ok_or(Fault::of(Kind::Unauthenticated))?;
+        let signed_in = broker::signed_in(session, store).await?;
+        let signed_in = signed_in.ok_or(Fault::of(Kind::Unauthenticated))?;
+        if !parts.method.is_safe() && !has_csrf(store, &signed_in, &parts.headers) {
+            let detail = format!("the {} header is missing or wrong", wire::CSRF_HEADER);
+            return Err(Fault::forbidden(detail));
+        }
+        let person = signed_in.person.clone();
+        let org = person.org.clone();
+        (person, org, Credential::Session(signed_in))
+    };
+    let roles = store::org::roles_of(store, &person.user.id).await?;
+    Ok(Caller {
+        control: control.clone(),
+        person: Arc::new(person),
+        org,
+        roles: roles.into(),
+        credential,
+        request: context,
+    })
+}
+
+fn has_csrf(store: &Store, signed_in: &SignedIn, headers: &HeaderMap) -> bool {
+    let sent = headers.get(wire::CSRF_HEADER).and_then(|v| v.to_str().ok());
+    sent.is_some_and(|token| signed_in.csrf_ok(store, "api", token))
+}
+
+/// All that is wrong with a token has the same answer.
+async fn by_token(store: &Store, headers: &HeaderMap) -> Answer<(OrgId, ApiToken)> {
+    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
+    let hash = match (sent.next(), sent.next()) {
+        (Some(value), None) => value
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .and_then(|(_, text)| token::hash_of(text.trim())),
+        _ => None,
+    };
+    let hash = hash.ok_or(Fault::of(Kind::Unauthenticated))?;
+    let now = store.clock().now();
+    let found = store::api_token::by_hash(store, &hash, now).await?;
+    let (org, token) = found.ok_or(Fault::of(Kind::Unauthenticated))?;
+    if token.last_used_at.is_none_or(|last| last.plus_seconds(60) <= now) {
+        let mut tx = store.begin().await?;
+        store::api_token::note_use(&mut tx, &token.id).await?;
+        tx.commit_housekeeping().await?;
+    }
+    Ok((org, token))
+}
+
+/// How many requests the credential has left at once.
+fn within_rate(control: &Control, caller: &Caller) -> Answer<u32> {
+    let key = match &caller.credential {
+        Credential::Token(token) => token.id.to_string(),
+        Credential::Session(signed_in) => signed_in.session.to_string(),
+    };
+    let limiter = &control.inner.limiter;
+    match limiter.check_key(&key) {
+        Ok(state) => Ok(state.remaining_burst_capacity()),
+        Err(until) => {
+            let wait = until.wait_time_from(limiter.clock().now());
+            // Whoever runs into the limit pays for forgetting those who did not for long.
+            limiter.retain_recent();
+            Err(Fault::of(Kind::TooManyRequests).retry_after(wait.as_secs() + 1))
+        }
+    }
+}
+
+/// Whether roles and token scopes allow this kind of request at all.
+fn permitted(caller: &Caller, parts: &Parts) -> Answer<()> {
+    if caller.roles.is_empty() {
+        return Err(Fault::forbidden("the caller has no role in the organisation"));
+    }
+    let path = parts.extensions.get::<MatchedPath>();
+    let path = path.map_or("", |p| p.as_str().trim_start_matches("/api/v1"));
+    let read = matches!(parts.method, Method::GET | Method::HEAD) || path == "/policies/test";
+    let (scope, name) = if path.starts_with("/audit") {
+        (TokenScope::Audit, "audit")
+    } else if read {
+        (TokenScope::Read, "read")
+    } else {
+        (TokenScope::Write, "write")
+    };
+    if caller.has_scope(scope) {
+        Ok(())
+    } else {
+        Err(Fault::forbidden(format!("the token lacks the scope `{name}`")))
+    }
+}

@@ -1,0 +1,165 @@
+//! What makes values acceptable, beyond their types.
+
+use crate::fault::{Answer, Fault};
+use std::ops::RangeInclusive;
+use url::Url;
+
+/// Names: 1 to 100 characters, nothing around them, nothing that cannot be seen.
+pub(crate) fn name(pointer: &str, name: &str) -> Answer<()> {
+    let invisible = |c: char| {
+        c.is_control()
+            // Zero width, bidirectional overrides and isolates, the byte order mark.
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    if name.is_empty() || name.chars().count() > 100 {
+        Err(Fault::invalid(pointer, "1 to 100 characters"))
+    } else if name.trim() != name {
+        Err(Fault::invalid(pointer, "no blanks at the ends"))
+    } else if name.chars().any(invisible) {
+        Err(Fault::invalid(pointer, "no control or invisible characters"))
+    } else {
+        Ok(())
+    }
+}
+
+/// A number in its range.
+pub(crate) fn range(pointer: &str, value: u32, range: RangeInclusive<u32>) -> Answer<()> {
+    if range.contains(&value) {
+        Ok(())
+    } else {
+        let detail = format!("from {} to {}", range.start(), range.end());
+        Err(Fault::invalid(pointer, detail))
+    }
+}
+
+/// Lists of bounded length.
+pub(crate) fn at_most<T>(pointer: &str, list: &[T], most: usize) -> Answer<()> {
+    if list.len() <= most {
+        Ok(())
+    } else {
+        Err(Fault::invalid(pointer, format!("at most {most}")))
+    }
+}
+
+/// An http(s) URL without user information, query and fragment.
+pub(crate) fn http_url(pointer: &str, text: &str) -> Answer<Url> {
+    let bad = |detail: &str| Fault::invalid(pointer, detail);
+    if text.len() > 2048 {
+        return Err(bad("at most 2048 bytes"));
+    }
+    let url = Url::parse(text).map_err(|_| bad("not a URL"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(bad("an http or https URL with a host"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(bad("no user information"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(bad("no query and no fragment"));
+    }
+    Ok(url)
+}
+
+/// Scheme, host and port only.
+pub(crate) fn origin(pointer: &str, text: &str) -> Answer<Url> {
+    let url = http_url(pointer, text)?;
+    if url.path() == "/" {
+        Ok(url)
+    } else {
+        Err(Fault::invalid(pointer, "scheme, host and port only"))
+    }
+}
+
+/// Host, and port unless it is the scheme's default.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Whether a URL leads to the computer that opens it (RFC 8252 section 7.3).
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    url.scheme() == "http" && matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"))
+}
+
+/// A redirect URI that codes may be sent to: https, http to loopback, or a scheme of an app's own
+/// (RFC 8252 section 7).
+pub(crate) fn redirect_uri(pointer: &str, text: &str) -> Answer<Url> {
+    let bad = |detail: &str| Fault::invalid(pointer, detail);
+    if text.len() > 2048 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(bad("at most 2048 visible ASCII characters"));
+    }
+    let url = Url::parse(text).map_err(|_| bad("not a URL"))?;
+    if url.fragment().is_some() {
+        return Err(bad("no fragment (RFC 6749 section 3.1.2)"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(bad("no user information"));
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        "http" => Err(bad("http only to 127.0.0.1, [::1] and localhost")),
+        "javascript" | "data" | "vbscript" | "file" | "blob" | "about" | "filesystem" | "view-source"
+        | "ws" | "wss" | "ftp" => Err(bad("this scheme cannot receive codes")),
+        _ => Ok(url),
+    }
+}
+
+/// RFC 6749 section 3.3 and others: a token of visible characters without `"` and `\`.
+pub(crate) fn scope_token(pointer: &str, text: &str) -> Answer<()> {
+    let plain = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
+    if !text.is_empty() && text.len() <= 200 && text.bytes().all(plain) {
+        Ok(())
+    } else {
+        Err(Fault::invalid(
+            pointer,
+            "visible ASCII characters without \" and \\",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ru2_ru3_redirect_uris_that_run_or_mislead_are_refused() {
+        for bad in [
+            "JaVaScRiPt:alert(1)",
+            "\tjavascript:alert(1)",
+            "data:text/html,x",
+            "https://good@evil/cb",
+            "http://evil.example/cb",
+            "https://x/cb#f",
+            "cb",
+            "",
+        ] {
+            assert!(redirect_uri("/redirect_uris/0", bad).is_err(), "{bad}");
+        }
+        for good in [
+            "https://x/cb?a=b",
+            "http://127.0.0.1:33418/cb",
+            "http://[::1]/",
+            "cursor://anysphere.cursor-mcp/oauth",
+        ] {
+            assert!(redirect_uri("/redirect_uris/0", good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn names_that_cannot_be_seen_are_refused() {
+        for bad in [
+            "",
+            " a",
+            "a ",
+            "a\nb",
+            "a\u{202e}b",
+            "a\u{200b}",
+            &"x".repeat(101),
+        ] {
+            assert!(name("/name", bad).is_err(), "{bad:?}");
+        }
+        assert!(name("/name", "Büro 東京").is_ok());
+    }
+}

@@ -1,0 +1,264 @@
+//! `/connections`: upstream identity providers, shared ones of the organisation and those of one account.
+
+use crate::caller::{Caller, Permission, Scope};
+use crate::fault::{Answer, Fault};
+use crate::input::{Body, Id, PageQuery, Query};
+use crate::write::{Write, shown};
+use crate::{Control, check, record};
+use axum::{Json, response::Response};
+use std::collections::HashSet;
+use store::{Paging, audit::target};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use wire::{
+    AccountId, AuditEvent, Connection, ConnectionId, ConnectionKind, ConnectionSpec, NewConnection, Page,
+};
+
+pub(crate) fn routes() -> OpenApiRouter<Control> {
+    OpenApiRouter::default()
+        .routes(routes!(list, create))
+        .routes(routes!(get, patch, delete))
+}
+
+/// Connections that the caller may see: with account roles, the account's own and those bound to it
+#[utoipa::path(get, path = "/connections", tag = "connections", params(PageQuery),
+    responses((status = 200, body = Page<Connection>)))]
+async fn list(caller: Caller, Query(query): Query<PageQuery>) -> Answer<Json<Page<Connection>>> {
+    let paging = caller
+        .cursors()
+        .paging(&caller.org, query.limit, query.cursor.as_deref())?;
+    let mine = caller.accounts(Permission::Read);
+    let items = store::connection::list(caller.store(), &caller.org, mine.as_deref(), &paging).await?;
+    let mut page = caller.cursors().page(&caller.org, items, paging.limit, |c| &c.id);
+    if let Some(bound) = bound(&caller).await? {
+        page.items
+            .retain(|c| c.account.is_some() || bound.contains(&c.id));
+    }
+    Ok(Json(page))
+}
+
+/// Makes a connection, shared or of one account
+#[utoipa::path(post, path = "/connections", tag = "connections", request_body = NewConnection,
+    responses((status = 201, body = Connection), (status = 200, body = Connection)))]
+async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response> {
+    let account: Option<AccountId> = body.take("account")?;
+    match &account {
+        Some(id) => caller.account(id, Permission::Administer).await.map(drop)?,
+        None => caller.require(Permission::Administer, Scope::Organisation)?,
+    }
+    let spec: ConnectionSpec = body.read()?;
+    check(&caller, account.as_ref(), &spec, None)?;
+    if spec.kind == ConnectionKind::Password {
+        let all = store::connection::list(caller.store(), &caller.org, None, &Paging::default()).await?;
+        if account.is_some() || all.iter().any(|c| c.spec.kind == ConnectionKind::Password) {
+            return Err(Fault::conflict(
+                "local passwords are there already, for the whole organisation",
+            ));
+        }
+    }
+    let logged = spec.clone();
+    let mut tx = caller.store().begin().await?;
+    let connection = store::connection::create(&mut tx, &caller.org, account.as_ref(), spec).await?;
+    let event = event(&caller, "connection.create", &connection, (None, Some(&logged)));
+    write.commit(&caller, tx, vec![event]).await?;
+    Ok(write.created(
+        &format!("connections/{}", connection.id),
+        connection.version,
+        &connection,
+    ))
+}
+
+/// One connection
+#[utoipa::path(get, path = "/connections/{id}", tag = "connections", responses((status = 200, body = Connection)))]
+async fn get(caller: Caller, Id(id): Id<ConnectionId>) -> Answer {
+    let connection = load(&caller, &id).await?;
+    Ok(shown(connection.version, &connection))
+}
+
+/// Changes a connection; disabling it ends sessions and grants of its people at once
+#[utoipa::path(patch, path = "/connections/{id}", tag = "connections",
+    request_body(content = ConnectionSpec, content_type = "application/merge-patch+json"),
+    responses((status = 200, body = Connection)))]
+async fn patch(caller: Caller, Id(id): Id<ConnectionId>, write: Write, body: Body) -> Answer<Response> {
+    let connection = load(&caller, &id).await?;
+    require(&caller, &connection)?;
+    write.expects(connection.version)?;
+    let spec: ConnectionSpec = body.merge(&connection.spec)?;
+    if spec == connection.spec {
+        return Ok(write.changed(connection.version, &connection));
+    }
+    check(
+        &caller,
+        connection.account.as_ref(),
+        &spec,
+        Some(&connection.spec),
+    )?;
+    let logged = spec.clone();
+    let mut tx = caller.store().begin().await?;
+    let after = store::connection::update(&mut tx, &connection, spec).await?;
+    let event = event(
+        &caller,
+        "connection.update",
+        &after,
+        (Some(&connection.spec), Some(&logged)),
+    );
+    write.commit(&caller, tx, vec![event]).await?;
+    Ok(write.changed(after.version, &after))
+}
+
+/// Deletes a connection that nobody ever signed in with and that is bound nowhere
+#[utoipa::path(delete, path = "/connections/{id}", tag = "connections",
+    responses((status = 204), (status = 200, body = Connection)))]
+async fn delete(caller: Caller, Id(id): Id<ConnectionId>, write: Write) -> Answer<Response> {
+    let connection = load(&caller, &id).await?;
+    require(&caller, &connection)?;
+    write.expects(connection.version)?;
+    let org = store::org::get(caller.store(), &caller.org).await?;
+    if org.spec.primary_connection.as_ref() == Some(&id) {
+        return Err(Fault::conflict("it is the organisation's primary connection"));
+    }
+    let mut tx = caller.store().begin().await?;
+    store::connection::delete(&mut tx, &connection).await?;
+    let event = event(
+        &caller,
+        "connection.delete",
+        &connection,
+        (Some(&connection.spec), None),
+    );
+    write.commit(&caller, tx, vec![event]).await?;
+    Ok(write.deleted(&connection))
+}
+
+/// Shared connections that are bound to accounts of the caller; `None` when the caller sees all.
+pub(crate) async fn bound(caller: &Caller) -> Answer<Option<HashSet<ConnectionId>>> {
+    let Some(mine) = caller.accounts(Permission::Read) else {
+        return Ok(None);
+    };
+    let snapshot = caller.store().directory();
+    let accounts = mine.iter().filter_map(|id| snapshot.account(id));
+    let connections = accounts.flat_map(|a| a.connections.iter().map(|c| c.id.clone()));
+    Ok(Some(connections.collect()))
+}
+
+async fn load(caller: &Caller, id: &ConnectionId) -> Answer<Connection> {
+    let connection = store::connection::get(caller.store(), &caller.org, id).await?;
+    match &connection.account {
+        Some(account) => caller.require(Permission::Read, Scope::Account(account))?,
+        None => {
+            if bound(caller).await?.is_some_and(|bound| !bound.contains(id)) {
+                return Err(Fault::not_found());
+            }
+        }
+    }
+    Ok(connection)
+}
+
+fn require(caller: &Caller, connection: &Connection) -> Answer<()> {
+    match &connection.account {
+        Some(account) => caller.require(Permission::Administer, Scope::Account(account)),
+        None => caller.require(Permission::Administer, Scope::Organisation),
+    }
+}
+
+fn check(
+    caller: &Caller,
+    account: Option<&AccountId>,
+    spec: &ConnectionSpec,
+    before: Option<&ConnectionSpec>,
+) -> Answer<()> {
+    check::name("/name", &spec.name)?;
+    if before.is_some_and(|b| b.kind != spec.kind) {
+        return Err(Fault::invalid("/kind", "the kind is fixed at creation"));
+    }
+    for (i, scope) in spec.scopes.iter().enumerate() {
+        check::scope_token(&format!("/scopes/{i}"), scope)?;
+    }
+    check::at_most("/scopes", &spec.scopes, 50)?;
+    check::at_most("/allowed_domains", &spec.allowed_domains, 100)?;
+    check::at_most("/allow_internal", &spec.allow_internal, 20)?;
+    for (i, domain) in spec.allowed_domains.iter().enumerate() {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.') || !b.is_ascii();
+        if domain.is_empty() || domain.len() > 253 || !domain.bytes().all(plain) {
+            return Err(Fault::invalid(
+                format!("/allowed_domains/{i}"),
+                "a domain, without `@`",
+            ));
+        }
+    }
+    let mut internal = Vec::new();
+    for (i, text) in spec.allow_internal.iter().enumerate() {
+        internal.push(check::origin(&format!("/allow_internal/{i}"), text)?.origin());
+    }
+    let widened = !internal.is_empty() && before.is_none_or(|b| b.allow_internal != spec.allow_internal);
+    if widened && !caller.may(Permission::Administer, Scope::Organisation) {
+        return Err(Fault::forbidden(
+            "only the organisation's administrators open internal addresses",
+        ));
+    }
+    if account.is_some() && spec.bind_new_accounts {
+        let detail = "a connection of one account is bound to no other";
+        return Err(Fault::invalid("/bind_new_accounts", detail));
+    }
+    for (member, claim) in [
+        ("email", &spec.claims.email),
+        ("name", &spec.claims.name),
+        ("groups", &spec.claims.groups),
+    ] {
+        check::name(&format!("/claims/{member}"), claim)?;
+    }
+    match spec.kind {
+        ConnectionKind::Oidc => check_oidc(spec, &internal),
+        ConnectionKind::Password => check_password(spec),
+    }
+}
+
+fn check_oidc(spec: &ConnectionSpec, internal: &[url::Origin]) -> Answer<()> {
+    let issuer = spec.issuer.as_deref();
+    let issuer = issuer.ok_or_else(|| Fault::invalid("/issuer", "required for `oidc`"))?;
+    let url = check::http_url("/issuer", issuer)?;
+    if url.scheme() != "https" && !internal.contains(&url.origin()) {
+        let detail = "https, or http to an origin that `allow_internal` names";
+        return Err(Fault::invalid("/issuer", detail));
+    }
+    let client_id = spec.client_id.as_deref().unwrap_or_default();
+    if client_id.is_empty() || client_id.len() > 512 || client_id.chars().any(char::is_control) {
+        return Err(Fault::invalid(
+            "/client_id",
+            "required for `oidc`, 1 to 512 characters",
+        ));
+    }
+    if spec
+        .client_secret
+        .as_ref()
+        .is_some_and(|s| s.is_empty() || s.len() > 4096)
+    {
+        return Err(Fault::invalid("/client_secret", "1 to 4096 bytes"));
+    }
+    Ok(())
+}
+
+fn check_password(spec: &ConnectionSpec) -> Answer<()> {
+    for (pointer, given) in [
+        ("/issuer", spec.issuer.is_some()),
+        ("/client_id", spec.client_id.is_some()),
+        ("/client_secret", spec.client_secret.is_some()),
+    ] {
+        if given {
+            return Err(Fault::invalid(pointer, "not for `password`"));
+        }
+    }
+    if !spec.enabled {
+        return Err(Fault::conflict("local passwords are the owners' last way in"));
+    }
+    Ok(())
+}
+
+fn event(
+    caller: &Caller,
+    action: &str,
+    connection: &Connection,
+    (before, after): (Option<&ConnectionSpec>, Option<&ConnectionSpec>),
+) -> AuditEvent {
+    let about = target("connection", &connection.id, Some(&connection.spec.name));
+    let account = connection.account.as_ref();
+    caller.event(action, account, Some(about), record::change(before, after))
+}

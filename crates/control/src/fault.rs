@@ -1,0 +1,260 @@
+//! How the API says no: RFC 9457 problems. A handler returns a [`Fault`]; [`render`] turns it into the
+//! body, because only it knows the request id.
+
+use axum::{
+    extract::Request,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use std::sync::Arc;
+use wire::{AuditRequest, FieldError, Problem};
+
+/// The problem types, each documented in `docs/API.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Malformed,
+    Invalid,
+    Unauthenticated,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    Conflict,
+    /// Somebody else changed it meanwhile: 412 when the caller asked with `If-Match`, 409 otherwise.
+    Stale,
+    TooLarge,
+    UnsupportedMediaType,
+    TooManyRequests,
+    Internal,
+    Unavailable,
+}
+
+impl Kind {
+    /// Status, last part of the type, title.
+    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
+            Self::Invalid => (
+                StatusCode::BAD_REQUEST,
+                "invalid",
+                "Some values are not acceptable",
+            ),
+            Self::Unauthenticated => (
+                StatusCode::UNAUTHORIZED,
+                "unauthenticated",
+                "A valid credential is needed",
+            ),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The caller may not do this"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The method is not possible here",
+            ),
+            Self::Conflict => (
+                StatusCode::CONFLICT,
+                "conflict",
+                "It does not go together with what is there",
+            ),
+            Self::Stale => (
+                StatusCode::PRECONDITION_FAILED,
+                "stale",
+                "It was changed meanwhile",
+            ),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "The request body is too large",
+            ),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The request body has the wrong type",
+            ),
+            Self::TooManyRequests => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "Too many requests",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Something went wrong on the server",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The server cannot answer now",
+            ),
+        }
+    }
+}
+
+/// A refusal on its way to the caller.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    kind: Kind,
+    detail: Option<String>,
+    errors: Vec<FieldError>,
+    /// Goes to the log, never to the caller.
+    cause: Option<Arc<store::Error>>,
+    /// In seconds.
+    retry_after: Option<u64>,
+}
+
+/// What every handler returns.
+pub(crate) type Answer<T = Response> = Result<T, Fault>;
+
+impl Fault {
+    pub(crate) const fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            detail: None,
+            errors: Vec::new(),
+            cause: None,
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..Self::of(kind)
+        }
+    }
+
+    /// One value is not acceptable; `pointer` leads to it in the body, or is `?name`.
+    pub(crate) fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        let error = FieldError {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        };
+        Self {
+            errors: vec![error],
+            ..Self::of(Kind::Invalid)
+        }
+    }
+
+    /// A policy, group, floor or scope that does not compile; `root` leads to what was compiled.
+    pub(crate) fn compile(root: &str, error: policy::CompileError) -> Self {
+        Self::invalid(format!("{root}{}", error.pointer), error.detail)
+    }
+
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Forbidden, detail)
+    }
+
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Conflict, detail)
+    }
+
+    pub(crate) const fn not_found() -> Self {
+        Self::of(Kind::NotFound)
+    }
+
+    pub(crate) const fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// As [`Fault::invalid`], when the thing that a reference in the body names is not there.
+    pub(crate) fn reference(self, pointer: &str, noun: &str) -> Self {
+        match self.kind {
+            Kind::NotFound => Self::invalid(pointer, format!("no such {noun}")),
+            _ => self,
+        }
+    }
+}
+
+impl From<store::Error> for Fault {
+    fn from(error: store::Error) -> Self {
+        use store::Error;
+        match error {
+            Error::NotFound(_) => Self::not_found(),
+            Error::Conflict(detail) => Self::conflict(detail),
+            Error::Stale => Self::of(Kind::Stale),
+            Error::Invalid { pointer, detail } => Self::invalid(pointer, detail),
+            Error::Forbidden(detail) => Self::forbidden(detail),
+            Error::Unavailable(_) => Self {
+                cause: Some(Arc::new(error)),
+                ..Self::of(Kind::Unavailable).retry_after(2)
+            },
+            Error::Internal(_) => Self {
+                cause: Some(Arc::new(error)),
+                ..Self::of(Kind::Internal)
+            },
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let mut response = self.kind.parts().0.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives refusals their body, and every answer the headers that all have.
+pub(crate) async fn render(request: Request, next: Next) -> Response {
+    let context = request.extensions().get::<AuditRequest>().cloned();
+    let conditional = request.headers().contains_key(header::IF_MATCH);
+    let mut response = match &context {
+        Some(_) => next.run(request).await,
+        // Without it nothing could be attributed.
+        None => Fault::of(Kind::Internal).into_response(),
+    };
+    let fault = response.extensions_mut().remove::<Fault>();
+    let fault = match (fault, response.status()) {
+        (None, StatusCode::METHOD_NOT_ALLOWED) => Some(Fault::of(Kind::MethodNotAllowed)),
+        (fault, _) => fault,
+    };
+    if let Some(fault) = fault {
+        let request_id = context.map(|c| c.id).unwrap_or_default();
+        if let Some(cause) = &fault.cause {
+            tracing::error!(%request_id, error = %cause, source = ?cause, "the request failed");
+        }
+        put_problem(&mut response, fault, request_id, conditional);
+    }
+    let headers = response.headers_mut();
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+fn put_problem(response: &mut Response, fault: Fault, request_id: String, conditional: bool) {
+    let (mut status, slug, title) = fault.kind.parts();
+    if fault.kind == Kind::Stale && !conditional {
+        status = StatusCode::CONFLICT;
+    }
+    let problem = Problem {
+        kind: format!("/problems/{slug}"),
+        title: title.to_owned(),
+        status: status.as_u16(),
+        detail: fault.detail,
+        errors: fault.errors,
+        request_id,
+    };
+    *response.status_mut() = status;
+    *response.body_mut() = serde_json::to_vec(&problem).unwrap_or_default().into();
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    if fault.kind == Kind::Unauthenticated {
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"chatelaine\""),
+        );
+    }
+    if let Some(seconds) = fault.retry_after {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+}

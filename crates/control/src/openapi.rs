@@ -1,0 +1,302 @@
+//! The description of the API, from the routes themselves. What all operations have in common (refusals,
+//! `dry_run`, `If-Match`, names) is added here, so that no route can forget it.
+
+use utoipa::openapi::{
+    Components, Content, HttpMethod, Info, License, OpenApi, Ref, RefOr, Required, Response, Schema,
+    header::Header,
+    path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
+    schema::{AdditionalProperties, AllOf, Object, ObjectBuilder, Type},
+    security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    tag::TagBuilder,
+};
+
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// The description of `/api/v1` (OpenAPI 3.1).
+#[must_use]
+pub fn openapi() -> OpenApi {
+    let mut api = utoipa_axum::router::OpenApiRouter::default()
+        .nest("/api/v1", crate::resources())
+        .into_openapi();
+    let mut info = Info::new("Chatelaine", env!("CARGO_PKG_VERSION"));
+    info.description = Some(
+        "The admin API. Lists are pages with an opaque cursor; changes take `dry_run` and `If-Match`; \
+         refusals are RFC 9457 problems; unknown members and parameters are refused."
+            .to_owned(),
+    );
+    let mut license = License::new("Apache-2.0");
+    license.identifier = Some("Apache-2.0".to_owned());
+    info.license = Some(license);
+    api.info = info;
+    let tags = TAGS.iter().map(|(name, text)| {
+        let tag = TagBuilder::new().name(*name);
+        tag.description(Some(*text)).build()
+    });
+    api.tags = Some(tags.collect());
+    let components = api.components.get_or_insert_with(Components::new);
+    for (path, item) in &mut api.paths.paths {
+        for (method, operation) in operations(item) {
+            complete(path, &method, operation, components);
+        }
+    }
+    flatten(components);
+    components.schemas.extend(<(wire::Problem,)>::all());
+    let key = ApiKeyValue::new("chatelaine_session");
+    for (name, scheme) in [
+        (
+            "token",
+            SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()),
+        ),
+        ("session", SecurityScheme::ApiKey(ApiKey::Cookie(key))),
+    ] {
+        components.add_security_scheme(name, scheme);
+    }
+    let any = ["token", "session"].map(|name| SecurityRequirement::new(name, [] as [&str; 0]));
+    api.security = Some(any.into());
+    api
+}
+
+/// As served at `/openapi.json` and kept in `docs/openapi.json`.
+pub(crate) fn text() -> String {
+    openapi().to_pretty_json().unwrap_or_default() + "\n"
+}
+
+const TAGS: [(&str, &str); 17] = [
+    ("session", "Who calls"),
+    ("organisation", "The company"),
+    ("accounts", "Its tenants"),
+    ("members", "Roles of people"),
+    ("connections", "Upstream identity providers"),
+    ("bindings", "Connections made available to accounts"),
+    ("users", "People"),
+    ("sessions", "Browser sessions"),
+    ("groups", "Groups of people"),
+    ("policies", "Reusable rules, and their tester"),
+    ("apps", "What the gateway protects"),
+    ("clients", "Agent software"),
+    ("grants", "What people allowed agents"),
+    ("api-tokens", "Credentials for automation"),
+    ("signing-keys", "Keys that sign tokens and assertions"),
+    ("audit", "The log"),
+    ("overview", "Numbers of the last 24 hours"),
+];
+
+/// Types named here are described although no operation names them.
+trait All {
+    fn all() -> Vec<(String, RefOr<Schema>)>;
+}
+
+impl<T: utoipa::ToSchema> All for (T,) {
+    fn all() -> Vec<(String, RefOr<Schema>)> {
+        let mut found = vec![(T::name().into_owned(), T::schema())];
+        T::schemas(&mut found);
+        found
+    }
+}
+
+fn operations(item: &mut PathItem) -> Vec<(HttpMethod, &mut Operation)> {
+    let found = [
+        (HttpMethod::Get, item.get.as_mut()),
+        (HttpMethod::Post, item.post.as_mut()),
+        (HttpMethod::Patch, item.patch.as_mut()),
+        (HttpMethod::Delete, item.delete.as_mut()),
+    ];
+    let found = found.into_iter();
+    found
+        .filter_map(|(method, operation)| operation.map(|operation| (method, operation)))
+        .collect()
+}
+
+/// Adds what all operations of the kind have.
+fn complete(path: &str, method: &HttpMethod, operation: &mut Operation, components: &mut Components) {
+    let tag = operation
+        .tags
+        .iter()
+        .flatten()
+        .next()
+        .cloned()
+        .unwrap_or_default();
+    let name = operation.operation_id.take().unwrap_or_default();
+    operation.operation_id = Some(format!("{}_{name}", tag.replace('-', "_")));
+    let is_test = path.ends_with("/test");
+    let is_write = !matches!(method, HttpMethod::Get) && !is_test;
+    let mut parameters = Vec::new();
+    if path.contains("{id}") {
+        parameters.push(parameter("id", ParameterIn::Path, "Its identifier", Type::String));
+    }
+    if is_write {
+        let text = "Only say what would change";
+        parameters.push(parameter("dry_run", ParameterIn::Query, text, Type::Boolean));
+    }
+    if matches!(method, HttpMethod::Patch | HttpMethod::Delete) {
+        let text = "`ETag` of the version to change; if it is another one by now, the answer is 412";
+        parameters.push(parameter("If-Match", ParameterIn::Header, text, Type::String));
+    }
+    operation
+        .parameters
+        .get_or_insert_default()
+        .extend(parameters.into_iter().map(RefOr::T));
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        body.required = Some(Required::True);
+        if let Some(RefOr::T(content)) = body.content.get_mut(MERGE_PATCH) {
+            as_patch(content, components);
+            let same = content.clone();
+            body.content.insert("application/json".to_owned(), RefOr::T(same));
+        }
+    }
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response {
+            describe(status, response, is_write);
+        }
+    }
+    let has_body = operation.request_body.is_some();
+    let refusals = REFUSALS.iter().filter(|(_, _, kind)| match kind {
+        Of::Every => true,
+        Of::Body => has_body,
+        Of::Write => is_write,
+        Of::Change => matches!(method, HttpMethod::Patch | HttpMethod::Delete),
+    });
+    for (status, text, _) in refusals {
+        let mut response = Response::new(*text);
+        let content = Content::new(Some(Ref::from_schema_name("Problem")));
+        response
+            .content
+            .insert("application/problem+json".to_owned(), RefOr::T(content));
+        if matches!(*status, "429" | "503") {
+            let header = Header::new(ObjectBuilder::new().schema_type(Type::Integer).build());
+            response
+                .headers
+                .insert("Retry-After".to_owned(), RefOr::T(header));
+        }
+        operation
+            .responses
+            .responses
+            .insert((*status).to_owned(), RefOr::T(response));
+    }
+}
+
+enum Of {
+    Every,
+    Body,
+    Write,
+    Change,
+}
+
+const REFUSALS: [(&str, &str, Of); 11] = [
+    (
+        "400",
+        "The request cannot be read, or a value is not acceptable",
+        Of::Every,
+    ),
+    ("401", "No valid credential", Of::Every),
+    ("403", "The caller may not do this", Of::Every),
+    (
+        "404",
+        "No such thing, or none that the caller may know of",
+        Of::Every,
+    ),
+    ("409", "It does not go together with what is there", Of::Write),
+    (
+        "412",
+        "It was changed since the version in `If-Match`",
+        Of::Change,
+    ),
+    ("413", "The body is larger than 256 KiB", Of::Body),
+    ("415", "The body is not JSON", Of::Body),
+    ("429", "Too many requests", Of::Every),
+    ("500", "Something went wrong on the server", Of::Every),
+    ("503", "The database does not answer", Of::Every),
+];
+
+fn parameter(name: &str, place: ParameterIn, text: &str, kind: Type) -> Parameter {
+    let required = if matches!(place, ParameterIn::Path) {
+        Required::True
+    } else {
+        Required::False
+    };
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place)
+        .required(required)
+        .description(Some(text))
+        .schema(Some(ObjectBuilder::new().schema_type(kind)))
+        .build()
+}
+
+fn describe(status: &str, response: &mut Response, is_write: bool) {
+    let dry = is_write && status == "200" && response.description.is_empty();
+    let text = match status {
+        "201" => "Made",
+        "204" => "Gone",
+        _ if dry => "Done, or what a dry run would have done",
+        _ => "The answer",
+    };
+    text.clone_into(&mut response.description);
+    let string = || {
+        RefOr::T(Header::new(
+            ObjectBuilder::new().schema_type(Type::String).build(),
+        ))
+    };
+    if is_write && status == "200" {
+        response.headers.insert("Chatelaine-Dry-Run".to_owned(), string());
+    }
+}
+
+/// A merge patch names only what changes: the same members, none of them required.
+fn as_patch(content: &mut Content, components: &mut Components) {
+    let Some(RefOr::Ref(to)) = &mut content.schema else {
+        return;
+    };
+    let Some(name) = to.ref_location.rsplit('/').next().map(ToOwned::to_owned) else {
+        return;
+    };
+    let patch = format!("{name}Patch");
+    if let Some(RefOr::T(Schema::Object(spec))) = components.schemas.get(&name) {
+        let mut object = spec.clone();
+        object.required.clear();
+        object.description = Some(format!("RFC 7396 merge patch of `{name}`"));
+        components
+            .schemas
+            .insert(patch.clone(), RefOr::T(Schema::Object(object)));
+    }
+    *to = Ref::from_schema_name(patch);
+}
+
+/// A resource is its spec and more members side by side. `allOf` cannot say that where the spec refuses
+/// unknown members, so both are put into one object.
+fn flatten(components: &mut Components) {
+    let before = components.schemas.clone();
+    for (name, schema) in &mut components.schemas {
+        let RefOr::T(Schema::AllOf(all)) = schema else {
+            continue;
+        };
+        let mut whole = Object::with_type(Type::Object);
+        whole.description.clone_from(&all.description);
+        gather(all, &before, &mut whole);
+        if name.starts_with("New") {
+            whole.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        }
+        *schema = RefOr::T(Schema::Object(whole));
+    }
+}
+
+fn gather(all: &AllOf, known: &std::collections::BTreeMap<String, RefOr<Schema>>, whole: &mut Object) {
+    for item in &all.items {
+        let item = match item {
+            RefOr::Ref(to) => to
+                .ref_location
+                .rsplit('/')
+                .next()
+                .and_then(|name| known.get(name)),
+            RefOr::T(_) => Some(item),
+        };
+        match item {
+            Some(RefOr::T(Schema::Object(part))) => {
+                whole.properties.extend(part.properties.clone());
+                whole.required.extend(part.required.clone());
+            }
+            Some(RefOr::T(Schema::AllOf(inner))) => gather(inner, known, whole),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `/organisation`: the one that the caller belongs to.
+
+use crate::caller::{Caller, Permission, Scope};
+use crate::fault::{Answer, Fault};
+use crate::input::Body;
+use crate::write::{Write, shown};
+use crate::{Control, check, record};
+use axum::response::Response;
+use store::audit::target;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use wire::{Organisation, OrganisationSpec};
+
+pub(crate) fn routes() -> OpenApiRouter<Control> {
+    OpenApiRouter::default().routes(routes!(get, patch))
+}
+
+/// The organisation
+#[utoipa::path(get, path = "/organisation", tag = "organisation", responses((status = 200, body = Organisation)))]
+async fn get(caller: Caller) -> Answer {
+    let org = store::org::get(caller.store(), &caller.org).await?;
+    Ok(shown(org.version, &org))
+}
+
+/// Changes the organisation
+#[utoipa::path(patch, path = "/organisation", tag = "organisation",
+    request_body(content = OrganisationSpec, content_type = "application/merge-patch+json"),
+    responses((status = 200, body = Organisation)))]
+async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
+    caller.require(Permission::Administer, Scope::Organisation)?;
+    let org = store::org::get(caller.store(), &caller.org).await?;
+    write.expects(org.version)?;
+    let spec: OrganisationSpec = body.merge(&org.spec)?;
+    if spec == org.spec {
+        return Ok(write.changed(org.version, &org));
+    }
+    check(&caller, &spec).await?;
+    let mut tx = caller.store().begin().await?;
+    let after = store::org::update(&mut tx, &org, spec).await?;
+    let about = target("organisation", &org.id, Some(&after.spec.name));
+    let change = record::change(Some(&org.spec), Some(&after.spec));
+    let event = caller.event("organisation.update", None, Some(about), change);
+    write.commit(&caller, tx, vec![event]).await?;
+    Ok(write.changed(after.version, &after))
+}
+
+async fn check(caller: &Caller, spec: &OrganisationSpec) -> Answer<()> {
+    check::name("/name", &spec.name)?;
+    check::at_most("/floor", &spec.floor, 100)?;
+    // Groups belong to one account, so the floor, which is for all, cannot name any.
+    policy::check_floor(&spec.floor, &[]).map_err(|e| Fault::compile("", e))?;
+    if let Some(id) = &spec.primary_connection {
+        let found = store::connection::get(caller.store(), &caller.org, id).await;
+        let connection = found.map_err(|e| Fault::from(e).reference("/primary_connection", "connection"))?;
+        if connection.account.is_some() {
+            let detail = "a connection of one account cannot be the primary one";
+            return Err(Fault::invalid("/primary_connection", detail));
+        }
+    }
+    Ok(())
+}

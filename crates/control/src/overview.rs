@@ -1,0 +1,26 @@
+//! `/overview`: the numbers of the dashboard's first page.
+
+use crate::caller::{Caller, Permission};
+use crate::fault::Answer;
+use crate::{Control, connections};
+use axum::Json;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use wire::Overview;
+
+pub(crate) fn routes() -> OpenApiRouter<Control> {
+    OpenApiRouter::default().routes(routes!(get))
+}
+
+/// The last 24 hours, of the accounts that the caller may see
+#[utoipa::path(get, path = "/overview", tag = "overview", responses((status = 200, body = Overview)))]
+async fn get(caller: Caller) -> Answer<Json<Overview>> {
+    let mine = caller.accounts(Permission::Read);
+    let mut overview = store::overview::load(caller.store(), &caller.org, mine.as_deref()).await?;
+    if let Some(bound) = connections::bound(&caller).await? {
+        overview
+            .connections
+            .retain(|c| c.account.is_some() || bound.contains(&c.id));
+        overview.totals.connections = i64::try_from(overview.connections.len()).unwrap_or(i64::MAX);
+    }
+    Ok(Json(overview))
+}

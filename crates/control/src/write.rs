@@ -1,0 +1,132 @@
+//! How changes are asked for (`?dry_run=`, `If-Match`), committed and answered.
+
+use crate::Control;
+use crate::caller::Caller;
+use crate::fault::{Answer, Fault, Kind};
+use crate::input::Query;
+use axum::{
+    Json,
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use serde::Serialize;
+use store::Tx;
+use wire::AuditEvent;
+
+/// Says that nothing was changed.
+pub(crate) const DRY_RUN: HeaderName = HeaderName::from_static("chatelaine-dry-run");
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WriteQuery {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// How a change is asked for.
+pub(crate) struct Write {
+    dry_run: bool,
+    /// Versions that the caller accepts; `None` for any.
+    if_match: Option<Vec<String>>,
+}
+
+impl FromRequestParts<Control> for Write {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Answer<Self> {
+        let Query(query) = Query::<WriteQuery>::from_request_parts(parts, control).await?;
+        let tags = parts.headers.get_all(header::IF_MATCH).iter();
+        let tags: Vec<String> = tags
+            .flat_map(|value| value.to_str().unwrap_or_default().split(','))
+            .map(|tag| tag.trim().to_owned())
+            .collect();
+        let any = tags.is_empty() || tags.iter().any(|tag| tag == "*");
+        Ok(Self {
+            dry_run: query.dry_run,
+            if_match: (!any).then_some(tags),
+        })
+    }
+}
+
+impl Write {
+    /// Goes on unless the caller asked for another version (RFC 9110 section 13.1.1).
+    pub(crate) fn expects(&self, version: i64) -> Answer<()> {
+        match &self.if_match {
+            Some(tags) if !tags.contains(&etag(version)) => Err(Fault::of(Kind::Stale)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Commits the change with its events; of a dry run only the events stay, marked as such.
+    pub(crate) async fn commit(&self, caller: &Caller, tx: Tx, events: Vec<AuditEvent>) -> Answer<()> {
+        if !self.dry_run {
+            return Ok(tx.commit_all(events).await?);
+        }
+        drop(tx);
+        self.record_dry_run(caller, events).await
+    }
+
+    /// Whether nothing may change.
+    pub(crate) const fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    /// Records what was tried.
+    pub(crate) async fn record_dry_run(&self, caller: &Caller, events: Vec<AuditEvent>) -> Answer<()> {
+        for mut event in events {
+            event.action.push_str(".dry_run");
+            caller.store().record(event).await?;
+        }
+        Ok(())
+    }
+
+    /// The answer to a change.
+    pub(crate) fn changed(&self, version: i64, body: &impl Serialize) -> Response {
+        self.mark(shown(version, body))
+    }
+
+    /// The answer to a creation; `path` leads to the new thing, below `/api/v1`.
+    pub(crate) fn created(&self, path: &str, version: i64, body: &impl Serialize) -> Response {
+        let mut response = shown(version, body);
+        if !self.dry_run {
+            *response.status_mut() = StatusCode::CREATED;
+            if let Ok(location) = format!("/api/v1/{path}").parse() {
+                response.headers_mut().insert(header::LOCATION, location);
+            }
+        }
+        self.mark(response)
+    }
+
+    /// The answer to a deletion; a dry run shows what would be gone.
+    pub(crate) fn deleted(&self, body: &impl Serialize) -> Response {
+        if self.dry_run {
+            self.mark(Json(body).into_response())
+        } else {
+            StatusCode::NO_CONTENT.into_response()
+        }
+    }
+
+    fn mark(&self, mut response: Response) -> Response {
+        if self.dry_run {
+            response
+                .headers_mut()
+                .insert(DRY_RUN, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// The entity tag of a version.
+fn etag(version: i64) -> String {
+    format!("\"v{version}\"")
+}
+
+/// One thing, with its `ETag`.
+pub(crate) fn shown(version: i64, body: &impl Serialize) -> Response {
+    let mut response = Json(body).into_response();
+    if let Ok(tag) = etag(version).parse() {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
