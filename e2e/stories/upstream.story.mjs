@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import { test } from 'node:test';
 import { Provider } from 'oidc-provider';
+import { within } from '../lib/api.mjs';
 import { launch, person } from '../lib/browser.mjs';
 import { startDemo } from '../lib/demo.mjs';
 
@@ -70,17 +71,33 @@ test('people of a partner sign in through its certified provider', async (t) => 
   const before = await api.get(`/apps/${wiki.id}`);
   await api.patch(`/apps/${wiki.id}`, { policies: [policy.id, ...before.policies] });
 
-  const page = await person(await launch(t));
-  await page.goto(wiki.url, { waitUntil: 'domcontentloaded' });
-  await page.getByRole('link', { name: /Partner/ }).or(page.getByRole('button', { name: /Partner/ })).first().click();
-  await page.waitForURL((url) => url.href.startsWith(partner.issuer));
-  await page.locator('input[name=login]').fill('pat');
-  await page.locator('input[name=password]').fill('whatever');
-  await page.locator('button[type=submit]').click();
-  await page.locator('input[name=prompt][value=consent]').waitFor({ state: 'attached' });
-  await page.locator('button[type=submit]').click();
-  await page.waitForURL((url) => url.href.startsWith(new URL(wiki.url).origin), { timeout: 15_000 })
-    .catch((error) => { throw new Error(`${error}\nat ${page.url()}\n${partner.errors.join('\n')}`); });
+  const browser = await launch(t);
+  const signIn = async (page) => {
+    await page.goto(wiki.url, { waitUntil: 'domcontentloaded' });
+    await page.getByRole('link', { name: /Partner/ }).or(page.getByRole('button', { name: /Partner/ })).first().click();
+    await page.waitForURL((url) => url.href.startsWith(partner.issuer));
+    await page.locator('input[name=login]').fill('pat');
+    await page.locator('input[name=password]').fill('whatever');
+    await page.locator('button[type=submit]').click();
+    await page.locator('input[name=prompt][value=consent]').waitFor({ state: 'attached' });
+    await page.locator('button[type=submit]').click();
+    await page.waitForURL((url) => !url.href.startsWith(partner.issuer))
+      .catch((error) => { throw new Error(`${error}\nat ${page.url()}\n${partner.errors.join('\n')}`); });
+  };
+
+  await t.test('the organisation\'s floor holds in every account, whatever the account allows', async () => {
+    const page = await person(browser);
+    await signIn(page);
+    assert.ok(page.url().startsWith(demo.info.control_url), `at ${page.url()}`);
+    const { result: denial } = await within(5000, 'the record of the refusal', async () =>
+      (await api.exported()).find((event) => event.outcome === 'denied' && event.actor.email === 'pat@partner.example'));
+    assert.equal(denial.reason, 'organisation_floor', JSON.stringify(denial));
+  });
+
+  await api.patch('/organisation', { floor: [] });
+  const page = await person(browser);
+  await signIn(page);
+  await page.waitForURL((url) => url.href.startsWith(new URL(wiki.url).origin));
   assert.match(await page.locator('#visitor').innerText(), /pat/i, 'the wiki knows who it is');
 
   const users = await api.list('/users?q=partner.example');
@@ -90,7 +107,7 @@ test('people of a partner sign in through its certified provider', async (t) => 
   assert.deepEqual(partner.errors, []);
 
   await t.test('and only where the connection is bound', async () => {
-    const other = await person(page.context().browser());
+    const other = await person(browser);
     await other.goto(demo.app('Production', 'web').url, { waitUntil: 'domcontentloaded' });
     assert.equal(await other.getByText('Partner').count(), 0, 'Production does not offer it');
   });
