@@ -3,7 +3,8 @@
 use crate::{SignedIn, Visit};
 use store::audit::target;
 use wire::{
-    AccountId, ActorKind, AuditActor, AuditEvent, AuditTarget, Connection, OrgId, Outcome, Reason, SessionId, User,
+    AccountId, ActorKind, AuditActor, AuditEvent, AuditTarget, Connection, OrgId, Outcome, Reason, SessionId,
+    User,
 };
 
 /// An event about a request of a browser.

@@ -17,7 +17,18 @@ const MAX_GROUPS: usize = 1000;
 const MAX_CLAIMS: usize = 64 * 1024;
 /// Claims about the token rather than the person. They differ each time, and no rule may ask about them.
 const OF_THE_TOKEN: &[&str] = &[
-    "aud", "azp", "exp", "iat", "nbf", "nonce", "jti", "sid", "at_hash", "c_hash", "s_hash", "auth_time",
+    "aud",
+    "azp",
+    "exp",
+    "iat",
+    "nbf",
+    "nonce",
+    "jti",
+    "sid",
+    "at_hash",
+    "c_hash",
+    "s_hash",
+    "auth_time",
 ];
 
 /// Whether the id token leaves out what the userinfo endpoint may know.
@@ -36,12 +47,16 @@ pub(crate) fn identity(
     if subject.is_empty() || subject.len() > MAX_SUBJECT {
         return Err(Fault::Token("its subject is missing or too long".to_owned()));
     }
-    let email = text(&claims, &mapping.email).filter(|email| is_email(email)).map(ToOwned::to_owned);
+    let email = text(&claims, &mapping.email)
+        .filter(|email| is_email(email))
+        .map(ToOwned::to_owned);
     // The provider vouches for its claim `email`; another claim counts only when it says the same.
     let vouched = matches!(claims.get("email_verified"), Some(Value::Bool(true)))
         || text(&claims, "email_verified").is_some_and(|text| text == "true");
     let email_verified = vouched && email.is_some() && email.as_deref() == text(&claims, "email");
-    let name = text(&claims, &mapping.name).map(|name| clean(name, MAX_NAME)).filter(|n| !n.is_empty());
+    let name = text(&claims, &mapping.name)
+        .map(|name| clean(name, MAX_NAME))
+        .filter(|n| !n.is_empty());
     let groups = groups(claims.get(&mapping.groups));
     for name in OF_THE_TOKEN {
         claims.remove(*name);
@@ -124,12 +139,19 @@ mod tests {
             "id": wire::ConnectionId::fresh(), "name": "Acme", "kind": "oidc", "has_client_secret": false,
             "redirect_uri": "", "created_at": "2026-01-01T00:00:00Z", "version": 1,
         });
-        whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        whole
+            .as_object_mut()
+            .unwrap()
+            .extend(spec.as_object().unwrap().clone());
         serde_json::from_value(whole).unwrap()
     }
 
     fn read(spec: Value, claims: Value) -> Result<Identity, Fault> {
-        identity(&connection(spec), "https://idp", claims.as_object().unwrap().clone())
+        identity(
+            &connection(spec),
+            "https://idp",
+            claims.as_object().unwrap().clone(),
+        )
     }
 
     #[test]
@@ -152,10 +174,14 @@ mod tests {
     #[test]
     fn what_strangers_say_is_bounded_and_cannot_deceive() {
         let name = format!("Al\u{202e}ice\u{200b}\n{}", "x".repeat(500));
-        let claims = json!({"sub": "1", "name": name, "email": "a@b\u{202e}c", "nonce": "n", "groups": "staff"});
+        let claims =
+            json!({"sub": "1", "name": name, "email": "a@b\u{202e}c", "nonce": "n", "groups": "staff"});
         let identity = read(json!({}), claims).unwrap();
         let name = identity.name.unwrap();
-        assert!(name.starts_with("Alicexxx") && name.chars().count() <= MAX_NAME, "{name}");
+        assert!(
+            name.starts_with("Alicexxx") && name.chars().count() <= MAX_NAME,
+            "{name}"
+        );
         assert_eq!(identity.email, None);
         assert_eq!(identity.groups, ["staff"]);
         assert!(!identity.claims.contains_key("nonce"));
@@ -168,12 +194,25 @@ mod tests {
     fn domains_count_only_with_a_verified_address() {
         let allowed = ["acme.example".to_owned()];
         let who = |email: &str, verified: bool| {
-            read(json!({}), json!({"sub": "1", "email": email, "email_verified": verified})).unwrap()
+            read(
+                json!({}),
+                json!({"sub": "1", "email": email, "email_verified": verified}),
+            )
+            .unwrap()
         };
         assert_eq!(domain_refusal(&allowed, &who("a@ACME.example", true)), None);
-        assert_eq!(domain_refusal(&allowed, &who("a@acme.example", false)), Some("email_unverified"));
-        assert_eq!(domain_refusal(&allowed, &who("a@evil-acme.example", true)), Some("email_domain"));
-        assert_eq!(domain_refusal(&allowed, &who("a@acme.example@evil.example", true)), Some("email_domain"));
+        assert_eq!(
+            domain_refusal(&allowed, &who("a@acme.example", false)),
+            Some("email_unverified")
+        );
+        assert_eq!(
+            domain_refusal(&allowed, &who("a@evil-acme.example", true)),
+            Some("email_domain")
+        );
+        assert_eq!(
+            domain_refusal(&allowed, &who("a@acme.example@evil.example", true)),
+            Some("email_domain")
+        );
         assert_eq!(domain_refusal(&[], &who("a@evil.example", false)), None);
     }
 }

@@ -108,7 +108,9 @@ async fn admit(
         signing.any(|c| c.id == *id)
     });
     if !connection.spec.enabled || !accepted {
-        store.record(failed(visit, place, target, "connection_not_accepted")).await?;
+        store
+            .record(failed(visit, place, target, "connection_not_accepted"))
+            .await?;
         return Ok(None);
     }
     let session = SessionId::fresh();

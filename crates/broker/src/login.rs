@@ -56,7 +56,11 @@ pub(crate) fn account(visit: &Visit, id: &str) -> Result<Arc<AccountView>, Failu
 
 /// What a link means; `None` when there are several organisations and it names none.
 pub(crate) async fn place(visit: &Visit, asked: &Asked) -> Result<Option<Place>, Failure> {
-    let account = asked.account.as_deref().map(|id| account(visit, id)).transpose()?;
+    let account = asked
+        .account
+        .as_deref()
+        .map(|id| account(visit, id))
+        .transpose()?;
     let mut all = store::org::all(visit.store()).await?;
     let only = all.len() == 1;
     let wanted = |org: &Organisation| match (&account, asked.org.as_deref()) {
@@ -267,7 +271,8 @@ pub(crate) async fn end(visit: &Visit, who: &SignedIn) -> Result<(), Failure> {
     let org: &OrgId = &who.person.org;
     let mut tx = visit.store().begin().await?;
     store::session::end(&mut tx, &who.session).await?;
-    tx.commit(audit::event(visit, org, "logout", audit::by(who))).await?;
+    tx.commit(audit::event(visit, org, "logout", audit::by(who)))
+        .await?;
     if let Err(error) = visit.session.flush().await {
         return Err(session::failure(visit.store(), error).await.into());
     }

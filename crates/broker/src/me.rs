@@ -13,9 +13,7 @@ use policy::Facts;
 use std::cmp::Reverse;
 use store::Tx;
 use store::grant::Which;
-use wire::{
-    Actor, AppKind, AuditEvent, Grant, GrantId, GrantState, Outcome, SessionId, Timestamp,
-};
+use wire::{Actor, AppKind, AuditEvent, Grant, GrantId, GrantState, Outcome, SessionId, Timestamp};
 
 /// The purpose of the CSRF tokens of this page.
 const PURPOSE: &str = "me";
@@ -86,8 +84,9 @@ pub(crate) async fn show(visit: Visit) -> Result<Response, Failure> {
         ..Default::default()
     };
     let grants = store::grant::list(store, org, filter, now, &store::Paging::default()).await?;
-    let (mut active, mut past): (Vec<_>, Vec<_>) =
-        grants.into_iter().partition(|grant| grant.state == GrantState::Active);
+    let (mut active, mut past): (Vec<_>, Vec<_>) = grants
+        .into_iter()
+        .partition(|grant| grant.state == GrantState::Active);
     active.sort_by_key(|grant| Reverse(grant.last_used_at));
     past.sort_by_key(|grant| Reverse(grant.revoked_at.unwrap_or(grant.expires_at)));
     past.truncate(PAST);
@@ -197,7 +196,10 @@ fn when(moment: Timestamp) -> String {
 fn device(user_agent: Option<&str>) -> String {
     let text = user_agent.unwrap_or_default();
     let find = |names: &[(&str, &'static str)]| {
-        names.iter().find(|(mark, _)| text.contains(mark)).map(|(_, name)| *name)
+        names
+            .iter()
+            .find(|(mark, _)| text.contains(mark))
+            .map(|(_, name)| *name)
     };
     // The order matters: most of them claim to be several.
     let browser = find(&[
@@ -236,7 +238,11 @@ async fn sender(visit: &Visit, form: Submitted) -> Result<SignedIn, Failure> {
 }
 
 /// `POST /me/grants/{grant}/revoke`.
-pub(crate) async fn revoke(visit: Visit, Path(id): Path<String>, form: Submitted) -> Result<Response, Failure> {
+pub(crate) async fn revoke(
+    visit: Visit,
+    Path(id): Path<String>,
+    form: Submitted,
+) -> Result<Response, Failure> {
     let who = sender(&visit, form).await?;
     let id = id.parse::<GrantId>().map_err(|_| Failure::NotFound)?;
     let store = visit.store();

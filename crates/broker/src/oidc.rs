@@ -113,7 +113,9 @@ struct Http {
 impl Http {
     fn of(outbound: &Outbound, connection: &Connection) -> Result<Self, Fault> {
         let allow = connection.spec.allow_internal.iter();
-        let allow = allow.map(|origin| Allowed::parse(origin)).collect::<Result<_, _>>();
+        let allow = allow
+            .map(|origin| Allowed::parse(origin))
+            .collect::<Result<_, _>>();
         Ok(Self {
             outbound: outbound.clone(),
             allow: allow.map_err(|e| Fault::Setup(e.to_string()))?,
@@ -204,9 +206,9 @@ impl Providers {
             .await
             .map_err(|error| match error {
                 DiscoveryError::Request(e) => Fault::Unreachable(e.to_string()),
-                DiscoveryError::Response(status, ..) => {
-                    Fault::Answer(format!("its discovery document or its keys came with status {status}"))
-                }
+                DiscoveryError::Response(status, ..) => Fault::Answer(format!(
+                    "its discovery document or its keys came with status {status}"
+                )),
                 DiscoveryError::Validation(text) | DiscoveryError::Other(text) => Fault::Answer(text),
                 DiscoveryError::Parse(e) => Fault::Answer(format!("its discovery document: {e}")),
                 other => Fault::Answer(other.to_string()),
@@ -214,7 +216,9 @@ impl Providers {
         // The browser is sent there: no other schemes.
         let scheme = metadata.authorization_endpoint().url().scheme().to_owned();
         if scheme != "https" && scheme != metadata.issuer().url().scheme() {
-            return Err(Fault::Answer("its authorization endpoint is not https".to_owned()));
+            return Err(Fault::Answer(
+                "its authorization endpoint is not https".to_owned(),
+            ));
         }
         Ok(Arc::new(metadata))
     }
@@ -290,7 +294,9 @@ impl Providers {
     ) -> Result<Identity, Fault> {
         let metadata = self.metadata(connection).await?;
         // RFC 9207: the answer must come from the provider that this attempt went to.
-        let named = metadata.additional_metadata().authorization_response_iss_parameter_supported;
+        let named = metadata
+            .additional_metadata()
+            .authorization_response_iss_parameter_supported;
         match answer.iss {
             Some(iss) if iss != metadata.issuer().as_str() => return Err(Fault::Issuer),
             None if named => return Err(Fault::Issuer),
@@ -319,7 +325,9 @@ impl Providers {
         let verifier = verifier(&client, store);
         match check(token, &verifier, &nonce, tokens.access_token()) {
             Ok(()) => {}
-            Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
+            Err(ClaimsVerificationError::SignatureVerification(
+                SignatureVerificationError::NoMatchingKey,
+            )) => {
                 let metadata = self.refetch(connection).await;
                 let metadata =
                     metadata.ok_or_else(|| Fault::Token("it is signed with an unknown key".to_owned()))?;
@@ -339,7 +347,9 @@ impl Providers {
             let more = userinfo(&http, endpoint.as_str(), bearer).await?;
             // OpenID Connect Core 1.0, section 5.3.2: without this, it may be about somebody else.
             if more.get("sub") != claims.get("sub") {
-                return Err(Fault::Token("the userinfo answer is about somebody else".to_owned()));
+                return Err(Fault::Token(
+                    "the userinfo answer is about somebody else".to_owned(),
+                ));
             }
             for (name, value) in more {
                 claims.entry(name).or_insert(value);
@@ -372,7 +382,9 @@ fn check(
 ) -> Result<(), ClaimsVerificationError> {
     let claims = token.claims(verifier, nonce)?;
     if let Some(stated) = claims.access_token_hash() {
-        let found = token.signing_alg().and_then(|alg| Ok((alg, token.signing_key(verifier)?)));
+        let found = token
+            .signing_alg()
+            .and_then(|alg| Ok((alg, token.signing_key(verifier)?)));
         let (alg, key) = found.map_err(ClaimsVerificationError::SignatureVerification)?;
         let actual = AccessTokenHash::from_token(access, alg, key);
         if actual.map_err(|e| ClaimsVerificationError::Other(e.to_string()))? != *stated {
@@ -423,7 +435,10 @@ async fn userinfo(http: &Http, url: &str, bearer: &str) -> Result<Map<String, Va
         .await
         .map_err(|e| Fault::Unreachable(e.to_string()))?;
     if !answer.status.is_success() {
-        return Err(Fault::Answer(format!("its userinfo came with status {}", answer.status)));
+        return Err(Fault::Answer(format!(
+            "its userinfo came with status {}",
+            answer.status
+        )));
     }
     serde_json::from_slice(&answer.body).map_err(|_| Fault::Answer("its userinfo is not JSON".to_owned()))
 }

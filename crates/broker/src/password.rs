@@ -66,7 +66,10 @@ pub(crate) async fn verify(phc: Option<String>, password: String) -> Result<bool
     in_slot(move || {
         let known = phc.is_some();
         let phc = phc.as_deref().unwrap_or(NOBODY);
-        Argon2::default().verify_password(password.as_bytes(), phc).is_ok() && known
+        Argon2::default()
+            .verify_password(password.as_bytes(), phc)
+            .is_ok()
+            && known
     })
     .await
 }
@@ -79,7 +82,11 @@ mod tests {
     async fn only_the_password_itself_verifies() {
         let phc = hash_password("correct horse battery").await.unwrap();
         assert!(phc.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{phc}");
-        assert!(verify(Some(phc.clone()), "correct horse battery".into()).await.unwrap());
+        assert!(
+            verify(Some(phc.clone()), "correct horse battery".into())
+                .await
+                .unwrap()
+        );
         assert!(!verify(Some(phc), "correct horse batterY".into()).await.unwrap());
         assert!(!verify(None, "correct horse battery".into()).await.unwrap());
     }
@@ -88,7 +95,10 @@ mod tests {
     async fn the_hash_of_nobody_costs_as_much_as_a_real_one() {
         let phc = argon2::PasswordHash::new(NOBODY).unwrap();
         let params = Params::try_from(&phc).unwrap();
-        assert_eq!((params.m_cost(), params.t_cost(), params.p_cost()), (MEMORY_KIB, PASSES, 1));
+        assert_eq!(
+            (params.m_cost(), params.t_cost(), params.p_cost()),
+            (MEMORY_KIB, PASSES, 1)
+        );
     }
 
     #[tokio::test]

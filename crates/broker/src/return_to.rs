@@ -32,12 +32,27 @@ mod tests {
 
     #[test]
     fn only_paths_of_this_origin_are_safe() {
-        for good in ["/", "/me", "/oauth/app_1/authorize?a=b&c=https%3A%2F%2Fx//y", "/a:b@c"] {
+        for good in [
+            "/",
+            "/me",
+            "/oauth/app_1/authorize?a=b&c=https%3A%2F%2Fx//y",
+            "/a:b@c",
+        ] {
             assert_eq!(safe(good), Some(good));
         }
         for bad in [
-            "", "me", "//evil", "https://evil", "/\\evil", "\\/evil", "/\t/evil", "/a\nb", " /a", "javascript:x",
-            "/\u{0}", "/\u{2028}",
+            "",
+            "me",
+            "//evil",
+            "https://evil",
+            "/\\evil",
+            "\\/evil",
+            "/\t/evil",
+            "/a\nb",
+            " /a",
+            "javascript:x",
+            "/\u{0}",
+            "/\u{2028}",
         ] {
             assert_eq!(safe(bad), None, "{bad:?}");
         }

@@ -54,7 +54,11 @@ pub(crate) async fn sign_in(
     if !store.is_current() {
         // What was ended elsewhere may not be known here yet.
         let text = "The server has lost touch with its database. Try again in a moment.";
-        return Err(Failure::told(StatusCode::SERVICE_UNAVAILABLE, "Not available right now", text));
+        return Err(Failure::told(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Not available right now",
+            text,
+        ));
     }
     let here = uri.path_and_query().map_or("/", |here| here.as_str());
     let pairs = [
@@ -104,7 +108,11 @@ fn decide(visit: &Visit, view: &AppView, who: &SignedIn) -> Decision {
 fn event(visit: &Visit, view: &AppView, who: &SignedIn, decision: &Decision) -> AuditEvent {
     let mut target = store::audit::target("app", &view.app.id, Some(&view.app.spec.name));
     target.app = Some(view.app.id.clone());
-    let outcome = if decision.allowed { Outcome::Allowed } else { Outcome::Denied };
+    let outcome = if decision.allowed {
+        Outcome::Allowed
+    } else {
+        Outcome::Denied
+    };
     // The event belongs to the app's organisation, which is the person's whenever they are let in.
     AuditEvent {
         account: Some(view.account.id.clone()),

@@ -20,9 +20,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use store::user::{Identity, Person};
-use wire::{
-    AccountId, AuditEvent, Connection, ConnectionId, ConnectionKind, OrgId, SessionId, Timestamp,
-};
+use wire::{AccountId, AuditEvent, Connection, ConnectionId, ConnectionKind, OrgId, SessionId, Timestamp};
 
 /// The key of [`Pending`] attempts in a session.
 const ATTEMPTS: &str = "attempts";
@@ -230,7 +228,12 @@ async fn turned_away(visit: &Visit, at: At<'_>, error: Option<&str>) -> Failure 
             // Text of strangers: only what an error code may consist of (RFC 6749, section 4.1.2.1).
             let code: String = error.unwrap_or("nothing").chars().take(60).collect();
             let code = code.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "?");
-            failed(visit, at, Fault::Answer(format!("it sent the browser back with {code}"))).await
+            failed(
+                visit,
+                at,
+                Fault::Answer(format!("it sent the browser back with {code}")),
+            )
+            .await
         }
     }
 }
@@ -266,12 +269,16 @@ async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault)
         Fault::Issuer => Failure::told(
             StatusCode::FORBIDDEN,
             "This sign-in cannot be trusted",
-            format!("The answer does not come from {name}. Go back to where you wanted to go and start again."),
+            format!(
+                "The answer does not come from {name}. Go back to where you wanted to go and start again."
+            ),
         ),
         _ => Failure::told(
             StatusCode::BAD_GATEWAY,
             "Your sign-in service gave no usable answer",
-            format!("Signing in with {name} did not work. Try again; if it keeps failing, tell your administrator."),
+            format!(
+                "Signing in with {name} did not work. Try again; if it keeps failing, tell your administrator."
+            ),
         ),
     }
 }
@@ -307,7 +314,11 @@ async fn admit(
         refuse(visit, (org, connection, account), "user_disabled").await;
         let text = "Your sign-in worked, but an administrator has switched your access off. Ask them to let you \
                     in again.";
-        return Err(Failure::told(StatusCode::FORBIDDEN, "Your access is switched off", text));
+        return Err(Failure::told(
+            StatusCode::FORBIDDEN,
+            "Your access is switched off",
+            text,
+        ));
     };
     metrics::counter!("chatelaine_sign_ins_total", "outcome" => "success").increment(1);
     Ok((id, person))

@@ -1,0 +1,265 @@
+//! A provider that says whatever a test wants it to say, rightly signed or not.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::routing::{get, post};
+use axum::{Form, Json, Router};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+use url::Url;
+
+pub(crate) const CLIENT_ID: &str = "chatelaine";
+pub(crate) const CLIENT_SECRET: &str = "upstream secret: with / odd + characters";
+
+/// How id tokens are signed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signing {
+    /// With the published key.
+    Right,
+    /// Not at all.
+    None,
+    /// With HMAC, keyed by the client secret.
+    Hmac,
+    /// With a key of its own under the published key's id.
+    Forged,
+}
+
+struct Grant {
+    nonce: String,
+    challenge: String,
+    claims: Map<String, Value>,
+}
+
+struct Key {
+    id: String,
+    signing: EncodingKey,
+    public: Jwk,
+}
+
+fn key(id: &str) -> Key {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(pkcs8.as_ref())
+    );
+    let signing = EncodingKey::from_ec_pem(pem.as_bytes()).unwrap();
+    let mut public = Jwk::from_encoding_key(&signing, Algorithm::ES256).unwrap();
+    public.common.key_id = Some(id.to_owned());
+    Key {
+        id: id.to_owned(),
+        signing,
+        public,
+    }
+}
+
+struct Inner {
+    issuer: String,
+    now: i64,
+    key: Mutex<Key>,
+    signing: Mutex<Signing>,
+    /// What discovery says about client authentication.
+    methods: Vec<&'static str>,
+    grants: Mutex<HashMap<String, Grant>>,
+    userinfo: Mutex<Value>,
+    discoveries: AtomicUsize,
+    codes: AtomicUsize,
+}
+
+/// The provider.
+#[derive(Clone)]
+pub(crate) struct Idp(Arc<Inner>);
+
+impl Idp {
+    /// Serves until the test's runtime ends.
+    pub(crate) async fn start(now: i64, methods: Vec<&'static str>) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let idp = Self(Arc::new(Inner {
+            issuer: format!("http://{}", listener.local_addr().unwrap()),
+            now,
+            key: Mutex::new(key("one")),
+            signing: Mutex::new(Signing::Right),
+            methods,
+            grants: Mutex::default(),
+            userinfo: Mutex::new(Value::Null),
+            discoveries: AtomicUsize::new(0),
+            codes: AtomicUsize::new(0),
+        }));
+        let router = Router::new()
+            .route("/.well-known/openid-configuration", get(discovery))
+            .route("/jwks", get(jwks))
+            .route("/token", post(token))
+            .route("/userinfo", get(userinfo))
+            .with_state(idp.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        idp
+    }
+
+    pub(crate) fn issuer(&self) -> &str {
+        &self.0.issuer
+    }
+
+    pub(crate) fn sign(&self, signing: Signing) {
+        *self.0.signing.lock().unwrap() = signing;
+    }
+
+    /// Signs with another key from now on.
+    pub(crate) fn rotate(&self) {
+        *self.0.key.lock().unwrap() = key("two");
+    }
+
+    pub(crate) fn userinfo(&self, claims: Value) {
+        *self.0.userinfo.lock().unwrap() = claims;
+    }
+
+    pub(crate) fn discoveries(&self) -> usize {
+        self.0.discoveries.load(Ordering::SeqCst)
+    }
+
+    /// What the provider does when a browser arrives at `location` and somebody signs in: where it sends it.
+    /// `claims` add to, replace, or (when null) remove those of a good token.
+    #[track_caller]
+    pub(crate) fn authorize(&self, location: &str, claims: Value) -> String {
+        let url = Url::parse(location).unwrap();
+        assert!(
+            location.starts_with(&format!("{}/authorize?", self.0.issuer)),
+            "{location}"
+        );
+        let query: HashMap<_, _> = url.query_pairs().into_owned().collect();
+        assert_eq!(query["response_type"], "code");
+        assert_eq!(query["client_id"], CLIENT_ID);
+        assert_eq!(
+            query["redirect_uri"],
+            format!("{}/login/callback", crate::world::CONTROL)
+        );
+        assert_eq!(query["code_challenge_method"], "S256");
+        assert!(query["scope"].split(' ').any(|scope| scope == "openid"));
+        assert!(query["state"].len() >= 40 && query["nonce"].len() >= 40);
+        let number = self.0.codes.fetch_add(1, Ordering::SeqCst);
+        let code = format!("code{number}");
+        let grant = Grant {
+            nonce: query["nonce"].clone(),
+            challenge: query["code_challenge"].clone(),
+            claims: claims.as_object().unwrap().clone(),
+        };
+        self.0.grants.lock().unwrap().insert(code.clone(), grant);
+        let pairs = [
+            ("code", code.as_str()),
+            ("state", &query["state"]),
+            ("iss", &self.0.issuer),
+        ];
+        callback(&pairs)
+    }
+}
+
+/// The way back with these parameters.
+pub(crate) fn callback(pairs: &[(&str, &str)]) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs)
+        .finish();
+    format!("/login/callback?{query}")
+}
+
+async fn discovery(State(idp): State<Idp>) -> Json<Value> {
+    idp.0.discoveries.fetch_add(1, Ordering::SeqCst);
+    let issuer = idp.issuer();
+    Json(json!({
+        "issuer": issuer,
+        "authorization_endpoint": format!("{issuer}/authorize"),
+        "token_endpoint": format!("{issuer}/token"),
+        "userinfo_endpoint": format!("{issuer}/userinfo"),
+        "jwks_uri": format!("{issuer}/jwks"),
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["public"],
+        // It even offers what nobody may accept.
+        "id_token_signing_alg_values_supported": ["ES256", "HS256", "none"],
+        "token_endpoint_auth_methods_supported": idp.0.methods,
+        "authorization_response_iss_parameter_supported": true,
+    }))
+}
+
+async fn jwks(State(idp): State<Idp>) -> Json<Value> {
+    let key = idp.0.key.lock().unwrap();
+    Json(json!({ "keys": [key.public] }))
+}
+
+async fn token(
+    State(idp): State<Idp>,
+    headers: HeaderMap,
+    Form(form): Form<HashMap<String, String>>,
+) -> Result<Json<Value>, (http::StatusCode, Json<Value>)> {
+    let refuse = |error: &str| Err((http::StatusCode::BAD_REQUEST, Json(json!({ "error": error }))));
+    let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let basic = format!("{}:{}", encode(CLIENT_ID), encode(CLIENT_SECRET));
+    let basic = headers
+        .get("authorization")
+        .is_some_and(|value| value.to_str().unwrap() == format!("Basic {}", STANDARD.encode(&basic)));
+    let post = form
+        .get("client_secret")
+        .is_some_and(|secret| secret == CLIENT_SECRET);
+    let accepted = (basic && idp.0.methods.contains(&"client_secret_basic"))
+        || (post && idp.0.methods.contains(&"client_secret_post"));
+    if !accepted || (basic && post) {
+        return refuse("invalid_client");
+    }
+    let Some(grant) = idp.0.grants.lock().unwrap().remove(&form["code"]) else {
+        return refuse("invalid_grant");
+    };
+    if store::sha256(form.get("code_verifier").map_or("", String::as_str)) != grant.challenge {
+        return refuse("invalid_grant");
+    }
+    let now = idp.0.now;
+    let mut claims = json!({
+        "iss": idp.issuer(), "aud": CLIENT_ID, "sub": "alice", "iat": now, "exp": now + 300,
+        "nonce": grant.nonce, "email": "alice@acme.example", "email_verified": true, "name": "Alice",
+        "groups": ["staff"],
+    });
+    for (name, value) in grant.claims {
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(&name);
+        } else {
+            claims[name] = value;
+        }
+    }
+    let id_token = signed(&idp, &claims);
+    Ok(Json(
+        json!({ "access_token": "upstream-access", "token_type": "Bearer", "id_token": id_token }),
+    ))
+}
+
+fn signed(idp: &Idp, claims: &Value) -> String {
+    let key_now = idp.0.key.lock().unwrap();
+    let with = |algorithm, key: &EncodingKey| {
+        let mut header = Header::new(algorithm);
+        header.kid = Some(key_now.id.clone());
+        jsonwebtoken::encode(&header, claims, key).unwrap()
+    };
+    match *idp.0.signing.lock().unwrap() {
+        Signing::Right => with(Algorithm::ES256, &key_now.signing),
+        Signing::Forged => with(Algorithm::ES256, &key("forged").signing),
+        Signing::Hmac => with(
+            Algorithm::HS256,
+            &EncodingKey::from_secret(CLIENT_SECRET.as_bytes()),
+        ),
+        Signing::None => {
+            let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+            format!("{}.{}.", part(&json!({"alg": "none"})), part(claims))
+        }
+    }
+}
+
+async fn userinfo(State(idp): State<Idp>, headers: HeaderMap) -> Json<Value> {
+    assert_eq!(headers["authorization"], "Bearer upstream-access");
+    Json(idp.0.userinfo.lock().unwrap().clone())
+}

@@ -1,0 +1,177 @@
+//! Local passwords.
+
+use crate::browser::{Answer, Browser};
+use crate::world::{OWNER, PASSWORD, World, on_each};
+use http::StatusCode;
+
+async fn attempt(browser: &mut Browser, username: &str, password: &str) -> Answer {
+    let csrf = browser.get("/login").await.field("csrf");
+    let fields = [
+        ("csrf", csrf.as_str()),
+        ("username", username),
+        ("password", password),
+    ];
+    browser.post("/login/password", &fields).await
+}
+
+async fn reason(w: &World) -> String {
+    w.last("login.failure").await.reason.unwrap()
+}
+
+#[tokio::test]
+async fn the_owner_signs_in_and_lands_on_the_dashboard() {
+    on_each(async |w| {
+        let mut browser = w.owner().await;
+        let me = browser.get("/me").await;
+        assert!(
+            me.body.contains("Olga Owner") && me.body.contains("Dashboard"),
+            "{}",
+            me.body
+        );
+        let event = w.last("login.success").await;
+        assert_eq!(event.actor.user.as_ref(), Some(&w.owner));
+        assert!(
+            attempt(&mut w.browser(), "OWNER@acme.example ", PASSWORD)
+                .await
+                .status
+                .is_redirection()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_the_answer_is_the_same() {
+    on_each(async |w| {
+        let wrong = attempt(&mut w.browser(), OWNER, "wrong password").await;
+        assert_eq!(reason(w).await, "wrong_password");
+        let unknown = attempt(&mut w.browser(), "nobody@acme.ex", "wrong password").await;
+        assert_eq!(reason(w).await, "unknown_user");
+        let huge = attempt(&mut w.browser(), OWNER, &"x".repeat(100_000)).await;
+        for answer in [&wrong, &unknown, &huge] {
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+            assert!(answer.body.contains("role=\"alert\"") && answer.body.contains("do not belong together"));
+        }
+        let same = |answer: &Answer, name: &str| {
+            let csrf = answer.field("csrf");
+            answer.body.replace(name, "NAME").replace(&csrf, "CSRF")
+        };
+        assert_eq!(same(&wrong, OWNER), same(&unknown, "nobody@acme.ex"));
+        assert!(
+            !wrong.body.contains("wrong password"),
+            "what was typed does not come back"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn five_failures_lock_the_person_for_longer_and_longer() {
+    on_each(async |w| {
+        let mut browser = w.browser();
+        for _ in 0..5 {
+            attempt(&mut browser, OWNER, "wrong password").await;
+        }
+        assert_eq!(
+            attempt(&mut browser, OWNER, PASSWORD).await.status,
+            StatusCode::UNAUTHORIZED
+        );
+        assert_eq!(reason(w).await, "locked");
+        w.clock.advance(61);
+        attempt(&mut browser, OWNER, "wrong password").await;
+        assert_eq!(reason(w).await, "wrong_password");
+        w.clock.advance(61);
+        attempt(&mut browser, OWNER, PASSWORD).await;
+        assert_eq!(reason(w).await, "locked", "two minutes now");
+        w.clock.advance(60);
+        assert_eq!(attempt(&mut browser, OWNER, PASSWORD).await.location(), "/");
+        // All is forgotten.
+        attempt(&mut browser, OWNER, "wrong password").await;
+        assert_eq!(attempt(&mut browser, OWNER, PASSWORD).await.location(), "/");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_that_floods_must_wait_and_others_need_not() {
+    on_each(async |w| {
+        let mut browser = w.browser();
+        for _ in 0..20 {
+            let answer = attempt(&mut browser, "nobody@acme.example", "wrong password").await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        }
+        let answer = attempt(&mut browser, OWNER, PASSWORD).await;
+        assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+        browser.ip = "203.0.113.9".to_owned();
+        assert_eq!(attempt(&mut browser, OWNER, PASSWORD).await.location(), "/");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cn4_the_form_counts_only_with_the_token_of_this_browser() {
+    on_each(async |w| {
+        let fields = [("username", OWNER), ("password", PASSWORD)];
+        let mut browser = w.browser();
+        browser
+            .post("/login/password", &fields)
+            .await
+            .is_error(StatusCode::FORBIDDEN);
+        let foreign = w.browser().get("/login").await.field("csrf");
+        browser.get("/login").await;
+        for csrf in ["", "x", &foreign] {
+            let fields = [fields[0], fields[1], ("csrf", csrf)];
+            browser
+                .post("/login/password", &fields)
+                .await
+                .is_error(StatusCode::FORBIDDEN);
+        }
+        assert!(browser.get("/me").await.location().starts_with("/login"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_password_opens_no_account_that_did_not_bind_local_passwords() {
+    on_each(async |w| {
+        let mut browser = w.browser();
+        let csrf = browser.get("/login").await.field("csrf");
+        let account = w.production.to_string();
+        let fields = [
+            ("csrf", csrf.as_str()),
+            ("username", OWNER),
+            ("password", PASSWORD),
+            ("account", &account),
+        ];
+        let answer = browser.post("/login/password", &fields).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(reason(w).await, "connection_not_accepted");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_disabled_owner_is_unknown() {
+    on_each(async |w| {
+        let role = crate::world::from(serde_json::json!({ "user": w.owner, "role": "org_auditor" }));
+        let mut tx = w.store.begin().await.unwrap();
+        store::org::add_member(&mut tx, &w.org, role).await.unwrap();
+        tx.commit_housekeeping().await.unwrap();
+        // Somebody else must be owner first.
+        w.signed_in(serde_json::json!({})).await;
+        let alice = w.user("alice").await;
+        let role = crate::world::from(serde_json::json!({ "user": alice.id, "role": "org_owner" }));
+        let mut tx = w.store.begin().await.unwrap();
+        store::org::add_member(&mut tx, &w.org, role).await.unwrap();
+        tx.commit_housekeeping().await.unwrap();
+
+        let mut browser = w.owner().await;
+        w.disable(&w.user(OWNER).await).await;
+        assert!(browser.get("/me").await.location().starts_with("/login"));
+        assert_eq!(
+            attempt(&mut browser, OWNER, PASSWORD).await.status,
+            StatusCode::UNAUTHORIZED
+        );
+    })
+    .await;
+}
