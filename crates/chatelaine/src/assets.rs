@@ -27,11 +27,25 @@ pub(crate) async fn serve(request: Request<Body>) -> Response {
     if reads && name == "assets/app.css" {
         return file(name, STYLESHEET.as_bytes().to_vec().into(), &request);
     }
-    if reads && !name.is_empty() && name != "index.html" && let Some(found) = Dist::get(name) {
+    if reads
+        && !name.is_empty()
+        && name != "index.html"
+        && let Some(found) = Dist::get(name)
+    {
         return file(name, found.data, &request);
     }
-    let owned = ["/api/", "/oauth/", "/.well-known/", "/assets/", "/login/", "/accounts/"];
-    let accepts_html = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let owned = [
+        "/api/",
+        "/oauth/",
+        "/.well-known/",
+        "/assets/",
+        "/login/",
+        "/accounts/",
+    ];
+    let accepts_html = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok());
     let navigates = accepts_html.is_some_and(|accept| accept.contains("text/html"));
     if reads && navigates && !owned.iter().any(|prefix| path.starts_with(prefix)) {
         return index();
@@ -41,7 +55,10 @@ pub(crate) async fn serve(request: Request<Body>) -> Response {
 
 fn file(name: &str, data: std::borrow::Cow<'static, [u8]>, request: &Request<Body>) -> Response {
     let etag = format!("\"{}\"", &store::sha256(&data)[..22]);
-    let fresh = request.headers().get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
+    let fresh = request
+        .headers()
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|v| v.as_bytes() == etag.as_bytes());
     let mut response = if fresh {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -56,7 +73,10 @@ fn file(name: &str, data: std::borrow::Cow<'static, [u8]>, request: &Request<Bod
         headers.insert(header::ETAG, value);
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }
 
@@ -81,7 +101,10 @@ fn index() -> Response {
 
 /// A problem for paths that nothing serves.
 fn not_found(request: &Request<Body>) -> Response {
-    let id = request.extensions().get::<AuditRequest>().map_or_else(String::new, |r| r.id.clone());
+    let id = request
+        .extensions()
+        .get::<AuditRequest>()
+        .map_or_else(String::new, |r| r.id.clone());
     problem(StatusCode::NOT_FOUND, "not-found", "Nothing is here", id)
 }
 

@@ -65,7 +65,10 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         let env = Env::prefixed("CHATELAINE_").ignore(&NOT_SETTINGS);
-        let mut config: Self = figment.merge(env).extract().context("the configuration is not acceptable")?;
+        let mut config: Self = figment
+            .merge(env)
+            .extract()
+            .context("the configuration is not acceptable")?;
         let length = config.public_url.trim_end_matches('/').len();
         config.public_url.truncate(length);
         let url = url::Url::parse(&config.public_url).context("public_url is not a URL")?;
@@ -124,6 +127,12 @@ mod tests {
     fn unknown_keys_are_refused() {
         let toml = "public_url = \"http://x\"\nlissen = []\n";
         let figment = Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(toml));
-        assert!(figment.extract::<Config>().unwrap_err().to_string().contains("lissen"));
+        assert!(
+            figment
+                .extract::<Config>()
+                .unwrap_err()
+                .to_string()
+                .contains("lissen")
+        );
     }
 }

@@ -14,7 +14,9 @@ const PATH: usize = 2048;
 pub(crate) fn of(method: &Method, path: &str, headers: &HeaderMap, ip: IpAddr) -> AuditRequest {
     let event = EventId::fresh();
     let unique = event.as_str().trim_start_matches("evt_");
-    let user_agent = headers.get(header::USER_AGENT).map(|value| clean(&String::from_utf8_lossy(value.as_bytes())));
+    let user_agent = headers
+        .get(header::USER_AGENT)
+        .map(|value| clean(&String::from_utf8_lossy(value.as_bytes())));
     let mut end = path.len().min(PATH);
     while !path.is_char_boundary(end) {
         end -= 1;
@@ -45,7 +47,11 @@ pub(crate) fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) ->
     if !is_proxy(client) {
         return client;
     }
-    let forwarded: Vec<_> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
+    let forwarded: Vec<_> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .collect();
     for hop in forwarded.iter().flat_map(|line| line.split(',')).rev() {
         let Ok(ip) = hop.trim().parse() else { break };
         client = ip;
@@ -64,9 +70,15 @@ mod tests {
     fn only_trusted_proxies_are_believed() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let mut headers = HeaderMap::new();
-        headers.insert("x-forwarded-for", "6.6.6.6, 203.0.113.9, 10.0.0.7".parse().unwrap());
+        headers.insert(
+            "x-forwarded-for",
+            "6.6.6.6, 203.0.113.9, 10.0.0.7".parse().unwrap(),
+        );
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert_eq!(client_ip(ip("198.51.100.1"), &headers, &trusted), ip("198.51.100.1"));
+        assert_eq!(
+            client_ip(ip("198.51.100.1"), &headers, &trusted),
+            ip("198.51.100.1")
+        );
         assert_eq!(client_ip(ip("10.0.0.1"), &headers, &trusted), ip("203.0.113.9"));
         assert_eq!(client_ip(ip("10.0.0.1"), &headers, &[]), ip("10.0.0.1"));
         headers.insert("x-forwarded-for", "garbage, 10.0.0.7".parse().unwrap());

@@ -109,7 +109,10 @@ async fn verify(store: &store::Store) -> anyhow::Result<()> {
         match found.broken_at {
             None => println!("{}: {} events, unbroken", org.slug, found.checked),
             Some(seq) => {
-                println!("{}: broken at event {seq} ({} before it are right)", org.slug, found.checked);
+                println!(
+                    "{}: broken at event {seq} ({} before it are right)",
+                    org.slug, found.checked
+                );
                 broken = true;
             }
         }
@@ -119,7 +122,11 @@ async fn verify(store: &store::Store) -> anyhow::Result<()> {
 }
 
 async fn doctor(config: &Config) -> anyhow::Result<()> {
-    println!("configuration  ok: {} on {}", config.public_url, config.listen.join(", "));
+    println!(
+        "configuration  ok: {} on {}",
+        config.public_url,
+        config.listen.join(", ")
+    );
     let key = config.master_key()?;
     println!("master key     ok");
     let store = setup::open(config, &key).await?;
@@ -129,14 +136,17 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
         println!("organisation   none yet: run `chatelaine setup`");
     }
     let control = url::Url::parse(&config.public_url)?;
-    if control.scheme() == "http" && !matches!(control.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")) {
+    if control.scheme() == "http" && !matches!(control.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"))
+    {
         println!("transport      WARNING: public_url is plain http on a host that is not this one");
     }
     let snapshot = store.directory();
     for view in snapshot.apps() {
         if !view.connections.iter().any(|c| c.signs_in) {
             let (app, account) = (&view.app.spec.name, &view.account.spec.name);
-            println!("app            WARNING: nobody can sign in to {app} ({account}): no connection is bound");
+            println!(
+                "app            WARNING: nobody can sign in to {app} ({account}): no connection is bound"
+            );
         }
     }
     verify(&store).await

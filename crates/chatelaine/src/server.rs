@@ -13,7 +13,6 @@ use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header, uri::Authority};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use oauth::Oauth;
@@ -21,12 +20,14 @@ use outbound::{Allowed, Outbound, Policy};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Clock, MasterKey, Store};
 use tokens::Keyring;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use wire::AuditRequest;
 
@@ -72,23 +73,24 @@ impl Server {
         }
         let mut policy = Policy::default();
         for origin in &config.allow_internal {
-            policy.allow.push(Allowed::parse(origin).with_context(|| format!("allow_internal: {origin}"))?);
+            policy
+                .allow
+                .push(Allowed::parse(origin).with_context(|| format!("allow_internal: {origin}"))?);
         }
         let outbound = Outbound::new(policy);
         let control_url = config.public_url.clone();
-        let oauth = Oauth::new(oauth::OauthConfig {
-            store: store.clone(),
-            keyring: keyring.clone(),
-            outbound: outbound.clone(),
-            control_url: control_url.clone(),
-        });
+        let oauth = Oauth::new(store.clone(), keyring.clone(), outbound.clone(), &control_url);
         let broker = broker::Broker::new(broker::BrokerConfig {
             store: store.clone(),
             outbound,
             control_url: control_url.clone(),
         });
-        let api = control::Control::new(store.clone(), keyring.clone(), control_url.clone());
-        let operations = Operations { store: store.clone(), metrics: observe::metrics()?, keyring: keyring.clone() };
+        let api = control::Control::new(store.clone(), keyring.clone(), &control_url);
+        let operations = Operations {
+            store: store.clone(),
+            metrics: observe::metrics()?,
+            keyring: keyring.clone(),
+        };
         let control = Router::new()
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(ready))
@@ -125,7 +127,7 @@ impl Server {
 
     /// Serves until `stop`, then lets requests in flight end.
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let graceful = Arc::new(GracefulShutdown::new());
+        let connections = TaskTracker::new();
         for listener in &self.listeners {
             tracing::info!(address = %listener.local_addr()?, "listening");
         }
@@ -133,7 +135,12 @@ impl Server {
             .listeners
             .into_iter()
             .map(|listener| {
-                tokio::spawn(accept(listener, Arc::clone(&self.surface), Arc::clone(&graceful), stop.clone()))
+                tokio::spawn(accept(
+                    listener,
+                    Arc::clone(&self.surface),
+                    connections.clone(),
+                    stop.clone(),
+                ))
             })
             .collect();
         let sweeping = tokio::spawn(sweep(self.store.clone(), self.oauth, stop.clone()));
@@ -141,11 +148,12 @@ impl Server {
             task.await?;
         }
         sweeping.await?;
-        if let Ok(graceful) = Arc::try_unwrap(graceful) {
-            let ended = tokio::time::timeout(self.shutdown, graceful.shutdown()).await;
-            if ended.is_err() {
-                tracing::warn!("some requests were cut off");
-            }
+        connections.close();
+        if tokio::time::timeout(self.shutdown, connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(connections = connections.len(), "some requests were cut off");
         }
         self.store.close().await;
         Ok(())
@@ -155,7 +163,7 @@ impl Server {
 async fn accept(
     listener: TcpListener,
     surface: Arc<Surface>,
-    graceful: Arc<GracefulShutdown>,
+    connections: TaskTracker,
     stop: CancellationToken,
 ) {
     loop {
@@ -184,9 +192,17 @@ async fn accept(
             .header_read_timeout(HEAD_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
+        let stop = stop.clone();
+        connections.spawn(async move {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended");
             }
         });
@@ -199,15 +215,27 @@ impl Surface {
         let context = context::of(request.method(), request.uri().path(), request.headers(), ip);
         let id = context.id.clone();
         let Some(authority) = authority(&request) else {
-            return assets::problem(StatusCode::BAD_REQUEST, "bad-host", "The request names no host, or several", id);
+            return assets::problem(
+                StatusCode::BAD_REQUEST,
+                "bad-host",
+                "The request names no host, or several",
+                id,
+            );
         };
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(context);
         // Fail closed: whoever panics has allowed nothing.
-        let answer = AssertUnwindSafe(self.dispatch(&authority, request)).catch_unwind().await;
+        let answer = AssertUnwindSafe(self.dispatch(&authority, request))
+            .catch_unwind()
+            .await;
         let mut response = answer.unwrap_or_else(|_| {
             tracing::error!(request_id = %id, "panic while answering");
-            assets::problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", id.clone())
+            assets::problem(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Internal error",
+                id.clone(),
+            )
         });
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, value);
@@ -222,7 +250,10 @@ impl Surface {
             }
             // Health checks come by address.
             if !matches!(request.uri().path(), "/healthz" | "/readyz") {
-                let id = request.extensions().get::<AuditRequest>().map_or_else(String::new, |r| r.id.clone());
+                let id = request
+                    .extensions()
+                    .get::<AuditRequest>()
+                    .map_or_else(String::new, |r| r.id.clone());
                 let title = "No app is published under this host";
                 return assets::problem(StatusCode::MISDIRECTED_REQUEST, "unknown-host", title, id);
             }
@@ -233,7 +264,9 @@ impl Surface {
         };
         if self.https {
             let value = HeaderValue::from_static("max-age=31536000; includeSubDomains");
-            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, value);
+            response
+                .headers_mut()
+                .insert(header::STRICT_TRANSPORT_SECURITY, value);
         }
         response
     }
@@ -265,7 +298,8 @@ fn authority<B>(request: &Request<B>) -> Option<String> {
 
 fn authority_of(url: &url::Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Deletes what is over, now and then.
@@ -307,7 +341,11 @@ async fn ready(State(operations): State<Operations>) -> Response {
 
 async fn metrics(State(operations): State<Operations>) -> Response {
     operations.metrics.run_upkeep();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], operations.metrics.render()).into_response()
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        operations.metrics.render(),
+    )
+        .into_response()
 }
 
 /// The keys with which origins verify assertions.
@@ -317,7 +355,10 @@ async fn account_jwks(
     axum::Extension(request): axum::Extension<AuditRequest>,
 ) -> Response {
     let directory = operations.store.directory();
-    let account = account.parse().ok().and_then(|id| directory.account(&id).cloned());
+    let account = account
+        .parse()
+        .ok()
+        .and_then(|id| directory.account(&id).cloned());
     let Some(jwks) = account.and_then(|view| operations.keyring.jwks(&view.org)) else {
         return assets::problem(StatusCode::NOT_FOUND, "not-found", "No such account", request.id);
     };

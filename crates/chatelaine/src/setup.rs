@@ -7,7 +7,8 @@ use store::user::{Identity, Person};
 use store::{Clock, MasterKey, Store};
 use tokens::Keyring;
 use wire::{
-    ActorKind, AuditActor, Connection, ConnectionKind, ConnectionSpec, NewMember, Organisation, OrganisationSpec, Role,
+    ActorKind, AuditActor, Connection, ConnectionKind, ConnectionSpec, NewMember, Organisation,
+    OrganisationSpec, Role,
 };
 
 /// Options of `chatelaine setup`.
@@ -64,13 +65,26 @@ pub(crate) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
     }
     let keyring = Keyring::load(&store).await?;
     let given = if args.password_stdin {
-        Some(std::io::read_to_string(std::io::stdin())?.trim_end_matches(['\r', '\n']).to_owned())
+        Some(
+            std::io::read_to_string(std::io::stdin())?
+                .trim_end_matches(['\r', '\n'])
+                .to_owned(),
+        )
     } else {
         None
     };
     let password = given.clone().map_or_else(|| store::random_secret(""), Ok)?;
-    let made = organisation(&store, &keyring, (&args.organisation, &args.slug), (&args.owner, &password)).await?;
-    println!("organisation  {} ({})", made.organisation.spec.name, made.organisation.id);
+    let made = organisation(
+        &store,
+        &keyring,
+        (&args.organisation, &args.slug),
+        (&args.owner, &password),
+    )
+    .await?;
+    println!(
+        "organisation  {} ({})",
+        made.organisation.spec.name, made.organisation.id
+    );
     println!("owner         {}", args.owner);
     if given.is_none() {
         println!("password      {password}   (shown once)");
@@ -92,12 +106,24 @@ pub(crate) async fn organisation(
     (name, slug): (&str, &str),
     (email, password): (&str, &str),
 ) -> anyhow::Result<Made> {
-    let slug_ok = !slug.is_empty() && slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    anyhow::ensure!(slug_ok, "the short name takes lower-case letters, digits and hyphens only");
+    let slug_ok = !slug.is_empty()
+        && slug
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    anyhow::ensure!(
+        slug_ok,
+        "the short name takes lower-case letters, digits and hyphens only"
+    );
     anyhow::ensure!(email.contains('@'), "the owner's e-mail address has no @");
-    let phc = broker::hash_password(password).await.context("the password is not acceptable")?;
+    let phc = broker::hash_password(password)
+        .await
+        .context("the password is not acceptable")?;
     let mut tx = store.begin().await?;
-    let spec = OrganisationSpec { name: name.to_owned(), primary_connection: None, floor: Vec::new() };
+    let spec = OrganisationSpec {
+        name: name.to_owned(),
+        primary_connection: None,
+        floor: Vec::new(),
+    };
     let organisation = store::org::create(&mut tx, slug, spec)
         .await
         .with_context(|| format!("the organisation {slug} cannot be made"))?;
@@ -115,20 +141,32 @@ pub(crate) async fn organisation(
     };
     let owner = store::user::provision(&mut tx, org, identity).await?;
     store::user::set_password(&mut tx, &owner.user.id, &phc).await?;
-    let role = NewMember { user: owner.user.id.clone(), account: None, role: Role::OrgOwner };
+    let role = NewMember {
+        user: owner.user.id.clone(),
+        account: None,
+        role: Role::OrgOwner,
+    };
     store::org::add_member(&mut tx, org, role).await?;
     let event = |action: &str, target| {
         let mut event = store::audit::event(org, "system", action, AuditActor::of(ActorKind::System));
         event.target = Some(target);
         event
     };
-    let made = event("organisation.create", store::audit::target("organisation", org, Some(name)));
-    let owned = event("member.create", store::audit::target("user", &owner.user.id, Some(email)));
+    let made = event(
+        "organisation.create",
+        store::audit::target("organisation", org, Some(name)),
+    );
+    let owned = event(
+        "member.create",
+        store::audit::target("user", &owner.user.id, Some(email)),
+    );
     tx.commit_all(vec![made, owned]).await?;
     keyring.ensure(&organisation.id).await?;
     Ok(Made { organisation, owner })
 }
 
 fn local_connection() -> anyhow::Result<ConnectionSpec> {
-    Ok(serde_json::from_value(json!({ "name": "Local owners", "kind": ConnectionKind::Password }))?)
+    Ok(serde_json::from_value(
+        json!({ "name": "Local owners", "kind": ConnectionKind::Password }),
+    )?)
 }

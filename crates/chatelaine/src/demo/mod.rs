@@ -118,7 +118,10 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<(
     let config = Config {
         public_url: ports.control(),
         // The control plane, the four apps, and five ports to publish further apps at.
-        listen: std::iter::once(0).chain(11..20).map(|n| format!("127.0.0.1:{}", ports.0 + n)).collect(),
+        listen: std::iter::once(0)
+            .chain(11..20)
+            .map(|n| format!("127.0.0.1:{}", ports.0 + n))
+            .collect(),
         database_url: args
             .database_url
             .clone()
@@ -193,7 +196,8 @@ fn read_state(folder: &Path) -> anyhow::Result<Option<State>> {
     let path = folder.join(STATE);
     match std::fs::read_to_string(&path) {
         Ok(text) => {
-            let state = serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+            let state =
+                serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
             Ok(Some(state))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -203,10 +207,17 @@ fn read_state(folder: &Path) -> anyhow::Result<Option<State>> {
 
 async fn bind(url: &str) -> anyhow::Result<TcpListener> {
     let address = url.trim_start_matches("http://");
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
 }
 
-async fn start_idp(state: &State, ports: Ports, parts: &TaskTracker, stop: &CancellationToken) -> anyhow::Result<()> {
+async fn start_idp(
+    state: &State,
+    ports: Ports,
+    parts: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let config = demo::idp::Config {
         issuer: ports.idp(),
         client_id: seed::IDP_CLIENT.into(),
@@ -258,11 +269,18 @@ async fn start_origin(
     parts.spawn(async move {
         let served = match kind {
             AppKind::Web => {
-                let config = demo::wiki::Config { assertion, require_assertion: true };
+                let config = demo::wiki::Config {
+                    assertion,
+                    require_assertion: true,
+                };
                 demo::wiki::serve(listener, config, stop).await
             }
             AppKind::Mcp => {
-                let config = demo::tickets::Config { assertion, public_hosts: Vec::new(), journal };
+                let config = demo::tickets::Config {
+                    assertion,
+                    public_hosts: Vec::new(),
+                    journal,
+                };
                 demo::tickets::serve(listener, config, stop).await
             }
         };
@@ -299,7 +317,13 @@ async fn announce(args: &Args, state: &State, ports: Ports, folder: &Path) -> an
         println!("{line}");
         return Ok(());
     }
-    let State { admin, users, apps, accounts, .. } = state;
+    let State {
+        admin,
+        users,
+        apps,
+        accounts,
+        ..
+    } = state;
     println!();
     println!("  Chatelaine is up. Data: {}", folder.display());
     println!();
@@ -308,23 +332,43 @@ async fn announce(args: &Args, state: &State, ports: Ports, folder: &Path) -> an
     println!("  API token   {}", state.api_token);
     println!("  sign-in     {} (the demo's identity provider)", ports.idp());
     for user in users {
-        let may = if user.allowed { "allowed" } else { "refused by policy" };
-        println!("    {:<10} {:<26} {:<30} {may}", user.username, user.password, user.email);
+        let may = if user.allowed {
+            "allowed"
+        } else {
+            "refused by policy"
+        };
+        println!(
+            "    {:<10} {:<26} {:<30} {may}",
+            user.username, user.password, user.email
+        );
     }
     println!("  apps");
     for app in apps {
-        let account = accounts.iter().find(|a| a.id == app.account).map_or("", |a| a.name.as_str());
-        let switch = if app.managed_oauth { "Managed OAuth on" } else { "Managed OAuth off" };
+        let account = accounts
+            .iter()
+            .find(|a| a.id == app.account)
+            .map_or("", |a| a.name.as_str());
+        let switch = if app.managed_oauth {
+            "Managed OAuth on"
+        } else {
+            "Managed OAuth off"
+        };
         println!("    {:<14} {:<11} {:<32} {switch}", app.name, account, app.url);
     }
-    if let Some(app) = apps.iter().find(|app| app.kind == AppKind::Mcp && app.managed_oauth) {
+    if let Some(app) = apps
+        .iter()
+        .find(|app| app.kind == AppKind::Mcp && app.managed_oauth)
+    {
         let url = &app.url;
         println!("  agents");
         println!("    Claude Code   claude mcp add --transport http tickets {url}");
         println!("    Codex         codex mcp add tickets --url {url} && codex mcp login tickets");
         println!("    curl          curl -i {url}");
     }
-    if let Some(app) = apps.iter().find(|app| app.kind == AppKind::Mcp && !app.managed_oauth) {
+    if let Some(app) = apps
+        .iter()
+        .find(|app| app.kind == AppKind::Mcp && !app.managed_oauth)
+    {
         println!("  the switch");
         println!(
             "    curl -X PATCH -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' \\\n      \

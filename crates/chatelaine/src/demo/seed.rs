@@ -7,8 +7,9 @@ use store::user::Identity;
 use store::{Store, Tx};
 use tokens::Keyring;
 use wire::{
-    Account, AccountId, AccountSpec, ActorKind, App, AppId, AppSpec, AuditActor, AuditEvent, BindingSpec, Connection,
-    Group, Id, NewApiToken, NewMember, OrgId, OrganisationSpec, Policy, PolicyId, Role, TokenScope,
+    Account, AccountId, AccountSpec, ActorKind, App, AppId, AppSpec, AuditActor, AuditEvent, BindingSpec,
+    Connection, Group, Id, NewApiToken, NewMember, OrgId, OrganisationSpec, Policy, PolicyId, Role,
+    TokenScope,
 };
 
 /// The broker's client id at the demo's identity provider.
@@ -21,7 +22,9 @@ pub(crate) fn subject(username: &str) -> String {
 
 /// A password for a demo person: new for each demo, easy to type.
 fn password(username: &str) -> anyhow::Result<String> {
-    let secret = store::sha256(store::random_secret("")?).to_lowercase().replace(['-', '_'], "");
+    let secret = store::sha256(store::random_secret("")?)
+        .to_lowercase()
+        .replace(['-', '_'], "");
     Ok(format!("{username}-{}-{}", &secret[..4], &secret[4..8]))
 }
 
@@ -60,7 +63,10 @@ impl Seeding<'_> {
     }
 
     async fn account(&mut self, name: &str) -> anyhow::Result<Account> {
-        let spec = AccountSpec { name: name.into(), enabled: true };
+        let spec = AccountSpec {
+            name: name.into(),
+            enabled: true,
+        };
         let account = store::org::create_account(&mut self.tx, self.org, spec).await?;
         self.made("account", &account.id, name, Some(&account.id));
         Ok(account)
@@ -113,13 +119,20 @@ impl Seeding<'_> {
 }
 
 pub(crate) async fn seed(store: &Store, keyring: &Keyring, ports: Ports) -> anyhow::Result<State> {
-    let admin = Admin { email: "owner@acme.example".into(), password: password("owner-of-acme")? };
+    let admin = Admin {
+        email: "owner@acme.example".into(),
+        password: password("owner-of-acme")?,
+    };
     let made = setup::organisation(store, keyring, ("Acme", "acme"), (&admin.email, &admin.password)).await?;
     let org = &made.organisation.id;
     let users = people()?;
     let idp_client_secret = store::random_secret("")?;
 
-    let mut seeding = Seeding { tx: store.begin().await?, org, events: Vec::new() };
+    let mut seeding = Seeding {
+        tx: store.begin().await?,
+        org,
+        events: Vec::new(),
+    };
     let connection = serde_json::from_value(json!({
         "name": "Acme SSO", "kind": "oidc", "issuer": ports.idp(),
         "client_id": IDP_CLIENT, "client_secret": idp_client_secret,
@@ -128,17 +141,29 @@ pub(crate) async fn seed(store: &Store, keyring: &Keyring, ports: Ports) -> anyh
     }))?;
     let connection = store::connection::create(&mut seeding.tx, org, None, connection).await?;
     seeding.made("connection", &connection.id, "Acme SSO", None);
-    let floor = vec![wire::Selector::Connection { connection: connection.id.clone() }];
-    let spec = OrganisationSpec { name: "Acme".into(), primary_connection: Some(connection.id.clone()), floor };
+    let floor = vec![wire::Selector::Connection {
+        connection: connection.id.clone(),
+    }];
+    let spec = OrganisationSpec {
+        name: "Acme".into(),
+        primary_connection: Some(connection.id.clone()),
+        floor,
+    };
     store::org::update(&mut seeding.tx, &made.organisation, spec).await?;
 
-    let (production, labs) = (seeding.account("Production").await?, seeding.account("Labs").await?);
+    let (production, labs) = (
+        seeding.account("Production").await?,
+        seeding.account("Labs").await?,
+    );
     let mut apps = Vec::new();
     for (n, account) in (0..).step_by(2).zip([&production, &labs]) {
         seeding.bind(&connection, account).await?;
         let policies = seeding.policies(account).await?;
-        let (wiki, tickets, managed_oauth) =
-            if n == 0 { ("Wiki", "Tickets", true) } else { ("Lab notes", "Lab tickets", false) };
+        let (wiki, tickets, managed_oauth) = if n == 0 {
+            ("Wiki", "Tickets", true)
+        } else {
+            ("Lab notes", "Lab tickets", false)
+        };
         let wiki = json!({
             "name": wiki, "kind": "web", "public_url": ports.public(n), "origin_url": ports.origin(n),
             "policies": policies, "managed_oauth": managed_oauth,
@@ -170,14 +195,22 @@ pub(crate) async fn seed(store: &Store, keyring: &Keyring, ports: Ports) -> anyh
             claims: Map::new(),
         };
         let person = store::user::provision(&mut seeding.tx, org, identity).await?;
-        let role = NewMember { user: person.user.id.clone(), account: None, role: Role::OrgAdmin };
+        let role = NewMember {
+            user: person.user.id.clone(),
+            account: None,
+            role: Role::OrgAdmin,
+        };
         store::org::add_member(&mut seeding.tx, org, role).await?;
         seeding.made("member", &person.user.id, &olivia.email, None);
     }
 
     let (token, prefix, hash) = control::mint_api_token()?;
     let scopes = vec![TokenScope::Read, TokenScope::Write, TokenScope::Audit];
-    let new = NewApiToken { name: "demo".into(), scopes, expires_at: None };
+    let new = NewApiToken {
+        name: "demo".into(),
+        scopes,
+        expires_at: None,
+    };
     let owner = &made.owner.user.id;
     let record = store::api_token::create(&mut seeding.tx, org, owner, new, (&prefix, &hash)).await?;
     seeding.made("api_token", &record.id, "demo", None);
@@ -190,7 +223,12 @@ pub(crate) async fn seed(store: &Store, keyring: &Keyring, ports: Ports) -> anyh
         api_token: token,
         idp_client_secret,
         users,
-        accounts: [production, labs].map(|a| NamedAccount { id: a.id, name: a.spec.name }).into(),
+        accounts: [production, labs]
+            .map(|a| NamedAccount {
+                id: a.id,
+                name: a.spec.name,
+            })
+            .into(),
         apps: apps
             .into_iter()
             .map(|app| DemoApp {
