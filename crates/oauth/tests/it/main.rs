@@ -1,0 +1,9 @@
+//! The authorization server through its real router: each test on SQLite, and on PostgreSQL where
+//! `TEST_DATABASE_URL` names a server on which databases may be made. Names carry the ids of the security gate.
+
+mod authorize;
+mod discovery;
+mod register;
+mod revoke;
+mod token;
+mod world;
