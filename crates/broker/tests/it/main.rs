@@ -1,5 +1,7 @@
 //! The broker as a browser meets it: real routes, real databases, a real provider on a loopback port.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod app;
 mod browser;
 mod idp;
