@@ -8,12 +8,15 @@ use rust_embed::RustEmbed;
 use wire::{AuditRequest, Problem};
 
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/../../web/dist"]
+#[folder = "../../web/dist"]
 #[allow_missing = true]
 struct Dist;
 
-/// The stylesheet is committed, so that sign-in and consent look right even without a dashboard build.
-const STYLESHEET: &str = include_str!("../../../web/assets/app.css");
+/// Stylesheet and icon are committed, so that sign-in and consent look right even without a dashboard build.
+#[derive(RustEmbed)]
+#[folder = "../../web/assets"]
+#[prefix = "assets/"]
+struct Assets;
 
 const CSP: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; \
      font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
@@ -24,13 +27,10 @@ pub(crate) async fn serve(request: Request<Body>) -> Response {
     let path = request.uri().path();
     let name = path.trim_start_matches('/');
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if reads && name == "assets/app.css" {
-        return file(name, STYLESHEET.as_bytes().to_vec().into(), &request);
-    }
     if reads
         && !name.is_empty()
         && name != "index.html"
-        && let Some(found) = Dist::get(name)
+        && let Some(found) = Dist::get(name).or_else(|| Assets::get(name))
     {
         return file(name, found.data, &request);
     }
