@@ -102,10 +102,12 @@ pub fn error_page(status: StatusCode, title: &str, text: &str, request_id: &str)
         links: &[],
     };
     let mut response = html(status, &page, Forms::Here);
+    let headers = response.headers_mut();
     // Addresses of failed requests may carry codes.
-    response
-        .headers_mut()
-        .insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
     response
 }
 

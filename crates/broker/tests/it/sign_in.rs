@@ -1,9 +1,11 @@
 //! Signing in through providers: who gets in, as whom, and where to.
 
-use crate::idp::{Idp, callback};
-use crate::world::{START, binding, oidc, on_each};
+use crate::browser::Browser;
+use crate::idp::{CLIENT_ID, CLIENT_SECRET, Idp, callback};
+use crate::world::{CONTROL, START, binding, oidc, on_each};
 use http::StatusCode;
 use serde_json::json;
+use std::future::IntoFuture as _;
 use wire::{ActorKind, ConnectionSpec, Outcome};
 
 #[tokio::test]
@@ -462,6 +464,99 @@ async fn with_several_organisations_the_page_asks_which() {
             w.browser().get("/login?org=other").await.status,
             StatusCode::FORBIDDEN
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_ended_while_a_request_runs_does_not_come_back() {
+    on_each(async |w| {
+        let mut browser = w.signed_in(json!({})).await;
+        let (store, alice) = (w.store.clone(), w.user("alice").await.id);
+        let slow = async move |session: tower_sessions::Session| {
+            assert!(broker::signed_in(&session, &store).await.unwrap().is_some());
+            let mut tx = store.begin().await.unwrap();
+            store::session::end_all_of(&mut tx, &alice).await.unwrap();
+            tx.commit_housekeeping().await.unwrap();
+            session.insert("late", true).await.unwrap();
+        };
+        let router = axum::Router::new()
+            .route("/slow", axum::routing::get(slow))
+            .layer(broker::session_layer(&w.store, CONTROL));
+        let mut same = Browser::new(router);
+        same.cookies.clone_from(&browser.cookies);
+        assert_eq!(same.get("/slow").await.status, StatusCode::OK);
+        assert!(browser.get("/me").await.location().starts_with("/login"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn gw21_without_a_database_nobody_is_let_in_and_the_page_says_so() {
+    on_each(async |w| {
+        let mut browser = w.signed_in(json!({})).await;
+        let app = format!("/signin/{}?state=s", w.wiki.id);
+        w.store.close().await;
+        for path in ["/me", "/login", "/logout", &app] {
+            let answer = browser.get(path).await;
+            answer.is_error(StatusCode::SERVICE_UNAVAILABLE);
+            assert!(answer.headers.contains_key("retry-after"));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_demos_provider_signs_its_people_in_with_its_own_form() {
+    on_each(async |w| {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = format!("http://{}", listener.local_addr().unwrap());
+        let clock = demo::Clock::default();
+        clock.advance(START - clock.now());
+        let alice = demo::idp::User {
+            username: "alice".into(),
+            password: "wonderland".into(),
+            sub: "u-alice".into(),
+            email: "alice@acme.example".into(),
+            name: "Alice Archer".into(),
+            groups: vec!["staff".into()],
+        };
+        let config = demo::idp::Config {
+            issuer: issuer.clone(),
+            client_id: CLIENT_ID.into(),
+            client_secret: CLIENT_SECRET.into(),
+            redirect_uris: vec![format!("{CONTROL}/login/callback")],
+            post_logout_redirect_uris: vec![],
+            users: vec![alice],
+            clock,
+        };
+        let router = demo::idp::router(config).unwrap();
+        tokio::spawn(axum::serve(listener, router.clone()).into_future());
+        let spec = crate::world::from(json!({
+            "name": "Demo", "kind": "oidc", "issuer": issuer, "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET, "allow_internal": [issuer],
+        }));
+        let connection = w.connect(spec, Some("exclusive")).await;
+
+        let (mut browser, mut at_provider) = (w.browser(), Browser::new(router));
+        let login = format!("/login?account={}&return_to=%2Fme", w.production);
+        let start = browser.get(&login).await.location().to_owned();
+        assert!(start.starts_with(&format!("/login/oidc/{}", connection.id)));
+        let away = browser.get(&start).await;
+        let away = away.location().strip_prefix(&issuer).unwrap();
+        let form = at_provider.get(away).await;
+        let ticket = form.field("ticket");
+        let typed = [
+            ("ticket", ticket.as_str()),
+            ("username", "alice"),
+            ("password", "wonderland"),
+        ];
+        let back = at_provider.post("/login", &typed).await;
+        let back = back.location().strip_prefix(CONTROL).unwrap();
+        assert_eq!(browser.get(back).await.location(), "/me");
+        let user = w.user("u-alice").await;
+        assert_eq!(user.groups, ["staff"]);
+        assert!(user.email_verified);
     })
     .await;
 }
