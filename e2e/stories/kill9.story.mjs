@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { within } from '../lib/api.mjs';
 import { scratch, startDemo } from '../lib/demo.mjs';
 import { newToken } from '../lib/oauth.mjs';
 
@@ -25,7 +26,10 @@ test(`no record of a received call is lost in ${KILLS} kills`, async (t) => {
     const tickets = running.app('Production', 'mcp');
     token ??= (await newToken(running, tickets)).access_token;
     const agents = [1, 2, 3, 4].map(() => callUntilItFails(tickets.url, token, () => { answered += 1; }));
-    await new Promise((resolve) => setTimeout(resolve, 50 + Math.random() * 350));
+    // Any moment while calls flow.
+    const before = answered;
+    await within(10_000, 'the first call', () => answered > before);
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 300));
     await running.kill9();
     await Promise.all(agents);
   }
