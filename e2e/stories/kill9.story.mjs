@@ -1,10 +1,11 @@
 // Audit before allow: whatever moment the process dies at, each call that the origin received is on record.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { within } from '../lib/api.mjs';
-import { scratch, startDemo } from '../lib/demo.mjs';
+import { BINARY, scratch, startDemo } from '../lib/demo.mjs';
 import { newToken } from '../lib/oauth.mjs';
 
 const KILLS = Number(process.env.KILLS ?? 50);
@@ -45,8 +46,22 @@ test(`no record of a received call is lost in ${KILLS} kills`, async (t) => {
   assert.ok(received.length >= KILLS, `the origin received only ${received.length} calls: the test shows nothing`);
   assert.ok(received.every((call) => call.request_id), 'each forwarded request carries its request id');
   assert.deepEqual(lost, [], 'calls that the origin received without a record');
+  assert.match(verifyLog(data), /unbroken/);
   for (const call of received) assert.equal(recorded.get(call.request_id).mcp.tool, call.tool);
 });
+
+/** What the offline check of the hash chain says. */
+function verifyLog(data) {
+  return execFileSync(BINARY, ['audit', 'verify'], {
+    encoding: 'utf8',
+    env: {
+      PATH: process.env.PATH,
+      CHATELAINE_DATABASE_URL: `sqlite:${join(data, 'demo.db')}`,
+      CHATELAINE_MASTER_KEY_FILE: join(data, 'master.key'),
+      CHATELAINE_PUBLIC_URL: `http://127.0.0.1:${PORT_BASE}`,
+    },
+  });
+}
 
 async function callUntilItFails(url, token, answered) {
   const headers = {

@@ -123,7 +123,10 @@ fn compile(root: &Path, release: bool) -> anyhow::Result<PathBuf> {
         .env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION")
         .env_remove("CARGO_UNSTABLE_FEATURE_UNIFICATION")
         // One type for all views: less code to compile and to send.
-        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "--cfg erase_components")
+        .env(
+            "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+            "--cfg erase_components",
+        )
         // The glue generator reads from a custom section which wasm features are in use, and drops it itself.
         .env("CARGO_PROFILE_WASM_STRIP", "none")
         .status()

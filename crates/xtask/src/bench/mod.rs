@@ -15,7 +15,11 @@ use crate::{
 };
 use anyhow::{Context as _, ensure};
 use measure::{Figures, Load};
-use std::{env, fs, path::Path, process};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process,
+};
 
 /// How to measure.
 #[derive(clap::Args)]
@@ -35,6 +39,9 @@ pub(crate) struct Args {
     /// First of the demo's ports.
     #[arg(long, default_value_t = 7700)]
     port_base: u16,
+    /// Measure this binary instead of building one.
+    #[arg(long)]
+    binary: Option<PathBuf>,
     /// Print the results without writing `docs/BENCHMARKS.md`.
     #[arg(long)]
     dry_run: bool,
@@ -53,12 +60,10 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<()> {
         "measuring reads /proc and pins processes to cores: Linux only"
     );
     let tools = peers::Tools::find()?;
-    say("building the release binary");
-    sh::ensure_wasm_target(root)?;
-    web::build(root, false)?;
-    sh::run(sh::cargo(root).args(["build", "--package", "chatelaine", "--release", "--locked"]))?;
-    let binary = sh::target_dir(root).join("release/chatelaine");
-
+    let binary = match &args.binary {
+        Some(binary) => binary.clone(),
+        None => build(root)?,
+    };
     let folder = env::temp_dir().join(format!("chatelaine-bench-{}", process::id()));
     fs::create_dir_all(&folder)?;
     let result = measure_all(
@@ -72,6 +77,14 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<()> {
     );
     let _ = fs::remove_dir_all(&folder);
     result
+}
+
+fn build(root: &Path) -> anyhow::Result<PathBuf> {
+    say("building the release binary");
+    sh::ensure_wasm_target(root)?;
+    web::build(root, false)?;
+    sh::run(sh::cargo(root).args(["build", "--package", "chatelaine", "--release", "--locked"]))?;
+    Ok(sh::target_dir(root).join("release/chatelaine"))
 }
 
 /// Where the server is and where this run keeps its files.
