@@ -1,7 +1,8 @@
 //! What every endpoint begins with: the live app of the path, and the request for the log.
 
 use crate::{Oauth, answer::OauthError};
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams};
 use http::{StatusCode, request::Parts};
 use std::sync::Arc;
 use store::AppView;
@@ -56,5 +57,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Request {
                     "internal error",
                 )
             })
+    }
+}
+
+/// A body, as far as it is not too long.
+pub(crate) struct Body(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = OauthError;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, OauthError> {
+        let body = Bytes::from_request(request, state).await;
+        body.map(Self).map_err(|rejection| {
+            let description = "the body is too long or did not arrive in full";
+            OauthError::new(rejection.status(), "invalid_request", description)
+        })
     }
 }

@@ -2,7 +2,7 @@
 //! administrator entered may ask about every token of the app; one that registered itself about its own.
 
 use crate::answer::{OauthError, no_store};
-use crate::context::Live;
+use crate::context::{Body, Live};
 use crate::params::Params;
 use crate::token::{Authenticated, authenticate};
 use crate::{Oauth, people};
@@ -17,7 +17,7 @@ pub(crate) async fn endpoint(
     State(oauth): State<Oauth>,
     Live(view): Live,
     headers: HeaderMap,
-    body: axum::body::Bytes,
+    Body(body): Body,
 ) -> Result<Response, OauthError> {
     let params = Params::form(&headers, &body)?;
     let client = match authenticate(&oauth, &view, &headers, &params).await? {

@@ -66,6 +66,12 @@ impl Oauth {
         self
     }
 
+    /// Takes a metadata document as fetched just now: for tests.
+    #[doc(hidden)]
+    pub async fn keep_document(&self, client_id: &str, document: serde_json::Value) {
+        self.documents.keep(client_id, document).await;
+    }
+
     /// Deletes self-registered clients that got no token within 7 days; says how many. To be called now and
     /// then. Clients with a grant in use are never touched.
     ///

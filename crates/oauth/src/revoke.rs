@@ -2,7 +2,7 @@
 //! along, and so every access token; an access token goes alone. Unknown and foreign tokens get the same 200.
 
 use crate::answer::{OauthError, no_store};
-use crate::context::{Live, Request};
+use crate::context::{Body, Live, Request};
 use crate::params::Params;
 use crate::token::{Authenticated, authenticate};
 use crate::{Oauth, audit};
@@ -18,7 +18,7 @@ pub(crate) async fn endpoint(
     Live(view): Live,
     request: Request,
     headers: HeaderMap,
-    body: axum::body::Bytes,
+    Body(body): Body,
 ) -> Result<Response, OauthError> {
     let params = Params::form(&headers, &body)?;
     let client = match authenticate(&oauth, &view, &headers, &params).await? {

@@ -14,7 +14,7 @@ mod request;
 pub(crate) use request::same_resource;
 
 use crate::client::Agent;
-use crate::context::{Live, Request};
+use crate::context::{Body, Live, Request};
 use crate::params::{LONGEST_FORM, Params};
 use crate::{Oauth, audit, people};
 use axum::{
@@ -58,7 +58,7 @@ pub(crate) async fn decide(
     Live(view): Live,
     request: Request,
     (session, headers): (Session, crate::client::register::Headers),
-    body: axum::body::Bytes,
+    Body(body): Body,
 ) -> Response {
     if is_cross_site(&headers.0) || body.len() > LONGEST_FORM {
         return page::forged(&request);
@@ -135,9 +135,6 @@ impl Scene<'_> {
             .ok_or_else(|| Box::new(self.sign_in()))?;
         let client = self.settle(agent, &who).await;
         let client = client.map_err(|error| Box::new(page::failed(error, request)))?;
-        if client.state != ClientState::Active {
-            return Err(Box::new(page::waiting(view, &client, request)));
-        }
         let now = oauth.store.clock().now();
         let decision = people::decide(view, &who.person, &client, now);
         let ready = Ready {
@@ -175,11 +172,15 @@ impl Scene<'_> {
         redirect(&format!("/login?{}", query.finish()))
     }
 
+    /// Refuses a person, durably recorded, and says why.
     async fn refuse(&self, ready: &Ready) -> Response {
         let actor = audit::person(&ready.who.person, &ready.who.session, &ready.client);
         let mut event = audit::event(self.view, self.request, "authorize.denied", actor);
         audit::decided(&mut event, &ready.decision);
         match self.oauth.store.record(event).await {
+            Ok(()) if ready.client.state != ClientState::Active => {
+                page::waiting(self.view, &ready.client, self.request)
+            }
             Ok(()) => page::refused(self, ready),
             Err(error) => page::failed(error, self.request),
         }

@@ -30,6 +30,11 @@ impl Documents {
         Self { outbound, kept }
     }
 
+    /// Takes a document as fetched just now.
+    pub(crate) async fn keep(&self, client_id: &str, document: Value) {
+        self.kept.insert(client_id.to_owned(), Arc::new(document)).await;
+    }
+
     /// The document of a `client_id`; requests at the same time share one fetch.
     pub(crate) async fn get(&self, client_id: &str) -> Result<Arc<Value>, Unusable> {
         let fetched = self

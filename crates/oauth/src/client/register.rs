@@ -5,7 +5,7 @@
 
 use super::metadata::{self, Metadata, Origin, Refusal};
 use crate::answer::{OauthError, no_store};
-use crate::context::{Live, Request};
+use crate::context::{Body, Live, Request};
 use crate::{Oauth, audit};
 use axum::{
     extract::{Path, State},
@@ -34,7 +34,7 @@ pub(crate) async fn register(
     Live(view): Live,
     request: Request,
     headers: HeaderMap,
-    body: axum::body::Bytes,
+    Body(body): Body,
 ) -> Result<Response, OauthError> {
     let rules = &view.app.spec.oauth.registration;
     if !rules.dynamic {
@@ -99,7 +99,7 @@ pub(crate) async fn replace(
     Live(view): Live,
     Path((_, id)): Path<(AppId, String)>,
     (request, headers): (Request, Headers),
-    body: axum::body::Bytes,
+    Body(body): Body,
 ) -> Result<Response, OauthError> {
     let registered = owned(&oauth, &view, &id, &headers.0).await?;
     let metadata = read(&view, &headers.0, &body)?;

@@ -14,7 +14,7 @@ pub(crate) use client_auth::{Authenticated, authenticate};
 
 use crate::answer::{OauthError, no_store};
 use crate::authorize::same_resource;
-use crate::context::{Live, Request};
+use crate::context::{Body, Live, Request};
 use crate::params::Params;
 use crate::{Oauth, audit, people};
 use axum::{extract::State, response::Response};
@@ -30,7 +30,7 @@ pub(crate) async fn endpoint(
     Live(view): Live,
     request: Request,
     headers: HeaderMap,
-    body: axum::body::Bytes,
+    Body(body): Body,
 ) -> Result<Response, OauthError> {
     let params = Params::form(&headers, &body)?;
     if !oauth.store.is_current() {

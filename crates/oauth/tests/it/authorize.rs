@@ -5,6 +5,9 @@ use http::header;
 use serde_json::json;
 use wire::{ClientId, ClientSource, ClientState, ClientTier, Outcome};
 
+/// The fields of a form.
+type Fields = Vec<(String, String)>;
+
 #[tokio::test]
 async fn ru1_ru2_ru3_ru5_an_unregistered_redirect_is_a_local_400_before_sign_in() {
     on_each(async |w| {
@@ -23,7 +26,10 @@ async fn ru1_ru2_ru3_ru5_an_unregistered_redirect_is_a_local_400_before_sign_in(
             "http://127.0.0.1:7777/callback#x",
             "",
         ] {
-            let answer = w.get(&w.authorize(&id, &[("redirect_uri", uri)])).await.expect(400);
+            let answer = w
+                .get(&w.authorize(&id, &[("redirect_uri", uri)]))
+                .await
+                .expect(400);
             assert_eq!(answer.location(), "", "{uri}");
         }
         // The port of a loopback address is the one thing that may differ.
@@ -32,7 +38,10 @@ async fn ru1_ru2_ru3_ru5_an_unregistered_redirect_is_a_local_400_before_sign_in(
         for unknown in ["cli_0192f000000000000000000000000000", "x", ""] {
             w.get(&w.authorize(unknown, &[])).await.expect(400);
         }
-        let twice = format!("{}&redirect_uri=https%3A%2F%2Fevil.example", w.authorize(&id, &[]));
+        let twice = format!(
+            "{}&redirect_uri=https%3A%2F%2Fevil.example",
+            w.authorize(&id, &[])
+        );
         w.get(&twice).await.expect(400);
         assert!(w.events("authorize.").await.is_empty());
     })
@@ -63,8 +72,15 @@ async fn cd1_other_faults_go_back_to_the_client_with_state_and_issuer() {
             assert_eq!(answer.param("iss"), Some(w.issuer()));
         }
         for twice in ["scope=read&scope=write", "code_challenge=x", "response_type=code"] {
-            let answer = w.get(&format!("{}&{twice}", w.authorize(&id, &[]))).await.expect(303);
-            assert_eq!(answer.param("error").as_deref(), Some("invalid_request"), "{twice}");
+            let answer = w
+                .get(&format!("{}&{twice}", w.authorize(&id, &[])))
+                .await
+                .expect(303);
+            assert_eq!(
+                answer.param("error").as_deref(),
+                Some("invalid_request"),
+                "{twice}"
+            );
         }
         let both = format!("{}&resource=https%3A%2F%2Fevil.example", w.authorize(&id, &[]));
         let answer = w.get(&both).await;
@@ -79,7 +95,11 @@ async fn whoever_is_not_signed_in_is_sent_to_the_accounts_sign_in_and_back() {
         let id = w.register().await;
         let url = w.authorize(&id, &[]);
         let answer = w.get(&url).await.expect(303);
-        assert!(answer.location().starts_with("/login?account=acc_"), "{}", answer.location());
+        assert!(
+            answer.location().starts_with("/login?account=acc_"),
+            "{}",
+            answer.location()
+        );
         assert_eq!(answer.param("return_to"), Some(url));
         // A request without side effects: nothing was recorded, nobody registered.
         assert!(w.events("consent.").await.is_empty());
@@ -145,11 +165,20 @@ async fn dc3_a_hostile_name_is_escaped_bounded_and_marked() {
             "client_name": name, "redirect_uris": ["https://claude.ai/api/mcp/auth_callback"],
             "token_endpoint_auth_method": "none",
         });
-        let id = w.register_with(&metadata).await["client_id"].as_str().unwrap().to_owned();
+        let id = w.register_with(&metadata).await["client_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let redirect = [("redirect_uri", "https://claude.ai/api/mcp/auth_callback")];
-        let page = w.get_as(&w.employee().await, &w.authorize(&id, &redirect)).await.expect(200);
+        let page = w
+            .get_as(&w.employee().await, &w.authorize(&id, &redirect))
+            .await
+            .expect(200);
         assert!(!page.body.contains("<img"), "{}", page.body);
-        assert!(page.body.contains("calls itself <q>&#60;img src=x&#62;Claude&#34;&#39;&#38;xx"));
+        assert!(
+            page.body
+                .contains("calls itself <q>&#60;img src=x&#62;Claude&#34;&#39;&#38;xx")
+        );
         assert!(!page.body.contains(&"x".repeat(80)));
         assert!(page.body.contains("Unverified") && page.body.contains("No proven name"));
     })
@@ -163,14 +192,14 @@ async fn cn4_a_decision_without_the_pages_own_token_is_403() {
         let id = w.register().await;
         let url = w.authorize(&id, &[]);
         let page = w.get_as(&browser, &url).await.expect(200);
-        let fields = |change: &dyn Fn(&mut Vec<(String, String)>)| {
+        let fields = |change: &dyn Fn(&mut Fields)| {
             let mut fields = page.fields();
             fields.push(("decision".into(), "allow".into()));
             change(&mut fields);
             fields
         };
         let set = |name: &'static str, value: &'static str| {
-            move |fields: &mut Vec<(String, String)>| {
+            move |fields: &mut Fields| {
                 fields.retain(|(n, _)| n != name);
                 if !value.is_empty() {
                     fields.push((name.into(), value.into()));
@@ -222,9 +251,15 @@ async fn both_decisions_lead_back_to_the_agent_and_into_the_log() {
 
         let events = w.events("consent.").await;
         assert_eq!(events.len(), 2);
-        assert_eq!((events[0].action.as_str(), events[0].outcome), ("consent.deny", Outcome::Denied));
+        assert_eq!(
+            (events[0].action.as_str(), events[0].outcome),
+            ("consent.deny", Outcome::Denied)
+        );
         let allow = &events[1];
-        assert_eq!((allow.action.as_str(), allow.outcome), ("consent.allow", Outcome::Allowed));
+        assert_eq!(
+            (allow.action.as_str(), allow.outcome),
+            ("consent.allow", Outcome::Allowed)
+        );
         assert_eq!(allow.actor.user.as_ref(), Some(&browser.user));
         assert_eq!(allow.actor.email.as_deref(), Some("ada@acme.example"));
         assert_eq!(allow.actor.client.as_ref().map(ToString::to_string), Some(id));
@@ -243,7 +278,11 @@ async fn policy_refuses_before_consent_and_the_log_names_the_reason() {
         let contractor = w.sign_in("carl", &["contractors"]).await;
         let id = w.register().await;
         let page = w.get_as(&contractor, &w.authorize(&id, &[])).await.expect(403);
-        assert!(page.body.contains("no_policy_matched") && page.body.contains("req-"), "{}", page.body);
+        assert!(
+            page.body.contains("no_policy_matched") && page.body.contains("req-"),
+            "{}",
+            page.body
+        );
         assert!(page.body.contains("error=access_denied"));
         let events = w.events("authorize.denied").await;
         assert_eq!(events.len(), 1);
@@ -260,7 +299,9 @@ async fn a_person_of_an_unbound_connection_must_sign_in_through_a_bound_one() {
         let browser = w.employee().await;
         let id = w.register().await;
         let page = store::Paging::default();
-        let bindings = store::binding::list(&w.store, &w.org, (None, None), None, &page).await.unwrap();
+        let bindings = store::binding::list(&w.store, &w.org, (None, None), None, &page)
+            .await
+            .unwrap();
         let mut tx = w.store.begin().await.unwrap();
         store::binding::delete(&mut tx, &bindings[0]).await.unwrap();
         tx.commit_housekeeping().await.unwrap();
@@ -293,7 +334,9 @@ async fn a_document_that_cannot_be_fetched_is_a_local_error_and_a_pinned_one_nee
             registration_hash: None,
             metadata: json!({}),
         };
-        store::client::create(&mut tx, &w.org, (&w.account, &w.app), pinned).await.unwrap();
+        store::client::create(&mut tx, &w.org, (&w.account, &w.app), pinned)
+            .await
+            .unwrap();
         tx.commit_housekeeping().await.unwrap();
         let browser = w.employee().await;
         let page = w.get_as(&browser, &w.authorize(url, &[])).await.expect(200);
@@ -310,7 +353,9 @@ async fn resource_may_be_left_out_or_spelled_differently() {
         let browser = w.employee().await;
         let id = w.register().await;
         for resource in ["", "https://wiki.example.com/", "https://WIKI.example.com:443"] {
-            w.get_as(&browser, &w.authorize(&id, &[("resource", resource)])).await.expect(200);
+            w.get_as(&browser, &w.authorize(&id, &[("resource", resource)]))
+                .await
+                .expect(200);
         }
         assert_eq!(CHALLENGE.len(), 43);
         assert!(WIKI.starts_with("https"));

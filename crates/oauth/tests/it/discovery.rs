@@ -10,12 +10,18 @@ async fn metadata_is_the_same_at_both_places_and_names_what_works() {
     on_each(async |w| {
         let inserted = format!("/.well-known/oauth-authorization-server/oauth/{}", w.app);
         let inserted = w.get(&inserted).await.expect(200);
-        let below = w.get(&w.path(".well-known/oauth-authorization-server")).await.expect(200);
+        let below = w
+            .get(&w.path(".well-known/oauth-authorization-server"))
+            .await
+            .expect(200);
         assert_eq!(inserted.body, below.body);
         let document = inserted.json();
         let issuer = w.issuer();
         assert_eq!(document["issuer"], issuer);
-        assert_eq!(document["issuer"], w.store.directory().app(&w.app).unwrap().app.issuer);
+        assert_eq!(
+            document["issuer"],
+            w.store.directory().app(&w.app).unwrap().app.issuer
+        );
         assert_eq!(document["authorization_endpoint"], format!("{issuer}/authorize"));
         assert_eq!(document["token_endpoint"], format!("{issuer}/token"));
         assert_eq!(document["registration_endpoint"], format!("{issuer}/register"));
@@ -31,13 +37,14 @@ async fn metadata_is_the_same_at_both_places_and_names_what_works() {
             app.oauth.registration.metadata_documents = false;
         })
         .await;
-        let document = w.get(&w.path(".well-known/oauth-authorization-server")).await.json();
+        let document = w
+            .get(&w.path(".well-known/oauth-authorization-server"))
+            .await
+            .json();
         assert_eq!(document.get("registration_endpoint"), None);
         assert_eq!(document["client_id_metadata_document_supported"], false);
-        let resource = tokens::metadata::protected_resource_metadata(
-            w.store.directory().app(&w.app).unwrap(),
-            CONTROL,
-        );
+        let resource =
+            tokens::metadata::protected_resource_metadata(w.store.directory().app(&w.app).unwrap(), CONTROL);
         assert_eq!(resource["resource"], WIKI);
         assert_eq!(resource["authorization_servers"], json!([issuer]));
     })
@@ -51,7 +58,11 @@ async fn documents_are_revalidated_by_their_etag_and_readable_from_any_origin() 
             let request = Request::get(&path).header(header::ORIGIN, "https://inspector.example");
             let answer = w.send(request, Body::empty()).await.expect(200);
             assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
-            assert!(!answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
+            assert!(
+                !answer
+                    .headers
+                    .contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS)
+            );
             let etag = answer.headers[header::ETAG].clone();
             let request = Request::get(&path).header(header::IF_NONE_MATCH, etag);
             w.send(request, Body::empty()).await.expect(304);
@@ -65,7 +76,9 @@ async fn documents_are_revalidated_by_their_etag_and_readable_from_any_origin() 
             .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST")
             .header(header::ACCESS_CONTROL_REQUEST_HEADERS, "mcp-protocol-version");
         let answer = w.send(request, Body::empty()).await.expect(200);
-        let allowed = answer.headers[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap();
+        let allowed = answer.headers[header::ACCESS_CONTROL_ALLOW_HEADERS]
+            .to_str()
+            .unwrap();
         for name in [
             "authorization",
             "content-type",

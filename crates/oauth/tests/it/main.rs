@@ -1,8 +1,11 @@
 //! The authorization server through its real router: each test on SQLite, and on PostgreSQL where
 //! `TEST_DATABASE_URL` names a server on which databases may be made. Names carry the ids of the security gate.
 
+#![expect(clippy::unwrap_used, reason = "what a test cannot set up has failed")]
+
 mod authorize;
 mod discovery;
+mod document;
 mod register;
 mod revoke;
 mod token;

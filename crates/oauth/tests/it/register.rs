@@ -12,7 +12,10 @@ async fn dc7_registration_echoes_what_is_stored_and_nothing_else() {
             "client_name": "Agent", "redirect_uris": [CALLBACK], "scope": "read * admin",
             "is_admin": true, "tier": "approved", "client_id": "mine", "client_secret": "mine",
         });
-        let answer = w.json(Method::POST, &w.path("register"), None, &metadata).await.expect(201);
+        let answer = w
+            .json(Method::POST, &w.path("register"), None, &metadata)
+            .await
+            .expect(201);
         assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
         let answer = answer.json();
         let id = answer["client_id"].as_str().unwrap();
@@ -21,7 +24,12 @@ async fn dc7_registration_echoes_what_is_stored_and_nothing_else() {
         assert_eq!(answer["scope"], "read");
         assert_eq!(answer["client_secret_expires_at"], 0);
         let secret = answer["client_secret"].as_str().unwrap();
-        assert!(secret.len() == 43 && secret.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
+        assert!(
+            secret.len() == 43
+                && secret
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        );
         assert!(answer.get("is_admin").is_none() && answer.get("tier").is_none());
         let stored = w.client(id).await.unwrap();
         assert_eq!(stored.client.tier, ClientTier::Localhost);
@@ -66,14 +74,18 @@ async fn ru2_bad_redirects_are_refused_at_registration() {
 async fn an_app_may_close_registration_or_ask_for_approval_or_for_more_trust() {
     on_each(async |w| {
         let metadata = json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"});
-        w.change_app(|app| app.oauth.registration.lowest_tier = ClientTier::Unverified).await;
+        w.change_app(|app| app.oauth.registration.lowest_tier = ClientTier::Unverified)
+            .await;
         let answer = w.json(Method::POST, &w.path("register"), None, &metadata).await;
         answer.expect_error(403, "access_denied");
 
         w.change_app(|app| app.oauth.registration.approval = true).await;
         let id = w.register().await;
         assert_eq!(w.client(&id).await.unwrap().client.state, ClientState::Pending);
-        let page = w.get_as(&w.employee().await, &w.authorize(&id, &[])).await.expect(403);
+        let page = w
+            .get_as(&w.employee().await, &w.authorize(&id, &[]))
+            .await
+            .expect(403);
         assert!(page.body.contains("waits for approval"), "{}", page.body);
 
         w.change_app(|app| app.oauth.registration.dynamic = false).await;
@@ -114,7 +126,11 @@ async fn a_registration_is_managed_with_its_token_only() {
                 answer.expect_error(401, "invalid_token");
             }
         }
-        let shown = w.json(Method::GET, path, Some(token), &metadata).await.expect(200).json();
+        let shown = w
+            .json(Method::GET, path, Some(token), &metadata)
+            .await
+            .expect(200)
+            .json();
         assert_eq!(shown["client_id"], first["client_id"]);
         let moved = json!({
             "client_name": "Renamed", "redirect_uris": ["https://claude.ai/api/mcp/auth_callback"],
@@ -123,16 +139,21 @@ async fn a_registration_is_managed_with_its_token_only() {
         w.json(Method::PUT, path, Some(token), &moved).await.expect(200);
         let id = first["client_id"].as_str().unwrap();
         let client = w.client(id).await.unwrap().client;
-        assert_eq!((client.name.as_str(), client.tier), ("Renamed", ClientTier::Unverified));
+        assert_eq!(
+            (client.name.as_str(), client.tier),
+            ("Renamed", ClientTier::Unverified)
+        );
         let bad = json!({"redirect_uris": ["javascript:x"], "token_endpoint_auth_method": "none"});
         let answer = w.json(Method::PUT, path, Some(token), &bad).await;
         answer.expect_error(400, "invalid_redirect_uri");
 
-        let other_app = path.replace(&w.app.to_string(), &w.other_app.to_string());
+        let other_app = path.replace(w.app.as_ref(), w.other_app.as_ref());
         let answer = w.json(Method::GET, &other_app, Some(token), &metadata).await;
         answer.expect_error(401, "invalid_token");
 
-        w.json(Method::DELETE, path, Some(token), &json!({})).await.expect(204);
+        w.json(Method::DELETE, path, Some(token), &json!({}))
+            .await
+            .expect(204);
         assert!(w.client(id).await.is_none());
         let answer = w.json(Method::GET, path, Some(token), &metadata).await;
         answer.expect_error(401, "invalid_token");

@@ -10,22 +10,39 @@ async fn a_revoked_refresh_token_takes_its_grant_along() {
         let browser = w.employee().await;
         let (id, other) = (w.register().await, w.register().await);
         let tokens = w.tokens(&browser, &id).await;
-        let (access, refresh) = (tokens["access_token"].as_str().unwrap(), tokens["refresh_token"].as_str().unwrap());
+        let (access, refresh) = (
+            tokens["access_token"].as_str().unwrap(),
+            tokens["refresh_token"].as_str().unwrap(),
+        );
         let path = w.path("revoke");
         // Unknown and foreign tokens: the same answer, and nothing happens.
-        w.form(&path, &[("token", "x"), ("client_id", &id)]).await.expect(200);
+        w.form(&path, &[("token", "x"), ("client_id", &id)])
+            .await
+            .expect(200);
         for token in [refresh, access] {
-            w.form(&path, &[("token", token), ("client_id", &other)]).await.expect(200);
+            w.form(&path, &[("token", token), ("client_id", &other)])
+                .await
+                .expect(200);
         }
         assert_eq!(w.grant_state(access).await, GrantState::Active);
         assert!(w.events("token.revoke").await.is_empty());
-        w.form(&path, &[("token", refresh), ("client_id", "cli_x")]).await.expect_error(401, "invalid_client");
-        w.form(&path, &[("client_id", &id)]).await.expect_error(400, "invalid_request");
+        w.form(&path, &[("token", refresh), ("client_id", "cli_x")])
+            .await
+            .expect_error(401, "invalid_client");
+        w.form(&path, &[("client_id", &id)])
+            .await
+            .expect_error(400, "invalid_request");
 
-        let fields = [("token", refresh), ("client_id", &id), ("token_type_hint", "access_token")];
+        let fields = [
+            ("token", refresh),
+            ("client_id", &id),
+            ("token_type_hint", "access_token"),
+        ];
         w.form(&path, &fields).await.expect(200);
         assert_eq!(w.grant_state(access).await, GrantState::Revoked);
-        w.refresh(&id, refresh, &[]).await.expect_error(400, "invalid_grant");
+        w.refresh(&id, refresh, &[])
+            .await
+            .expect_error(400, "invalid_grant");
         w.form(&path, &fields).await.expect(200);
         let events = w.events("token.revoke").await;
         assert_eq!(events.len(), 1);
@@ -41,11 +58,19 @@ async fn a_revoked_access_token_goes_alone() {
         let id = w.register().await;
         let tokens = w.tokens(&browser, &id).await;
         let access = tokens["access_token"].as_str().unwrap();
-        w.form(&w.path("revoke"), &[("token", access), ("client_id", &id)]).await.expect(200);
+        w.form(&w.path("revoke"), &[("token", access), ("client_id", &id)])
+            .await
+            .expect(200);
         let jti = w.claims(access).jti;
-        assert!(store::grant::is_access_token_revoked(&w.store, &jti).await.unwrap());
+        assert!(
+            store::grant::is_access_token_revoked(&w.store, &jti)
+                .await
+                .unwrap()
+        );
         assert_eq!(w.grant_state(access).await, GrantState::Active);
-        w.refresh(&id, tokens["refresh_token"].as_str().unwrap(), &[]).await.expect(200);
+        w.refresh(&id, tokens["refresh_token"].as_str().unwrap(), &[])
+            .await
+            .expect(200);
     })
     .await;
 }
@@ -54,13 +79,21 @@ async fn a_revoked_access_token_goes_alone() {
 async fn introspection_answers_confidential_clients_about_their_own_tokens() {
     on_each(async |w| {
         let browser = w.employee().await;
-        let metadata = json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "client_secret_post"});
+        let metadata =
+            json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "client_secret_post"});
         let registered = w.register_with(&metadata).await;
         let id = registered["client_id"].as_str().unwrap();
         let secret = registered["client_secret"].as_str().unwrap();
         let code = w.code(&browser, id).await;
-        let tokens = w.redeem(id, &code, &[("client_secret", secret)]).await.expect(200).json();
-        let (access, refresh) = (tokens["access_token"].as_str().unwrap(), tokens["refresh_token"].as_str().unwrap());
+        let tokens = w
+            .redeem(id, &code, &[("client_secret", secret)])
+            .await
+            .expect(200)
+            .json();
+        let (access, refresh) = (
+            tokens["access_token"].as_str().unwrap(),
+            tokens["refresh_token"].as_str().unwrap(),
+        );
         let public = w.register().await;
         let foreign = w.tokens(&browser, &public).await;
         let ask = async |token: &str| {
@@ -68,10 +101,20 @@ async fn introspection_answers_confidential_clients_about_their_own_tokens() {
             w.form(&w.path("introspect"), &fields).await.expect(200).json()
         };
         let about = ask(access).await;
-        assert_eq!((about["active"].as_bool(), about["scope"].as_str()), (Some(true), Some("read write")));
-        assert_eq!((about["client_id"].as_str(), about["iss"].as_str()), (Some(id), Some(w.issuer().as_str())));
+        assert_eq!(
+            (about["active"].as_bool(), about["scope"].as_str()),
+            (Some(true), Some("read write"))
+        );
+        assert_eq!(
+            (about["client_id"].as_str(), about["iss"].as_str()),
+            (Some(id), Some(w.issuer().as_str()))
+        );
         assert_eq!(ask(refresh).await["active"], true);
-        for token in ["x", foreign["access_token"].as_str().unwrap(), foreign["refresh_token"].as_str().unwrap()] {
+        for token in [
+            "x",
+            foreign["access_token"].as_str().unwrap(),
+            foreign["refresh_token"].as_str().unwrap(),
+        ] {
             assert_eq!(ask(token).await, json!({"active": false}));
         }
         let path = w.path("introspect");

@@ -102,7 +102,9 @@ impl Answer {
     pub(crate) fn param(&self, name: &str) -> Option<String> {
         let query = self.location().split_once('?')?.1;
         let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-        pairs.find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
+        pairs
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.into_owned())
     }
 
     /// The hidden fields of the page's form.
@@ -155,7 +157,10 @@ impl World {
         let account = store::org::create_account(&mut tx, &org, spec).await.unwrap().id;
         let spec = json!({"name": "Okta", "kind": "oidc", "issuer": "https://idp.example", "client_id": "x"});
         let spec = serde_json::from_value(spec).unwrap();
-        let connection = store::connection::create(&mut tx, &org, None, spec).await.unwrap().id;
+        let connection = store::connection::create(&mut tx, &org, None, spec)
+            .await
+            .unwrap()
+            .id;
         let spec = serde_json::from_value(json!({})).unwrap();
         store::binding::create(&mut tx, &org, (&connection, &account), spec)
             .await
@@ -181,7 +186,12 @@ impl World {
                 ]},
             });
             let spec = serde_json::from_value(spec).unwrap();
-            apps.push(store::app::create(&mut tx, &org, &account, spec).await.unwrap().id);
+            apps.push(
+                store::app::create(&mut tx, &org, &account, spec)
+                    .await
+                    .unwrap()
+                    .id,
+            );
         }
         tx.commit_housekeeping().await.unwrap();
         let keyring = Keyring::load(&store).await.unwrap();
@@ -254,7 +264,13 @@ impl World {
         self.send(request, encode(fields)).await
     }
 
-    pub(crate) async fn json(&self, method: Method, path: &str, bearer: Option<&str>, body: &Value) -> Answer {
+    pub(crate) async fn json(
+        &self,
+        method: Method,
+        path: &str,
+        bearer: Option<&str>,
+        body: &Value,
+    ) -> Answer {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -442,9 +458,15 @@ impl World {
             action: Some(action.into()),
             ..Default::default()
         };
-        store::audit::list(&self.store, &self.org, &filter, (store::audit::Order::Oldest, None), 200)
-            .await
-            .unwrap()
+        store::audit::list(
+            &self.store,
+            &self.org,
+            &filter,
+            (store::audit::Order::Oldest, None),
+            200,
+        )
+        .await
+        .unwrap()
     }
 
     pub(crate) fn claims(&self, access_token: &str) -> tokens::AccessClaims {
