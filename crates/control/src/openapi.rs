@@ -5,9 +5,14 @@ use utoipa::openapi::{
     Components, Content, HttpMethod, Info, License, OpenApi, Ref, RefOr, Required, Response, Schema,
     header::Header,
     path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
-    schema::{AdditionalProperties, AllOf, Object, ObjectBuilder, Type},
+    schema::{AdditionalProperties, AllOf, ArrayItems, Object, ObjectBuilder, Type},
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     tag::TagBuilder,
+};
+
+use wire::{
+    AccountId, ApiTokenId, AppId, BindingId, ClientId, ConnectionId, EventId, GrantId, GroupId, Id as _,
+    KeyId, MemberId, OrgId, PolicyId, ServiceTokenId, SessionId, UserId,
 };
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -40,6 +45,8 @@ pub fn openapi() -> OpenApi {
         }
     }
     flatten(components);
+    tidy(components);
+    refusals(components);
     components.schemas.extend(<(wire::Problem,)>::all());
     let key = ApiKeyValue::new("chatelaine_session");
     for (name, scheme) in [
@@ -150,30 +157,71 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation, componen
         }
     }
     let has_body = operation.request_body.is_some();
-    let refusals = REFUSALS.iter().filter(|(_, _, kind)| match kind {
+    let refusals = REFUSALS.iter().filter(|(_, _, _, kind)| match kind {
         Of::Every => true,
         Of::Body => has_body,
         Of::Write => is_write,
         Of::Change => matches!(method, HttpMethod::Patch | HttpMethod::Delete),
     });
-    for (status, text, _) in refusals {
-        let mut response = Response::new(*text);
+    for (status, name, _, _) in refusals {
+        let to = RefOr::Ref(Ref::from_response_name(*name));
+        operation.responses.responses.insert((*status).to_owned(), to);
+    }
+}
+
+/// The refusals, each once.
+fn refusals(components: &mut Components) {
+    for (status, name, text, _) in REFUSALS {
+        let mut response = Response::new(text);
         let content = Content::new(Some(Ref::from_schema_name("Problem")));
         response
             .content
             .insert("application/problem+json".to_owned(), RefOr::T(content));
-        if matches!(*status, "429" | "503") {
+        if matches!(status, "429" | "503") {
             let header = Header::new(ObjectBuilder::new().schema_type(Type::Integer).build());
             response
                 .headers
                 .insert("Retry-After".to_owned(), RefOr::T(header));
         }
-        operation
-            .responses
-            .responses
-            .insert((*status).to_owned(), RefOr::T(response));
+        components.responses.insert(name.to_owned(), RefOr::T(response));
     }
 }
+
+/// Pages name what they hold, and identifiers say what they look like.
+fn tidy(components: &mut Components) {
+    for (name, schema) in &mut components.schemas {
+        let RefOr::T(Schema::Object(object)) = schema else {
+            continue;
+        };
+        if let Some(held) = name.strip_prefix("Page_")
+            && let Some(RefOr::T(Schema::Array(array))) = object.properties.get_mut("items")
+        {
+            array.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(held).into()));
+        }
+        if let Some((_, prefix)) = IDS.iter().find(|(id, _)| id == name) {
+            object.pattern = Some(format!("^{prefix}_[0-9a-f]{{32}}$"));
+        }
+    }
+}
+
+const IDS: [(&str, &str); 16] = [
+    ("AccountId", AccountId::PREFIX),
+    ("ApiTokenId", ApiTokenId::PREFIX),
+    ("AppId", AppId::PREFIX),
+    ("BindingId", BindingId::PREFIX),
+    ("ClientId", ClientId::PREFIX),
+    ("ConnectionId", ConnectionId::PREFIX),
+    ("EventId", EventId::PREFIX),
+    ("GrantId", GrantId::PREFIX),
+    ("GroupId", GroupId::PREFIX),
+    ("KeyId", KeyId::PREFIX),
+    ("MemberId", MemberId::PREFIX),
+    ("OrgId", OrgId::PREFIX),
+    ("PolicyId", PolicyId::PREFIX),
+    ("ServiceTokenId", ServiceTokenId::PREFIX),
+    ("SessionId", SessionId::PREFIX),
+    ("UserId", UserId::PREFIX),
+];
 
 enum Of {
     Every,
@@ -182,30 +230,38 @@ enum Of {
     Change,
 }
 
-const REFUSALS: [(&str, &str, Of); 11] = [
+const REFUSALS: [(&str, &str, &str, Of); 11] = [
     (
         "400",
+        "Invalid",
         "The request cannot be read, or a value is not acceptable",
         Of::Every,
     ),
-    ("401", "No valid credential", Of::Every),
-    ("403", "The caller may not do this", Of::Every),
+    ("401", "Unauthenticated", "No valid credential", Of::Every),
+    ("403", "Forbidden", "The caller may not do this", Of::Every),
     (
         "404",
+        "NotFound",
         "No such thing, or none that the caller may know of",
         Of::Every,
     ),
-    ("409", "It does not go together with what is there", Of::Write),
+    (
+        "409",
+        "Conflict",
+        "It does not go together with what is there",
+        Of::Write,
+    ),
     (
         "412",
+        "Stale",
         "It was changed since the version in `If-Match`",
         Of::Change,
     ),
-    ("413", "The body is larger than 256 KiB", Of::Body),
-    ("415", "The body is not JSON", Of::Body),
-    ("429", "Too many requests", Of::Every),
-    ("500", "Something went wrong on the server", Of::Every),
-    ("503", "The database does not answer", Of::Every),
+    ("413", "TooLarge", "The body is larger than 256 KiB", Of::Body),
+    ("415", "UnsupportedMediaType", "The body is not JSON", Of::Body),
+    ("429", "TooManyRequests", "Too many requests", Of::Every),
+    ("500", "Internal", "Something went wrong on the server", Of::Every),
+    ("503", "Unavailable", "The database does not answer", Of::Every),
 ];
 
 fn parameter(name: &str, place: ParameterIn, text: &str, kind: Type) -> Parameter {

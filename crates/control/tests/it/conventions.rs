@@ -1,0 +1,171 @@
+//! What all resources have in common.
+
+use crate::world::{World, on_each};
+use axum::body::Body;
+use http::{Method, Request, StatusCode, header};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_stale_version_is_412_and_changes_nothing() {
+    on_each(async |world| {
+        let path = format!("/apps/{}", world.acme.app.id);
+        let first = world.owner(Method::GET, &path, None).await;
+        assert_eq!(first.header("etag"), "\"v1\"");
+        let send = async |method: Method, tag: &str, body: Value| {
+            let request = Request::builder()
+                .method(method)
+                .uri(format!("/api/v1{path}"))
+                .header(
+                    header::AUTHORIZATION,
+                    format!("Bearer {}", world.acme.owner.token),
+                )
+                .header(header::CONTENT_TYPE, "application/merge-patch+json")
+                .header(header::IF_MATCH, tag);
+            world
+                .send(request.body(Body::from(body.to_string())).unwrap())
+                .await
+        };
+        let answer = send(Method::PATCH, "\"v1\"", json!({"managed_oauth": true})).await;
+        assert_eq!((answer.status, answer.header("etag")), (StatusCode::OK, "\"v2\""));
+        send(Method::PATCH, "\"v1\"", json!({"managed_oauth": false}))
+            .await
+            .refused(412, "stale");
+        send(Method::DELETE, "\"v1\"", json!({}))
+            .await
+            .refused(412, "stale");
+        assert_eq!(world.get(&path).await["managed_oauth"], json!(true));
+        assert_eq!(
+            send(Method::PATCH, "*", json!({"enabled": false})).await.status,
+            200
+        );
+        // What changes nothing is no new version.
+        let answer = send(Method::PATCH, "\"v3\"", json!({"enabled": false})).await;
+        assert_eq!((answer.status, answer.header("etag")), (StatusCode::OK, "\"v3\""));
+        assert_eq!(
+            send(Method::DELETE, "\"v2\", \"v3\"", json!({})).await.status,
+            204
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_patch_merges() {
+    on_each(async |world| {
+        let path = format!("/apps/{}", world.acme.app.id);
+        let before = world.get(&path).await;
+        let patch = json!({"session_seconds": 600, "oauth": {"registration": {"dynamic": false}}});
+        let after = world.owner(Method::PATCH, &path, Some(patch)).await.json();
+        assert_eq!(after["session_seconds"], 600);
+        assert_eq!(after["oauth"]["registration"]["dynamic"], false);
+        assert_eq!(after["oauth"]["scopes"], before["oauth"]["scopes"]);
+        assert_eq!(after["policies"], before["policies"]);
+        // `null` takes a member away, which brings its default back.
+        let after = world
+            .owner(Method::PATCH, &path, Some(json!({"session_seconds": null})))
+            .await
+            .json();
+        assert_eq!(after["session_seconds"], before["session_seconds"]);
+        let event = world.newest().await;
+        let change = event.change.unwrap();
+        assert_eq!(change.before, json!({"session_seconds": 600}));
+        assert_eq!(change.after, json!({"session_seconds": 43200}));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_be_and_changes_nothing() {
+    on_each(async |world| {
+        let path = format!("/apps/{}", world.acme.app.id);
+        let shown = async |path: &str, method: Method, body: Option<Value>| {
+            let answer = world.owner(method, &format!("{path}?dry_run=true"), body).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            assert_eq!(answer.header("chatelaine-dry-run"), "true");
+            answer.json()
+        };
+        let before = world.get(&path).await;
+        let would = shown(&path, Method::PATCH, Some(json!({"managed_oauth": true}))).await;
+        assert_eq!(would["managed_oauth"], true);
+        let event = world.newest().await;
+        assert_eq!(event.action, "app.update.dry_run");
+        assert_eq!(event.change.unwrap().after, json!({"managed_oauth": true}));
+        shown(&path, Method::DELETE, None).await;
+        assert_eq!(world.get(&path).await, before);
+        assert!(
+            !world
+                .store
+                .directory()
+                .app(&world.acme.app.id)
+                .unwrap()
+                .app
+                .spec
+                .managed_oauth
+        );
+        let new = json!({"name": "New"});
+        assert_eq!(shown("/accounts", Method::POST, Some(new)).await["name"], "New");
+        assert_eq!(world.get("/accounts").await["items"].as_array().unwrap().len(), 2);
+        let new = json!({"name": "T", "scopes": ["read"]});
+        assert_eq!(shown("/api-tokens", Method::POST, Some(new)).await["token"], "");
+        // What would be refused is refused.
+        let taken = json!({"name": "Labs"});
+        world
+            .owner(Method::POST, "/accounts?dry_run=true", Some(taken))
+            .await
+            .refused(409, "conflict");
+        let keys = world.get("/signing-keys").await;
+        shown("/signing-keys/rotate", Method::POST, None).await;
+        assert_eq!(world.get("/signing-keys").await, keys);
+        let grant = format!("/grants/{}", world.acme.grant);
+        assert_eq!(shown(&grant, Method::DELETE, None).await["state"], "revoked");
+        assert_eq!(world.get(&grant).await["state"], "active");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pages_show_everything_once() {
+    on_each(async |world| {
+        for i in 0..7 {
+            let new = json!({"name": format!("Account {i}")});
+            let answer = world.owner(Method::POST, "/accounts", Some(new)).await;
+            assert_eq!(answer.status, StatusCode::CREATED);
+            let location = answer.header("location").trim_start_matches("/api/v1").to_owned();
+            assert_eq!(world.get(&location).await, answer.json());
+        }
+        assert_eq!(pages(world, "/accounts?limit=2").await, [2, 2, 2, 2, 1]);
+        assert_eq!(pages(world, "/accounts?limit=3").await, [3, 3, 3]);
+        assert_eq!(pages(world, "/accounts?limit=200").await, [9]);
+    })
+    .await;
+}
+
+async fn pages(world: &World, path: &str) -> Vec<usize> {
+    let (mut sizes, mut seen) = (Vec::new(), std::collections::HashSet::new());
+    let mut next = String::new();
+    loop {
+        let page = world.get(&format!("{path}{next}")).await;
+        let items = page["items"].as_array().unwrap();
+        sizes.push(items.len());
+        for item in items {
+            assert!(
+                seen.insert(item["id"].as_str().unwrap().to_owned()),
+                "shown twice: {item}"
+            );
+        }
+        match page["next"].as_str() {
+            Some(cursor) => next = format!("&cursor={cursor}"),
+            None => return sizes,
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_are_not_kept_by_caches() {
+    on_each(async |world| {
+        let answer = world.owner(Method::GET, "/session", None).await;
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    })
+    .await;
+}

@@ -1,0 +1,354 @@
+//! Who may do what.
+
+use crate::isolation::{id_for, operations};
+use crate::world::{World, hire, on_each, token};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use wire::{Role, TokenScope};
+
+fn own(route: &str, world: &World) -> String {
+    if route.contains("{id}") {
+        route.replace("{id}", &id_for(route, &world.acme))
+    } else {
+        route.to_owned()
+    }
+}
+
+/// A body that is fine, so that only permission can be what refuses.
+fn body(method: &Method, route: &str, world: &World) -> Option<Value> {
+    let acme = &world.acme;
+    let account = &acme.account.id;
+    Some(match (method.as_str(), route) {
+        ("PATCH", "/organisation") => json!({"name": "Acme 2"}),
+        ("PATCH", "/bindings/{id}") => json!({"mode": "exclusive"}),
+        ("PATCH", "/users/{id}") => json!({"disabled": true}),
+        ("PATCH", "/clients/{id}") => json!({"state": "blocked"}),
+        ("PATCH", _) => json!({"name": "Another name"}),
+        ("POST", "/accounts") => json!({"name": "New"}),
+        ("POST", "/members") => json!({"user": acme.employee.id, "role": "org_auditor"}),
+        ("POST", "/connections") => {
+            json!({"name": "C", "kind": "oidc", "issuer": "https://x.example.com", "client_id": "x"})
+        }
+        ("POST", "/bindings") => json!({"connection": acme.connection.id}),
+        ("POST", "/groups") => json!({"account": account, "name": "G"}),
+        ("POST", "/policies") => {
+            json!({"account": account, "name": "P", "decision": "allow", "include": [{"type": "everyone"}]})
+        }
+        ("POST", "/policies/test") => json!({"app": acme.app.id, "user": acme.employee.id}),
+        ("POST", "/apps") => {
+            json!({"account": account, "name": "X", "kind": "web", "public_url": "https://x.example.com",
+                "origin_url": "http://10.0.0.2"})
+        }
+        ("POST", "/clients") => {
+            json!({"app": acme.app.id, "name": "C", "redirect_uris": ["https://x.example.com/cb"]})
+        }
+        ("POST", "/api-tokens") => json!({"name": "T", "scopes": ["read"]}),
+        ("POST", "/signing-keys/rotate") | ("GET" | "DELETE", _) => return None,
+        other => panic!("an operation without a case: {other:?}"),
+    })
+}
+
+async fn statuses(world: &World, token: &str) -> Vec<(String, StatusCode)> {
+    let mut found = Vec::new();
+    for (method, route) in operations() {
+        // What would be done is not done, so that the order does not matter.
+        let dry = if method == Method::GET || route == "/policies/test" {
+            ""
+        } else {
+            "?dry_run=true"
+        };
+        let path = format!("{}{dry}", own(&route, world));
+        let answer = world
+            .call(token, method.clone(), &path, body(&method, &route, world))
+            .await;
+        found.push((format!("{method} {route}"), answer.status));
+    }
+    found
+}
+
+fn is_read(operation: &str) -> bool {
+    operation.starts_with("GET ") || operation == "POST /policies/test"
+}
+
+fn is_audit(operation: &str) -> bool {
+    operation.contains(" /audit")
+}
+
+#[tokio::test]
+async fn an_owner_may_do_everything() {
+    on_each(async |world| {
+        for (operation, status) in statuses(world, &world.acme.owner.token).await {
+            // What is in use, and the last owner, stay.
+            let kept = ["account", "connection", "polic", "member"];
+            let kept = kept
+                .iter()
+                .any(|k| operation.starts_with(&format!("DELETE /{k}")));
+            let expected = if kept {
+                StatusCode::CONFLICT
+            } else {
+                StatusCode::OK
+            };
+            assert_eq!(status, expected, "{operation}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_credential_every_operation_is_401() {
+    on_each(async |world| {
+        for token in ["", "cht_", &control::mint_api_token().unwrap().0] {
+            for (operation, status) in statuses(world, token).await {
+                assert_eq!(status, StatusCode::UNAUTHORIZED, "{operation} with {token:?}");
+            }
+        }
+        world.clock.advance(1);
+        let answer = world.call("x", Method::GET, "/apps", None).await;
+        answer.refused(401, "unauthenticated");
+        assert!(answer.header("www-authenticate").starts_with("Bearer"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_auditor_reads_everything_and_changes_nothing() {
+    on_each(async |world| {
+        let auditor = world.hire(Role::OrgAuditor, None).await;
+        for (operation, status) in statuses(world, &auditor.token).await {
+            // A token of one's own is nobody else's business.
+            let own = operation == "POST /api-tokens";
+            let expected = if is_read(&operation) || own {
+                StatusCode::OK
+            } else {
+                StatusCode::FORBIDDEN
+            };
+            assert_eq!(status, expected, "{operation}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_owners_manage_owners() {
+    on_each(async |world| {
+        let admin = world.hire(Role::OrgAdmin, None).await;
+        for (operation, status) in statuses(world, &admin.token).await {
+            let forbidden = ["DELETE /members/{id}", "DELETE /api-tokens/{id}"];
+            assert_eq!(
+                status == StatusCode::FORBIDDEN,
+                forbidden.contains(&operation.as_str()),
+                "{operation}: {status}"
+            );
+        }
+        let new = json!({"user": admin.user.id, "role": "org_owner"});
+        let answer = world
+            .call(&admin.token, Method::POST, "/members", Some(new.clone()))
+            .await;
+        answer.refused(403, "forbidden");
+        let path = format!("/users/{}", world.acme.owner.user.id);
+        let disable = Some(json!({"disabled": true}));
+        world
+            .call(&admin.token, Method::PATCH, &path, disable.clone())
+            .await
+            .refused(403, "forbidden");
+        // The last owner stays, whoever asks.
+        world
+            .owner(Method::PATCH, &path, disable.clone())
+            .await
+            .refused(409, "conflict");
+        let member = format!("/members/{}", world.acme.owner.member.id);
+        world
+            .owner(Method::DELETE, &member, None)
+            .await
+            .refused(409, "conflict");
+        // With another owner there, the first may go.
+        let answer = world.owner(Method::POST, "/members", Some(new)).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        let answer = world.owner(Method::DELETE, &member, None).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.text);
+        world
+            .owner(Method::GET, "/apps", None)
+            .await
+            .refused(403, "forbidden");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_admin_knows_only_the_account() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let admin = world.hire(Role::AccountAdmin, Some(&acme.labs)).await;
+        // Everything of Acme's in the list lies in Production, or belongs to the organisation.
+        for (operation, status) in statuses(world, &admin.token).await {
+            let (_, route) = operation.split_once(' ').unwrap();
+            let expected = match (operation.as_str(), route) {
+                ("DELETE /sessions/{id}", _) => StatusCode::FORBIDDEN,
+                (_, route) if route.contains("{id}") => StatusCode::NOT_FOUND,
+                ("POST /policies/test" | "POST /apps" | "POST /policies" | "POST /groups", _) => {
+                    StatusCode::BAD_REQUEST
+                }
+                ("POST /clients", _) => StatusCode::BAD_REQUEST,
+                ("POST /api-tokens", _) => StatusCode::OK,
+                (_, "/sessions" | "/signing-keys") => StatusCode::FORBIDDEN,
+                (operation, _) if is_read(operation) => StatusCode::OK,
+                _ => StatusCode::FORBIDDEN,
+            };
+            assert_eq!(status, expected, "{operation}");
+        }
+        for list in [
+            "/apps",
+            "/policies",
+            "/groups",
+            "/clients",
+            "/grants",
+            "/bindings",
+            "/connections",
+        ] {
+            let answer = world.call(&admin.token, Method::GET, list, None).await;
+            assert_eq!(answer.json()["items"], json!([]), "{list}");
+        }
+        let accounts = world
+            .call(&admin.token, Method::GET, "/accounts", None)
+            .await
+            .json();
+        assert_eq!(accounts["items"].as_array().unwrap().len(), 1);
+        // In the account, nearly everything.
+        let new = json!({"account": acme.labs.id, "name": "X", "kind": "web",
+            "public_url": "https://x.example.com", "origin_url": "http://10.0.0.2"});
+        let answer = world.call(&admin.token, Method::POST, "/apps", Some(new)).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        // But no way to the addresses inside.
+        let new = json!({"account": acme.labs.id, "name": "C", "kind": "oidc", "client_id": "x",
+            "issuer": "http://10.0.0.5", "allow_internal": ["http://10.0.0.5"]});
+        let answer = world
+            .call(&admin.token, Method::POST, "/connections", Some(new))
+            .await;
+        answer.refused(403, "forbidden");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_auditor_and_editor_stay_within_their_roles() {
+    on_each(async |world| {
+        let account = Some(&world.acme.account);
+        let auditor = world.hire(Role::AccountAuditor, account).await;
+        let editor = world.hire(Role::AccountEditor, account).await;
+        let path = format!("/apps/{}", world.acme.app.id);
+        let rename = || Some(json!({"name": "Wiki 2"}));
+        world
+            .call(&auditor.token, Method::PATCH, &path, rename())
+            .await
+            .refused(403, "forbidden");
+        assert_eq!(
+            world
+                .call(&editor.token, Method::PATCH, &path, rename())
+                .await
+                .status,
+            200
+        );
+        let client = format!("/clients/{}", world.acme.client.id);
+        let block = Some(json!({"state": "blocked"}));
+        world
+            .call(&editor.token, Method::PATCH, &client, block)
+            .await
+            .refused(403, "forbidden");
+        world
+            .call(&editor.token, Method::GET, "/audit", None)
+            .await
+            .refused(403, "forbidden");
+        let log = world
+            .call(&auditor.token, Method::GET, "/audit", None)
+            .await
+            .json();
+        let events = log["items"].as_array().unwrap();
+        assert!(!events.is_empty());
+        assert!(
+            events
+                .iter()
+                .all(|e| e["account"] == json!(world.acme.account.id))
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_does_no_more_than_its_scopes() {
+    on_each(async |world| {
+        let (org, owner) = (&world.acme.org, &world.acme.owner.user.id);
+        for (scope, allowed) in [
+            (
+                TokenScope::Read,
+                (|o| is_read(o) && !is_audit(o)) as fn(&str) -> bool,
+            ),
+            (TokenScope::Write, |o| !is_audit(o)),
+            (TokenScope::Audit, is_audit),
+        ] {
+            let (_, token) = token(&world.store, org, owner, &[scope]).await;
+            for (operation, status) in statuses(world, &token).await {
+                let forbidden = status == StatusCode::FORBIDDEN;
+                assert_eq!(
+                    forbidden,
+                    !allowed(&operation),
+                    "{scope:?}: {operation}: {status}"
+                );
+            }
+            let more = Some(json!({"name": "More", "scopes": ["read", "write", "audit"]}));
+            world
+                .call(&token, Method::POST, "/api-tokens", more)
+                .await
+                .refused(403, "forbidden");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn somebody_without_a_role_is_refused() {
+    on_each(async |world| {
+        let (_, token) = token(
+            &world.store,
+            &world.acme.org,
+            &world.acme.employee.id,
+            &[TokenScope::Read],
+        )
+        .await;
+        for (operation, status) in statuses(world, &token).await {
+            assert_eq!(status, StatusCode::FORBIDDEN, "{operation}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_ends_with_its_time_and_with_its_owner() {
+    on_each(async |world| {
+        let expires = json!(world.clock.now().plus_seconds(60));
+        let new = json!({"name": "Short", "scopes": ["read"], "expires_at": expires});
+        let made = world.owner(Method::POST, "/api-tokens", Some(new)).await.json();
+        let token = made["token"].as_str().unwrap();
+        assert_eq!(world.call(token, Method::GET, "/apps", None).await.status, 200);
+        world.clock.advance(61);
+        world
+            .call(token, Method::GET, "/apps", None)
+            .await
+            .refused(401, "unauthenticated");
+        let org = (&world.acme.org, &world.acme.connection.id);
+        let admin = hire(&world.store, org, (Role::OrgAdmin, None), &[TokenScope::Write]).await;
+        assert_eq!(
+            world.call(&admin.token, Method::GET, "/apps", None).await.status,
+            200
+        );
+        let path = format!("/users/{}", admin.user.id);
+        let answer = world
+            .owner(Method::PATCH, &path, Some(json!({"disabled": true})))
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        world
+            .call(&admin.token, Method::GET, "/apps", None)
+            .await
+            .refused(401, "unauthenticated");
+    })
+    .await;
+}

@@ -1,0 +1,401 @@
+//! Two companies on one server, and somebody who calls the API.
+
+use axum::{Router, body::Body};
+use governor::Quota;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use std::num::NonZeroU32;
+use store::{Clock, MasterKey, Store, client, grant, session, user};
+use testkit::{CONTROL, Database, START, from_json};
+use tokens::Keyring;
+use tower::ServiceExt as _;
+use wire::*;
+
+/// Runs a test on a fresh database of each engine.
+pub(crate) async fn on_each(test: impl AsyncFn(&World)) {
+    for (engine, database) in testkit::databases().await {
+        // Shown when the test fails.
+        println!("on {engine}");
+        let world = Box::pin(World::new(&database)).await;
+        Box::pin(test(&world)).await;
+        world.store.close().await;
+        database.remove().await;
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
+    pub(crate) keyring: Keyring,
+    router: Router,
+    pub(crate) acme: Company,
+    pub(crate) other: Company,
+}
+
+/// One of everything.
+pub(crate) struct Company {
+    pub(crate) org: OrgId,
+    pub(crate) account: Account,
+    pub(crate) labs: Account,
+    pub(crate) local: Connection,
+    pub(crate) connection: Connection,
+    pub(crate) binding: Binding,
+    pub(crate) group: Group,
+    pub(crate) policy: Policy,
+    pub(crate) app: App,
+    pub(crate) client: Client,
+    pub(crate) grant: GrantId,
+    pub(crate) session: SessionId,
+    pub(crate) employee: User,
+    pub(crate) owner: Colleague,
+    pub(crate) event: EventId,
+}
+
+/// Somebody with a role and a token that may do everything.
+pub(crate) struct Colleague {
+    pub(crate) user: User,
+    pub(crate) member: Member,
+    pub(crate) token_id: ApiTokenId,
+    pub(crate) token: String,
+}
+
+const ALL: [TokenScope; 3] = [TokenScope::Read, TokenScope::Write, TokenScope::Audit];
+
+impl World {
+    async fn new(database: &Database) -> Self {
+        let key = MasterKey::generate().unwrap();
+        let clock = Clock::manual(START);
+        let store = database.open(&key, &clock).await.unwrap();
+        let keyring = Keyring::load(&store).await.unwrap();
+        let acme = Box::pin(Company::new(&store, &keyring, "acme")).await;
+        let other = Box::pin(Company::new(&store, &keyring, "other")).await;
+        let quota = Quota::per_second(NonZeroU32::new(100_000).unwrap());
+        let control = control::Control::with_quota(store.clone(), keyring.clone(), CONTROL, quota);
+        let router = control::router(control).layer(broker::session_layer(&store, CONTROL));
+        Self {
+            clock,
+            store,
+            keyring,
+            router,
+            acme,
+            other,
+        }
+    }
+
+    /// The same server with another rate limit.
+    pub(crate) fn limited_to(&self, per_second: u32) -> Self {
+        let quota = Quota::per_second(NonZeroU32::new(per_second).unwrap());
+        let control = control::Control::with_quota(self.store.clone(), self.keyring.clone(), CONTROL, quota);
+        Self {
+            clock: self.clock.clone(),
+            store: self.store.clone(),
+            keyring: self.keyring.clone(),
+            router: control::router(control),
+            acme: self.acme.same(),
+            other: self.other.same(),
+        }
+    }
+
+    /// Somebody new at Acme with this role.
+    pub(crate) async fn hire(&self, role: Role, account: Option<&Account>) -> Colleague {
+        let org = (&self.acme.org, &self.acme.connection.id);
+        hire(&self.store, org, (role, account.map(|a| a.id.clone())), &ALL).await
+    }
+
+    /// A request of Acme's owner.
+    pub(crate) async fn owner(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        self.call(&self.acme.owner.token, method, path, body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let answer = self.owner(Method::GET, path, None).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+        answer.json()
+    }
+
+    /// A request with a token; `path` is below `/api/v1`.
+    pub(crate) async fn call(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let mut request = Request::builder()
+            .method(&method)
+            .uri(format!("/api/v1{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {token}"));
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        self.send(request.body(body).unwrap()).await
+    }
+
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Answer {
+        let context = AuditRequest {
+            id: "req-1".into(),
+            method: request.method().to_string(),
+            path: request.uri().path().to_owned(),
+            ip: Some("203.0.113.7".into()),
+            user_agent: Some("test/1".into()),
+        };
+        request.extensions_mut().insert(context);
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
+    /// The newest event of Acme.
+    pub(crate) async fn newest(&self) -> AuditEvent {
+        let order = (store::audit::Order::Newest, None);
+        let filter = store::audit::Filter::default();
+        let events = store::audit::list(&self.store, &self.acme.org, &filter, order, 1).await;
+        events.unwrap().pop().unwrap()
+    }
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+
+    /// Refused in the documented form; the pointers of the fields at fault.
+    pub(crate) fn refused(&self, status: u16, kind: &str) -> Vec<String> {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem: Problem = serde_json::from_str(&self.text).unwrap();
+        assert_eq!(problem.kind, format!("/problems/{kind}"), "{}", self.text);
+        assert_eq!((problem.status, problem.request_id.as_str()), (status, "req-1"));
+        problem.errors.into_iter().map(|e| e.pointer).collect()
+    }
+}
+
+impl Company {
+    async fn new(store: &Store, keyring: &Keyring, slug: &str) -> Self {
+        let mut tx = store.begin().await.unwrap();
+        let spec = from_json(json!({"name": slug}));
+        let org = store::org::create(&mut tx, slug, spec).await.unwrap().id;
+        let account = async |tx: &mut store::Tx, name: &str| {
+            let spec = from_json(json!({"name": name}));
+            store::org::create_account(tx, &org, spec).await.unwrap()
+        };
+        let (production, labs) = (
+            account(&mut tx, "Production").await,
+            account(&mut tx, "Labs").await,
+        );
+        let spec = from_json(json!({"name": "Local", "kind": "password"}));
+        let local = store::connection::create(&mut tx, &org, None, spec)
+            .await
+            .unwrap();
+        let spec = from_json(json!({
+            "name": "Okta", "kind": "oidc", "issuer": "https://idp.example.com", "client_id": "us",
+            "client_secret": "canary-upstream",
+        }));
+        let connection = store::connection::create(&mut tx, &org, None, spec)
+            .await
+            .unwrap();
+        let ends = (&connection.id, &production.id);
+        let binding = store::binding::create(&mut tx, &org, ends, from_json(json!({})))
+            .await
+            .unwrap();
+        let employee = user::sign_in(&mut tx, &org, identity(&connection.id, "ada"))
+            .await
+            .unwrap()
+            .user;
+        let spec = from_json(json!({"name": "Staff"}));
+        let group: Group = store::rule::create(&mut tx, &org, &production.id, spec)
+            .await
+            .unwrap();
+        let spec =
+            from_json(json!({"name": "Everyone", "decision": "allow", "include": [{"type": "everyone"}]}));
+        let policy: Policy = store::rule::create(&mut tx, &org, &production.id, spec)
+            .await
+            .unwrap();
+        let spec = from_json(json!({
+            "name": "Wiki", "kind": "web", "public_url": format!("https://wiki.{slug}.example.com"),
+            "origin_url": "http://10.0.0.1:8080", "policies": [policy.id],
+        }));
+        let app = store::app::create(&mut tx, &org, &production.id, spec)
+            .await
+            .unwrap();
+        let place = (&production.id, &app.id);
+        let client = client::create(&mut tx, &org, place, new_client())
+            .await
+            .unwrap()
+            .client;
+        let consent = grant::Consent {
+            org: &org,
+            account: &production.id,
+            app: &app.id,
+            user: &employee.id,
+            client: &client.id,
+            scopes: &["access".into()],
+            expires_at: tx.now().plus_seconds(86_400),
+        };
+        let code = store::sha256(format!("code of {slug}"));
+        let grant = grant::issue(
+            &mut tx,
+            &consent,
+            &code,
+            ("https://x/cb", "challenge", "https://x"),
+        );
+        let grant = grant.await.unwrap();
+        grant::note_use(&mut tx, &grant).await.unwrap();
+        let session = SessionId::fresh();
+        let row = session::Record {
+            id: session.clone(),
+            org: Some(org.clone()),
+            user: Some(employee.id.clone()),
+            app: Some(app.id.clone()),
+            parent: None,
+            data: "{}".into(),
+            expires_at: tx.now().plus_seconds(3600),
+            ip: None,
+            user_agent: None,
+        };
+        session::save(&mut tx, &store::sha256(session.to_string()), &row)
+            .await
+            .unwrap();
+        let actor = AuditActor::of(ActorKind::System);
+        let mut event = store::audit::event(&org, "system", "organisation.create", actor);
+        event.account = Some(production.id.clone());
+        let event_id = event.id.clone();
+        tx.commit(event).await.unwrap();
+        keyring.ensure(&org).await.unwrap();
+        let owner = hire(store, (&org, &local.id), (Role::OrgOwner, None), &ALL).await;
+        Self {
+            org,
+            account: production,
+            labs,
+            local,
+            connection,
+            binding,
+            group,
+            policy,
+            app,
+            client,
+            grant,
+            session,
+            employee,
+            owner,
+            event: event_id,
+        }
+    }
+
+    fn same(&self) -> Self {
+        Self {
+            org: self.org.clone(),
+            account: self.account.clone(),
+            labs: self.labs.clone(),
+            local: self.local.clone(),
+            connection: self.connection.clone(),
+            binding: self.binding.clone(),
+            group: self.group.clone(),
+            policy: self.policy.clone(),
+            app: self.app.clone(),
+            client: self.client.clone(),
+            grant: self.grant.clone(),
+            session: self.session.clone(),
+            employee: self.employee.clone(),
+            owner: Colleague {
+                user: self.owner.user.clone(),
+                member: self.owner.member.clone(),
+                token_id: self.owner.token_id.clone(),
+                token: self.owner.token.clone(),
+            },
+            event: self.event.clone(),
+        }
+    }
+}
+
+/// Somebody with a role and a token with these scopes.
+pub(crate) async fn hire(
+    store: &Store,
+    (org, connection): (&OrgId, &ConnectionId),
+    (role, account): (Role, Option<AccountId>),
+    scopes: &[TokenScope],
+) -> Colleague {
+    let subject = OrgId::fresh().to_string();
+    let mut tx = store.begin().await.unwrap();
+    let user = user::sign_in(&mut tx, org, identity(connection, &subject))
+        .await
+        .unwrap()
+        .user;
+    let new = NewMember {
+        user: user.id.clone(),
+        account,
+        role,
+    };
+    let member = store::org::add_member(&mut tx, org, new).await.unwrap();
+    tx.commit_housekeeping().await.unwrap();
+    let (token_id, token) = token(store, org, &user.id, scopes).await;
+    Colleague {
+        user,
+        member,
+        token_id,
+        token,
+    }
+}
+
+pub(crate) async fn token(
+    store: &Store,
+    org: &OrgId,
+    owner: &UserId,
+    scopes: &[TokenScope],
+) -> (ApiTokenId, String) {
+    let (token, prefix, hash) = control::mint_api_token().unwrap();
+    let new = NewApiToken {
+        name: "test".into(),
+        scopes: scopes.to_vec(),
+        expires_at: None,
+    };
+    let mut tx = store.begin().await.unwrap();
+    let record = store::api_token::create(&mut tx, org, owner, new, (&prefix, &hash))
+        .await
+        .unwrap();
+    tx.commit_housekeeping().await.unwrap();
+    (record.id, token)
+}
+
+pub(crate) fn identity(connection: &ConnectionId, subject: &str) -> user::Identity {
+    user::Identity {
+        connection: connection.clone(),
+        issuer: "https://idp.example.com".into(),
+        subject: subject.into(),
+        email: Some(format!("{subject}@example.com")),
+        email_verified: true,
+        name: None,
+        groups: vec![],
+        claims: serde_json::Map::new(),
+    }
+}
+
+pub(crate) fn new_client() -> client::NewClient {
+    let id = ClientId::fresh();
+    client::NewClient {
+        client_id: id.to_string(),
+        id,
+        name: "Agent".into(),
+        verified_host: None,
+        source: ClientSource::Dynamic,
+        tier: ClientTier::Localhost,
+        state: ClientState::Active,
+        redirect_uris: vec!["http://127.0.0.1/cb".into()],
+        auth_method: "none".into(),
+        secret_hash: None,
+        registration_hash: None,
+        metadata: json!({}),
+    }
+}
