@@ -59,8 +59,6 @@ const COLUMNS: &[&str] = &[
     "org", "seq", "id", "time", "account", "action", "outcome", "user_id", "client", "grant_id", "app",
     "tool", "body", "hash",
 ];
-/// Rows of one statement; a few fixed sizes keep the statement cache small.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 
 /// Appends events of any organisations inside a transaction.
 pub(crate) async fn append(tx: &mut DbTx, events: &mut [AuditEvent], now: Timestamp) -> Result<()> {
@@ -84,12 +82,7 @@ pub(crate) async fn append(tx: &mut DbTx, events: &mut [AuditEvent], now: Timest
             hash = chain(&hash, &body);
             rows.push(columns(event, body, hash.clone()));
         }
-        let mut rows = rows.into_iter();
-        while rows.len() > 0 {
-            let size = CHUNKS.into_iter().find(|n| *n <= rows.len()).unwrap_or(1);
-            let chunk: Vec<_> = rows.by_ref().take(size).collect();
-            tx.run(Sql::insert_many("audit_events", COLUMNS, chunk)).await?;
-        }
+        tx.insert_many(("audit_events", ""), COLUMNS, rows).await?;
         tx.run(
             Sql::new("UPDATE audit_heads SET hash = $1 WHERE org = $2")
                 .bind(hash)
@@ -185,13 +178,9 @@ async fn write_batch(store: &Store, events: &mut [AuditEvent], responses: Vec<Ve
     if !events.is_empty() {
         append(&mut tx, events, store.clock().now()).await?;
     }
-    let mut responses = responses.into_iter();
-    while responses.len() > 0 {
-        let size = CHUNKS.into_iter().find(|n| *n <= responses.len()).unwrap_or(1);
-        let chunk: Vec<_> = responses.by_ref().take(size).collect();
-        let sql = Sql::insert_many("audit_responses", &["event", "status", "micros"], chunk);
-        tx.run(sql.then(" ON CONFLICT (event) DO NOTHING")).await?;
-    }
+    let into = ("audit_responses", " ON CONFLICT (event) DO NOTHING");
+    tx.insert_many(into, &["event", "status", "micros"], responses)
+        .await?;
     tx.commit().await
 }
 
@@ -276,7 +265,10 @@ pub async fn list(
     .and("e.time <", filter.to)
     .and_contains("e.body", text)
     .and_contains("e.body", member("ip", filter.ip.as_deref()).as_deref())
-    .and_contains("e.body", member("request\":{\"id", filter.request.as_deref()).as_deref());
+    .and_contains(
+        "e.body",
+        member("request\":{\"id", filter.request.as_deref()).as_deref(),
+    );
     let sql = match order {
         Order::Oldest => sql.and("e.seq >", at).then(" ORDER BY e.seq"),
         Order::Newest => sql.and("e.seq <", at).then(" ORDER BY e.seq DESC"),

@@ -189,24 +189,6 @@ impl Sql {
         Self { text, args }
     }
 
-    /// `INSERT INTO table (…) VALUES (…), (…), …` for many rows.
-    pub(crate) fn insert_many(table: &'static str, columns: &[&'static str], rows: Vec<Vec<Arg>>) -> Self {
-        let mut text = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
-        let mut n = 0;
-        for row in 0..rows.len() {
-            text.push_str(if row == 0 { "(" } else { ", (" });
-            for column in 0..columns.len() {
-                n += 1;
-                let _ = write!(text, "{}${n}", if column == 0 { "" } else { ", " });
-            }
-            text.push(')');
-        }
-        Self {
-            text,
-            args: rows.into_iter().flatten().collect(),
-        }
-    }
-
     fn for_sqlite(self) -> Result<(String, SqliteArguments)> {
         let mut args = SqliteArguments::default();
         for arg in self.args {
@@ -347,6 +329,9 @@ pub(crate) enum DbTx {
     Postgres(Transaction<'static, Postgres>),
 }
 
+/// Rows of one statement; a few fixed sizes keep the statement cache small.
+const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 
 impl Db {
@@ -367,6 +352,8 @@ impl Db {
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
                 .foreign_keys(true)
+                // Pages: a checkpoint waits for the disk twice, so not after every few commits.
+                .pragma("wal_autocheckpoint", "4000")
                 .statement_cache_capacity(256)
                 .busy_timeout(Duration::from_secs(5));
             let pool = |n: u32| {
@@ -442,6 +429,43 @@ impl DbTx {
         match self {
             Self::Sqlite(tx) => tx.commit().await?,
             Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+
+    /// `INSERT INTO table (…) VALUES (…), (…), …` for many rows, with `suffix` after it.
+    pub(crate) async fn insert_many(
+        &mut self,
+        (table, suffix): (&'static str, &'static str),
+        columns: &[&'static str],
+        rows: Vec<Vec<Arg>>,
+    ) -> Result<()> {
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let size = CHUNKS.into_iter().find(|n| *n <= rows.len()).unwrap_or(1);
+            let mut text = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
+            let mut n = 0;
+            for row in 0..size {
+                for column in 0..columns.len() {
+                    n += 1;
+                    text.push_str(match (row, column) {
+                        (0, 0) => "(",
+                        (_, 0) => "), (",
+                        _ => ", ",
+                    });
+                    match self {
+                        // Nameless, because the name of each of many is searched for among all of them.
+                        Self::Sqlite(_) => text.push('?'),
+                        Self::Postgres(_) => {
+                            let _ = write!(text, "${n}");
+                        }
+                    }
+                }
+            }
+            text.push(')');
+            text.push_str(suffix);
+            let args = rows.by_ref().take(size).flatten().collect();
+            self.run(Sql { text, args }).await?;
         }
         Ok(())
     }

@@ -82,6 +82,14 @@ async fn ten(w: &World) {
     assert_eq!(verify(w).await, (10, None));
 }
 
+#[test]
+fn the_chain_is_sha256_over_hash_newline_body() {
+    // printf '\n{}' | openssl dgst -sha256 -binary | basenc --base64url
+    let first = audit::chain("", "{}");
+    assert_eq!(first, "oGLdSVK5NeQw1AnEpeXNdg6HgeMgDVx-EqIy3duopSg");
+    assert_ne!(audit::chain(&first, "{}"), first);
+}
+
 #[tokio::test]
 async fn a_changed_event_is_named() {
     on_each(async |w| {

@@ -92,6 +92,10 @@ async fn a_connection_of_one_account_is_not_seen_by_another() {
                 .await,
         );
         assert_not_found(connection::get(&w.store, &OrgId::fresh(), &own.id).await);
+        let found = connection::by_id(&w.store, &own.id).await.unwrap();
+        assert_eq!(found, Some((w.org.clone(), own.clone())));
+        let nothing = connection::by_id(&w.store, &ConnectionId::fresh()).await.unwrap();
+        assert_eq!(nothing, None);
         w.write(async |tx| connection::delete(tx, &own).await)
             .await
             .unwrap();

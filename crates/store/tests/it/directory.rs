@@ -249,6 +249,17 @@ async fn apps_are_changed_and_deleted_with_everything_of_them() {
 }
 
 #[tokio::test]
+async fn a_reload_reads_what_was_changed_behind_the_stores_back() {
+    on_each(async |w| {
+        w.database.execute("UPDATE accounts SET enabled = (1 = 0)").await;
+        assert!(view(w).is_live());
+        w.store.reload().await.unwrap();
+        assert!(!view(w).is_live());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_disabled_account_lets_nobody_in() {
     on_each(async |w| {
         let spec = AccountSpec {

@@ -129,7 +129,7 @@ async fn grants_are_filtered_by_everything() {
             .write(async |tx| grant::revoke_where(tx, grant::Which::One(&third), "user").await)
             .await
             .unwrap();
-        assert_eq!(revoked, [third.clone()]);
+        assert_eq!(revoked, std::slice::from_ref(&third));
         w.clock.advance(86_390);
         let elsewhere = w.account("Sales").await;
         let here = [w.account.id.clone()];
@@ -256,7 +256,10 @@ async fn revoking_by_person_client_or_app_ends_what_is_in_force_once() {
             wanted.retain(|w| *w != change);
         }
         assert_eq!(revoke(grant::Which::Client(&agent.id)).await, []);
-        assert_eq!(revoke(grant::Which::Client(&w.client.id)).await, [a.clone()]);
+        assert_eq!(
+            revoke(grant::Which::Client(&w.client.id)).await,
+            std::slice::from_ref(&a)
+        );
         assert_eq!(revoke(grant::Which::App(&w.app.id)).await, []);
         let ended = w.grant_now(&a).await;
         assert_eq!(ended.revoked_at, Some(w.clock.now()));

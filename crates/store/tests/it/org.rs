@@ -59,7 +59,7 @@ async fn accounts_are_made_read_changed_and_deleted() {
         let all = Paging::default();
         let only = [sales.id.clone()];
         let seen = org::accounts(&w.store, &w.org, Some(&only), &all).await.unwrap();
-        assert_eq!(seen, [changed.clone()]);
+        assert_eq!(seen, std::slice::from_ref(&changed));
         assert!(
             org::accounts(&w.store, &w.org, Some(&[]), &all)
                 .await
@@ -140,7 +140,7 @@ async fn roles_are_given_listed_and_taken() {
         let all = Paging::default();
         let only = [w.account.id.clone()];
         let seen = org::members(&w.store, &w.org, Some(&only), &all).await.unwrap();
-        assert_eq!(seen, [member.clone()]);
+        assert_eq!(seen, std::slice::from_ref(&member));
         assert_eq!(org::members(&w.store, &w.org, None, &all).await.unwrap().len(), 2);
         w.write(async |tx| org::remove_member(tx, &w.org, &member).await)
             .await

@@ -95,6 +95,29 @@ async fn the_end_of_a_session_ends_its_app_sessions_and_is_announced() {
     .await;
 }
 
+#[tokio::test]
+async fn a_session_that_has_ended_is_not_brought_back_by_a_late_write() {
+    on_each(async |w| {
+        let record = w.record(&w.user);
+        let id = w.session("cookie", record.clone()).await;
+        let late = session::Record {
+            data: "late".into(),
+            ..record
+        };
+        let update = async || {
+            w.write(async |tx| session::update(tx, "cookie", &late).await)
+                .await
+                .unwrap()
+        };
+        assert!(update().await);
+        assert_eq!(saved(w, "cookie").await.as_ref(), Some(&late));
+        w.write(async |tx| session::end(tx, &id).await).await.unwrap();
+        assert!(!update().await);
+        assert_eq!(saved(w, "cookie").await, None);
+    })
+    .await;
+}
+
 async fn offer(w: &World, hash: &str, session: &SessionId) -> session::Handoff {
     let handoff = session::Handoff {
         app: w.app.id.clone(),

@@ -33,7 +33,7 @@ async fn an_api_token_is_known_by_its_hash_until_it_ends() {
                 .await
                 .unwrap()
         };
-        assert_eq!(list(None).await, [stored.clone()]);
+        assert_eq!(list(None).await, std::slice::from_ref(&stored));
         assert_eq!(list(Some(&w.user.id)).await, [stored]);
         assert_eq!(list(Some(&UserId::fresh())).await, []);
         w.clock.advance(60);
