@@ -55,7 +55,7 @@ async fn get(caller: Caller, Id(id): Id<GroupId>) -> Answer {
     request_body(content = GroupSpec, content_type = "application/merge-patch+json"),
     responses((status = 200, body = Group)))]
 async fn patch(caller: Caller, Id(id): Id<GroupId>, write: Write, body: Body) -> Answer<Response> {
-    let _: Group = rules::load(&caller, &id).await?;
+    let _: Group = rules::load_to_edit(&caller, &id).await?;
     check_members(&caller, &body).await?;
     rules::patch(&caller, &KIND, &id, &write, body).await
 }
@@ -64,7 +64,7 @@ async fn patch(caller: Caller, Id(id): Id<GroupId>, write: Write, body: Body) ->
 #[utoipa::path(delete, path = "/groups/{id}", tag = "groups",
     responses((status = 204), (status = 200, body = Group)))]
 async fn delete(caller: Caller, Id(id): Id<GroupId>, write: Write) -> Answer<Response> {
-    let group: Group = rules::load(&caller, &id).await?;
+    let group: Group = rules::load_to_edit(&caller, &id).await?;
     let policies: Vec<Policy> = rules::all(&caller, &group.account).await?;
     let names = |policy: &&Policy| {
         let spec = &policy.spec;

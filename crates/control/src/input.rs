@@ -43,10 +43,10 @@ impl<T: DeserializeOwned> FromRequestParts<Control> for Query<T> {
         read.map(Self).map_err(|error| {
             let at = error.path().to_string();
             let detail = error.into_inner().to_string();
-            // An unknown name is not on the path, but in the message.
-            let name = detail
-                .strip_prefix("unknown field `")
-                .and_then(|d| d.split('`').next());
+            // An unknown or repeated name is not on the path, but in the message.
+            let name = ["unknown field `", "duplicate field `"]
+                .iter()
+                .find_map(|start| detail.strip_prefix(start)?.split('`').next());
             let name = name.map_or(at, ToOwned::to_owned);
             Fault::invalid(format!("?{name}"), detail)
         })

@@ -71,7 +71,7 @@ async fn patch(caller: Caller, Id(id): Id<PolicyId>, write: Write, body: Body) -
 #[utoipa::path(delete, path = "/policies/{id}", tag = "policies",
     responses((status = 204), (status = 200, body = Policy)))]
 async fn delete(caller: Caller, Id(id): Id<PolicyId>, write: Write) -> Answer<Response> {
-    let policy: Policy = rules::load(&caller, &id).await?;
+    let policy: Policy = rules::load_to_edit(&caller, &id).await?;
     let apps = rules::apps(&caller, &policy.account).await?;
     let users = apps.iter().filter(|a| a.spec.policies.contains(&id));
     let users: Vec<_> = users.map(|a| a.spec.name.as_str()).collect();

@@ -36,6 +36,13 @@ pub(crate) async fn load<R: Rule>(caller: &Caller, id: &R::Id) -> Answer<R> {
     Ok(rule)
 }
 
+/// As [`load`], when it is to be changed.
+pub(crate) async fn load_to_edit<R: Rule>(caller: &Caller, id: &R::Id) -> Answer<R> {
+    let rule: R = load(caller, id).await?;
+    caller.require(Permission::Edit, Scope::Account(rule.account()))?;
+    Ok(rule)
+}
+
 pub(crate) async fn create<R: Rule + Serialize>(
     caller: &Caller,
     kind: &Kind<R>,
@@ -63,8 +70,7 @@ pub(crate) async fn patch<R: Rule + Serialize>(
 where
     R::Spec: PartialEq,
 {
-    let rule: R = load(caller, id).await?;
-    caller.require(Permission::Edit, Scope::Account(rule.account()))?;
+    let rule: R = load_to_edit(caller, id).await?;
     write.expects(rule.version())?;
     let before = (kind.spec)(&rule);
     let spec: R::Spec = body.merge(before)?;
@@ -90,7 +96,6 @@ pub(crate) async fn delete<R: Rule + Serialize>(
     rule: &R,
     write: &Write,
 ) -> Answer<Response> {
-    caller.require(Permission::Edit, Scope::Account(rule.account()))?;
     write.expects(rule.version())?;
     let mut tx = caller.store().begin().await?;
     store::rule::delete(&mut tx, rule).await?;

@@ -26,9 +26,9 @@ async fn every_change_is_in_the_log_with_who_and_what() {
         assert_eq!(event.request.unwrap().id, "req-1");
         assert_eq!(event.source, "api");
         for filter in [
-            format!("app={}", world.acme.app.id),
-            format!("user={}", world.acme.owner.user.id),
-            format!("account={}", world.acme.account.id),
+            format!("app={}&action=app.", world.acme.app.id),
+            format!("user={}&action=app.", world.acme.owner.user.id),
+            format!("account={}&action=app.", world.acme.account.id),
             "action=app.".to_owned(),
             "ip=203.0.113.7&action=app.".to_owned(),
             "request=req-1&action=app.".to_owned(),

@@ -44,7 +44,7 @@ async fn sign_in(world: &World) -> String {
             .unwrap();
         cookie.split(';').next().unwrap().to_owned()
     };
-    let form = visit(Request::get("/login").body(Body::empty()).unwrap()).await;
+    let form = visit(Request::get("/login?org=acme").body(Body::empty()).unwrap()).await;
     let cookie = cookie_of(&form);
     let bytes = axum::body::to_bytes(form.into_body(), 1 << 20).await.unwrap();
     let page = String::from_utf8(bytes.to_vec()).unwrap();
