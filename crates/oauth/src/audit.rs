@@ -58,6 +58,21 @@ pub(crate) fn anonymous(client: &Client) -> AuditActor {
     }
 }
 
+/// The event of a grant that ended.
+pub(crate) fn grant_ended(
+    view: &AppView,
+    request: &Request,
+    actor: AuditActor,
+    (grant, reason): (&GrantId, &str),
+) -> AuditEvent {
+    let mut event = event(view, request, "grant.revoke", actor);
+    let mut target = store::audit::target("grant", grant, None);
+    target.app = Some(view.app.id.clone());
+    event.target = Some(target);
+    event.reason = Some(reason.to_owned());
+    event
+}
+
 /// Puts a decision into an event; a refusal makes its outcome `denied`.
 pub(crate) fn decided(event: &mut AuditEvent, decision: &Decision) {
     event.reason = Some(word(decision.reason));

@@ -55,9 +55,10 @@ async fn revoke_refresh(
         return Ok(true);
     }
     let actor = audit::agent(&client.client, person.as_ref(), Some(&grant.id));
+    let ended = audit::grant_ended(view, request, actor.clone(), (&grant.id, "revoked_by_client"));
     let mut event = audit::event(view, request, "token.revoke", actor);
     event.reason = Some("refresh_token".into());
-    tx.commit(event).await?;
+    tx.commit_all(vec![event, ended]).await?;
     Ok(true)
 }
 

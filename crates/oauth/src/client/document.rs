@@ -35,6 +35,11 @@ impl Documents {
         self.kept.insert(client_id.to_owned(), Arc::new(document)).await;
     }
 
+    /// Whether asking for a document costs no fetch.
+    pub(crate) fn has(&self, client_id: &str) -> bool {
+        self.kept.contains_key(client_id)
+    }
+
     /// The document of a `client_id`; requests at the same time share one fetch.
     pub(crate) async fn get(&self, client_id: &str) -> Result<Arc<Value>, Unusable> {
         let fetched = self

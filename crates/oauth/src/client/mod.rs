@@ -66,10 +66,10 @@ pub(crate) async fn find(
     let rules = &view.app.spec.oauth.registration;
     let host = document::host(client_id).filter(|_| rules.metadata_documents);
     let host = host.ok_or(Missing::Unknown)?;
-    oauth
-        .limiters
-        .document(request.address())
-        .map_err(|_| Missing::TooMany)?;
+    if !oauth.documents.has(client_id) {
+        let allowed = oauth.limiters.document(request.address());
+        allowed.map_err(|_| Missing::TooMany)?;
+    }
     let document = oauth.documents.get(client_id).await.map_err(Missing::Document)?;
     let metadata = document::read(&document, &host, &view.app.spec.oauth)
         .map_err(|refusal| Missing::Document(refusal.description))?;

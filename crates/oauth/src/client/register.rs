@@ -89,8 +89,10 @@ pub(crate) async fn show(
     Path((_, id)): Path<(AppId, String)>,
     headers: HeaderMap,
 ) -> Result<Response, OauthError> {
-    let registered = owned(&oauth, &view, &id, &headers).await?;
-    Ok(no_store(StatusCode::OK, echo(&oauth, &view, &registered)))
+    let (registered, token) = owned(&oauth, &view, &id, &headers).await?;
+    let mut answer = echo(&oauth, &view, &registered);
+    answer["registration_access_token"] = token.into();
+    Ok(no_store(StatusCode::OK, answer))
 }
 
 /// `PUT /oauth/{app}/register/{client}` (RFC 7592 section 2.2): replaces all metadata.
@@ -101,7 +103,7 @@ pub(crate) async fn replace(
     (request, headers): (Request, Headers),
     Body(body): Body,
 ) -> Result<Response, OauthError> {
-    let registered = owned(&oauth, &view, &id, &headers.0).await?;
+    let (registered, token) = owned(&oauth, &view, &id, &headers.0).await?;
     let metadata = read(&view, &headers.0, &body)?;
     let document: Value = serde_json::from_slice(&body).unwrap_or_default();
     if document.get("client_id").is_some_and(|stated| *stated != id) {
@@ -134,7 +136,9 @@ pub(crate) async fn replace(
     audit::about_client(&mut event, &after.client);
     event.change = audit::change(Some(&before), Some(&after.client));
     tx.commit(event).await?;
-    Ok(no_store(StatusCode::OK, echo(&oauth, &view, &after)))
+    let mut answer = echo(&oauth, &view, &after);
+    answer["registration_access_token"] = token.into();
+    Ok(no_store(StatusCode::OK, answer))
 }
 
 /// `DELETE /oauth/{app}/register/{client}` (RFC 7592 section 2.3): the client's grants end with it.
@@ -145,7 +149,7 @@ pub(crate) async fn remove(
     request: Request,
     headers: HeaderMap,
 ) -> Result<Response, OauthError> {
-    let client = owned(&oauth, &view, &id, &headers).await?.client;
+    let client = owned(&oauth, &view, &id, &headers).await?.0.client;
     let mut tx = oauth.store.begin().await?;
     store::client::delete(&mut tx, &client.id).await?;
     let mut event = audit::event(&view, &request, "client.delete", audit::anonymous(&client));
@@ -173,23 +177,21 @@ async fn owned(
     view: &AppView,
     id: &str,
     headers: &HeaderMap,
-) -> Result<Registered, OauthError> {
+) -> Result<(Registered, String), OauthError> {
     let refused = || OauthError::new(StatusCode::UNAUTHORIZED, "invalid_token", "no such registration");
     let token = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
     let token = token.and_then(|v| v.split_once(' '));
     let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let (_, token) = token.ok_or_else(refused)?;
+    let token = token.ok_or_else(refused)?.1.trim();
     let now = oauth.store.clock().now();
     let found = store::client::by_client_id(&oauth.store, &view.app.id, id, now).await?;
-    found
-        .filter(|client| client.client.source == ClientSource::Dynamic)
-        .filter(|client| {
-            client
-                .registration_hash
-                .as_ref()
-                .is_some_and(|hash| crate::secret_is(token.trim(), hash))
-        })
-        .ok_or_else(refused)
+    let proven = |client: &Registered| {
+        let hash = client.registration_hash.as_ref();
+        client.client.source == ClientSource::Dynamic
+            && hash.is_some_and(|hash| crate::secret_is(token, hash))
+    };
+    let found = found.filter(proven).ok_or_else(refused)?;
+    Ok((found, token.to_owned()))
 }
 
 fn read(view: &AppView, headers: &HeaderMap, body: &[u8]) -> Result<Metadata, OauthError> {

@@ -34,6 +34,9 @@ pub(super) async fn find(exchange: &Exchange<'_>) -> Result<Found, Refusal> {
     if !proves(verifier, &code.challenge) {
         return Err(Refusal::grant("verifier_mismatch").about(&code.grant));
     }
+    if code.resource != exchange.view.resource() {
+        return Err(Refusal::grant("other_resource").about(&code.grant));
+    }
     if code.redeemed_at.is_some() {
         return Err(replayed(exchange, &code.grant).await);
     }

@@ -272,12 +272,12 @@ impl Exchange<'_> {
             audit::refused(&mut refused, reason.to_owned(), None);
             let mut events = vec![refused];
             for id in &revoked {
-                let mut event = audit::event(self.view, self.request, "grant.revoke", actor.clone());
-                let mut target = store::audit::target("grant", id, None);
-                target.app = Some(self.view.app.id.clone());
-                event.target = Some(target);
-                event.reason = Some(reason.to_owned());
-                events.push(event);
+                events.push(audit::grant_ended(
+                    self.view,
+                    self.request,
+                    actor.clone(),
+                    (id, reason),
+                ));
             }
             tx.commit_all(events).await
         };

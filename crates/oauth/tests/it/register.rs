@@ -132,6 +132,7 @@ async fn a_registration_is_managed_with_its_token_only() {
             .expect(200)
             .json();
         assert_eq!(shown["client_id"], first["client_id"]);
+        assert_eq!(shown["registration_access_token"], token);
         let moved = json!({
             "client_name": "Renamed", "redirect_uris": ["https://claude.ai/api/mcp/auth_callback"],
             "token_endpoint_auth_method": "none",

@@ -45,7 +45,7 @@ async fn a_revoked_refresh_token_takes_its_grant_along() {
             .expect_error(400, "invalid_grant");
         w.form(&path, &fields).await.expect(200);
         let events = w.events("token.revoke").await;
-        assert_eq!(events.len(), 1);
+        assert_eq!((events.len(), w.events("grant.revoke").await.len()), (1, 1));
         assert_eq!(events[0].actor.user.as_ref(), Some(&browser.user));
     })
     .await;

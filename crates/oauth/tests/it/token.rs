@@ -159,6 +159,19 @@ async fn cd6_a_replayed_code_revokes_what_it_yielded() {
 }
 
 #[tokio::test]
+async fn a_code_is_bound_to_the_resource_it_was_asked_for() {
+    on_each(async |w| {
+        let browser = w.employee().await;
+        let id = w.register().await;
+        let code = w.code(&browser, &id).await;
+        w.change_app(|app| app.public_url = "https://moved.example.com".into())
+            .await;
+        w.redeem(&id, &code, &[]).await.expect_error(400, "invalid_grant");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_code_dies_after_a_minute() {
     on_each(async |w| {
         let browser = w.employee().await;
