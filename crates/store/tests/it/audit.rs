@@ -265,6 +265,13 @@ async fn varied(w: &World) -> Vec<EventId> {
     });
     events[3].account = Some(w.account.id.clone());
     events[3].outcome = Outcome::Denied;
+    events[3].request = Some(wire::AuditRequest {
+        id: "request-1".into(),
+        method: "GET".into(),
+        path: "/\"ip\":\"192.0.2.9\"".into(),
+        ip: Some("192.0.2.10".into()),
+        user_agent: None,
+    });
     events[4].account = Some(sales.id);
     let ids = events.iter().map(|e| e.id.clone()).collect();
     for event in events {
@@ -293,6 +300,14 @@ async fn every_filter_finds_what_it_says() {
         };
         let action = |action: &str| Filter {
             action: Some(action.into()),
+            ..any()
+        };
+        let ip = |ip: &str| Filter {
+            ip: Some(ip.into()),
+            ..any()
+        };
+        let request = |request: &str| Filter {
+            request: Some(request.into()),
             ..any()
         };
         let outcome = |outcome| Filter {
@@ -377,6 +392,11 @@ async fn every_filter_finds_what_it_says() {
             (text("Ärzte-wiki"), &[2]),
             (text("gateway"), &[2, 3]),
             (text("no such text"), &[]),
+            (ip("192.0.2.10"), &[3]),
+            (ip("192.0.2.1"), &[]),
+            (ip("192.0.2.9"), &[]),
+            (request("request-1"), &[3]),
+            (request("request-"), &[]),
             (
                 Filter {
                     outcome: Some(Outcome::Denied),
