@@ -2,7 +2,7 @@
 
 use crate::{client::client, remote::Remote};
 use leptos::prelude::*;
-use wire::{Account, AccountId, App, AppId, Connection, ConnectionId, Role, Session, User, UserId};
+use wire::{Account, AccountId, App, AppId, Connection, ConnectionId, Group, GroupId, Role, Session, User, UserId};
 
 /// What an action asks of a person.
 #[derive(Clone, PartialEq, Eq)]
@@ -88,6 +88,7 @@ pub(crate) struct Directory {
     pub(crate) connections: Remote<Vec<Connection>>,
     pub(crate) apps: Remote<Vec<App>>,
     pub(crate) users: Remote<Vec<User>>,
+    pub(crate) groups: Remote<Vec<Group>>,
 }
 
 impl Directory {
@@ -98,6 +99,7 @@ impl Directory {
             connections: Remote::new(move || async move { client.all("/connections").await }),
             apps: Remote::new(move || async move { client.all("/apps").await }),
             users: Remote::new(move || async move { client.all("/users").await }),
+            groups: Remote::new(move || async move { client.all("/groups").await }),
         }
     }
 
@@ -117,6 +119,12 @@ impl Directory {
     pub(crate) fn app(self, id: &AppId) -> String {
         let name = |list: &Vec<App>| list.iter().find(|x| x.id == *id).map(|x| x.spec.name.clone());
         self.apps.with(name).flatten().unwrap_or_else(|| id.to_string())
+    }
+
+    /// The group's name. Tracks.
+    pub(crate) fn group(self, id: &GroupId) -> String {
+        let name = |list: &Vec<Group>| list.iter().find(|x| x.id == *id).map(|x| x.spec.name.clone());
+        self.groups.with(name).flatten().unwrap_or_else(|| id.to_string())
     }
 
     /// How to call a person. Tracks.

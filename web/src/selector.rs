@@ -1,14 +1,12 @@
 //! Selectors (the questions of a rule): editing them row by row, and saying them in words.
 
 use crate::{
-    client::client,
     me::{Directory, directory},
-    remote::Remote,
     ui::{Button, Look, option_views, unique},
 };
 use leptos::prelude::*;
 use serde_json::{Value, json};
-use wire::{Actor, ClientTier, Group, Selector};
+use wire::{Actor, ClientTier, Selector};
 
 const KINDS: &[(&str, &str)] = &[
     ("everyone", "Everyone"),
@@ -141,8 +139,6 @@ pub(crate) fn SelectorList(
     #[prop(optional, into)] blocked: Signal<Option<String>>,
     #[prop(optional, into)] error: Signal<Option<String>>,
 ) -> impl IntoView {
-    let client = client();
-    let groups = Remote::new(move || async move { client.all::<Group>("/groups").await });
     view! {
         <fieldset class="flex min-w-0 flex-col gap-2">
             <legend class="mb-1">
@@ -150,7 +146,7 @@ pub(crate) fn SelectorList(
                 <span class="muted block text-[0.8125rem]">{hint}</span>
             </legend>
             <For each=move || drafts.rows.get() key=|draft| draft.id let:draft>
-                <Row draft groups blocked remove=move |()| drafts.rows.update(|rows| rows.retain(|row| row.id != draft.id)) />
+                <Row draft blocked remove=move |()| drafts.rows.update(|rows| rows.retain(|row| row.id != draft.id)) />
             </For>
             <p class="text-error text-[0.8125rem] empty:hidden">{move || error.get()}</p>
             <div>
@@ -163,7 +159,6 @@ pub(crate) fn SelectorList(
 #[component]
 fn Row(
     draft: Draft,
-    groups: Remote<Vec<Group>>,
     blocked: Signal<Option<String>>,
     #[prop(into)] remove: Callback<()>,
 ) -> impl IntoView {
@@ -181,14 +176,14 @@ fn Row(
                 {option_views(kinds, draft.kind)}
             </select>
             <div class="flex min-w-48 grow flex-wrap gap-2">
-                {move || values(draft, names, groups, disabled())}
+                {move || values(draft, names, disabled())}
             </div>
             <Button look=Look::Quiet label="Remove this rule" blocked on_press=move |()| remove.run(())>"✕"</Button>
         </div>
     }
 }
 
-fn values(draft: Draft, names: Directory, groups: Remote<Vec<Group>>, disabled: bool) -> AnyView {
+fn values(draft: Draft, names: Directory, disabled: bool) -> AnyView {
     let text = |label: &'static str, placeholder: &'static str, value: RwSignal<String>| {
         view! {
             <input
@@ -224,7 +219,7 @@ fn values(draft: Draft, names: Directory, groups: Remote<Vec<Group>>, disabled: 
         "email_domain" => text("Domain", "example.com", draft.first),
         "group" => pick(
             "Group",
-            groups.ready().unwrap_or_default().into_iter().map(|g| (g.id.to_string(), g.spec.name)).collect(),
+            names.groups.ready().unwrap_or_default().into_iter().map(|g| (g.id.to_string(), g.spec.name)).collect(),
         ),
         "claim" => view! { {text("Claim name", "groups", draft.first)} {text("Value", "engineering", draft.second)} }.into_any(),
         "connection" => pick("Connection", names.connection_options().get()),
@@ -258,7 +253,7 @@ pub(crate) fn in_words(selector: &Selector, names: Directory) -> String {
         Selector::Everyone {} => "everyone".into(),
         Selector::Email { email } => format!("e-mail {email}"),
         Selector::EmailDomain { domain } => format!("e-mail @{domain}"),
-        Selector::Group { group } => format!("group {group}"),
+        Selector::Group { group } => format!("group {}", names.group(group)),
         Selector::Claim { name, value } => format!("claim {name} = {value}"),
         Selector::Connection { connection } => format!("signed in through {}", names.connection(connection)),
         Selector::Ip { ranges } => format!("network {}", ranges.join(", ")),

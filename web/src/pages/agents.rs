@@ -212,7 +212,7 @@ fn Enter(open: RwSignal<bool>) -> impl IntoView {
     view! {
         <Dialog open title="Enter an agent">
             {
-                let first = names.apps.ready().and_then(|list| list.first().map(|app| app.id.to_string()));
+                let first = names.apps.now().and_then(|list| list.first().map(|app| app.id.to_string()));
                 let app = RwSignal::new(first.unwrap_or_default());
                 let name = RwSignal::new(String::new());
                 let uris = RwSignal::new(String::new());

@@ -96,7 +96,7 @@ fn Create(open: RwSignal<bool>) -> impl IntoView {
     view! {
         <Dialog open title="New app">
             {
-                let first = names.accounts.ready().and_then(|list| list.first().map(|a| a.id.to_string()));
+                let first = names.accounts.now().and_then(|list| list.first().map(|a| a.id.to_string()));
                 let account = RwSignal::new(first.unwrap_or_default());
                 let name = RwSignal::new(String::new());
                 let kind = RwSignal::new("web".to_owned());

@@ -114,7 +114,8 @@ fn Create(open: RwSignal<bool>) -> impl IntoView {
                     });
                 };
                 let redirect = format!("{}/login/callback", me().session().control_url.trim_end_matches('/'));
-                let known = names.connections.with(|list| list.iter().find(|c| c.spec.kind == ConnectionKind::Oidc).map(|c| c.redirect_uri.clone())).flatten();
+                let known = names.connections.now().unwrap_or_default();
+                let known = known.into_iter().find(|c| c.spec.kind == ConnectionKind::Oidc).map(|c| c.redirect_uri);
                 view! {
                     <form class="flex flex-col gap-4" on:submit=send>
                         <div>

@@ -14,8 +14,7 @@ use wire::{AccountId, Group, GroupSpec, UserId};
 /// The tab on the page of people.
 #[component]
 pub(crate) fn Groups() -> impl IntoView {
-    let client = client();
-    let groups = Remote::new(move || async move { client.all::<Group>("/groups").await });
+    let groups = directory().groups;
     let create = RwSignal::new(false);
     view! {
         <div class="mb-4 flex flex-wrap items-end justify-between gap-3">
@@ -108,7 +107,7 @@ fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) 
     );
     let existing = group.is_some();
     let group = StoredValue::new(group);
-    let first = names.accounts.ready().and_then(|list| list.first().map(|a| a.id.to_string()));
+    let first = names.accounts.now().and_then(|list| list.first().map(|a| a.id.to_string()));
     let account = RwSignal::new(first.unwrap_or_default());
     let name = RwSignal::new(spec.name);
     let include = Drafts::of(&spec.include);

@@ -189,7 +189,7 @@ fn AddRole(open: RwSignal<bool>, user: UserId, members: Remote<Vec<Member>>) -> 
         <Dialog open title="Add a role">
             {
                 let role = RwSignal::new("org_auditor".to_owned());
-                let first = names.accounts.ready().and_then(|list| list.first().map(|a| a.id.to_string()));
+                let first = names.accounts.now().and_then(|list| list.first().map(|a| a.id.to_string()));
                 let account = RwSignal::new(first.unwrap_or_default());
                 let sending = Sending::new();
                 let chosen = move || ROLES.iter().find(|(_, key, _)| *key == role.get()).map(|(role, ..)| *role);

@@ -38,7 +38,7 @@ pub(crate) fn Page() -> impl IntoView {
                 // A new form for another policy only: what has been typed survives a save.
                 let id = Memo::new(move |_| policy.get().map(|policy| policy.id));
                 let editor = move || {
-                    id.track();
+                    id.with(|_| ());
                     view! { <Editor remote policy=policy.get_untracked() /> }
                 };
                 editor.into_any()

@@ -35,7 +35,7 @@ pub(crate) fn Dialog(
     view! {
         <dialog
             node_ref=element
-            class=format!("panel {place} overflow-y-auto p-0 text-base-content shadow-xl")
+            class=format!("panel {place} overflow-y-auto p-0 text-left text-base-content shadow-xl")
             aria-labelledby=id
             on:close=move |_| open.set(false)
         >
