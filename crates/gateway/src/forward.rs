@@ -22,7 +22,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokens::{Act, AssertionClaims, Keyring};
-use wire::Timestamp;
+use wire::{AppKind, Timestamp};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than what usual origins keep.
@@ -128,7 +128,7 @@ pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> (Response<
         minted,
         watch,
     } = passage;
-    let upgrade = wanted_upgrade(&mut parts);
+    let upgrade = wanted_upgrade(&site, &mut parts);
     let had_length = parts.headers.contains_key(CONTENT_LENGTH);
     let mut headers = headers::to_origin(std::mem::take(&mut parts.headers));
     if upgrade.is_some() {
@@ -166,10 +166,11 @@ pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> (Response<
     (response.map(|body| watch.guard(body, is_events)), true)
 }
 
-/// The client's side of a WebSocket (RFC 6455 section 4.1); no other protocol is switched to.
-fn wanted_upgrade(parts: &mut Parts) -> Option<OnUpgrade> {
-    let is_websocket = is_websocket(parts);
-    parts.extensions.remove::<OnUpgrade>().filter(|_| is_websocket)
+/// The client's side of a WebSocket (RFC 6455 section 4.1); no other protocol is switched to. Not for MCP:
+/// nobody could say what is called through it.
+fn wanted_upgrade(site: &Site, parts: &mut Parts) -> Option<OnUpgrade> {
+    let wanted = is_websocket(parts) && site.view.app.spec.kind == AppKind::Web;
+    parts.extensions.remove::<OnUpgrade>().filter(|_| wanted)
 }
 
 pub(crate) fn is_websocket(parts: &Parts) -> bool {

@@ -214,15 +214,15 @@ fn connection_named(headers: &HeaderMap) -> Vec<String> {
 /// Whether a cookie is one of ours, under any prefix.
 fn is_our_cookie(name: &[u8]) -> bool {
     let mut name = name.trim_ascii();
-    for prefix in [&b"__host-"[..], b"__secure-"] {
-        if let Some((start, rest)) = name.split_at_checked(prefix.len())
-            && start.eq_ignore_ascii_case(prefix)
-        {
-            name = rest;
-        }
+    while let Some(rest) = without_prefix(name, b"__host-").or_else(|| without_prefix(name, b"__secure-")) {
+        name = rest;
     }
-    name.split_at_checked(b"chatelaine_".len())
-        .is_some_and(|(start, _)| start.eq_ignore_ascii_case(b"chatelaine_"))
+    without_prefix(name, b"chatelaine_").is_some()
+}
+
+fn without_prefix<'n>(name: &'n [u8], prefix: &[u8]) -> Option<&'n [u8]> {
+    let (start, rest) = name.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 fn cookie_name(pair: &[u8]) -> &[u8] {

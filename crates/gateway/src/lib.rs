@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Whatever goes wrong on the way ends in a refusal: the store does not answer, the change feed is behind,
-//! a panic. Nothing of the configuration is computed per request ([`Site`]), and the warm path touches the
+//! a panic. Nothing of the configuration is computed per request (`Site`), and the warm path touches the
 //! database only to write its record, in a commit that many requests share.
 
 mod answer;
@@ -281,6 +281,9 @@ enum Shown {
     Several,
 }
 
+/// A message that is not read, and why, in words for the caller.
+struct Unreadable(StatusCode, &'static str);
+
 impl Visit<'_> {
     async fn refuse_path(self) -> store::Result<Answer> {
         let ruling = Ruling::denied(Reason::AmbiguousPath);
@@ -308,9 +311,19 @@ impl Visit<'_> {
                 .turn_away(&parts, if live { reason } else { Reason::Disabled })
                 .await;
         }
-        let (mcp, body) = match self.read_mcp(&parts, body).await {
-            Ok(read) => read,
-            Err(refusal) => return Ok((Ended::Own, refusal)),
+        let (mcp, body) = match (self.read_mcp(&parts, body).await, &known) {
+            (Ok(read), _) => read,
+            // Strangers learn how to come in, not what is wrong with their message.
+            (Err(_), Err(reason)) => return self.turn_away(&parts, *reason).await,
+            (Err(Unreadable(status, message)), Ok(known)) => {
+                let id = self.audit.id.clone();
+                let ruling = Ruling::denied_for(Reason::PolicyDenied, "unreadable_message");
+                self.record(Some(known), &ruling, None).await?;
+                return Ok((
+                    Ended::Denied,
+                    answer::json(status, "invalid_request", message, &id),
+                ));
+            }
         };
         let ip = self.audit.ip.as_deref().and_then(|ip| ip.parse().ok());
         let bears = matches!(shown, Shown::One(Credential::Bearer(_)));
@@ -327,7 +340,7 @@ impl Visit<'_> {
             (Err(reason), false) => self.turn_away(&parts, reason).await,
             (Ok(known), false) => self.deny(&parts, &known, ruling, mcp).await,
             (Ok(known), true) if self.is_foreign_websocket(&parts, &known) => {
-                let ruling = Ruling::denied(Reason::PolicyDenied);
+                let ruling = Ruling::denied_for(Reason::PolicyDenied, "foreign_websocket");
                 self.deny(&parts, &known, ruling, mcp).await
             }
             (known, true) => {
@@ -388,30 +401,27 @@ impl Visit<'_> {
     }
 
     /// Reads the message of a `POST` to an MCP endpoint; any other body passes unread.
-    async fn read_mcp(
-        &self,
-        parts: &Parts,
-        body: Body,
-    ) -> Result<(Option<mcp::Asked>, Body), Response<Body>> {
+    async fn read_mcp(&self, parts: &Parts, body: Body) -> Result<(Option<mcp::Asked>, Body), Unreadable> {
         if self.site.view.app.spec.kind != AppKind::Mcp || parts.method != Method::POST {
             return Ok((None, body));
         }
-        let refuse = |status, error, message| Err(answer::json(status, error, message, &self.audit.id));
         if !mcp::is_json(&parts.headers) {
             let message = "An MCP message is application/json, not compressed.";
-            return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", message);
+            return Err(Unreadable(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
         let bytes = match Limited::new(body, mcp::MAX_BODY).collect().await {
             Ok(collected) => collected.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
-                let message = "The message is larger than 1 MiB.";
-                return refuse(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", message);
+                return Err(Unreadable(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "The message is larger than 1 MiB.",
+                ));
             }
-            Err(_) => return refuse(StatusCode::BAD_REQUEST, "invalid_request", "The body broke off."),
+            Err(_) => return Err(Unreadable(StatusCode::BAD_REQUEST, "The body broke off.")),
         };
         match mcp::read(&bytes, &parts.headers) {
             Ok(asked) => Ok((Some(asked), Body::from(bytes))),
-            Err(message) => refuse(StatusCode::BAD_REQUEST, "invalid_request", message),
+            Err(message) => Err(Unreadable(StatusCode::BAD_REQUEST, message)),
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) fn events(
     } else {
         Outcome::Denied
     };
-    event.reason = Some(code(ruling.reason).to_owned());
+    event.reason = Some(ruling.detail.unwrap_or(code(ruling.reason)).to_owned());
     event.rule.clone_from(&ruling.rule);
     event.request = Some(request);
     let mut messages = asked

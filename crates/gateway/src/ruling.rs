@@ -23,6 +23,8 @@ pub(crate) struct Asked<'a> {
 pub(crate) struct Ruling {
     pub(crate) allowed: bool,
     pub(crate) reason: Reason,
+    /// What the log says instead of the reason.
+    pub(crate) detail: Option<&'static str>,
     pub(crate) rule: Option<RuleRef>,
     /// Scopes to ask for, when more of them would help.
     pub(crate) needed: Vec<String>,
@@ -33,8 +35,17 @@ impl Ruling {
         Self {
             allowed: false,
             reason,
+            detail: None,
             rule: None,
             needed: Vec::new(),
+        }
+    }
+
+    /// Refused by the gateway itself, for something that is no rule of anybody.
+    pub(crate) fn denied_for(reason: Reason, detail: &'static str) -> Self {
+        Self {
+            detail: Some(detail),
+            ..Self::denied(reason)
         }
     }
 }
@@ -132,6 +143,7 @@ fn verdict(site: &Site, facts: &Facts<'_>) -> Ruling {
     Ruling {
         allowed: verdict.allowed,
         reason: verdict.reason,
+        detail: None,
         rule: verdict.rule.cloned(),
         needed: Vec::new(),
     }

@@ -1,1 +1,11 @@
-//! The gateway as a whole.
+//! The gateway as a whole: real requests on a port, a real origin behind it, each engine of the store.
+
+#![expect(clippy::unwrap_used, reason = "what a test cannot set up has failed")]
+
+mod access;
+mod browser;
+mod challenge;
+mod crossing;
+mod mcp;
+mod streams;
+mod world;
