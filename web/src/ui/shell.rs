@@ -24,7 +24,7 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
     let open = RwSignal::new(false);
     let location = use_location();
     Effect::new(move |_| {
-        location.pathname.track();
+        location.pathname.with(|_| ());
         open.set(false);
     });
     let links = PAGES
