@@ -27,12 +27,15 @@ pub use session::{Sessions, SignedIn, cookie_name, session_layer, signed_in};
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::routing::{get, post};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
 use http::request::Parts;
 use outbound::Outbound;
 use page::Failure;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 use store::{Store, user::Person};
 use tower_sessions::Session;
 use wire::AuditRequest;
@@ -56,7 +59,21 @@ struct Inner {
     control_url: String,
     providers: oidc::Providers,
     /// Attempts that leave a trace, by the address that they come from.
-    attempts: DefaultKeyedRateLimiter<String>,
+    attempts: Attempts,
+}
+
+type Attempts = RateLimiter<String, DashMapStateStore<String>, Time, NoOpMiddleware<Duration>>;
+
+/// The injected clock, as the rate limiter wants it.
+#[derive(Clone)]
+struct Time(store::Clock);
+
+impl governor::clock::Clock for Time {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.now().0).unwrap_or_default())
+    }
 }
 
 /// Attempts from one address at once, and how many come back each minute.
@@ -69,9 +86,12 @@ impl Broker {
         let control_url = config.control_url.trim_end_matches('/').to_owned();
         Self(Arc::new(Inner {
             providers: oidc::Providers::new(config.outbound, &control_url),
+            attempts: RateLimiter::dashmap_with_clock(
+                Quota::per_minute(ATTEMPTS),
+                Time(config.store.clock().clone()),
+            ),
             store: config.store,
             control_url,
-            attempts: RateLimiter::dashmap(Quota::per_minute(ATTEMPTS)),
         }))
     }
 

@@ -90,8 +90,11 @@ async fn cn2_the_answer_to_somebody_elses_attempt_is_403() {
             w.last("login.failure").await.reason.as_deref(),
             Some("state_unknown")
         );
-        // A victim with an attempt of their own is none the worse.
-        let mut victim = w.signed_in(json!({})).await;
+        // Not either in place of an attempt of the victim's own, which goes on undisturbed.
+        let own = victim.get(&format!("/login/oidc/{}", w.connection.id)).await;
+        let own = w.idp.authorize(own.location(), json!({}));
+        victim.get(&back).await.is_error(StatusCode::FORBIDDEN);
+        assert_eq!(victim.get(&own).await.location(), "/me");
         victim.get(&back).await.is_error(StatusCode::FORBIDDEN);
         assert_eq!(victim.get("/me").await.status, StatusCode::OK);
         assert!(w.users().await.iter().all(|user| user.subject != "mallory"));
