@@ -1,6 +1,76 @@
-//! `docs/openapi.json` is what the server serves.
+//! `docs/openapi.json` is what the server serves, and the server answers nothing else.
 
-use std::path::Path;
+use crate::world::Answer;
+use http::Method;
+use serde_json::Value;
+use std::{path::Path, sync::LazyLock};
+
+static DESCRIPTION: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(control::openapi()).unwrap());
+
+/// Every answer in every test: its status is described for its operation, and its members are those of
+/// the schema. Places and verbs that the description does not know are not looked at.
+pub(crate) fn assert_described(method: &Method, path: &str, answer: &Answer) {
+    let fits = |template: &str| {
+        let (mut a, mut b) = (template.split('/'), path.split('/'));
+        a.by_ref().zip(b.by_ref()).all(|(a, b)| a == b || a == "{id}")
+            && template.split('/').count() == path.split('/').count()
+    };
+    let paths = DESCRIPTION["paths"].as_object().unwrap();
+    // `/audit/export` is no identifier.
+    let item = paths
+        .get(path)
+        .or_else(|| paths.iter().find(|(t, _)| fits(t)).map(|(_, item)| item));
+    let operation = item.and_then(|item| item.get(method.as_str().to_lowercase()));
+    let Some(operation) = operation else { return };
+    let response = &operation["responses"][answer.status.as_str()];
+    assert!(
+        response.is_object(),
+        "{method} {path}: {} is not described",
+        answer.status
+    );
+    let response = resolve(response);
+    let kind = answer.header("content-type").split(';').next().unwrap();
+    let content = response.get("content");
+    assert_eq!(
+        content.is_some(),
+        !kind.is_empty(),
+        "{method} {path}: a body or none"
+    );
+    let Some(content) = content else { return };
+    let schema = &content[kind]["schema"];
+    assert!(schema.is_object(), "{method} {path}: {kind} is not described");
+    if kind.ends_with("json") && !kind.contains("ndjson") {
+        assert_members(resolve(schema), &answer.json(), path);
+    }
+}
+
+fn resolve(value: &Value) -> &Value {
+    match value.get("$ref").and_then(Value::as_str) {
+        Some(to) => resolve(DESCRIPTION.pointer(to.trim_start_matches('#')).unwrap()),
+        None => value,
+    }
+}
+
+fn assert_members(schema: &Value, value: &Value, place: &str) {
+    if let (Some(items), Some(list)) = (schema.get("items"), value.as_array()) {
+        list.iter()
+            .for_each(|item| assert_members(resolve(items), item, place));
+    }
+    let (Some(properties), Some(object)) = (schema["properties"].as_object(), value.as_object()) else {
+        return;
+    };
+    for (name, value) in object {
+        let property = properties.get(name);
+        let property = property.unwrap_or_else(|| panic!("{place}: {name} is not described"));
+        assert_members(resolve(property), value, &format!("{place} {name}"));
+    }
+    for name in schema["required"].as_array().into_iter().flatten() {
+        assert!(
+            object.contains_key(name.as_str().unwrap()),
+            "{place}: {name} is missing"
+        );
+    }
+}
 
 #[test]
 fn the_description_in_docs_is_that_of_the_routes() {

@@ -136,14 +136,17 @@ impl World {
             user_agent: Some("test/1".into()),
         };
         request.extensions_mut().insert(context);
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Answer {
+        let answer = Answer {
             status: parts.status,
             headers: parts.headers,
             text: String::from_utf8(body.to_vec()).unwrap(),
-        }
+        };
+        crate::description::assert_described(&method, &path, &answer);
+        answer
     }
 
     /// The newest event of Acme.
