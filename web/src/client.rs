@@ -39,7 +39,9 @@ impl Failure {
             Self::Problem(problem) => problem.detail.clone().unwrap_or_else(|| problem.title.clone()),
             Self::Expired => "Your session has ended. Sign in again, then repeat this.".into(),
             Self::Unreachable => "The server cannot be reached. Check the connection and try again.".into(),
-            Self::Unexpected(status) => format!("The server gave an answer that is not understood ({status})."),
+            Self::Unexpected(status) => {
+                format!("The server gave an answer that is not understood ({status}).")
+            }
         }
     }
 
@@ -57,9 +59,14 @@ impl Failure {
             return None;
         };
         let within = |at: &str| {
-            at.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            at.strip_prefix(pointer)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        problem.errors.iter().find(|error| within(&error.pointer)).map(|error| error.detail.clone())
+        problem
+            .errors
+            .iter()
+            .find(|error| within(&error.pointer))
+            .map(|error| error.detail.clone())
     }
 
     /// Whether the thing asked for does not exist (or is not ours to see).
@@ -78,7 +85,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new() -> Self {
-        Self { csrf: RwSignal::new(None), expired: RwSignal::new(false) }
+        Self {
+            csrf: RwSignal::new(None),
+            expired: RwSignal::new(false),
+        }
     }
 
     /// Who is signed in; also picks up the CSRF token that writes need.
@@ -123,7 +133,10 @@ impl Client {
         version: i64,
         body: &impl Serialize,
     ) -> Answer<T> {
-        decode(self.send(Method::PATCH, path, Some(to_json(body)), Some(version)).await?)
+        decode(
+            self.send(Method::PATCH, path, Some(to_json(body)), Some(version))
+                .await?,
+        )
     }
 
     /// Removes or revokes something.
@@ -198,4 +211,36 @@ pub(crate) fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> S
 /// The client that the app provides.
 pub(crate) fn client() -> Client {
     expect_context()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(pointer: &str) -> Failure {
+        let errors = vec![wire::FieldError {
+            pointer: pointer.into(),
+            detail: "wrong".into(),
+        }];
+        let (kind, title) = ("/problems/invalid".into(), "Invalid".into());
+        Failure::Problem(Problem {
+            kind,
+            title,
+            status: 400,
+            detail: None,
+            errors,
+            request_id: "req_1".into(),
+        })
+    }
+
+    #[test]
+    fn a_field_shows_its_own_faults_and_those_inside_it() {
+        assert_eq!(
+            problem("/scopes/0/name").of_field("/scopes"),
+            Some("wrong".into())
+        );
+        assert_eq!(problem("/scopes").of_field("/scopes"), Some("wrong".into()));
+        assert_eq!(problem("/scopes_more").of_field("/scopes"), None);
+        assert_eq!(Failure::Unreachable.of_field("/scopes"), None);
+    }
 }

@@ -2,7 +2,10 @@
 //!
 //! A page is a file in `pages/` and has four states: loading, empty, error, data. Widgets are in `ui/`.
 
-#![expect(unreachable_pub, reason = "the component macro makes the types of its props public")]
+#![expect(
+    unreachable_pub,
+    reason = "the component macro makes the types of its props public"
+)]
 
 mod app;
 mod client;

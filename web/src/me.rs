@@ -2,7 +2,9 @@
 
 use crate::{client::client, remote::Remote};
 use leptos::prelude::*;
-use wire::{Account, AccountId, App, AppId, Connection, ConnectionId, Group, GroupId, Role, Session, User, UserId};
+use wire::{
+    Account, AccountId, App, AppId, Connection, ConnectionId, Group, GroupId, Role, Session, User, UserId,
+};
 
 /// What an action asks of a person.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,7 +29,9 @@ pub(crate) struct Me {
 
 impl Me {
     pub(crate) fn new(session: Session) -> Self {
-        Self { session: StoredValue::new(session) }
+        Self {
+            session: StoredValue::new(session),
+        }
     }
 
     pub(crate) fn session(self) -> Session {
@@ -45,7 +49,9 @@ impl Me {
                 (_, OrgOwner) => true,
                 (Need::Owner, _) => false,
                 (_, OrgAdmin) => true,
-                (Need::Edit(account), AccountAdmin | AccountEditor) => member.account.as_ref() == Some(account),
+                (Need::Edit(account), AccountAdmin | AccountEditor) => {
+                    member.account.as_ref() == Some(account)
+                }
                 (Need::EditSomewhere, AccountAdmin | AccountEditor) => true,
                 (Need::Audit, OrgAuditor | Role::AccountAuditor | AccountAdmin) => true,
                 _ => false,
@@ -106,13 +112,19 @@ impl Directory {
     /// The account's name, or its identifier while the name is not known. Tracks.
     pub(crate) fn account(self, id: &AccountId) -> String {
         let name = |list: &Vec<Account>| list.iter().find(|x| x.id == *id).map(|x| x.spec.name.clone());
-        self.accounts.with(name).flatten().unwrap_or_else(|| id.to_string())
+        self.accounts
+            .with(name)
+            .flatten()
+            .unwrap_or_else(|| id.to_string())
     }
 
     /// The connection's name. Tracks.
     pub(crate) fn connection(self, id: &ConnectionId) -> String {
         let name = |list: &Vec<Connection>| list.iter().find(|x| x.id == *id).map(|x| x.spec.name.clone());
-        self.connections.with(name).flatten().unwrap_or_else(|| id.to_string())
+        self.connections
+            .with(name)
+            .flatten()
+            .unwrap_or_else(|| id.to_string())
     }
 
     /// The app's name. Tracks.
@@ -138,7 +150,10 @@ impl Directory {
         Signal::derive(move || {
             let first = all.map(|all| (String::new(), all.to_owned()));
             let rest = self.accounts.ready().unwrap_or_default();
-            first.into_iter().chain(rest.into_iter().map(|x| (x.id.to_string(), x.spec.name))).collect()
+            first
+                .into_iter()
+                .chain(rest.into_iter().map(|x| (x.id.to_string(), x.spec.name)))
+                .collect()
         })
     }
 
@@ -147,7 +162,10 @@ impl Directory {
         Signal::derive(move || {
             let first = all.map(|all| (String::new(), all.to_owned()));
             let rest = self.apps.ready().unwrap_or_default();
-            first.into_iter().chain(rest.into_iter().map(|x| (x.id.to_string(), x.spec.name))).collect()
+            first
+                .into_iter()
+                .chain(rest.into_iter().map(|x| (x.id.to_string(), x.spec.name)))
+                .collect()
         })
     }
 
@@ -156,7 +174,10 @@ impl Directory {
         Signal::derive(move || {
             let first = all.map(|all| (String::new(), all.to_owned()));
             let rest = self.users.ready().unwrap_or_default();
-            first.into_iter().chain(rest.iter().map(|x| (x.id.to_string(), person(x)))).collect()
+            first
+                .into_iter()
+                .chain(rest.iter().map(|x| (x.id.to_string(), person(x))))
+                .collect()
         })
     }
 
@@ -164,14 +185,19 @@ impl Directory {
     pub(crate) fn connection_options(self) -> Signal<Vec<(String, String)>> {
         Signal::derive(move || {
             let list = self.connections.ready().unwrap_or_default();
-            list.into_iter().map(|x| (x.id.to_string(), x.spec.name)).collect()
+            list.into_iter()
+                .map(|x| (x.id.to_string(), x.spec.name))
+                .collect()
         })
     }
 }
 
 /// How to call a person: e-mail, else name, else the upstream subject.
 pub(crate) fn person(user: &User) -> String {
-    user.email.clone().or_else(|| user.name.clone()).unwrap_or_else(|| user.subject.clone())
+    user.email
+        .clone()
+        .or_else(|| user.name.clone())
+        .unwrap_or_else(|| user.subject.clone())
 }
 
 /// The names that the app provides.

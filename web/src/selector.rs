@@ -39,14 +39,23 @@ pub(crate) struct Draft {
 impl Draft {
     fn new(id: usize, kind: &str, first: &str, second: &str) -> Self {
         let signal = |text: &str| RwSignal::new(text.to_owned());
-        Self { id, kind: signal(kind), first: signal(first), second: signal(second) }
+        Self {
+            id,
+            kind: signal(kind),
+            first: signal(first),
+            second: signal(second),
+        }
     }
 
     fn of(id: usize, selector: &Selector) -> Self {
         let value = serde_json::to_value(selector).unwrap_or_default();
         let text = |key: &str| match &value[key] {
             Value::String(text) => text.clone(),
-            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+            Value::Array(items) => items
+                .iter()
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join(", "),
             _ => String::new(),
         };
         let kind = text("type");
@@ -57,9 +66,16 @@ impl Draft {
     /// The selector, or what is missing.
     fn build(self) -> Result<Selector, String> {
         let kind = self.kind.get();
-        let (first, second) = (self.first.get().trim().to_owned(), self.second.get().trim().to_owned());
+        let (first, second) = (
+            self.first.get().trim().to_owned(),
+            self.second.get().trim().to_owned(),
+        );
         let list = |text: &str| -> Vec<String> {
-            text.split([',', ' ']).map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+            text.split([',', ' '])
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .map(str::to_owned)
+                .collect()
         };
         let mut value = json!({ "type": kind });
         let (first_key, second_key) = keys(&kind);
@@ -68,7 +84,11 @@ impl Draft {
             "ip" => value["ranges"] = json!(list(&first)),
             "request" => {
                 value["methods"] = json!(list(&first.to_uppercase()));
-                value["path"] = if second.is_empty() { Value::Null } else { json!(second) };
+                value["path"] = if second.is_empty() {
+                    Value::Null
+                } else {
+                    json!(second)
+                };
             }
             _ if first.is_empty() => return Err(format!("{} needs a value", label(&kind))),
             "claim" => {
@@ -82,7 +102,10 @@ impl Draft {
 }
 
 fn label(kind: &str) -> &'static str {
-    KINDS.iter().find(|(key, _)| *key == kind).map_or("This rule", |(_, label)| label)
+    KINDS
+        .iter()
+        .find(|(key, _)| *key == kind)
+        .map_or("This rule", |(_, label)| label)
 }
 
 /// Where the two texts of a kind stand in its JSON.
@@ -114,8 +137,15 @@ pub(crate) struct Drafts {
 
 impl Drafts {
     pub(crate) fn of(selectors: &[Selector]) -> Self {
-        let rows: Vec<_> = selectors.iter().enumerate().map(|(id, selector)| Draft::of(id, selector)).collect();
-        Self { last: StoredValue::new(rows.len()), rows: RwSignal::new(rows) }
+        let rows: Vec<_> = selectors
+            .iter()
+            .enumerate()
+            .map(|(id, selector)| Draft::of(id, selector))
+            .collect();
+        Self {
+            last: StoredValue::new(rows.len()),
+            rows: RwSignal::new(rows),
+        }
     }
 
     /// The selectors, or what is missing in the first that is not complete. Tracks.
@@ -126,7 +156,8 @@ impl Drafts {
     fn add(self) {
         self.last.update_value(|last| *last += 1);
         let id = self.last.get_value();
-        self.rows.update(|rows| rows.push(Draft::new(id, "email_domain", "", "")));
+        self.rows
+            .update(|rows| rows.push(Draft::new(id, "email_domain", "", "")));
     }
 }
 
@@ -157,13 +188,12 @@ pub(crate) fn SelectorList(
 }
 
 #[component]
-fn Row(
-    draft: Draft,
-    blocked: Signal<Option<String>>,
-    #[prop(into)] remove: Callback<()>,
-) -> impl IntoView {
+fn Row(draft: Draft, blocked: Signal<Option<String>>, #[prop(into)] remove: Callback<()>) -> impl IntoView {
     let names = directory();
-    let kinds: Vec<_> = KINDS.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+    let kinds: Vec<_> = KINDS
+        .iter()
+        .map(|(key, text)| ((*key).to_owned(), (*text).to_owned()))
+        .collect();
     let disabled = move || blocked.get().is_some();
     let choose = move |event| {
         draft.kind.set(event_target_value(&event));
@@ -213,7 +243,12 @@ fn values(draft: Draft, names: Directory, disabled: bool) -> AnyView {
         }
         .into_any()
     };
-    let fixed = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, t)| ((*k).to_owned(), (*t).to_owned())).collect();
+    let fixed = |pairs: &[(&str, &str)]| {
+        pairs
+            .iter()
+            .map(|(k, t)| ((*k).to_owned(), (*t).to_owned()))
+            .collect()
+    };
     match draft.kind.get().as_str() {
         "email" => text("E-mail address", "ada@example.com", draft.first),
         "email_domain" => text("Domain", "example.com", draft.first),
@@ -261,12 +296,20 @@ pub(crate) fn in_words(selector: &Selector, names: Directory) -> String {
         Selector::AnyServiceToken {} => "any service token".into(),
         Selector::Client { client } => format!("agent {client}"),
         Selector::ClientTier { at_least } => format!("agent at least {}", tier(*at_least)),
-        Selector::Actor { actor: Actor::Browser } => "a person in a browser".into(),
+        Selector::Actor {
+            actor: Actor::Browser,
+        } => "a person in a browser".into(),
         Selector::Actor { actor: Actor::Agent } => "an agent".into(),
-        Selector::Actor { actor: Actor::Service } => "a service token".into(),
+        Selector::Actor {
+            actor: Actor::Service,
+        } => "a service token".into(),
         Selector::Scope { scope } => format!("scope {scope}"),
         Selector::Request { methods, path } => {
-            let methods = if methods.is_empty() { "any method".to_owned() } else { methods.join(", ") };
+            let methods = if methods.is_empty() {
+                "any method".to_owned()
+            } else {
+                methods.join(", ")
+            };
             format!("{methods} on {}", path.as_deref().unwrap_or("any path"))
         }
         Selector::McpTool { tool } => format!("tool {tool}"),
@@ -281,5 +324,57 @@ pub(crate) fn tier(tier: ClientTier) -> &'static str {
         ClientTier::DomainVerified => "domain verified",
         ClientTier::Unverified => "unverified",
         ClientTier::Localhost => "localhost",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::from_value;
+
+    fn samples() -> Vec<Selector> {
+        let id = |prefix: &str| format!("{prefix}_{:032x}", 1);
+        [
+            json!({"type": "everyone"}),
+            json!({"type": "email", "email": "ada@acme.example"}),
+            json!({"type": "email_domain", "domain": "acme.example"}),
+            json!({"type": "group", "group": id("grp")}),
+            json!({"type": "claim", "name": "groups", "value": "staff"}),
+            json!({"type": "connection", "connection": id("con")}),
+            json!({"type": "ip", "ranges": ["10.0.0.0/8", "2001:db8::/32"]}),
+            json!({"type": "service_token", "service_token": id("svc")}),
+            json!({"type": "any_service_token"}),
+            json!({"type": "client", "client": "vscode.dev"}),
+            json!({"type": "client_tier", "at_least": "domain_verified"}),
+            json!({"type": "actor", "actor": "agent"}),
+            json!({"type": "scope", "scope": "read"}),
+            json!({"type": "request", "methods": ["GET", "HEAD"], "path": "/wiki/**"}),
+            json!({"type": "request", "methods": [], "path": null}),
+            json!({"type": "mcp_tool", "tool": "list_*"}),
+            json!({"type": "mfa"}),
+        ]
+        .into_iter()
+        .map(|value| from_value(value).unwrap())
+        .collect()
+    }
+
+    #[test]
+    fn every_selector_survives_the_editor_and_has_a_label() {
+        Owner::new().with(|| {
+            let all = samples();
+            assert_eq!(Drafts::of(&all).build(), Ok(all.clone()));
+            for selector in &all {
+                let value = serde_json::to_value(selector).unwrap();
+                assert!(KINDS.iter().any(|(kind, _)| *kind == value["type"]), "{value}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_row_without_its_value_is_named() {
+        Owner::new().with(|| {
+            let missing = Drafts::of(&[Selector::EmailDomain { domain: " ".into() }]);
+            assert_eq!(missing.build(), Err("E-mail domain needs a value".into()));
+        });
     }
 }

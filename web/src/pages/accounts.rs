@@ -33,10 +33,16 @@ fn list(accounts: Vec<Account>, create: RwSignal<bool>) -> AnyView {
         .into_any();
     }
     let columns = vec![
-        column("Name", |a: &Account| view! { <span class="font-semibold">{a.spec.name.clone()}</span> }.into_any())
-            .sorted_by(|a, b| a.spec.name.cmp(&b.spec.name)),
+        column("Name", |a: &Account| {
+            view! { <span class="font-semibold">{a.spec.name.clone()}</span> }.into_any()
+        })
+        .sorted_by(|a, b| a.spec.name.cmp(&b.spec.name)),
         column("State", |a: &Account| {
-            if a.spec.enabled { badge(Tone::Good, "Enabled") } else { badge(Tone::Bad, "Disabled") }
+            if a.spec.enabled {
+                badge(Tone::Good, "Enabled")
+            } else {
+                badge(Tone::Bad, "Disabled")
+            }
         }),
         column("Shows", |a: &Account| {
             let id = a.id.to_string();
@@ -50,8 +56,12 @@ fn list(accounts: Vec<Account>, create: RwSignal<bool>) -> AnyView {
             .into_any()
         }),
         column("Made", |a: &Account| moment(a.created_at)).sorted_by(|a, b| a.created_at.cmp(&b.created_at)),
-        column("Identifier", |a: &Account| copyable(a.id.to_string(), "account identifier")),
-        column(ACTIONS, |a: &Account| view! { <Toggle account=a.clone() /> }.into_any()),
+        column("Identifier", |a: &Account| {
+            copyable(a.id.to_string(), "account identifier")
+        }),
+        column(ACTIONS, |a: &Account| {
+            view! { <Toggle account=a.clone() /> }.into_any()
+        }),
     ];
     table("Accounts", columns, accounts)
 }
@@ -72,11 +82,21 @@ fn Toggle(account: Account) -> impl IntoView {
         sending.run(
             async move {
                 let body = serde_json::json!({ "enabled": !account.spec.enabled });
-                client.patch::<Account>(&format!("/accounts/{}", account.id), account.version, &body).await
+                client
+                    .patch::<Account>(&format!("/accounts/{}", account.id), account.version, &body)
+                    .await
             },
             move |account| {
                 ask.set(false);
-                toasts.done(format!("{} is {}", account.spec.name, if account.spec.enabled { "enabled" } else { "disabled" }));
+                toasts.done(format!(
+                    "{} is {}",
+                    account.spec.name,
+                    if account.spec.enabled {
+                        "enabled"
+                    } else {
+                        "disabled"
+                    }
+                ));
                 names.accounts.reload();
             },
         );

@@ -30,7 +30,11 @@ fn body(remote: Remote<Client>, subject: Client) -> AnyView {
     let app = subject.app.clone();
     let app_link = format!("/apps/{app}");
     let account = subject.account.clone();
-    let redirects = subject.redirect_uris.iter().map(|uri| view! { <li class="key break-all">{uri.clone()}</li> }).collect_view();
+    let redirects = subject
+        .redirect_uris
+        .iter()
+        .map(|uri| view! { <li class="key break-all">{uri.clone()}</li> })
+        .collect_view();
     let first = subject.first_user.clone().map_or_else(dash, |user| {
         let link = format!("/people/{user}");
         view! { <a class="link" href=link>{move || names.user(&user)}</a> }.into_any()

@@ -38,10 +38,22 @@ fn Clients() -> impl IntoView {
     let (state, _) = url_param("state");
     let (cursor, _) = url_param("cursor");
     let clients = Remote::new(move || {
-        let path = format!("/clients{}", query([("app", app.get()), ("state", state.get()), ("cursor", cursor.get())]));
+        let path = format!(
+            "/clients{}",
+            query([
+                ("app", app.get()),
+                ("state", state.get()),
+                ("cursor", cursor.get())
+            ])
+        );
         async move { client.get::<ListPage<Client>>(&path).await }
     });
-    let states = Signal::stored(options(&[("", "Any"), ("active", "Active"), ("pending", "Waiting for approval"), ("blocked", "Blocked")]));
+    let states = Signal::stored(options(&[
+        ("", "Any"),
+        ("active", "Active"),
+        ("pending", "Waiting for approval"),
+        ("blocked", "Blocked"),
+    ]));
     view! {
         <div class="mb-4 flex flex-wrap gap-3">
             <FilterSelect label="App" param="app" options=names.app_options(Some("All apps")) />
@@ -73,9 +85,21 @@ fn AllGrants() -> impl IntoView {
     let (state, _) = url_param("state");
     let (cursor, _) = url_param("cursor");
     let path = Signal::derive(move || {
-        format!("/grants{}", query([("app", app.get()), ("state", state.get()), ("cursor", cursor.get())]))
+        format!(
+            "/grants{}",
+            query([
+                ("app", app.get()),
+                ("state", state.get()),
+                ("cursor", cursor.get())
+            ])
+        )
     });
-    let states = Signal::stored(options(&[("", "Any"), ("active", "In force"), ("revoked", "Revoked"), ("expired", "Expired")]));
+    let states = Signal::stored(options(&[
+        ("", "Any"),
+        ("active", "In force"),
+        ("revoked", "Revoked"),
+        ("expired", "Expired"),
+    ]));
     view! {
         <div class="mb-4 flex flex-wrap gap-3">
             <FilterSelect label="App" param="app" options=names.app_options(Some("All apps")) />
@@ -86,7 +110,10 @@ fn AllGrants() -> impl IntoView {
 }
 
 fn options(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(key, text)| ((*key).to_owned(), (*text).to_owned()))
+        .collect()
 }
 
 fn list(clients: Vec<Client>, all: Remote<ListPage<Client>>) -> AnyView {
@@ -164,7 +191,11 @@ pub(crate) fn ClientActions(subject: Client, #[prop(into)] done: Callback<Client
     let patch = move |body: serde_json::Value, said: &'static str| {
         let subject = stored.get_value();
         sending.run(
-            async move { client.patch::<Client>(&format!("/clients/{}", subject.id), subject.version, &body).await },
+            async move {
+                client
+                    .patch::<Client>(&format!("/clients/{}", subject.id), subject.version, &body)
+                    .await
+            },
             move |saved| {
                 ask.set(false);
                 toasts.done(format!("{}: {said}", saved.name));

@@ -29,10 +29,19 @@ struct Subject {
 impl Subject {
     /// Sends a merge patch of the version in view; on success everything shows the new one.
     fn patch(self, sending: Sending, patch: serde_json::Value, done: impl FnOnce(&App) + 'static) {
-        let Self { client, names, remote, .. } = self;
+        let Self {
+            client,
+            names,
+            remote,
+            ..
+        } = self;
         let app = self.app.get_untracked();
         sending.run(
-            async move { client.patch::<App>(&format!("/apps/{}", app.id), app.version, &patch).await },
+            async move {
+                client
+                    .patch::<App>(&format!("/apps/{}", app.id), app.version, &patch)
+                    .await
+            },
             move |app| {
                 done(&app);
                 remote.put(app);
@@ -52,7 +61,11 @@ pub(crate) fn Page() -> impl IntoView {
         let id = params.with(|params| params.get("id").unwrap_or_default());
         async move { client.get::<App>(&format!("/apps/{id}")).await }
     });
-    let title = Signal::derive(move || remote.with(|app| app.spec.name.clone()).unwrap_or_else(|| "App".into()));
+    let title = Signal::derive(move || {
+        remote
+            .with(|app| app.spec.name.clone())
+            .unwrap_or_else(|| "App".into())
+    });
     view! {
         <PageHead title parent=("/apps", "Apps") />
         {remote
@@ -67,10 +80,18 @@ fn body(subject: Subject) -> AnyView {
     let app = subject.app;
     let names = directory();
     let tabs = vec![
-        tab("try", "Try it", move || view! { <try_it::TryIt app /> }.into_any()),
-        tab("policies", "Policies", move || view! { <policies::Policies subject /> }.into_any()),
-        tab("agents", "Rules for agents", move || view! { <agents::Agents subject /> }.into_any()),
-        tab("settings", "Settings", move || view! { <settings::Settings subject /> }.into_any()),
+        tab("try", "Try it", move || {
+            view! { <try_it::TryIt app /> }.into_any()
+        }),
+        tab("policies", "Policies", move || {
+            view! { <policies::Policies subject /> }.into_any()
+        }),
+        tab("agents", "Rules for agents", move || {
+            view! { <agents::Agents subject /> }.into_any()
+        }),
+        tab("settings", "Settings", move || {
+            view! { <settings::Settings subject /> }.into_any()
+        }),
     ];
     view! {
         <div class="flex flex-col gap-6">

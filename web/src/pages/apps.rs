@@ -82,9 +82,12 @@ pub(crate) const fn kind(kind: AppKind) -> &'static str {
 
 /// Options of the select for the kind.
 pub(crate) fn kinds() -> Vec<(String, String)> {
-    [("web", "Website or HTTP API"), ("mcp", "MCP server (streamable HTTP)")]
-        .map(|(key, text)| (key.to_owned(), text.to_owned()))
-        .to_vec()
+    [
+        ("web", "Website or HTTP API"),
+        ("mcp", "MCP server (streamable HTTP)"),
+    ]
+    .map(|(key, text)| (key.to_owned(), text.to_owned()))
+    .to_vec()
 }
 
 #[component]

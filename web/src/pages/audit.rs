@@ -10,8 +10,9 @@ use leptos::prelude::*;
 use wire::{ActorKind, AuditEvent, AuditRequest, Outcome, Page as ListPage, Timestamp};
 
 /// Filters as they stand in the URL and in the API.
-const FILTERS: &[&str] =
-    &["account", "user", "client", "grant", "app", "action", "outcome", "tool", "ip", "request", "q"];
+const FILTERS: &[&str] = &[
+    "account", "user", "client", "grant", "app", "action", "outcome", "tool", "ip", "request", "q",
+];
 
 /// `/audit?account=&user=&client=&grant=&app=&action=&outcome=&tool=&ip=&request=&q=&range=&event=`
 #[component]
@@ -70,10 +71,16 @@ fn from(range: &str) -> String {
 #[component]
 fn Export(filter: Signal<Vec<(&'static str, String)>>) -> impl IntoView {
     if let Some(why) = me().blocked(&Need::Audit) {
-        return view! { <Button blocked=Signal::stored(Some(why)) on_press=|()| ()>"Export"</Button> }.into_any();
+        return view! { <Button blocked=Signal::stored(Some(why)) on_press=|()| ()>"Export"</Button> }
+            .into_any();
     }
     let link = move |format: &'static str| {
-        move || format!("/api/v1/audit/export{}", query([("format", format.to_owned())].into_iter().chain(filter.get())))
+        move || {
+            format!(
+                "/api/v1/audit/export{}",
+                query([("format", format.to_owned())].into_iter().chain(filter.get()))
+            )
+        }
     };
     view! {
         <a class="btn btn-sm border-base-300 bg-base-100" href=link("ndjson") download rel="external">"Export NDJSON"</a>
@@ -86,12 +93,32 @@ fn Export(filter: Signal<Vec<(&'static str, String)>>) -> impl IntoView {
 fn Filters() -> impl IntoView {
     let names = directory();
     let fixed = |pairs: &[(&str, &str)]| {
-        Signal::stored(pairs.iter().map(|(k, t)| ((*k).to_owned(), (*t).to_owned())).collect::<Vec<_>>())
+        Signal::stored(
+            pairs
+                .iter()
+                .map(|(k, t)| ((*k).to_owned(), (*t).to_owned()))
+                .collect::<Vec<_>>(),
+        )
     };
-    let outcomes = fixed(&[("", "Any"), ("allowed", "Allowed"), ("denied", "Denied"), ("success", "Success"), ("failure", "Failure")]);
-    let ranges = fixed(&[("", "All time"), ("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days"), ("30d", "Last 30 days")]);
+    let outcomes = fixed(&[
+        ("", "Any"),
+        ("allowed", "Allowed"),
+        ("denied", "Denied"),
+        ("success", "Success"),
+        ("failure", "Failure"),
+    ]);
+    let ranges = fixed(&[
+        ("", "All time"),
+        ("1h", "Last hour"),
+        ("24h", "Last 24 hours"),
+        ("7d", "Last 7 days"),
+        ("30d", "Last 30 days"),
+    ]);
     // Filters without a field of their own come by links from other pages; here they can be taken off.
-    let linked: Vec<_> = ["client", "grant", "request", "ip"].iter().map(|name| (*name, url_param(name))).collect();
+    let linked: Vec<_> = ["client", "grant", "request", "ip"]
+        .iter()
+        .map(|name| (*name, url_param(name)))
+        .collect();
     view! {
         <div class="mb-4 flex flex-wrap items-end gap-3" role="search" aria-label="Filters">
             <FilterSelect label="Time" param="range" options=ranges />
@@ -125,14 +152,22 @@ fn Filters() -> impl IntoView {
 /// The end of a long identifier is enough to recognise it.
 fn short(text: &str) -> String {
     let count = text.chars().count();
-    if count <= 20 { text.to_owned() } else { format!("…{}", text.chars().skip(count - 12).collect::<String>()) }
+    if count <= 20 {
+        text.to_owned()
+    } else {
+        format!("…{}", text.chars().skip(count - 12).collect::<String>())
+    }
 }
 
 fn list(events: Vec<AuditEvent>, choose: Callback<String>) -> AnyView {
     let columns = vec![
         column("Time", |e: &AuditEvent| moment(e.time)),
         column("Who", |e: &AuditEvent| {
-            let agent = e.actor.client_name.clone().filter(|_| e.actor.kind == ActorKind::Agent);
+            let agent = e
+                .actor
+                .client_name
+                .clone()
+                .filter(|_| e.actor.kind == ActorKind::Agent);
             view! {
                 <span class="block">{who(e)}</span>
                 {agent.map(|agent| view! { <span class="muted block text-[0.8125rem]">{format!("through {agent}")}</span> })}
@@ -149,7 +184,10 @@ fn list(events: Vec<AuditEvent>, choose: Callback<String>) -> AnyView {
             .into_any()
         }),
         column("What", |e: &AuditEvent| {
-            let target = e.target.as_ref().map(|t| t.name.clone().unwrap_or_else(|| short(&t.id)));
+            let target = e
+                .target
+                .as_ref()
+                .map(|t| t.name.clone().unwrap_or_else(|| short(&t.id)));
             view! {
                 <span class="block">{target.unwrap_or_else(|| "–".into())}</span>
                 <span class="muted key block">{what(e)}</span>
@@ -159,7 +197,11 @@ fn list(events: Vec<AuditEvent>, choose: Callback<String>) -> AnyView {
         column("Outcome", |e: &AuditEvent| outcome(e.outcome)),
         column("Rule", |e: &AuditEvent| {
             e.rule.as_ref().map_or_else(
-                || e.reason.clone().map_or_else(dash, |reason| view! { <span class="muted">{reason}</span> }.into_any()),
+                || {
+                    e.reason.clone().map_or_else(dash, |reason| {
+                        view! { <span class="muted">{reason}</span> }.into_any()
+                    })
+                },
                 |rule| rule.name.clone().into_any(),
             )
         }),
@@ -170,17 +212,21 @@ fn list(events: Vec<AuditEvent>, choose: Callback<String>) -> AnyView {
 /// The person, or what acted without one.
 fn who(event: &AuditEvent) -> String {
     let actor = &event.actor;
-    actor.email.clone().or_else(|| actor.user.as_ref().map(ToString::to_string)).unwrap_or_else(|| {
-        match actor.kind {
-            ActorKind::System => "the server",
-            ActorKind::Anonymous => "nobody known",
-            ActorKind::Service => "a service token",
-            ActorKind::Agent => "an agent",
-            ActorKind::Admin => "an administrator",
-            ActorKind::User => "a person",
-        }
-        .into()
-    })
+    actor
+        .email
+        .clone()
+        .or_else(|| actor.user.as_ref().map(ToString::to_string))
+        .unwrap_or_else(|| {
+            match actor.kind {
+                ActorKind::System => "the server",
+                ActorKind::Anonymous => "nobody known",
+                ActorKind::Service => "a service token",
+                ActorKind::Agent => "an agent",
+                ActorKind::Admin => "an administrator",
+                ActorKind::User => "a person",
+            }
+            .into()
+        })
 }
 
 /// The tool that was called, or the request.
@@ -188,7 +234,11 @@ fn what(event: &AuditEvent) -> String {
     if let Some(mcp) = &event.mcp {
         return mcp.tool.clone().unwrap_or_else(|| mcp.method.clone());
     }
-    event.request.as_ref().map(|r| format!("{} {}", r.method, r.path)).unwrap_or_default()
+    event
+        .request
+        .as_ref()
+        .map(|r| format!("{} {}", r.method, r.path))
+        .unwrap_or_default()
 }
 
 fn outcome(outcome: Outcome) -> AnyView {
@@ -202,7 +252,11 @@ fn outcome(outcome: Outcome) -> AnyView {
 
 /// The event that the URL names, at the right edge.
 #[component]
-fn Details(chosen: Signal<String>, choose: Callback<String>, events: Remote<ListPage<AuditEvent>>) -> impl IntoView {
+fn Details(
+    chosen: Signal<String>,
+    choose: Callback<String>,
+    events: Remote<ListPage<AuditEvent>>,
+) -> impl IntoView {
     let client = client();
     let open = RwSignal::new(false);
     Effect::new(move |_| open.set(!chosen.get().is_empty()));
@@ -215,12 +269,19 @@ fn Details(chosen: Signal<String>, choose: Callback<String>, events: Remote<List
     });
     let event = Remote::new(move || {
         let id = chosen.get();
-        let listed = untrack(|| events.with(|page| page.items.iter().find(|e| e.id.to_string() == id).cloned()).flatten());
+        let listed = untrack(|| {
+            events
+                .with(|page| page.items.iter().find(|e| e.id.to_string() == id).cloned())
+                .flatten()
+        });
         async move {
             match listed {
                 Some(event) => Ok(Some(event)),
                 None if id.is_empty() => Ok(None),
-                None => client.get::<AuditEvent>(&format!("/audit/{}", encode(&id))).await.map(Some),
+                None => client
+                    .get::<AuditEvent>(&format!("/audit/{}", encode(&id)))
+                    .await
+                    .map(Some),
             }
         }
     });
@@ -244,11 +305,21 @@ fn details(event: &AuditEvent) -> AnyView {
         ("Outcome", outcome(event.outcome)),
     ];
     if let Some(reason) = &event.reason {
-        rows.push(("Reason", view! { <span class="key">{reason.clone()}</span> }.into_any()));
+        rows.push((
+            "Reason",
+            view! { <span class="key">{reason.clone()}</span> }.into_any(),
+        ));
     }
     if let Some(mcp) = &event.mcp {
-        let tool = mcp.tool.as_ref().map(|tool| format!(" · {tool}")).unwrap_or_default();
-        rows.push(("MCP", view! { <span class="key">{format!("{}{tool}", mcp.method)}</span> }.into_any()));
+        let tool = mcp
+            .tool
+            .as_ref()
+            .map(|tool| format!(" · {tool}"))
+            .unwrap_or_default();
+        rows.push((
+            "MCP",
+            view! { <span class="key">{format!("{}{tool}", mcp.method)}</span> }.into_any(),
+        ));
     }
     if let Some(request) = &event.request {
         request_rows(request, &mut rows);
@@ -256,10 +327,16 @@ fn details(event: &AuditEvent) -> AnyView {
     if let Some(response) = &event.response {
         #[expect(clippy::cast_precision_loss, reason = "for reading")]
         let millis = response.micros as f64 / 1000.0;
-        rows.push(("Origin's answer", format!("{} after {millis:.1} ms", response.status).into_any()));
+        rows.push((
+            "Origin's answer",
+            format!("{} after {millis:.1} ms", response.status).into_any(),
+        ));
     }
     if event.outcome_unknown {
-        rows.push(("Origin's answer", "not known: the record was made before the request went out".into_any()));
+        rows.push((
+            "Origin's answer",
+            "not known: the record was made before the request went out".into_any(),
+        ));
     }
     rows.push(("Recorded by", event.source.clone().into_any()));
     rows.push(("Position", format!("{}", event.seq).into_any()));
@@ -285,33 +362,50 @@ fn request_rows(request: &AuditRequest, rows: &mut Vec<(&'static str, AnyView)>)
     rows.push(("Request", view! { <span class="key">{line}</span> }.into_any()));
     if let Some(ip) = &request.ip {
         let link = format!("/audit?ip={}", encode(ip));
-        rows.push(("From", view! { <a class="link key" href=link>{ip.clone()}</a> }.into_any()));
+        rows.push((
+            "From",
+            view! { <a class="link key" href=link>{ip.clone()}</a> }.into_any(),
+        ));
     }
     if let Some(agent) = &request.user_agent {
         rows.push(("User agent", agent.clone().into_any()));
     }
     let link = format!("/audit?request={}", encode(&request.id));
-    rows.push(("Request id", view! { <a class="link key" href=link>{request.id.clone()}</a> }.into_any()));
+    rows.push((
+        "Request id",
+        view! { <a class="link key" href=link>{request.id.clone()}</a> }.into_any(),
+    ));
 }
 
 /// user ← agent ← grant ← rule, each a link to what it names.
 fn chain(event: &AuditEvent) -> AnyView {
     let actor = &event.actor;
-    let mut links: Vec<(&'static str, String, Option<String>)> =
-        vec![("Person", who(event), actor.user.as_ref().map(|id| format!("/people/{id}")))];
+    let mut links: Vec<(&'static str, String, Option<String>)> = vec![(
+        "Person",
+        who(event),
+        actor.user.as_ref().map(|id| format!("/people/{id}")),
+    )];
     if let Some(client) = &actor.client {
         let name = actor.client_name.clone().unwrap_or_else(|| client.to_string());
         links.push(("Agent", name, Some(format!("/agents/{client}"))));
     }
     if let Some(grant) = &actor.grant {
-        links.push(("Grant", short(grant.as_ref()), Some(format!("/audit?grant={grant}"))));
+        links.push((
+            "Grant",
+            short(grant.as_ref()),
+            Some(format!("/audit?grant={grant}")),
+        ));
     }
     if let Some(target) = &event.target {
         let name = target.name.clone().unwrap_or_else(|| short(&target.id));
         links.push(("To", name, target.app.as_ref().map(|app| format!("/apps/{app}"))));
     }
     if let Some(rule) = &event.rule {
-        let link = if rule.id.starts_with("pol_") { format!("/policies/{}", rule.id) } else { "/settings".into() };
+        let link = if rule.id.starts_with("pol_") {
+            format!("/policies/{}", rule.id)
+        } else {
+            "/settings".into()
+        };
         links.push(("Rule", rule.name.clone(), Some(link)));
     }
     view! {
@@ -344,17 +438,23 @@ fn chain(event: &AuditEvent) -> AnyView {
 /// Before and after, field by field.
 fn change_table(before: &serde_json::Value, after: &serde_json::Value) -> AnyView {
     let keys = |value: &serde_json::Value| -> Vec<String> {
-        value.as_object().map(|map| map.keys().cloned().collect()).unwrap_or_default()
+        value
+            .as_object()
+            .map(|map| map.keys().cloned().collect())
+            .unwrap_or_default()
     };
     let mut fields = keys(before);
     fields.extend(keys(after));
     fields.sort();
     fields.dedup();
     let show = |value: &serde_json::Value, field: &str| {
-        value.get(field).map_or_else(|| "–".to_owned(), |value| match value {
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        })
+        value.get(field).map_or_else(
+            || "–".to_owned(),
+            |value| match value {
+                serde_json::Value::String(text) => text.clone(),
+                other => other.to_string(),
+            },
+        )
     };
     let rows = fields
         .iter()

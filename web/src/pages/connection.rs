@@ -8,9 +8,15 @@ use crate::{
     ui::*,
 };
 use leptos::prelude::*;
-use leptos_router::{NavigateOptions, hooks::{use_navigate, use_params_map}};
+use leptos_router::{
+    NavigateOptions,
+    hooks::{use_navigate, use_params_map},
+};
 use serde_json::json;
-use wire::{Account, AccountId, Binding, BindingMode, BindingState, Connection, ConnectionKind, Page as ListPage, Timestamp};
+use wire::{
+    Account, AccountId, Binding, BindingMode, BindingState, Connection, ConnectionKind, Page as ListPage,
+    Timestamp,
+};
 
 /// `/connections/{id}`
 #[component]
@@ -21,7 +27,11 @@ pub(crate) fn Page() -> impl IntoView {
         let id = params.with(|params| params.get("id").unwrap_or_default());
         async move { client.get::<Connection>(&format!("/connections/{id}")).await }
     });
-    let title = Signal::derive(move || remote.with(|c| c.spec.name.clone()).unwrap_or_else(|| "Connection".into()));
+    let title = Signal::derive(move || {
+        remote
+            .with(|c| c.spec.name.clone())
+            .unwrap_or_else(|| "Connection".into())
+    });
     view! {
         <PageHead title parent=("/connections", "Connections") />
         {remote
@@ -43,18 +53,36 @@ fn summary(connection: &Connection) -> AnyView {
     let mut rows = vec![("Kind", chip(kind(connection.spec.kind)))];
     if let Some(issuer) = &connection.spec.issuer {
         rows.push(("Issuer", copyable(issuer.clone(), "issuer")));
-        rows.push(("Redirect URI", view! {
-            {copyable(connection.redirect_uri.clone(), "redirect URI")}
-            <p class="muted text-[0.8125rem]">"Register this at the provider."</p>
-        }.into_any()));
-        rows.push(("Client secret", if connection.has_client_secret { "stored, encrypted" } else { "none" }.into_any()));
+        rows.push((
+            "Redirect URI",
+            view! {
+                {copyable(connection.redirect_uri.clone(), "redirect URI")}
+                <p class="muted text-[0.8125rem]">"Register this at the provider."</p>
+            }
+            .into_any(),
+        ));
+        rows.push((
+            "Client secret",
+            if connection.has_client_secret {
+                "stored, encrypted"
+            } else {
+                "none"
+            }
+            .into_any(),
+        ));
     }
     rows.push(("Health", health(connection)));
     rows.push(("Last sign-in", since_or_never(connection.last_success_at)));
     if let Some(error) = &connection.last_error {
-        rows.push(("Last failure", view! { <span class="text-error">{error.clone()}</span> }.into_any()));
+        rows.push((
+            "Last failure",
+            view! { <span class="text-error">{error.clone()}</span> }.into_any(),
+        ));
     }
-    rows.push(("Sign-ins", view! { <a class="link" href="/audit?action=login.">"In the audit log"</a> }.into_any()));
+    rows.push((
+        "Sign-ins",
+        view! { <a class="link" href="/audit?action=login.">"In the audit log"</a> }.into_any(),
+    ));
     facts(rows)
 }
 
@@ -76,16 +104,30 @@ fn Bindings(connection: Signal<Connection>) -> impl IntoView {
     let id = StoredValue::new(id);
     let bind = Callback::new(move |accounts: Option<Vec<AccountId>>| {
         let body = json!({ "connection": id.get_value(), "accounts": accounts });
-        sending.run(async move { client.post::<ListPage<Binding>>("/bindings", &body).await }, move |made| {
-            let n = made.items.len();
-            toasts.done(if n == 1 { "Bound to one account".into() } else { format!("Bound to {n} accounts") });
-            bindings.reload();
-        });
+        sending.run(
+            async move { client.post::<ListPage<Binding>>("/bindings", &body).await },
+            move |made| {
+                let n = made.items.len();
+                toasts.done(if n == 1 {
+                    "Bound to one account".into()
+                } else {
+                    format!("Bound to {n} accounts")
+                });
+                bindings.reload();
+            },
+        );
     });
     let blocked = me().gate(Need::Organisation);
     let unbound = move || {
-        let bound: Vec<_> = bindings.ready()?.into_iter().filter(|b| b.spec.state != BindingState::Detached).map(|b| b.account).collect();
-        names.accounts.with(|all| all.iter().any(|a| !bound.contains(&a.id)))
+        let bound: Vec<_> = bindings
+            .ready()?
+            .into_iter()
+            .filter(|b| b.spec.state != BindingState::Detached)
+            .map(|b| b.account)
+            .collect();
+        names
+            .accounts
+            .with(|all| all.iter().any(|a| !bound.contains(&a.id)))
     };
     view! {
         <section class="flex flex-col gap-3">
@@ -112,11 +154,18 @@ fn Bindings(connection: Signal<Connection>) -> impl IntoView {
 
 type Row = (Account, Option<Binding>);
 
-fn matrix(accounts: Vec<Account>, bindings: Vec<Binding>, bind: Callback<Option<Vec<AccountId>>>, all: Remote<Vec<Binding>>) -> AnyView {
+fn matrix(
+    accounts: Vec<Account>,
+    bindings: Vec<Binding>,
+    bind: Callback<Option<Vec<AccountId>>>,
+    all: Remote<Vec<Binding>>,
+) -> AnyView {
     let rows: Vec<Row> = accounts
         .into_iter()
         .map(|account| {
-            let binding = bindings.iter().find(|b| b.account == account.id && b.spec.state != BindingState::Detached);
+            let binding = bindings
+                .iter()
+                .find(|b| b.account == account.id && b.spec.state != BindingState::Detached);
             let binding = binding.cloned();
             (account, binding)
         })
@@ -125,7 +174,9 @@ fn matrix(accounts: Vec<Account>, bindings: Vec<Binding>, bind: Callback<Option<
         return view! { <Empty text="There is no account to bind it to yet."><a class="btn btn-sm" href="/accounts">"To the accounts"</a></Empty> }.into_any();
     }
     let columns = vec![
-        column("Account", |(account, _): &Row| view! { <span class="font-semibold">{account.spec.name.clone()}</span> }.into_any()),
+        column("Account", |(account, _): &Row| {
+            view! { <span class="font-semibold">{account.spec.name.clone()}</span> }.into_any()
+        }),
         column("Binding", |(_, binding): &Row| match binding {
             None => badge(Tone::Neutral, "Not bound"),
             Some(b) if b.spec.state == BindingState::Draining => {
@@ -134,12 +185,16 @@ fn matrix(accounts: Vec<Account>, bindings: Vec<Binding>, bind: Callback<Option<
             }
             Some(_) => badge(Tone::Good, "Bound"),
         }),
-        column("Mode", |(_, binding): &Row| match binding.as_ref().map(|b| b.spec.mode) {
-            None => dash(),
-            Some(BindingMode::Allowed) => "Allowed".into_any(),
-            Some(BindingMode::Exclusive) => "Exclusive".into_any(),
+        column("Mode", |(_, binding): &Row| {
+            match binding.as_ref().map(|b| b.spec.mode) {
+                None => dash(),
+                Some(BindingMode::Allowed) => "Allowed".into_any(),
+                Some(BindingMode::Exclusive) => "Exclusive".into_any(),
+            }
         }),
-        column("Since", |(_, binding): &Row| binding.as_ref().map_or_else(dash, |b| moment(b.created_at))),
+        column("Since", |(_, binding): &Row| {
+            binding.as_ref().map_or_else(dash, |b| moment(b.created_at))
+        }),
         column(ACTIONS, move |(account, binding): &Row| {
             view! { <RowActions account=account.clone() binding=binding.clone() bind all /> }.into_any()
         }),
@@ -148,7 +203,12 @@ fn matrix(accounts: Vec<Account>, bindings: Vec<Binding>, bind: Callback<Option<
 }
 
 #[component]
-fn RowActions(account: Account, binding: Option<Binding>, bind: Callback<Option<Vec<AccountId>>>, all: Remote<Vec<Binding>>) -> impl IntoView {
+fn RowActions(
+    account: Account,
+    binding: Option<Binding>,
+    bind: Callback<Option<Vec<AccountId>>>,
+    all: Remote<Vec<Binding>>,
+) -> impl IntoView {
     let client = client();
     let blocked = me().gate(Need::Organisation);
     let toasts = toasts();
@@ -164,7 +224,11 @@ fn RowActions(account: Account, binding: Option<Binding>, bind: Callback<Option<
     let patch = move |body: serde_json::Value, said: &'static str, close: RwSignal<bool>| {
         let binding = stored.get_value();
         sending.run(
-            async move { client.patch::<Binding>(&format!("/bindings/{}", binding.id), binding.version, &body).await },
+            async move {
+                client
+                    .patch::<Binding>(&format!("/bindings/{}", binding.id), binding.version, &body)
+                    .await
+            },
             move |_| {
                 close.set(false);
                 toasts.done(said);
@@ -175,14 +239,28 @@ fn RowActions(account: Account, binding: Option<Binding>, bind: Callback<Option<
     let drain = move |()| {
         #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
         let until = Timestamp::from_seconds((js_sys::Date::now() / 1000.0) as i64).plus_seconds(7 * 86_400);
-        patch(json!({ "state": "draining", "drain_until": until }), "Draining: no new sign-ins, what runs may run out", detach);
+        patch(
+            json!({ "state": "draining", "drain_until": until }),
+            "Draining: no new sign-ins, what runs may run out",
+            detach,
+        );
     };
     let draining = binding.spec.state == BindingState::Draining;
     let is_exclusive = binding.spec.mode == BindingMode::Exclusive;
-    let set_exclusive = move |()| patch(json!({ "mode": "exclusive" }), "Only this connection signs people in now", exclusive);
+    let set_exclusive = move |()| {
+        patch(
+            json!({ "mode": "exclusive" }),
+            "Only this connection signs people in now",
+            exclusive,
+        )
+    };
     let flip_mode = move |()| {
         if is_exclusive {
-            patch(json!({ "mode": "allowed" }), "Other connections may sign people in, too", exclusive);
+            patch(
+                json!({ "mode": "allowed" }),
+                "Other connections may sign people in, too",
+                exclusive,
+            );
         } else {
             exclusive.set(true);
         }
@@ -229,7 +307,11 @@ fn Settings(remote: Remote<Connection>, connection: Signal<Connection>) -> impl 
     let scopes = text(spec.scopes.join(" "));
     let domains = text(spec.allowed_domains.join(", "));
     let internal = text(spec.allow_internal.join("\n"));
-    let (email, display, groups) = (text(spec.claims.email), text(spec.claims.name), text(spec.claims.groups));
+    let (email, display, groups) = (
+        text(spec.claims.email),
+        text(spec.claims.name),
+        text(spec.claims.groups),
+    );
     let bind_new = RwSignal::new(spec.bind_new_accounts);
     let sending = Sending::new();
     let save = move |event: leptos::ev::SubmitEvent| {
@@ -249,7 +331,11 @@ fn Settings(remote: Remote<Connection>, connection: Signal<Connection>) -> impl 
             patch["client_secret"] = json!(secret.get_untracked());
         }
         sending.run(
-            async move { client.patch::<Connection>(&format!("/connections/{}", now.id), now.version, &patch).await },
+            async move {
+                client
+                    .patch::<Connection>(&format!("/connections/{}", now.id), now.version, &patch)
+                    .await
+            },
             move |saved| {
                 secret.set(String::new());
                 toasts.done(format!("{} saved", saved.spec.name));
@@ -299,11 +385,17 @@ fn Danger(remote: Remote<Connection>, connection: Signal<Connection>) -> impl In
         sending.run(
             async move {
                 let patch = json!({ "enabled": !now.spec.enabled });
-                client.patch::<Connection>(&format!("/connections/{}", now.id), now.version, &patch).await
+                client
+                    .patch::<Connection>(&format!("/connections/{}", now.id), now.version, &patch)
+                    .await
             },
             move |saved| {
                 ask_disable.set(false);
-                toasts.done(format!("{} is {}", saved.spec.name, if saved.spec.enabled { "enabled" } else { "disabled" }));
+                toasts.done(format!(
+                    "{} is {}",
+                    saved.spec.name,
+                    if saved.spec.enabled { "enabled" } else { "disabled" }
+                ));
                 remote.put(saved);
                 names.connections.reload();
             },
@@ -311,14 +403,23 @@ fn Danger(remote: Remote<Connection>, connection: Signal<Connection>) -> impl In
     };
     let delete = move |()| {
         let id = connection.get_untracked().id;
-        deleting.run(async move { client.delete(&format!("/connections/{id}")).await }, move |()| {
-            ask_delete.set(false);
-            toasts.done("Connection deleted");
-            names.connections.reload();
-            navigate.with_value(|go| go("/connections", NavigateOptions::default()));
-        });
+        deleting.run(
+            async move { client.delete(&format!("/connections/{id}")).await },
+            move |()| {
+                ask_delete.set(false);
+                toasts.done("Connection deleted");
+                names.connections.reload();
+                navigate.with_value(|go| go("/connections", NavigateOptions::default()));
+            },
+        );
     };
-    let press = move |()| if enabled.get_untracked() { ask_disable.set(true) } else { flip(()) };
+    let press = move |()| {
+        if enabled.get_untracked() {
+            ask_disable.set(true)
+        } else {
+            flip(())
+        }
+    };
     view! {
         <Panel title="Disable or delete">
             <div class="flex flex-wrap gap-2">

@@ -144,5 +144,9 @@ fn Create(open: RwSignal<bool>) -> impl IntoView {
 
 /// Words between commas, blanks and line ends.
 pub(crate) fn words(text: &str) -> Vec<String> {
-    text.split([',', ' ', '\n']).map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    text.split([',', ' ', '\n'])
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
 }

@@ -75,11 +75,14 @@ fn RowActions(grant: Grant, all: Remote<ListPage<Grant>>) -> impl IntoView {
     let sending = Sending::new();
     let id = StoredValue::new(grant.id.clone());
     let revoke = move |()| {
-        sending.run(async move { client.delete(&format!("/grants/{}", id.get_value())).await }, move |()| {
-            ask.set(false);
-            toasts.done("Grant revoked: the agent's next call is refused");
-            all.reload();
-        });
+        sending.run(
+            async move { client.delete(&format!("/grants/{}", id.get_value())).await },
+            move |()| {
+                ask.set(false);
+                toasts.done("Grant revoked: the agent's next call is refused");
+                all.reload();
+            },
+        );
     };
     let person = grant.user_email.clone().unwrap_or_else(|| grant.user.to_string());
     let blocked = me().gate(Need::Edit(grant.account.clone()));

@@ -34,8 +34,10 @@ fn table_of(groups: Vec<Group>, all: Remote<Vec<Group>>) -> AnyView {
     }
     let names = directory();
     let columns = vec![
-        column("Name", |g: &Group| view! { <span class="font-semibold">{g.spec.name.clone()}</span> }.into_any())
-            .sorted_by(|a, b| a.spec.name.to_lowercase().cmp(&b.spec.name.to_lowercase())),
+        column("Name", |g: &Group| {
+            view! { <span class="font-semibold">{g.spec.name.clone()}</span> }.into_any()
+        })
+        .sorted_by(|a, b| a.spec.name.to_lowercase().cmp(&b.spec.name.to_lowercase())),
         column("Account", move |g: &Group| {
             let account = g.account.clone();
             (move || names.account(&account)).into_any()
@@ -50,9 +52,18 @@ fn table_of(groups: Vec<Group>, all: Remote<Vec<Group>>) -> AnyView {
             if include.is_empty() {
                 return dash();
             }
-            (move || include.iter().map(|one| in_words(one, names)).collect::<Vec<_>>().join(", ")).into_any()
+            (move || {
+                include
+                    .iter()
+                    .map(|one| in_words(one, names))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            })
+            .into_any()
         }),
-        column(ACTIONS, move |g: &Group| view! { <RowActions group=g.clone() all /> }.into_any()),
+        column(ACTIONS, move |g: &Group| {
+            view! { <RowActions group=g.clone() all /> }.into_any()
+        }),
     ];
     table("Groups", columns, groups)
 }
@@ -67,11 +78,14 @@ fn RowActions(group: Group, all: Remote<Vec<Group>>) -> impl IntoView {
     let id = StoredValue::new(group.id.clone());
     let name = group.spec.name.clone();
     let delete = move |()| {
-        sending.run(async move { client.delete(&format!("/groups/{}", id.get_value())).await }, move |()| {
-            ask.set(false);
-            toasts.done("Group deleted");
-            all.reload();
-        });
+        sending.run(
+            async move { client.delete(&format!("/groups/{}", id.get_value())).await },
+            move |()| {
+                ask.set(false);
+                toasts.done("Group deleted");
+                all.reload();
+            },
+        );
     };
     view! {
         <span class="inline-flex gap-1">
@@ -87,7 +101,11 @@ fn RowActions(group: Group, all: Remote<Vec<Group>>) -> impl IntoView {
 /// The form of a group that is there, or of a new one.
 #[component]
 fn Edit(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) -> impl IntoView {
-    let title = if group.is_some() { "Edit group" } else { "New group" };
+    let title = if group.is_some() {
+        "Edit group"
+    } else {
+        "New group"
+    };
     let group = StoredValue::new(group);
     view! {
         <Dialog open title>
@@ -102,12 +120,19 @@ fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) 
     let names = directory();
     let toasts = toasts();
     let spec = group.as_ref().map_or_else(
-        || GroupSpec { name: String::new(), members: Vec::new(), include: Vec::new() },
+        || GroupSpec {
+            name: String::new(),
+            members: Vec::new(),
+            include: Vec::new(),
+        },
         |group| group.spec.clone(),
     );
     let existing = group.is_some();
     let group = StoredValue::new(group);
-    let first = names.accounts.now().and_then(|list| list.first().map(|a| a.id.to_string()));
+    let first = names
+        .accounts
+        .now()
+        .and_then(|list| list.first().map(|a| a.id.to_string()));
     let account = RwSignal::new(first.unwrap_or_default());
     let name = RwSignal::new(spec.name);
     let include = Drafts::of(&spec.include);
@@ -119,7 +144,11 @@ fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) 
             Ok(include) => include,
             Err(missing) => return sending.refuse("/include", missing),
         };
-        let spec = GroupSpec { name: name.get_untracked().trim().to_owned(), members: members.get_untracked(), include };
+        let spec = GroupSpec {
+            name: name.get_untracked().trim().to_owned(),
+            members: members.get_untracked(),
+            include,
+        };
         let done = move |saved: Group| {
             open.set(false);
             toasts.done(format!("Group {} saved", saved.spec.name));
@@ -127,7 +156,11 @@ fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) 
         };
         match group.get_value() {
             Some(group) => sending.run(
-                async move { client.patch::<Group>(&format!("/groups/{}", group.id), group.version, &spec).await },
+                async move {
+                    client
+                        .patch::<Group>(&format!("/groups/{}", group.id), group.version, &spec)
+                        .await
+                },
                 done,
             ),
             None => {

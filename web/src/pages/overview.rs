@@ -22,12 +22,23 @@ pub(crate) fn Page() -> impl IntoView {
 
 fn body(overview: Overview) -> AnyView {
     let tiles = [
-        ("Sign-ins", overview.sign_ins, "/audit?action=login.success&range=24h"),
-        ("Requests allowed", overview.allowed, "/audit?outcome=allowed&range=24h"),
+        (
+            "Sign-ins",
+            overview.sign_ins,
+            "/audit?action=login.success&range=24h",
+        ),
+        (
+            "Requests allowed",
+            overview.allowed,
+            "/audit?outcome=allowed&range=24h",
+        ),
         ("Denied", overview.denied, "/audit?outcome=denied&range=24h"),
         ("Active agents", overview.active_agents, "/agents"),
     ];
-    let quiet = overview.by_hour.iter().all(|hour| hour.allowed + hour.denied == 0);
+    let quiet = overview
+        .by_hour
+        .iter()
+        .all(|hour| hour.allowed + hour.denied == 0);
     view! {
         <div class="flex flex-col gap-6">
             <Checklist totals=overview.totals />
@@ -76,7 +87,7 @@ fn top_apps(apps: Vec<AppCount>) -> AnyView {
                         <li>
                             <span class="flex items-baseline justify-between gap-4">
                                 <a class="name-link py-1" href=format!("/audit?app={}&range=24h", app.app)>{app.name.clone()}</a>
-                                <span class="tabular-nums">{format!("{} requests", app.requests)}</span>
+                                <span class="tabular-nums">{if app.requests == 1 { "1 request".into() } else { format!("{} requests", app.requests) }}</span>
                             </span>
                             <progress class="progress progress-secondary h-1.5 w-full" max=most value=app.requests aria-hidden="true"></progress>
                         </li>
@@ -117,14 +128,28 @@ fn connections(connections: Vec<Connection>) -> AnyView {
 #[component]
 fn Checklist(totals: Totals) -> impl IntoView {
     let storage = || window().local_storage().ok().flatten();
-    let dismissed = storage().and_then(|s| s.get_item(DISMISSED).ok().flatten()).is_some();
+    let dismissed = storage()
+        .and_then(|s| s.get_item(DISMISSED).ok().flatten())
+        .is_some();
     let shown = RwSignal::new(!dismissed);
     let steps = [
-        (totals.connections > 0, "Connect an identity provider", "/connections"),
+        (
+            totals.connections > 0,
+            "Connect an identity provider",
+            "/connections",
+        ),
         (totals.bindings > 0, "Bind it to an account", "/connections"),
         (totals.apps > 0, "Publish an app", "/apps"),
-        (totals.policies > 0, "Write a policy that lets people in", "/policies"),
-        (totals.managed_oauth_apps > 0, "Switch on Managed OAuth, so that agents can sign in", "/apps"),
+        (
+            totals.policies > 0,
+            "Write a policy that lets people in",
+            "/policies",
+        ),
+        (
+            totals.managed_oauth_apps > 0,
+            "Switch on Managed OAuth, so that agents can sign in",
+            "/apps",
+        ),
     ];
     let done = steps.iter().filter(|(done, ..)| *done).count();
     let dismiss = move |()| {

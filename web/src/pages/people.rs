@@ -14,7 +14,9 @@ use wire::{Page as ListPage, User};
 pub(crate) fn Page() -> impl IntoView {
     let tabs = vec![
         tab("people", "People", || view! { <People /> }.into_any()),
-        tab("groups", "Groups", || view! { <super::groups::Groups /> }.into_any()),
+        tab("groups", "Groups", || {
+            view! { <super::groups::Groups /> }.into_any()
+        }),
     ];
     view! {
         <PageHead title="People" text="Everybody who has signed in. A person is who one connection says they are: the same e-mail address through two connections is two people." />

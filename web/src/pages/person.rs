@@ -53,19 +53,39 @@ fn summary(user: &User) -> AnyView {
     let link = format!("/connections/{connection}");
     facts(vec![
         ("Name", user.name.clone().map_or_else(dash, IntoAny::into_any)),
-        ("E-mail", match (&user.email, user.email_verified) {
-            (None, _) => dash(),
-            (Some(email), true) => format!("{email} (verified by the provider)").into_any(),
-            (Some(email), false) => format!("{email} (not verified)").into_any(),
-        }),
-        ("State", if user.disabled { badge(Tone::Bad, "Disabled") } else { badge(Tone::Good, "Enabled") }),
-        ("Connection", view! { <a class="link" href=link>{move || names.connection(&connection)}</a> }.into_any()),
-        ("Issuer", view! { <span class="key">{user.issuer.clone()}</span> }.into_any()),
+        (
+            "E-mail",
+            match (&user.email, user.email_verified) {
+                (None, _) => dash(),
+                (Some(email), true) => format!("{email} (verified by the provider)").into_any(),
+                (Some(email), false) => format!("{email} (not verified)").into_any(),
+            },
+        ),
+        (
+            "State",
+            if user.disabled {
+                badge(Tone::Bad, "Disabled")
+            } else {
+                badge(Tone::Good, "Enabled")
+            },
+        ),
+        (
+            "Connection",
+            view! { <a class="link" href=link>{move || names.connection(&connection)}</a> }.into_any(),
+        ),
+        (
+            "Issuer",
+            view! { <span class="key">{user.issuer.clone()}</span> }.into_any(),
+        ),
         ("Subject", copyable(user.subject.clone(), "subject")),
         ("Groups", chips(user.groups.clone())),
         ("First sign-in", moment(user.created_at)),
         ("Last sign-in", since_or_never(user.last_login_at)),
-        ("Activity", view! { <a class="link" href=format!("/audit?user={}", user.id)>"In the audit log"</a> }.into_any()),
+        (
+            "Activity",
+            view! { <a class="link" href=format!("/audit?user={}", user.id)>"In the audit log"</a> }
+                .into_any(),
+        ),
     ])
 }
 
@@ -81,17 +101,33 @@ fn Disable(remote: Remote<User>, user: Signal<User>) -> impl IntoView {
         let now = user.get_untracked();
         sending.run(
             async move {
-                client.patch::<User>(&format!("/users/{}", now.id), now.version, &json!({ "disabled": !now.disabled })).await
+                client
+                    .patch::<User>(
+                        &format!("/users/{}", now.id),
+                        now.version,
+                        &json!({ "disabled": !now.disabled }),
+                    )
+                    .await
             },
             move |saved| {
                 ask.set(false);
-                toasts.done(format!("{} is {}", person(&saved), if saved.disabled { "disabled" } else { "enabled" }));
+                toasts.done(format!(
+                    "{} is {}",
+                    person(&saved),
+                    if saved.disabled { "disabled" } else { "enabled" }
+                ));
                 remote.put(saved);
                 names.users.reload();
             },
         );
     };
-    let press = move |()| if disabled.get_untracked() { flip(()) } else { ask.set(true) };
+    let press = move |()| {
+        if disabled.get_untracked() {
+            flip(())
+        } else {
+            ask.set(true)
+        }
+    };
     view! {
         <Button blocked=me().gate(Need::Organisation) busy=sending.busy on_press=press>
             {move || if disabled.get() { "Enable person" } else { "Disable person" }}
@@ -110,14 +146,25 @@ fn Disable(remote: Remote<User>, user: Signal<User>) -> impl IntoView {
 const ROLES: &[(Role, &str, &str)] = &[
     (Role::OrgOwner, "org_owner", "Organisation owner"),
     (Role::OrgAdmin, "org_admin", "Organisation admin"),
-    (Role::OrgAuditor, "org_auditor", "Organisation auditor (reads only)"),
+    (
+        Role::OrgAuditor,
+        "org_auditor",
+        "Organisation auditor (reads only)",
+    ),
     (Role::AccountAdmin, "account_admin", "Account admin"),
     (Role::AccountEditor, "account_editor", "Account editor"),
-    (Role::AccountAuditor, "account_auditor", "Account auditor (reads only)"),
+    (
+        Role::AccountAuditor,
+        "account_auditor",
+        "Account auditor (reads only)",
+    ),
 ];
 
 fn role_name(role: Role) -> &'static str {
-    ROLES.iter().find(|(known, ..)| *known == role).map_or("Role", |(.., name)| name)
+    ROLES
+        .iter()
+        .find(|(known, ..)| *known == role)
+        .map_or("Role", |(.., name)| name)
 }
 
 /// What the person may do in this dashboard.
@@ -163,14 +210,21 @@ fn RemoveRole(member: Member, members: Remote<Vec<Member>>) -> impl IntoView {
     let toasts = toasts();
     let ask = RwSignal::new(false);
     let sending = Sending::new();
-    let need = if member.role == Role::OrgOwner { Need::Owner } else { Need::Organisation };
+    let need = if member.role == Role::OrgOwner {
+        Need::Owner
+    } else {
+        Need::Organisation
+    };
     let id = StoredValue::new(member.id.clone());
     let remove = move |()| {
-        sending.run(async move { client.delete(&format!("/members/{}", id.get_value())).await }, move |()| {
-            ask.set(false);
-            toasts.done("Role taken away");
-            members.reload();
-        });
+        sending.run(
+            async move { client.delete(&format!("/members/{}", id.get_value())).await },
+            move |()| {
+                ask.set(false);
+                toasts.done("Role taken away");
+                members.reload();
+            },
+        );
     };
     let name = role_name(member.role);
     view! {
@@ -264,10 +318,13 @@ fn EndSession(session: BrowserSession, sessions: Remote<Vec<BrowserSession>>) ->
     let sending = Sending::new();
     let id = StoredValue::new(session.id);
     let end = move |()| {
-        sending.run(async move { client.delete(&format!("/sessions/{}", id.get_value())).await }, move |()| {
-            toasts.done("Session ended");
-            sessions.reload();
-        });
+        sending.run(
+            async move { client.delete(&format!("/sessions/{}", id.get_value())).await },
+            move |()| {
+                toasts.done("Session ended");
+                sessions.reload();
+            },
+        );
     };
     view! {
         <Button look=Look::Quiet blocked=me().gate(Need::Organisation) busy=sending.busy on_press=end>"End"</Button>

@@ -9,7 +9,10 @@ use crate::{
     ui::*,
 };
 use leptos::prelude::*;
-use leptos_router::{NavigateOptions, hooks::{use_navigate, use_params_map}};
+use leptos_router::{
+    NavigateOptions,
+    hooks::{use_navigate, use_params_map},
+};
 use serde_json::json;
 use wire::{AccountId, Policy, PolicyDecision, PolicySpec, Selector};
 
@@ -23,7 +26,11 @@ pub(crate) fn Page() -> impl IntoView {
     let remote = Remote::new(move || {
         let id = id.get();
         async move {
-            if id == "new" { Ok(None) } else { client.get::<Policy>(&format!("/policies/{id}")).await.map(Some) }
+            if id == "new" {
+                Ok(None)
+            } else {
+                client.get::<Policy>(&format!("/policies/{id}")).await.map(Some)
+            }
         }
     });
     let title = Signal::derive(move || match remote.ready() {
@@ -49,8 +56,16 @@ pub(crate) fn Page() -> impl IntoView {
 const DECISIONS: &[(PolicyDecision, &str, &str)] = &[
     (PolicyDecision::Allow, "allow", "Allow: let them through"),
     (PolicyDecision::Deny, "deny", "Deny: refuse them"),
-    (PolicyDecision::ServiceAuth, "service_auth", "Service tokens only, never people"),
-    (PolicyDecision::Bypass, "bypass", "Bypass: let through without sign-in (still logged)"),
+    (
+        PolicyDecision::ServiceAuth,
+        "service_auth",
+        "Service tokens only, never people",
+    ),
+    (
+        PolicyDecision::Bypass,
+        "bypass",
+        "Bypass: let through without sign-in (still logged)",
+    ),
 ];
 
 #[component]
@@ -60,24 +75,41 @@ fn Editor(remote: Remote<Option<Policy>>, policy: Option<Policy>) -> impl IntoVi
     let toasts = toasts();
     let navigate = StoredValue::new_local(use_navigate());
     let spec = policy.as_ref().map_or_else(blank, |policy| policy.spec.clone());
-    let need = policy.as_ref().map_or(Need::EditSomewhere, |policy| Need::Edit(policy.account.clone()));
+    let need = policy
+        .as_ref()
+        .map_or(Need::EditSomewhere, |policy| Need::Edit(policy.account.clone()));
     let blocked = me().gate(need);
     let existing = policy.is_some();
     let version = StoredValue::new(policy.as_ref().map_or(0, |policy| policy.version));
     let id = StoredValue::new(policy.map(|policy| policy.id));
     let account = RwSignal::new(String::new());
     Effect::new(move |_| {
-        let first = names.accounts.with(|list| list.first().map(|a| a.id.to_string())).flatten();
-        if account.get_untracked().is_empty() && let Some(first) = first {
+        let first = names
+            .accounts
+            .with(|list| list.first().map(|a| a.id.to_string()))
+            .flatten();
+        if account.get_untracked().is_empty()
+            && let Some(first) = first
+        {
             account.set(first);
         }
     });
     let name = RwSignal::new(spec.name);
-    let key = DECISIONS.iter().find(|(known, ..)| *known == spec.decision).map_or("allow", |(_, key, _)| key);
+    let key = DECISIONS
+        .iter()
+        .find(|(known, ..)| *known == spec.decision)
+        .map_or("allow", |(_, key, _)| key);
     let decision = RwSignal::new(key.to_owned());
-    let (include, require, exclude) = (Drafts::of(&spec.include), Drafts::of(&spec.require), Drafts::of(&spec.exclude));
+    let (include, require, exclude) = (
+        Drafts::of(&spec.include),
+        Drafts::of(&spec.require),
+        Drafts::of(&spec.exclude),
+    );
     let build = move || -> Result<PolicySpec, (&'static str, String)> {
-        let decision = DECISIONS.iter().find(|(_, key, _)| *key == decision.get()).map_or(PolicyDecision::Deny, |(d, ..)| *d);
+        let decision = DECISIONS
+            .iter()
+            .find(|(_, key, _)| *key == decision.get())
+            .map_or(PolicyDecision::Deny, |(d, ..)| *d);
         Ok(PolicySpec {
             name: name.get().trim().to_owned(),
             decision,
@@ -98,13 +130,25 @@ fn Editor(remote: Remote<Option<Policy>>, policy: Option<Policy>) -> impl IntoVi
             version.set_value(saved.version);
             if !existing {
                 let target = format!("/policies/{}", saved.id);
-                navigate.with_value(|go| go(&target, NavigateOptions { replace: true, ..NavigateOptions::default() }));
+                navigate.with_value(|go| {
+                    go(
+                        &target,
+                        NavigateOptions {
+                            replace: true,
+                            ..NavigateOptions::default()
+                        },
+                    )
+                });
             }
             remote.put(Some(saved));
         };
         match id.get_value() {
             Some(id) => sending.run(
-                async move { client.patch::<Policy>(&format!("/policies/{id}"), version.get_value(), &spec).await },
+                async move {
+                    client
+                        .patch::<Policy>(&format!("/policies/{id}"), version.get_value(), &spec)
+                        .await
+                },
                 done,
             ),
             None => {
@@ -113,7 +157,10 @@ fn Editor(remote: Remote<Option<Policy>>, policy: Option<Policy>) -> impl IntoVi
                 };
                 let mut body = serde_json::to_value(&spec).unwrap_or_default();
                 body["account"] = json!(account);
-                sending.run(async move { client.post::<Policy>("/policies", &body).await }, done);
+                sending.run(
+                    async move { client.post::<Policy>("/policies", &body).await },
+                    done,
+                );
             }
         }
     };
@@ -126,7 +173,10 @@ fn Editor(remote: Remote<Option<Policy>>, policy: Option<Policy>) -> impl IntoVi
             spec
         })
     });
-    let decisions = DECISIONS.iter().map(|(_, key, text)| ((*key).to_owned(), (*text).to_owned())).collect::<Vec<_>>();
+    let decisions = DECISIONS
+        .iter()
+        .map(|(_, key, text)| ((*key).to_owned(), (*text).to_owned()))
+        .collect::<Vec<_>>();
     view! {
         <div class="flex flex-col gap-6">
             <form class="panel flex flex-col gap-6 p-4" on:submit=save>
@@ -151,7 +201,9 @@ fn blank() -> PolicySpec {
     PolicySpec {
         name: String::new(),
         decision: PolicyDecision::Allow,
-        include: vec![Selector::EmailDomain { domain: String::new() }],
+        include: vec![Selector::EmailDomain {
+            domain: String::new(),
+        }],
         require: Vec::new(),
         exclude: Vec::new(),
     }
@@ -166,11 +218,14 @@ fn Delete(id: String, name: RwSignal<String>, blocked: Signal<Option<String>>) -
     let sending = Sending::new();
     let id = StoredValue::new(id);
     let delete = move |()| {
-        sending.run(async move { client.delete(&format!("/policies/{}", id.get_value())).await }, move |()| {
-            ask.set(false);
-            toasts.done("Policy deleted");
-            navigate.with_value(|go| go("/policies", NavigateOptions::default()));
-        });
+        sending.run(
+            async move { client.delete(&format!("/policies/{}", id.get_value())).await },
+            move |()| {
+                ask.set(false);
+                toasts.done("Policy deleted");
+                navigate.with_value(|go| go("/policies", NavigateOptions::default()));
+            },
+        );
     };
     view! {
         <div><Button look=Look::Danger blocked on_press=move |()| ask.set(true)>"Delete policy"</Button></div>

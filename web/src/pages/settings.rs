@@ -9,13 +9,17 @@ use crate::{
 };
 use leptos::prelude::*;
 use serde_json::json;
-use wire::{ApiToken, CreatedApiToken, KeyState, NewApiToken, Organisation, SigningKey, Timestamp, TokenScope};
+use wire::{
+    ApiToken, CreatedApiToken, KeyState, NewApiToken, Organisation, SigningKey, Timestamp, TokenScope,
+};
 
 /// `/settings?tab=`
 #[component]
 pub(crate) fn Page() -> impl IntoView {
     let tabs = vec![
-        tab("organisation", "Organisation", || view! { <OrganisationTab /> }.into_any()),
+        tab("organisation", "Organisation", || {
+            view! { <OrganisationTab /> }.into_any()
+        }),
         tab("tokens", "API tokens", || view! { <Tokens /> }.into_any()),
         tab("keys", "Signing keys", || view! { <Keys /> }.into_any()),
     ];
@@ -39,12 +43,20 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
     let names = directory();
     let first = org.get_untracked();
     let name = RwSignal::new(first.spec.name);
-    let primary = RwSignal::new(first.spec.primary_connection.map(|id| id.to_string()).unwrap_or_default());
+    let primary = RwSignal::new(
+        first
+            .spec
+            .primary_connection
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
+    );
     let floor = Drafts::of(&first.spec.floor);
     let blocked = me().gate(Need::Organisation);
     let sending = Sending::new();
     let options = Signal::derive(move || {
-        std::iter::once((String::new(), "None".to_owned())).chain(names.connection_options().get()).collect::<Vec<_>>()
+        std::iter::once((String::new(), "None".to_owned()))
+            .chain(names.connection_options().get())
+            .collect::<Vec<_>>()
     });
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
@@ -53,12 +65,20 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
             Err(missing) => return sending.refuse("/floor", missing),
         };
         let primary = Some(primary.get_untracked()).filter(|id| !id.is_empty());
-        let patch = json!({ "name": name.get_untracked().trim(), "primary_connection": primary, "floor": floor });
+        let patch =
+            json!({ "name": name.get_untracked().trim(), "primary_connection": primary, "floor": floor });
         let version = org.get_untracked().version;
-        sending.run(async move { client.patch::<Organisation>("/organisation", version, &patch).await }, move |saved| {
-            toasts.done("Organisation saved");
-            remote.put(saved);
-        });
+        sending.run(
+            async move {
+                client
+                    .patch::<Organisation>("/organisation", version, &patch)
+                    .await
+            },
+            move |saved| {
+                toasts.done("Organisation saved");
+                remote.put(saved);
+            },
+        );
     };
     view! {
         <form class="panel flex flex-col gap-6 p-4" on:submit=save>
@@ -127,11 +147,14 @@ fn RevokeToken(token: ApiToken, tokens: Remote<Vec<ApiToken>>) -> impl IntoView 
     let sending = Sending::new();
     let id = StoredValue::new(token.id.clone());
     let revoke = move |()| {
-        sending.run(async move { client.delete(&format!("/api-tokens/{}", id.get_value())).await }, move |()| {
-            ask.set(false);
-            toasts.done("API token revoked");
-            tokens.reload();
-        });
+        sending.run(
+            async move { client.delete(&format!("/api-tokens/{}", id.get_value())).await },
+            move |()| {
+                ask.set(false);
+                toasts.done("API token revoked");
+                tokens.reload();
+            },
+        );
     };
     view! {
         <Button look=Look::Quiet label=format!("Revoke {}", token.name) on_press=move |()| ask.set(true)>"Revoke"</Button>
@@ -203,7 +226,11 @@ fn Keys() -> impl IntoView {
     let sending = Sending::new();
     let rotate = move |()| {
         sending.run(
-            async move { client.post::<serde_json::Value>("/signing-keys/rotate", &json!({})).await },
+            async move {
+                client
+                    .post::<serde_json::Value>("/signing-keys/rotate", &json!({}))
+                    .await
+            },
             move |_| {
                 ask.set(false);
                 toasts.done("Keys rotated");

@@ -26,29 +26,46 @@ pub(crate) fn Tester(
     let result = RwSignal::new(None::<PolicyTestResult>);
     let sending = Sending::new();
     Effect::new(move |_| {
-        let known = names.apps.with(|apps| apps.first().map(|first| first.id.to_string())).flatten();
-        if app.get_untracked().is_empty() && let Some(known) = known {
+        let known = names
+            .apps
+            .with(|apps| apps.first().map(|first| first.id.to_string()))
+            .flatten();
+        if app.get_untracked().is_empty()
+            && let Some(known) = known
+        {
             app.set(known);
         }
     });
     Effect::new(move |_| {
-        let known = names.users.with(|users| users.first().map(|first| first.id.to_string())).flatten();
-        if user.get_untracked().is_empty() && let Some(known) = known {
+        let known = names
+            .users
+            .with(|users| users.first().map(|first| first.id.to_string()))
+            .flatten();
+        if user.get_untracked().is_empty()
+            && let Some(known) = known
+        {
             user.set(known);
         }
     });
     let clients = Remote::new(move || {
-        let path = format!("/clients{}", query([("app", app.get()), ("limit", "200".to_owned())]));
+        let path = format!(
+            "/clients{}",
+            query([("app", app.get()), ("limit", "200".to_owned())])
+        );
         async move { client.get::<ListPage<Client>>(&path).await }
     });
     let agents = Signal::derive(move || {
         let none = (String::new(), "None: a person in a browser".to_owned());
         let rest = clients.ready().map(|page| page.items).unwrap_or_default();
-        std::iter::once(none).chain(rest.into_iter().map(|c| (c.id.to_string(), c.name))).collect::<Vec<_>>()
+        std::iter::once(none)
+            .chain(rest.into_iter().map(|c| (c.id.to_string(), c.name)))
+            .collect::<Vec<_>>()
     });
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        let text = |signal: RwSignal<String>| Some(signal.get_untracked().trim().to_owned()).filter(|text| !text.is_empty());
+        let text = |signal: RwSignal<String>| {
+            Some(signal.get_untracked().trim().to_owned()).filter(|text| !text.is_empty())
+        };
         let (Ok(app), Ok(user)) = (app.get_untracked().parse(), user.get_untracked().parse()) else {
             return sending.refuse("/user", "choose an app and a person");
         };
@@ -58,13 +75,30 @@ pub(crate) fn Tester(
             None => None,
         };
         let client_id = agent.get_untracked().parse().ok();
-        let body = PolicyTest { app, user, client: client_id, method: text(method), path: text(path), tool: text(tool), draft };
-        sending.run(async move { client.post::<PolicyTestResult>("/policies/test", &body).await }, move |answer| result.set(Some(answer)));
+        let body = PolicyTest {
+            app,
+            user,
+            client: client_id,
+            method: text(method),
+            path: text(path),
+            tool: text(tool),
+            draft,
+        };
+        sending.run(
+            async move { client.post::<PolicyTestResult>("/policies/test", &body).await },
+            move |answer| result.set(Some(answer)),
+        );
     };
     let (title, hint) = if draft.is_some() {
-        ("Test before saving", "As if the app had this policy alone, with the organisation's rules on top.")
+        (
+            "Test before saving",
+            "As if the app had this policy alone, with the organisation's rules on top.",
+        )
     } else {
-        ("Test one person", "The same engine that enforces says what would happen, and which rule decides.")
+        (
+            "Test one person",
+            "The same engine that enforces says what would happen, and which rule decides.",
+        )
     };
     view! {
         <Panel title hint=hint>
@@ -87,8 +121,16 @@ pub(crate) fn Tester(
 
 fn outcome(answer: &PolicyTestResult) -> AnyView {
     let decision = &answer.decision;
-    let verdict = if decision.allowed { badge(Tone::Good, "Allowed") } else { badge(Tone::Bad, "Denied") };
-    let rule = decision.rule.as_ref().map(|rule| format!(" by “{}”", rule.name)).unwrap_or_default();
+    let verdict = if decision.allowed {
+        badge(Tone::Good, "Allowed")
+    } else {
+        badge(Tone::Bad, "Denied")
+    };
+    let rule = decision
+        .rule
+        .as_ref()
+        .map(|rule| format!(" by “{}”", rule.name))
+        .unwrap_or_default();
     view! {
         <div class="mt-4 flex flex-col gap-3 border-t border-base-300 pt-4">
             <p class="flex flex-wrap items-center gap-2">{verdict} <span>{format!("{}{rule}.", in_words(decision.reason))}</span></p>

@@ -4,8 +4,7 @@ use crate::client::Failure;
 use leptos::prelude::*;
 
 /// daisyUI's own spinner is an image in the stylesheet, which the policy on images refuses.
-const SPINNER: &str =
-    "size-3.5 animate-spin rounded-full border-2 border-current border-r-transparent motion-reduce:animate-none";
+const SPINNER: &str = "size-3.5 animate-spin rounded-full border-2 border-current border-r-transparent motion-reduce:animate-none";
 
 /// How a button looks.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -213,7 +212,11 @@ pub(crate) fn Skeleton() -> impl IntoView {
 /// A failed fetch, with a way to try again.
 #[component]
 pub(crate) fn ErrorPanel(failure: Failure, #[prop(into)] retry: Callback<()>) -> impl IntoView {
-    let heading = if failure.is_not_found() { "Not found" } else { "This could not be loaded" };
+    let heading = if failure.is_not_found() {
+        "Not found"
+    } else {
+        "This could not be loaded"
+    };
     view! {
         <div role="alert" class="panel border-error flex flex-col items-start gap-3 p-4">
             <p class="font-semibold text-error">{heading}</p>

@@ -10,7 +10,12 @@ const HEIGHT: f64 = 120.0;
 /// Allowed and denied requests by hour.
 #[component]
 pub(crate) fn HourChart(hours: Vec<HourCount>) -> impl IntoView {
-    let most = hours.iter().map(|hour| hour.allowed + hour.denied).max().unwrap_or(0).max(1);
+    let most = hours
+        .iter()
+        .map(|hour| hour.allowed + hour.denied)
+        .max()
+        .unwrap_or(0)
+        .max(1);
     let allowed: i64 = hours.iter().map(|hour| hour.allowed).sum();
     let denied: i64 = hours.iter().map(|hour| hour.denied).sum();
     let summary = format!("{allowed} allowed and {denied} denied, at most {most} in one hour");

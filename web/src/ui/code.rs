@@ -35,7 +35,10 @@ async fn write_clipboard(text: &str, toasts: Toasts) -> bool {
     // `navigator.clipboard` is missing outside secure contexts.
     let clipboard = js_sys::Reflect::get(&window().navigator(), &"clipboard".into());
     let there = clipboard.is_ok_and(|clipboard| !clipboard.is_undefined());
-    let done = there && JsFuture::from(window().navigator().clipboard().write_text(text)).await.is_ok();
+    let done = there
+        && JsFuture::from(window().navigator().clipboard().write_text(text))
+            .await
+            .is_ok();
     if !done {
         toasts.error("The browser does not allow copying here. Select the text and copy it by hand.");
     }

@@ -26,7 +26,10 @@ pub(crate) struct Sending {
 
 impl Sending {
     pub(crate) fn new() -> Self {
-        Self { busy: RwSignal::new(false), failure: RwSignal::new(None) }
+        Self {
+            busy: RwSignal::new(false),
+            failure: RwSignal::new(None),
+        }
     }
 
     /// Sends, unless a send is under way; `done` gets the value. What was typed stays when it fails.
@@ -61,7 +64,10 @@ impl Sending {
             title: "Please check the form".into(),
             status: 422,
             detail: Some("Please check the fields below.".into()),
-            errors: vec![wire::FieldError { pointer: pointer.into(), detail }],
+            errors: vec![wire::FieldError {
+                pointer: pointer.into(),
+                detail,
+            }],
             request_id: String::new(),
         })));
         request_animation_frame(focus_first_fault);

@@ -27,7 +27,14 @@ pub(crate) fn url_param(name: &'static str) -> (Signal<String>, Callback<String>
             map.insert(name, text.to_owned());
         }
         let target = format!("{}{}", pathname.get_untracked(), map.to_query_string());
-        navigate(&target, NavigateOptions { scroll: false, resolve: false, ..NavigateOptions::default() });
+        navigate(
+            &target,
+            NavigateOptions {
+                scroll: false,
+                resolve: false,
+                ..NavigateOptions::default()
+            },
+        );
     });
     (value.into(), set)
 }

@@ -1,7 +1,10 @@
 //! The frame around every page: navigation, who is signed in, theme; the dialog for an ended session.
 
 use super::{Button, Dialog, FormError, Look, Sending, ThemePicker};
-use crate::{client::client, me::{me, person}};
+use crate::{
+    client::client,
+    me::{me, person},
+};
 use leptos::prelude::*;
 use leptos_router::{components::A, hooks::use_location};
 

@@ -21,13 +21,20 @@ pub(crate) fn column<T>(
     label: &'static str,
     cell: impl Fn(&T) -> AnyView + Send + Sync + 'static,
 ) -> Column<T> {
-    Column { label, order: None, cell: Arc::new(cell) }
+    Column {
+        label,
+        order: None,
+        cell: Arc::new(cell),
+    }
 }
 
 impl<T> Column<T> {
     /// Lets people sort by this column.
     pub(crate) fn sorted_by(self, order: fn(&T, &T) -> Ordering) -> Self {
-        Self { order: Some(order), ..self }
+        Self {
+            order: Some(order),
+            ..self
+        }
     }
 }
 
@@ -48,7 +55,9 @@ pub(crate) fn table<T: Clone + Send + Sync + 'static>(
     });
     let body = move || {
         let sort = sort.get();
-        let (down, label) = sort.strip_prefix('-').map_or((false, sort.as_str()), |label| (true, label));
+        let (down, label) = sort
+            .strip_prefix('-')
+            .map_or((false, sort.as_str()), |label| (true, label));
         let mut rows = rows.get_value();
         columns.with_value(|columns| {
             if let Some(order) = columns.iter().find(|c| c.label == label).and_then(|c| c.order) {
@@ -94,7 +103,11 @@ fn head_cell(
         _ => None,
     };
     let flip = move |_| {
-        set_sort.run(if sort.get_untracked() == label { format!("-{label}") } else { label.to_owned() });
+        set_sort.run(if sort.get_untracked() == label {
+            format!("-{label}")
+        } else {
+            label.to_owned()
+        });
     };
     let inner = if sortable {
         view! {

@@ -11,13 +11,25 @@ pub(crate) struct Tab {
 }
 
 /// A tab.
-pub(crate) fn tab(key: &'static str, label: &'static str, body: impl Fn() -> AnyView + Send + Sync + 'static) -> Tab {
-    Tab { key, label, body: body.into() }
+pub(crate) fn tab(
+    key: &'static str,
+    label: &'static str,
+    body: impl Fn() -> AnyView + Send + Sync + 'static,
+) -> Tab {
+    Tab {
+        key,
+        label,
+        body: body.into(),
+    }
 }
 
 /// Several views, one at a time; `?param=` names it and the first is the default.
 #[component]
-pub(crate) fn Tabs(label: &'static str, #[prop(default = "tab")] param: &'static str, tabs: Vec<Tab>) -> impl IntoView {
+pub(crate) fn Tabs(
+    label: &'static str,
+    #[prop(default = "tab")] param: &'static str,
+    tabs: Vec<Tab>,
+) -> impl IntoView {
     let (chosen, choose) = super::url_param(param);
     let keys: Vec<_> = tabs.iter().map(|tab| tab.key).collect();
     let first = keys.first().copied().unwrap_or_default();
@@ -32,7 +44,10 @@ pub(crate) fn Tabs(label: &'static str, #[prop(default = "tab")] param: &'static
         let prefix = prefix.clone();
         move |event: KeyboardEvent| {
             let next = stored.with_value(|keys| {
-                let at = keys.iter().position(|key| *key == current.get_untracked()).unwrap_or(0);
+                let at = keys
+                    .iter()
+                    .position(|key| *key == current.get_untracked())
+                    .unwrap_or(0);
                 match event.key().as_str() {
                     "ArrowRight" => keys.get((at + 1) % keys.len()).copied(),
                     "ArrowLeft" => keys.get((at + keys.len() - 1) % keys.len()).copied(),
@@ -43,7 +58,11 @@ pub(crate) fn Tabs(label: &'static str, #[prop(default = "tab")] param: &'static
             });
             if let Some(next) = next {
                 event.prevent_default();
-                choose.run(if next == first { String::new() } else { next.to_owned() });
+                choose.run(if next == first {
+                    String::new()
+                } else {
+                    next.to_owned()
+                });
                 if let Some(button) = document()
                     .get_element_by_id(&format!("{prefix}-{next}"))
                     .and_then(|element| element.dyn_into::<web_sys::HtmlElement>().ok())
@@ -73,7 +92,11 @@ pub(crate) fn Tabs(label: &'static str, #[prop(default = "tab")] param: &'static
             }
         })
         .collect_view();
-    let bodies = StoredValue::new(tabs.into_iter().map(|tab| (tab.key, tab.body)).collect::<Vec<_>>());
+    let bodies = StoredValue::new(
+        tabs.into_iter()
+            .map(|tab| (tab.key, tab.body))
+            .collect::<Vec<_>>(),
+    );
     let panel = format!("{prefix}-panel");
     view! {
         <div role="tablist" aria-label=label class="flex overflow-x-auto border-b border-base-300" on:keydown=on_key>

@@ -6,7 +6,9 @@ const KEY: &str = "chatelaine-theme";
 
 fn stored() -> String {
     let storage = window().local_storage().ok().flatten();
-    storage.and_then(|storage| storage.get_item(KEY).ok().flatten()).unwrap_or_else(|| "system".into())
+    storage
+        .and_then(|storage| storage.get_item(KEY).ok().flatten())
+        .unwrap_or_else(|| "system".into())
 }
 
 fn apply(choice: &str) {
@@ -26,7 +28,9 @@ fn apply(choice: &str) {
 pub(crate) fn ThemePicker() -> impl IntoView {
     let choice = RwSignal::new(stored());
     let options = [("system", "System"), ("light", "Light"), ("dark", "Dark")];
-    let options = options.map(|(key, text)| (key.to_owned(), text.to_owned())).to_vec();
+    let options = options
+        .map(|(key, text)| (key.to_owned(), text.to_owned()))
+        .to_vec();
     view! {
         <label class="muted flex items-center justify-between gap-2 text-xs">
             "Theme"

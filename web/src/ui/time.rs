@@ -25,7 +25,11 @@ pub(crate) fn ago(time: Timestamp) -> String {
     let now = (js_sys::Date::now() / 1000.0) as i64;
     let seconds = now - time.seconds();
     let unit = |n: i64, name: &str| {
-        if n == 1 { format!("1 {name} ago") } else { format!("{n} {name}s ago") }
+        if n == 1 {
+            format!("1 {name} ago")
+        } else {
+            format!("{n} {name}s ago")
+        }
     };
     match seconds {
         ..0 => local(time),
@@ -47,7 +51,8 @@ pub(crate) fn moment(time: Timestamp) -> AnyView {
 /// How long ago, exact on hover.
 pub(crate) fn since(time: Timestamp) -> AnyView {
     let title = format!("{} ({time})", local(time));
-    view! { <time class="whitespace-nowrap" datetime=time.to_string() title=title>{ago(time)}</time> }.into_any()
+    view! { <time class="whitespace-nowrap" datetime=time.to_string() title=title>{ago(time)}</time> }
+        .into_any()
 }
 
 /// How long ago, or that it never was.

@@ -7,10 +7,18 @@ use serde_json::json;
 use wire::{Cover, RedirectPreset, ScopeSpec};
 
 const PRESETS: &[(RedirectPreset, &str, &str)] = &[
-    (RedirectPreset::Loopback, "This computer (loopback)", "Command-line agents such as Claude Code and Codex"),
+    (
+        RedirectPreset::Loopback,
+        "This computer (loopback)",
+        "Command-line agents such as Claude Code and Codex",
+    ),
     (RedirectPreset::Claude, "Claude", "claude.ai and claude.com"),
     (RedirectPreset::Chatgpt, "ChatGPT", "chatgpt.com connectors"),
-    (RedirectPreset::Vscode, "VS Code", "vscode.dev, insiders.vscode.dev and loopback"),
+    (
+        RedirectPreset::Vscode,
+        "VS Code",
+        "vscode.dev, insiders.vscode.dev and loopback",
+    ),
     (RedirectPreset::Cursor, "Cursor", "The editor and its web agents"),
 ];
 
@@ -58,7 +66,11 @@ impl ScopeDraft {
 
 /// Words between commas, blanks and line ends.
 fn list(text: &str) -> Vec<String> {
-    text.split([',', ' ', '\n']).map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    text.split([',', ' ', '\n'])
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[component]
@@ -69,12 +81,34 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
     let dynamic = RwSignal::new(rules.dynamic);
     let documents = RwSignal::new(rules.metadata_documents);
     let approval = RwSignal::new(rules.approval);
-    let tier = RwSignal::new(serde_json::to_value(rules.lowest_tier).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default());
-    let presets = PRESETS.iter().map(|(preset, label, hint)| (*preset, *label, *hint, RwSignal::new(rules.redirect_presets.contains(preset)))).collect::<Vec<_>>();
+    let tier = RwSignal::new(
+        serde_json::to_value(rules.lowest_tier)
+            .ok()
+            .and_then(|v| v.as_str().map(str::to_owned))
+            .unwrap_or_default(),
+    );
+    let presets = PRESETS
+        .iter()
+        .map(|(preset, label, hint)| {
+            (
+                *preset,
+                *label,
+                *hint,
+                RwSignal::new(rules.redirect_presets.contains(preset)),
+            )
+        })
+        .collect::<Vec<_>>();
     let uris = RwSignal::new(rules.redirect_uris.join("\n"));
     let token_minutes = RwSignal::new((oauth.access_token_seconds / 60).to_string());
     let grant_days = RwSignal::new(format!("{}", f64::from(oauth.grant_seconds) / 86_400.0));
-    let scopes = RwSignal::new(oauth.scopes.iter().enumerate().map(|(id, scope)| ScopeDraft::of(id, scope)).collect::<Vec<_>>());
+    let scopes = RwSignal::new(
+        oauth
+            .scopes
+            .iter()
+            .enumerate()
+            .map(|(id, scope)| ScopeDraft::of(id, scope))
+            .collect::<Vec<_>>(),
+    );
     let last = StoredValue::new(oauth.scopes.len());
     let sending = Sending::new();
     let toasts = toasts();
@@ -87,9 +121,19 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
         let Ok(days) = grant_days.get_untracked().trim().parse::<f64>() else {
             return sending.refuse("/oauth/grant_seconds", "a number of days");
         };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the server checks the range")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the server checks the range"
+        )]
         let grant_seconds = (days * 86_400.0) as u32;
-        let chosen: Vec<_> = stored.with_value(|presets| presets.iter().filter(|(.., on)| on.get_untracked()).map(|(preset, ..)| *preset).collect());
+        let chosen: Vec<_> = stored.with_value(|presets| {
+            presets
+                .iter()
+                .filter(|(.., on)| on.get_untracked())
+                .map(|(preset, ..)| *preset)
+                .collect()
+        });
         let patch = json!({ "oauth": {
             "scopes": scopes.get_untracked().into_iter().map(ScopeDraft::build).collect::<Vec<_>>(),
             "access_token_seconds": minutes.saturating_mul(60),
@@ -103,17 +147,26 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
                 "redirect_uris": list(&uris.get_untracked()),
             },
         }});
-        subject.patch(sending, patch, move |app| toasts.done(format!("Rules for agents of {} saved", app.spec.name)));
+        subject.patch(sending, patch, move |app| {
+            toasts.done(format!("Rules for agents of {} saved", app.spec.name))
+        });
     };
     let add = move |()| {
         last.update_value(|last| *last += 1);
-        let blank = ScopeSpec { name: String::new(), description: String::new(), covers: Vec::new() };
+        let blank = ScopeSpec {
+            name: String::new(),
+            description: String::new(),
+            covers: Vec::new(),
+        };
         scopes.update(|list| list.push(ScopeDraft::of(last.get_value(), &blank)));
     };
     let tiers = [
         ("localhost", "Localhost: anything that redirects to this computer"),
         ("unverified", "Unverified: registered itself"),
-        ("domain_verified", "Domain verified: a metadata document proves the host"),
+        (
+            "domain_verified",
+            "Domain verified: a metadata document proves the host",
+        ),
         ("approved", "Approved: an administrator said so"),
     ]
     .map(|(key, text)| (key.to_owned(), text.to_owned()))

@@ -44,14 +44,20 @@ fn Editor(subject: Subject, chosen: RwSignal<Vec<PolicyId>>, policies: Vec<Polic
         }
     };
     let save = move |()| {
-        subject.patch(sending, json!({ "policies": chosen.get_untracked() }), move |app| {
-            toasts.done(format!("Policies of {} saved", app.spec.name));
-        });
+        subject.patch(
+            sending,
+            json!({ "policies": chosen.get_untracked() }),
+            move |app| {
+                toasts.done(format!("Policies of {} saved", app.spec.name));
+            },
+        );
     };
     let swap = move |a: usize, b: usize| chosen.update(|list| list.swap(a, b));
     let row = move |index: usize, id: PolicyId, last: bool| {
         let found = policies.with_value(|list| list.iter().find(|policy| policy.id == id).cloned());
-        let name = found.as_ref().map_or_else(|| id.to_string(), |policy| policy.spec.name.clone());
+        let name = found
+            .as_ref()
+            .map_or_else(|| id.to_string(), |policy| policy.spec.name.clone());
         let decision = found.map(|policy| crate::pages::policies::decision(policy.spec.decision));
         let remove = move |()| chosen.update(|list| drop(list.remove(index)));
         view! {

@@ -21,7 +21,11 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
         let Ok(hours) = hours.get_untracked().trim().parse::<f64>() else {
             return sending.refuse("/session_seconds", "a number of hours");
         };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the server checks the range")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the server checks the range"
+        )]
         let seconds = (hours * 3_600.0) as u32;
         let patch = json!({
             "name": name.get_untracked().trim(),
@@ -30,7 +34,9 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
             "session_seconds": seconds,
             "identity_headers": headers.get_untracked(),
         });
-        subject.patch(sending, patch, move |app| toasts.done(format!("{} saved", app.spec.name)));
+        subject.patch(sending, patch, move |app| {
+            toasts.done(format!("{} saved", app.spec.name))
+        });
     };
     view! {
         <div class="flex flex-col gap-6">
@@ -68,7 +74,11 @@ fn Danger(subject: Subject) -> impl IntoView {
         let on = !enabled.get_untracked();
         subject.patch(sending, json!({ "enabled": on }), move |app| {
             ask_disable.set(false);
-            toasts.done(format!("{} is {}", app.spec.name, if on { "enabled" } else { "disabled" }));
+            toasts.done(format!(
+                "{} is {}",
+                app.spec.name,
+                if on { "enabled" } else { "disabled" }
+            ));
         });
     };
     let delete = move |()| {
@@ -83,7 +93,13 @@ fn Danger(subject: Subject) -> impl IntoView {
             },
         );
     };
-    let press = move |()| if enabled.get_untracked() { ask_disable.set(true) } else { flip(()) };
+    let press = move |()| {
+        if enabled.get_untracked() {
+            ask_disable.set(true)
+        } else {
+            flip(())
+        }
+    };
     view! {
         <Panel title="Disable or delete">
             <div class="flex flex-wrap gap-2">

@@ -9,7 +9,11 @@ use wire::{App, AppKind};
 pub(super) fn TryIt(app: Signal<App>) -> impl IntoView {
     move || {
         let app = app.get();
-        let blocks = if app.spec.kind == AppKind::Mcp { agents(&app) } else { web(&app) };
+        let blocks = if app.spec.kind == AppKind::Mcp {
+            agents(&app)
+        } else {
+            web(&app)
+        };
         view! {
             <div class="flex flex-col gap-4">
                 {(!app.spec.managed_oauth)
@@ -41,10 +45,26 @@ fn agents(app: &App) -> Vec<Block> {
     let cursor = json!({ "mcpServers": { &name: { "url": url } } });
     let vscode = json!({ "name": name, "type": "http", "url": url });
     vec![
-        ("Claude Code", "Then type /mcp in a session and choose Authenticate.", format!("claude mcp add --transport http {name} {url}")),
-        ("Codex", "The second command opens the browser.", format!("codex mcp add {name} --url {url}\ncodex mcp login {name}")),
-        ("Cursor", "Put this into ~/.cursor/mcp.json.", serde_json::to_string_pretty(&cursor).unwrap_or_default()),
-        ("VS Code", "Or run “MCP: Add Server” and paste the URL.", format!("code --add-mcp '{vscode}'")),
+        (
+            "Claude Code",
+            "Then type /mcp in a session and choose Authenticate.",
+            format!("claude mcp add --transport http {name} {url}"),
+        ),
+        (
+            "Codex",
+            "The second command opens the browser.",
+            format!("codex mcp add {name} --url {url}\ncodex mcp login {name}"),
+        ),
+        (
+            "Cursor",
+            "Put this into ~/.cursor/mcp.json.",
+            serde_json::to_string_pretty(&cursor).unwrap_or_default(),
+        ),
+        (
+            "VS Code",
+            "Or run “MCP: Add Server” and paste the URL.",
+            format!("code --add-mcp '{vscode}'"),
+        ),
         (
             "curl",
             "What an agent sees first: 401, and where to read on.",
@@ -59,7 +79,11 @@ fn web(app: &App) -> Vec<Block> {
     let url = &app.spec.public_url;
     vec![
         ("Browser", "People open this address and sign in.", url.clone()),
-        ("curl", "What an agent sees first: 401, and where to read on.", format!("curl -i {url}")),
+        (
+            "curl",
+            "What an agent sees first: 401, and where to read on.",
+            format!("curl -i {url}"),
+        ),
         (
             "curl with a token",
             "A token that an agent got for this app.",
@@ -80,4 +104,21 @@ fn slug(name: &str) -> String {
     }
     let out = out.trim_matches('-');
     if out.is_empty() { "app".into() } else { out.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::slug;
+
+    #[test]
+    fn names_of_servers_are_plain_words_with_hyphens() {
+        for (name, expected) in [
+            ("Tickets", "tickets"),
+            ("Lab tickets (2)", "lab-tickets-2"),
+            ("  ", "app"),
+            ("Ärger", "rger"),
+        ] {
+            assert_eq!(slug(name), expected, "{name}");
+        }
+    }
 }
