@@ -284,28 +284,13 @@ pub async fn delete(tx: &mut Tx, id: &ClientId) -> Result<()> {
 /// # Errors
 /// When the database does not answer.
 pub async fn reap(tx: &mut Tx, before: Timestamp) -> Result<u64> {
-    tx.run(
-        Sql::new(
-            "DELETE FROM codes WHERE client IN (SELECT id FROM clients WHERE source = 'dynamic' \
-             AND tier <> 'approved' AND last_used_at IS NULL AND created_at < $1)",
-        )
-        .bind(before),
-    )
-    .await?;
-    tx.run(
-        Sql::new(
-            "DELETE FROM grants WHERE client IN (SELECT id FROM clients WHERE source = 'dynamic' \
-             AND tier <> 'approved' AND last_used_at IS NULL AND created_at < $1)",
-        )
-        .bind(before),
-    )
-    .await?;
-    tx.run(
-        Sql::new(
-            "DELETE FROM clients WHERE source = 'dynamic' AND tier <> 'approved' \
-             AND last_used_at IS NULL AND created_at < $1",
-        )
-        .bind(before),
-    )
-    .await
+    const UNUSED: &str =
+        "source = 'dynamic' AND tier <> 'approved' AND last_used_at IS NULL AND created_at < $1";
+    // Consents whose code was never redeemed hang on them.
+    for table in ["codes", "grants"] {
+        let unused = format!("DELETE FROM {table} WHERE client IN (SELECT id FROM clients WHERE {UNUSED})");
+        tx.run(Sql::assembled(unused).bind(before)).await?;
+    }
+    tx.run(Sql::assembled(format!("DELETE FROM clients WHERE {UNUSED}")).bind(before))
+        .await
 }

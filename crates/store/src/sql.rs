@@ -105,6 +105,14 @@ impl Sql {
         }
     }
 
+    /// Text put together from literals of this crate.
+    pub(crate) fn assembled(text: String) -> Self {
+        Self {
+            text,
+            args: Vec::new(),
+        }
+    }
+
     /// Binds the next placeholder.
     pub(crate) fn bind(mut self, arg: impl Into<Arg>) -> Self {
         self.args.push(arg.into());

@@ -1,6 +1,6 @@
 //! Opening, reopening, committing, closing.
 
-use crate::world::{CONTROL, assert_conflict, on_each, open};
+use crate::world::{CONTROL, assert_conflict, on_each};
 use futures_util::future::join_all;
 use store::{Error, MasterKey, org, session};
 use wire::OrganisationSpec;
@@ -22,11 +22,11 @@ async fn what_was_committed_is_there_after_reopening() {
 async fn another_master_key_refuses_to_open() {
     on_each(async |w| {
         let other = MasterKey::generate().unwrap();
-        let Err(Error::Invalid { pointer, .. }) = open(&w.database.url, &other, &w.clock).await else {
+        let Err(Error::Invalid { pointer, .. }) = w.database.open(&other, &w.clock).await else {
             panic!("opened with a foreign key");
         };
         assert_eq!(pointer, "/master_key");
-        assert!(open(&w.database.url, &w.key, &w.clock).await.is_ok());
+        assert!(w.database.open(&w.key, &w.clock).await.is_ok());
     })
     .await;
 }
@@ -36,7 +36,7 @@ async fn several_instances_may_begin_a_database_at_once() {
     for (engine, database) in crate::world::databases().await {
         let key = MasterKey::generate().unwrap();
         let clock = store::Clock::manual(crate::world::START);
-        let opened = join_all((0..4).map(|_| open(&database.url, &key, &clock))).await;
+        let opened = join_all((0..4).map(|_| database.open(&key, &clock))).await;
         for store in opened {
             let store = store.unwrap_or_else(|e| panic!("{engine}: {e:?}"));
             store.ping().await.unwrap();

@@ -1,14 +1,8 @@
 //! A fresh database with a small company in it, once for each engine.
 
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
-use std::path::PathBuf;
-use store::{Clock, Error, MasterKey, Options, Result, Store, Tx, audit, client, grant, session, user};
+use store::{Clock, Error, MasterKey, Result, Store, Tx, audit, client, grant, session, user};
+pub(crate) use testkit::{CONTROL, Database, START, databases};
 use wire::*;
-
-/// Where time begins in tests.
-pub(crate) const START: Timestamp = Timestamp::from_seconds(1_800_000_000);
-/// The control plane's public URL in tests.
-pub(crate) const CONTROL: &str = "https://control.example.com";
 
 /// Runs a test on a fresh database of each engine.
 pub(crate) async fn on_each(test: impl AsyncFn(&World)) {
@@ -18,66 +12,6 @@ pub(crate) async fn on_each(test: impl AsyncFn(&World)) {
         let world = Box::pin(World::new(database)).await;
         Box::pin(test(&world)).await;
         world.remove().await;
-    }
-}
-
-/// An empty database.
-pub(crate) struct Database {
-    pub(crate) url: String,
-    /// The folder of an SQLite file, or server and name of a PostgreSQL database.
-    home: Home,
-}
-
-enum Home {
-    Folder(PathBuf),
-    Server(String, String),
-}
-
-/// One empty database of each engine that is there.
-pub(crate) async fn databases() -> Vec<(&'static str, Database)> {
-    let unique = OrgId::fresh().to_string().replace("org_", "test_");
-    let folder = std::env::temp_dir().join(&unique);
-    std::fs::create_dir(&folder).unwrap();
-    let url = format!("sqlite:{}", folder.join("store.db").display());
-    let home = Home::Folder(folder);
-    let mut databases = vec![("SQLite", Database { url, home })];
-    if let Ok(server) = std::env::var("TEST_DATABASE_URL") {
-        on_server(&server, format!("CREATE DATABASE {unique}")).await;
-        let (base, options) = server.split_once('?').unwrap_or((&server, ""));
-        let base = &base[..base.rfind('/').filter(|at| *at > 12).unwrap_or(base.len())];
-        let url = format!("{base}/{unique}?{options}");
-        let home = Home::Server(server.clone(), unique);
-        databases.push(("PostgreSQL", Database { url, home }));
-    }
-    databases
-}
-
-async fn on_server(server: &str, sql: String) {
-    let mut connection = PgConnection::connect(server).await.unwrap();
-    connection.execute(AssertSqlSafe(sql)).await.unwrap();
-}
-
-impl Database {
-    /// Runs SQL behind the store's back and says how many rows it touched.
-    pub(crate) async fn execute(&self, sql: &str) -> u64 {
-        let sql = AssertSqlSafe(sql.to_owned());
-        if self.url.starts_with("sqlite") {
-            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
-            connection.execute(sql).await.unwrap().rows_affected()
-        } else {
-            let mut connection = PgConnection::connect(&self.url).await.unwrap();
-            connection.execute(sql).await.unwrap().rows_affected()
-        }
-    }
-
-    /// Takes the database away.
-    pub(crate) async fn remove(self) {
-        match self.home {
-            Home::Folder(folder) => std::fs::remove_dir_all(folder).unwrap(),
-            Home::Server(server, name) => {
-                on_server(&server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
-            }
-        }
     }
 }
 
@@ -100,7 +34,7 @@ impl World {
     async fn new(database: Database) -> Self {
         let key = MasterKey::generate().unwrap();
         let clock = Clock::manual(START);
-        let store = open(&database.url, &key, &clock).await.unwrap();
+        let store = database.open(&key, &clock).await.unwrap();
         let mut tx = store.begin().await.unwrap();
         let spec = OrganisationSpec {
             name: "Acme".into(),
@@ -152,7 +86,7 @@ impl World {
 
     /// Another instance on the same database.
     pub(crate) async fn other_instance(&self) -> Store {
-        open(&self.database.url, &self.key, &self.clock).await.unwrap()
+        self.database.open(&self.key, &self.clock).await.unwrap()
     }
 
     /// An event of this company.
@@ -265,16 +199,6 @@ impl World {
             user_agent: Some("Test".into()),
         }
     }
-}
-
-pub(crate) async fn open(url: &str, key: &MasterKey, clock: &Clock) -> Result<Store> {
-    let options = Options {
-        database_url: url,
-        master_key: key,
-        clock: clock.clone(),
-        control_url: CONTROL,
-    };
-    Store::open(options).await
 }
 
 pub(crate) fn account_spec(name: &str) -> AccountSpec {
