@@ -5,7 +5,7 @@ use utoipa::openapi::{
     Components, Content, HttpMethod, Info, License, OpenApi, Ref, RefOr, Required, Response, Schema,
     header::Header,
     path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
-    schema::{AdditionalProperties, AllOf, ArrayItems, Object, ObjectBuilder, Type},
+    schema::{AdditionalProperties, AllOf, ArrayItems, Object, ObjectBuilder, SchemaType, Type},
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     tag::TagBuilder,
 };
@@ -47,7 +47,10 @@ pub fn openapi() -> OpenApi {
     flatten(components);
     tidy(components);
     refusals(components);
+    // Parameters name their types, but do not bring them along.
     components.schemas.extend(<(wire::Problem,)>::all());
+    components.schemas.extend(<(crate::audit::Direction,)>::all());
+    components.schemas.extend(<(crate::audit::Format,)>::all());
     let key = ApiKeyValue::new("chatelaine_session");
     for (name, scheme) in [
         (
@@ -197,6 +200,11 @@ fn tidy(components: &mut Components) {
             && let Some(RefOr::T(Schema::Array(array))) = object.properties.get_mut("items")
         {
             array.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(held).into()));
+        }
+        if name == "AuditChange" {
+            // An object, or `null` for what did not exist.
+            let any = || RefOr::T(Schema::Object(Object::with_type(SchemaType::AnyValue)));
+            object.properties.values_mut().for_each(|side| *side = any());
         }
         if let Some((_, prefix)) = IDS.iter().find(|(id, _)| id == name) {
             object.pattern = Some(format!("^{prefix}_[0-9a-f]{{32}}$"));

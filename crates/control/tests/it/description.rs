@@ -86,6 +86,23 @@ fn the_description_in_docs_is_that_of_the_routes() {
     );
 }
 
+#[test]
+fn every_reference_in_the_description_leads_somewhere() {
+    fn walk(value: &Value) {
+        match value {
+            Value::Object(map) => {
+                if map.contains_key("$ref") {
+                    resolve(value);
+                }
+                map.values().for_each(walk);
+            }
+            Value::Array(items) => items.iter().for_each(walk),
+            _ => {}
+        }
+    }
+    walk(&DESCRIPTION);
+}
+
 /// Every text of the sources that looks like an action.
 fn actions(folder: &Path, found: &mut Vec<String>) {
     const NOUNS: [&str; 20] = [
