@@ -1,6 +1,6 @@
 //! The frame around every page: navigation, who is signed in, theme; the dialog for an ended session.
 
-use super::{Button, Dialog, FormError, Look, Sending, ThemePicker};
+use super::{Button, Dialog, FormError, Look, Palette, Sending, ThemePicker};
 use crate::{
     client::client,
     me::{me, person},
@@ -25,6 +25,7 @@ const PAGES: &[(&str, &str, bool)] = &[
 pub(crate) fn Shell(children: Children) -> impl IntoView {
     let session = me().session();
     let open = RwSignal::new(false);
+    let palette = RwSignal::new(false);
     let location = use_location();
     Effect::new(move |_| {
         location.pathname.with(|_| ());
@@ -76,6 +77,14 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
                         <p class="muted text-xs">"Chatelaine"</p>
                     </div>
                 </div>
+                <button
+                    type="button"
+                    class="btn btn-sm justify-between border-base-300 bg-base-100 font-normal"
+                    aria-haspopup="dialog"
+                    on:click=move |_| palette.set(true)
+                >
+                    "Go to…" <kbd class="muted text-xs" aria-hidden="true">"Ctrl K"</kbd>
+                </button>
                 <nav aria-label="Main" class="grow">
                     <ul class="nav-list flex flex-col gap-0.5">{links}</ul>
                 </nav>
@@ -95,6 +104,7 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
                 {children()}
             </main>
         </div>
+        <Palette open=palette pages=PAGES />
         <SessionEnded />
     }
 }
