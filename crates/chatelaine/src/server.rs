@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use axum::handler::Handler as _;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::FutureExt as _;
@@ -29,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
+use tower_http::compression::CompressionLayer;
 use wire::AuditRequest;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -100,7 +102,8 @@ impl Server {
             .merge(broker::router(broker))
             .merge(oauth::router(oauth.clone()))
             .merge(control::router(api))
-            .fallback(assets::serve)
+            // Only static files are compressed: nothing secret is in them (BREACH).
+            .fallback(assets::serve.layer(CompressionLayer::new()))
             .layer(broker::session_layer(&store, &control_url));
         let url = url::Url::parse(&control_url)?;
         let surface = Surface {

@@ -65,7 +65,10 @@ pub(crate) fn build(root: &Path, release: bool) -> anyhow::Result<()> {
     let index = fs::read_to_string(root.join("web/index.html"))?.replace("@VERSION@", &version);
     fs::write(dist.join("index.html"), index)?;
     fs::write(&stamp, profile(release))?;
-    report_size(&assets.join("web_bg.wasm"))
+    if release {
+        report_size(&assets.join("web_bg.wasm"))?;
+    }
+    Ok(())
 }
 
 fn profile(release: bool) -> &'static str {
