@@ -126,7 +126,7 @@ fn Filters() -> impl IntoView {
             <FilterSelect label="Account" param="account" options=names.account_options(Some("Any")) />
             <FilterSelect label="App" param="app" options=names.app_options(Some("Any")) />
             <FilterSelect label="Person" param="user" options=names.user_options(Some("Anybody")) />
-            <FilterText label="Action" param="action" placeholder="gateway.request or login." />
+            <FilterText label="Action" param="action" placeholder="login. or app.update" />
             <FilterText label="MCP tool" param="tool" placeholder="create_ticket" />
             <FilterText label="Search" param="q" />
             {linked
@@ -190,7 +190,7 @@ fn list(events: Vec<AuditEvent>, choose: Callback<String>) -> AnyView {
                 .map(|t| t.name.clone().unwrap_or_else(|| short(&t.id)));
             view! {
                 <span class="block">{target.unwrap_or_else(|| "–".into())}</span>
-                <span class="muted key block">{what(e)}</span>
+                <span class="muted key block max-w-64 truncate" title=what(e)>{what(e)}</span>
             }
             .into_any()
         }),

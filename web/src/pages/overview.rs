@@ -16,7 +16,7 @@ pub(crate) fn Page() -> impl IntoView {
         <PageHead title="Overview" text="The last 24 hours.">
             <Button on_press=move |()| overview.reload()>"Refresh"</Button>
         </PageHead>
-        {overview.show(|overview| body(overview))}
+        {overview.show(body)}
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
         })
         .collect_view();
     let name = session.user.name.clone().unwrap_or_else(|| person(&session.user));
-    let email = session.user.email.clone().unwrap_or_default();
+    let email = session.user.email.clone().filter(|email| *email != name);
     view! {
         <a href="#main" class="btn btn-sm btn-primary sr-only focus:not-sr-only focus:fixed focus:top-2 focus:left-2 focus:z-50" rel="external" on:click=skip>
             "Skip to content"
@@ -64,7 +64,7 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
             </header>
             <aside
                 id="navigation"
-                aria-label="Navigation and account"
+                aria-label="Sidebar"
                 class=move || {
                     let shown = if open.get() { "flex" } else { "hidden" };
                     format!("{shown} flex-col gap-4 border-base-300 bg-base-200 p-4 max-lg:border-b lg:sticky lg:top-0 lg:flex lg:h-dvh lg:overflow-y-auto lg:border-r")
@@ -92,7 +92,7 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
                     <ThemePicker />
                     <div class="min-w-0">
                         <p class="truncate font-medium">{name}</p>
-                        <p class="muted truncate text-xs">{email}</p>
+                        {email.map(|email| view! { <p class="muted truncate text-xs">{email}</p> })}
                     </div>
                     <div class="flex flex-wrap gap-2">
                         <a href="/me" rel="external" class="btn btn-sm btn-ghost">"My agents"</a>
