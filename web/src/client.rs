@@ -33,7 +33,7 @@ impl Failure {
     /// One or two sentences for the person in front of the screen.
     pub(crate) fn message(&self) -> String {
         match self {
-            Self::Problem(problem) if problem.status == 412 => {
+            Self::Problem(_) if self.is_stale() => {
                 "Somebody else changed this in the meantime. Reload it and make your change again.".into()
             }
             Self::Problem(problem) => problem.detail.clone().unwrap_or_else(|| problem.title.clone()),
@@ -67,6 +67,11 @@ impl Failure {
             .iter()
             .find(|error| within(&error.pointer))
             .map(|error| error.detail.clone())
+    }
+
+    /// Whether the thing was changed since it was read.
+    pub(crate) fn is_stale(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.status == 412)
     }
 
     /// Whether the thing asked for does not exist (or is not ours to see).

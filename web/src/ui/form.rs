@@ -101,6 +101,7 @@ pub(crate) fn FormError(sending: Sending) -> impl IntoView {
                 _ => Vec::new(),
             };
             let id = failure.request_id().filter(|id| !id.is_empty());
+            let reload = move |()| drop(window().location().reload());
             view! {
                 <div role="alert" class="rounded-(--radius-field) border border-error p-3">
                     <p class="font-medium text-error">{failure.message()}</p>
@@ -109,6 +110,7 @@ pub(crate) fn FormError(sending: Sending) -> impl IntoView {
                             view! { <ul class="mt-1 list-disc pl-5">{others.into_iter().map(|text| view! { <li>{text}</li> }).collect_view()}</ul> }
                         })}
                     {id.map(|id| view! { <p class="muted mt-1 text-xs">"Request " <span class="key">{id}</span></p> })}
+                    {failure.is_stale().then(|| view! { <div class="mt-2"><super::Button on_press=reload>"Reload"</super::Button></div> })}
                 </div>
             }
         })

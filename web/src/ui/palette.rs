@@ -17,7 +17,10 @@ struct Item {
 
 /// Everything that can be gone to. Tracks the lists.
 fn items(names: Directory, pages: &[(&'static str, &'static str, bool)]) -> Vec<Item> {
-    let mut out: Vec<_> = pages.iter().map(|(href, name, _)| item(*name, "Page", *href)).collect();
+    let mut out: Vec<_> = pages
+        .iter()
+        .map(|(href, name, _)| item(*name, "Page", *href))
+        .collect();
     for (name, href) in [
         ("Groups", "/people?tab=groups"),
         ("Grants", "/agents?tab=grants"),
@@ -31,13 +34,25 @@ fn items(names: Directory, pages: &[(&'static str, &'static str, bool)]) -> Vec<
     }
     for app in names.apps.ready().unwrap_or_default() {
         let account = names.account(&app.account);
-        out.push(item(format!("{} ({account})", app.spec.name), "App", format!("/apps/{}", app.id)));
+        out.push(item(
+            format!("{} ({account})", app.spec.name),
+            "App",
+            format!("/apps/{}", app.id),
+        ));
     }
     for connection in names.connections.ready().unwrap_or_default() {
-        out.push(item(connection.spec.name, "Connection", format!("/connections/{}", connection.id)));
+        out.push(item(
+            connection.spec.name,
+            "Connection",
+            format!("/connections/{}", connection.id),
+        ));
     }
     for account in names.accounts.ready().unwrap_or_default() {
-        out.push(item(account.spec.name, "Account", format!("/apps?account={}", account.id)));
+        out.push(item(
+            account.spec.name,
+            "Account",
+            format!("/apps?account={}", account.id),
+        ));
     }
     for user in names.users.ready().unwrap_or_default() {
         out.push(item(person(&user), "Person", format!("/people/{}", user.id)));
@@ -46,7 +61,11 @@ fn items(names: Directory, pages: &[(&'static str, &'static str, bool)]) -> Vec<
 }
 
 fn item(name: impl Into<String>, kind: &'static str, href: impl Into<String>) -> Item {
-    Item { name: name.into(), kind, href: href.into() }
+    Item {
+        name: name.into(),
+        kind,
+        href: href.into(),
+    }
 }
 
 /// Those that contain every word, in their name, kind or identifier.
@@ -157,9 +176,15 @@ mod tests {
 
     #[test]
     fn every_word_has_to_be_found_in_name_kind_or_identifier() {
-        let all = vec![item("Tickets (Labs)", "App", "/apps/app_1"), item("Apps", "Page", "/apps")];
+        let all = vec![
+            item("Tickets (Labs)", "App", "/apps/app_1"),
+            item("Apps", "Page", "/apps"),
+        ];
         let names = |text: &str| -> Vec<String> {
-            matching(all.clone(), text).into_iter().map(|item| item.name).collect()
+            matching(all.clone(), text)
+                .into_iter()
+                .map(|item| item.name)
+                .collect()
         };
         assert_eq!(names("labs TICK"), ["Tickets (Labs)"]);
         assert_eq!(names("app_1"), ["Tickets (Labs)"]);
