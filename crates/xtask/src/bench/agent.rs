@@ -337,23 +337,23 @@ fn unescape(text: &str) -> String {
     plain
 }
 
-/// The issuer's ES256 key as PEM: the SubjectPublicKeyInfo of RFC 5480 around the JWK's point.
-pub(super) fn public_key(issuer: &str) -> anyhow::Result<String> {
+/// The ES256 key that signed `token` as PEM: the SubjectPublicKeyInfo of RFC 5480 around the JWK's point.
+pub(super) fn public_key(issuer: &str, token: &str) -> anyhow::Result<String> {
     /// Up to the uncompressed point: id-ecPublicKey, prime256v1, BIT STRING of 66 bytes.
     const HEAD: [u8; 27] = [
         0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
         0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
     ];
     let keys = Browser::default().get(&format!("{issuer}/jwks"))?.json()?;
-    let keys = keys["keys"].as_array().context("no keys")?;
-    ensure!(
-        keys.len() == 1,
-        "{} keys are published; which one signs is not known",
-        keys.len()
-    );
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap_or_default())?;
+    let header: Value = serde_json::from_slice(&header).context("the token's header")?;
+    let key = keys["keys"]
+        .as_array()
+        .and_then(|keys| keys.iter().find(|key| key["kid"] == header["kid"]))
+        .context("the token's key is not published")?;
     let mut der = HEAD.to_vec();
     for name in ["x", "y"] {
-        let part = URL_SAFE_NO_PAD.decode(keys[0][name].as_str().context("not an EC key")?)?;
+        let part = URL_SAFE_NO_PAD.decode(key[name].as_str().context("not an EC key")?)?;
         ensure!(part.len() == 32, "not a P-256 key");
         der.extend(part);
     }

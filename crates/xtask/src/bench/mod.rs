@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 32)]
     connections: u32,
     /// Different access tokens that take turns.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     tokens: usize,
     /// First of the demo's ports.
     #[arg(long, default_value_t = 7700)]
@@ -100,7 +100,7 @@ fn measure_all(root: &Path, args: &Args, tools: &peers::Tools, place: &Place<'_>
     let app = agent::publish(&demo.ready, args.port_base + 15, backend.port)?;
     say("signing in and collecting access tokens");
     let tokens = agent::tokens(&demo.ready, &app, args.tokens)?;
-    let key = agent::public_key(&app.issuer)?;
+    let key = agent::public_key(&app.issuer, &tokens[0])?;
     let nginx = peers::nginx(tools, place.folder, backend.port)?;
     let haproxy = peers::haproxy(tools, place.folder, backend.port, &key)?;
 
