@@ -2,20 +2,21 @@
 
 use super::connections::{health, kind, words};
 use crate::{
-    client::client,
-    me::{Need, directory, me},
+    client::{Answer, Client, client},
+    me::{Directory, Need, directory, me, person},
     remote::Remote,
     ui::*,
 };
-use leptos::prelude::*;
+use leptos::{prelude::*, task::spawn_local};
 use leptos_router::{
     NavigateOptions,
     hooks::{use_navigate, use_params_map},
 };
 use serde_json::json;
+use std::future::Future;
 use wire::{
-    Account, AccountId, Binding, BindingMode, BindingState, Connection, ConnectionKind, Page as ListPage,
-    Timestamp,
+    Account, AccountId, AppId, Binding, BindingMode, BindingState, BrowserSession, Connection,
+    ConnectionKind, Grant, Page as ListPage, Timestamp, User,
 };
 
 /// `/connections/{id}`
@@ -210,6 +211,7 @@ fn RowActions(
     all: Remote<Vec<Binding>>,
 ) -> impl IntoView {
     let client = client();
+    let names = directory();
     let blocked = me().gate(Need::Organisation);
     let toasts = toasts();
     let name = account.spec.name.clone();
@@ -245,6 +247,12 @@ fn RowActions(
             detach,
         );
     };
+    let affected = move |others: bool| {
+        let binding = stored.get_value();
+        async move { affected(client, names, binding, others).await }
+    };
+    let drained = preview(detach, move || affected(false));
+    let lose = preview(exclusive, move || affected(true));
     let draining = binding.spec.state == BindingState::Draining;
     let is_exclusive = binding.spec.mode == BindingMode::Exclusive;
     let set_exclusive = move |()| {
@@ -284,13 +292,78 @@ fn RowActions(
             }}
         </span>
         <Confirm open=exclusive title=format!("Only this connection in {name}?")
-            text="Every other connection stops to sign people in to this account. People who signed in through another one are refused at its apps."
+            text=Signal::derive(move || format!("Every other connection stops to sign people in to this account. {}", lose.get()))
             action="Make exclusive" sending on_confirm=set_exclusive />
         <Confirm open=detach title=format!("Detach from {name}?")
-            text="First it drains for seven days: nobody new signs in, sessions and grants run on. You can turn it back until then, or detach at once afterwards."
+            text=Signal::derive(move || format!("First it drains for seven days: nobody new signs in, sessions and grants run on. You can turn it back until then, or detach at once afterwards. {}", drained.get()))
             action="Start draining" sending on_confirm=drain />
     }
     .into_any()
+}
+
+/// Who would lose access, in words; asked for when the dialog opens.
+fn preview<F, Fut>(open: RwSignal<bool>, ask: F) -> Signal<String>
+where
+    F: Fn() -> Fut + 'static,
+    Fut: Future<Output = Answer<Vec<String>>> + 'static,
+{
+    let words = RwSignal::new(String::new());
+    Effect::new(move |_| {
+        if !open.get() {
+            return;
+        }
+        words.set("Looking who is affected…".into());
+        let answer = ask();
+        spawn_local(async move {
+            let text = match answer.await {
+                Ok(people) if people.is_empty() => "No live session or grant here ends by it.".into(),
+                Ok(people) => lose_access(&people),
+                Err(_) => "Who is affected could not be found out.".into(),
+            };
+            let _ = words.try_set(text);
+        });
+    });
+    words.into()
+}
+
+fn lose_access(people: &[String]) -> String {
+    const NAMED: usize = 5;
+    let names = people.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = people.len().saturating_sub(NAMED);
+    let rest = if more == 0 {
+        String::new()
+    } else {
+        format!(" and {more} more")
+    };
+    format!("Live sessions or grants here that end by it: those of {names}{rest}.")
+}
+
+/// The people with a live session or grant in the binding's account who signed in through its connection, or
+/// through any other.
+async fn affected(client: Client, names: Directory, binding: Binding, others: bool) -> Answer<Vec<String>> {
+    let grants: Vec<Grant> = client.all("/grants?state=active").await?;
+    let sessions: Vec<BrowserSession> = client.all("/sessions").await?;
+    let apps = names.apps.now().unwrap_or_default();
+    let here = |app: &AppId| {
+        apps.iter()
+            .any(|known| known.id == *app && known.account == binding.account)
+    };
+    let mut ids: Vec<_> = grants
+        .into_iter()
+        .filter(|grant| grant.account == binding.account)
+        .map(|g| g.user)
+        .collect();
+    ids.extend(
+        sessions
+            .into_iter()
+            .filter(|s| s.app.as_ref().is_some_and(here))
+            .map(|s| s.user),
+    );
+    ids.sort();
+    ids.dedup();
+    let people = client.all::<User>("/users").await?;
+    let hit = |user: &&User| ids.contains(&user.id) && (user.connection != binding.connection) == others;
+    Ok(people.iter().filter(hit).map(person).collect())
 }
 
 #[component]
