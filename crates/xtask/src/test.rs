@@ -154,15 +154,8 @@ fn name(part: Part) -> String {
         .unwrap_or_default()
 }
 
-/// What the host builds: all but the dashboard, which is for wasm, and this program, which has no tests.
-const HOST: [&str; 6] = [
-    "--workspace",
-    "--exclude",
-    "web",
-    "--exclude",
-    "xtask",
-    "--locked",
-];
+/// What the host builds: all but the dashboard, which is for wasm.
+const HOST: [&str; 4] = ["--workspace", "--exclude", "web", "--locked"];
 
 impl Session {
     fn part(&mut self, part: Part) -> anyhow::Result<()> {
@@ -198,13 +191,12 @@ impl Session {
                         .args(["--", "-D", "warnings"]),
                 )
             }
-            // Binaries and tests at once, so that both use the same build of every dependency.
-            Part::Build => sh::run(
-                sh::cargo(&root)
-                    .arg("build")
-                    .args(HOST)
-                    .args(["--bins", "--tests"]),
-            ),
+            // Binaries and tests at once, so that both use the same build of every dependency. The example is
+            // one of the agents of the stories.
+            Part::Build => {
+                let targets = ["--bins", "--tests", "--examples"];
+                sh::run(sh::cargo(&root).arg("build").args(HOST).args(targets))
+            }
             Part::Rust => self.rust(),
             Part::E2e => self.e2e(),
             Part::Deny => {
