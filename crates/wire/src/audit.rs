@@ -55,7 +55,6 @@ pub struct AuditEvent {
     pub outcome_unknown: bool,
 }
 
-
 const fn is_false(flag: &bool) -> bool {
     !*flag
 }
