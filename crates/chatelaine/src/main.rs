@@ -15,6 +15,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
+/// Requests are many small, short-lived pieces of memory; this allocator is measurably faster at them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Identity federation for people and agents.
 #[derive(Parser)]
 #[command(version, about, long_about = None)]

@@ -3,7 +3,11 @@
 use crate::config::{Config, LogFormat};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::sync::OnceLock;
+use std::time::Duration;
 use tracing_subscriber::{EnvFilter, fmt};
+
+/// How often histograms are summed up.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Sends logs to standard error, so that standard output stays for what commands print.
 pub(crate) fn logs(config: &Config) {
@@ -28,5 +32,14 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets(&buckets)?
         .install_recorder()?;
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        // Histograms collect every value until somebody sums them up; scrapes may never come.
+        let mut tick = tokio::time::interval(UPKEEP);
+        loop {
+            tick.tick().await;
+            upkeep.run_upkeep();
+        }
+    });
     Ok(HANDLE.get_or_init(|| handle).clone())
 }

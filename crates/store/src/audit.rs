@@ -11,6 +11,7 @@ use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use wire::{
     AccountId, AppId, AuditActor, AuditEvent, AuditResponse, AuditTarget, ClientId, EventId, GrantId, OrgId,
@@ -131,11 +132,35 @@ pub(crate) enum Entry {
 /// Events of one commit at the most.
 const BATCH: usize = 512;
 
-/// Takes what waits, writes it in one transaction, answers everybody, and goes on.
+/// How long what origins answered may wait for an event to be written along with.
+const RESPONSES_WAIT: Duration = Duration::from_millis(250);
+
+/// Takes what waits, writes it in one transaction, answers everybody, and goes on. What origins answered
+/// costs no commit of its own: it goes along with the next events, or after a while without any.
 pub(crate) async fn write_loop(store: Store, mut entries: mpsc::Receiver<Entry>) {
     let mut batch = Vec::with_capacity(BATCH);
-    while entries.recv_many(&mut batch, BATCH).await > 0 {
-        let (mut events, mut waiting, mut responses) = (Vec::new(), Vec::new(), Vec::new());
+    let mut responses = Vec::new();
+    loop {
+        let received = entries.recv_many(&mut batch, BATCH);
+        let (received, idle) = if responses.is_empty() {
+            (received.await, false)
+        } else {
+            match tokio::time::timeout(RESPONSES_WAIT, received).await {
+                Ok(received) => (received, false),
+                Err(_) => (0, true),
+            }
+        };
+        if received == 0 && !idle {
+            return;
+        }
+        // Whoever is ready to run may have an event for this commit.
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(entry) = entries.try_recv()
+        {
+            batch.push(entry);
+        }
+        let (mut events, mut waiting) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for entry in batch.drain(..) {
             match entry {
                 Entry::Event(event, done) => {
@@ -151,9 +176,11 @@ pub(crate) async fn write_loop(store: Store, mut entries: mpsc::Receiver<Entry>)
                 }
             }
         }
-        let mut result = write_batch(&store, &mut events, responses)
-            .await
-            .map_err(Arc::new);
+        if events.is_empty() && !idle && responses.len() < BATCH {
+            continue;
+        }
+        let answered = std::mem::take(&mut responses);
+        let mut result = write_batch(&store, &mut events, answered).await.map_err(Arc::new);
         if let Err(error) = &result {
             tracing::error!(%error, source = ?error, events = waiting.len(), "audit events could not be written");
         }
