@@ -11,7 +11,7 @@ use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use wire::{
     AccountId, AppId, AuditActor, AuditEvent, AuditResponse, AuditTarget, ClientId, EventId, GrantId, OrgId,
@@ -132,14 +132,19 @@ pub(crate) enum Entry {
 /// Events of one commit at the most.
 const BATCH: usize = 512;
 
-/// How long what origins answered may wait for an event to be written along with.
+/// How often nobody may have come, after which a commit begins.
+const QUIET: usize = 2;
+/// So many answers of origins are worth a statement of their own.
+const RESPONSES: usize = 64;
+/// How long they may wait for that.
 const RESPONSES_WAIT: Duration = Duration::from_millis(250);
 
 /// Takes what waits, writes it in one transaction, answers everybody, and goes on. What origins answered
-/// costs no commit of its own: it goes along with the next events, or after a while without any.
+/// costs no commit of its own: many go along with the next events, or the rest after a while without any.
 pub(crate) async fn write_loop(store: Store, mut entries: mpsc::Receiver<Entry>) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut responses = Vec::new();
+    let mut oldest = Instant::now();
     loop {
         let received = entries.recv_many(&mut batch, BATCH);
         let (received, idle) = if responses.is_empty() {
@@ -153,12 +158,18 @@ pub(crate) async fn write_loop(store: Store, mut entries: mpsc::Receiver<Entry>)
         if received == 0 && !idle {
             return;
         }
-        // Whoever is ready to run may have an event for this commit.
-        tokio::task::yield_now().await;
-        while batch.len() < BATCH
-            && let Ok(entry) = entries.try_recv()
-        {
-            batch.push(entry);
+        // Whoever is ready to run, or has just been read from a socket, may have an event for this commit;
+        // each yield lets them, and costs nothing to speak of when there is nobody.
+        let mut quiet = 0;
+        while quiet < QUIET && batch.len() < BATCH {
+            tokio::task::yield_now().await;
+            let before = batch.len();
+            while batch.len() < BATCH
+                && let Ok(entry) = entries.try_recv()
+            {
+                batch.push(entry);
+            }
+            quiet = if batch.len() == before { quiet + 1 } else { 0 };
         }
         let (mut events, mut waiting) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for entry in batch.drain(..) {
@@ -168,6 +179,9 @@ pub(crate) async fn write_loop(store: Store, mut entries: mpsc::Receiver<Entry>)
                     waiting.push(done);
                 }
                 Entry::Response(id, response) => {
+                    if responses.is_empty() {
+                        oldest = Instant::now();
+                    }
                     responses.push(vec![
                         (&id).into(),
                         i64::from(response.status).into(),
@@ -176,10 +190,17 @@ pub(crate) async fn write_loop(store: Store, mut entries: mpsc::Receiver<Entry>)
                 }
             }
         }
-        if events.is_empty() && !idle && responses.len() < BATCH {
+        let due = idle
+            || responses.len() >= RESPONSES
+            || (!responses.is_empty() && oldest.elapsed() >= RESPONSES_WAIT);
+        if events.is_empty() && !due {
             continue;
         }
-        let answered = std::mem::take(&mut responses);
+        let answered = if due {
+            std::mem::take(&mut responses)
+        } else {
+            Vec::new()
+        };
         let mut result = write_batch(&store, &mut events, answered).await.map_err(Arc::new);
         if let Err(error) = &result {
             tracing::error!(%error, source = ?error, events = waiting.len(), "audit events could not be written");

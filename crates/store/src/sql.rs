@@ -337,9 +337,10 @@ pub(crate) enum DbTx {
     Postgres(Transaction<'static, Postgres>),
 }
 
-/// Rows of one statement: few enough sizes for the statement cache, close enough that most batches are one
-/// or two statements.
-const CHUNKS: [usize; 12] = [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
+/// Rows of one statement at the most.
+const CHUNK: usize = 64;
+/// PostgreSQL's connections are many, and each keeps its own few prepared statements: few sizes.
+const CHUNKS: [usize; 12] = [CHUNK, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 
@@ -451,7 +452,10 @@ impl DbTx {
     ) -> Result<()> {
         let mut rows = rows.into_iter();
         while rows.len() > 0 {
-            let size = CHUNKS.into_iter().find(|n| *n <= rows.len()).unwrap_or(1);
+            let size = match self {
+                Self::Sqlite(_) => rows.len().min(CHUNK),
+                Self::Postgres(_) => CHUNKS.into_iter().find(|n| *n <= rows.len()).unwrap_or(1),
+            };
             let mut text = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
             let mut n = 0;
             for row in 0..size {

@@ -3,6 +3,7 @@
 use crate::world::{World, assert_not_found, on_each};
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use store::audit::{self, Filter, Order};
 use wire::{AuditEvent, AuditMcp, AuditResponse, AuditTarget, EventId, OrgId, Outcome, Timestamp, UserId};
 
@@ -176,7 +177,15 @@ async fn the_outcome_is_unknown_until_the_origin_answered() {
         denied.outcome = Outcome::Denied;
         let denied_id = denied.id.clone();
         w.store.record(denied).await.unwrap();
-        let stored = audit::get(&w.store, &w.org, &id).await.unwrap();
+        // Answers need no commit of their own: they are there a moment later.
+        let mut stored = audit::get(&w.store, &w.org, &id).await.unwrap();
+        for _ in 0..200 {
+            if stored.response.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            stored = audit::get(&w.store, &w.org, &id).await.unwrap();
+        }
         assert!(!stored.outcome_unknown);
         assert_eq!(stored.response, Some(response));
         assert!(
