@@ -119,11 +119,14 @@ fn check_places(control_url: &str, spec: &AppSpec) -> Answer<()> {
         return Err(Fault::invalid("/public_url", detail));
     }
     let origin = check::origin("/origin_url", &spec.origin_url)?;
-    if origin.origin() == public.origin() {
-        let detail = "the gateway would forward to itself";
-        return Err(Fault::invalid("/origin_url", detail));
-    }
-    Ok(())
+    let detail = if origin.origin() == public.origin() || origin.origin() == control.origin() {
+        "the gateway would forward to itself"
+    } else if check::is_link_local(&origin) {
+        "link-local addresses are not forwarded to"
+    } else {
+        return Ok(());
+    };
+    Err(Fault::invalid("/origin_url", detail))
 }
 
 fn check_oauth(oauth: &OauthSettings) -> Answer<()> {

@@ -120,6 +120,23 @@ async fn values_that_make_no_sense_are_named() {
             (&app, json!({"origin_url": "file:///etc/passwd"}), "/origin_url"),
             (
                 &app,
+                json!({"origin_url": "http://169.254.169.254"}),
+                "/origin_url",
+            ),
+            (&app, json!({"origin_url": "http://2852039166"}), "/origin_url"),
+            (
+                &app,
+                json!({"origin_url": "http://[::ffff:169.254.169.254]"}),
+                "/origin_url",
+            ),
+            (&app, json!({"origin_url": "http://[fe80::1]"}), "/origin_url"),
+            (
+                &app,
+                json!({"origin_url": "https://control.example.com"}),
+                "/origin_url",
+            ),
+            (
+                &app,
                 json!({"origin_url": "https://wiki.acme.example.com"}),
                 "/origin_url",
             ),
