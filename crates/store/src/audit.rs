@@ -134,7 +134,9 @@ const BATCH: usize = 512;
 
 /// How often nobody may have come, after which a commit begins.
 const QUIET: usize = 2;
-/// So many answers of origins are worth a statement of their own.
+/// From so many events in a commit on, what origins answered waits for company.
+const BUSY: usize = 4;
+/// So many answers are worth a statement of their own.
 const RESPONSES: usize = 64;
 /// How long they may wait for that.
 const RESPONSES_WAIT: Duration = Duration::from_millis(250);
@@ -191,9 +193,10 @@ pub(crate) async fn write_loop(store: Store, mut entries: mpsc::Receiver<Entry>)
             }
         }
         let due = idle
+            || events.len() < BUSY
             || responses.len() >= RESPONSES
             || (!responses.is_empty() && oldest.elapsed() >= RESPONSES_WAIT);
-        if events.is_empty() && !due {
+        if events.is_empty() && !idle && responses.len() < RESPONSES {
             continue;
         }
         let answered = if due {
