@@ -230,7 +230,9 @@ impl Session {
         } else {
             cargo.args(["test", "--no-fail-fast", "--bins", "--tests"]);
         }
-        sh::run(cargo.args(HOST).env("TEST_DATABASE_URL", database))
+        sh::run(cargo.args(HOST).env("TEST_DATABASE_URL", database))?;
+        // The dashboard's logic needs no browser, and so none of the wasm build.
+        sh::run(sh::cargo(&self.root).args(["test", "--package", "web", "--lib", "--locked"]))
     }
 
     fn e2e(&mut self) -> anyhow::Result<()> {
