@@ -281,7 +281,8 @@ async fn an_access_token_is_revoked_by_itself() {
                 .unwrap();
         }
         assert!(grant::is_access_token_revoked(&w.store, "jti").await.unwrap());
-        assert_eq!(changes.recv().await.unwrap(), Change::Token("jti".into()));
+        // Earlier changes of this instance may be announced once more by its own poll.
+        while changes.recv().await.unwrap() != Change::Token("jti".into()) {}
     })
     .await;
 }
