@@ -87,7 +87,12 @@ impl Server {
             outbound,
             control_url: control_url.clone(),
         });
-        let api = control::Control::new(store.clone(), keyring.clone(), &control_url);
+        let api = control::Control::new(control::ControlConfig {
+            store: store.clone(),
+            keyring: keyring.clone(),
+            broker: broker.clone(),
+            control_url: control_url.clone(),
+        });
         let operations = Operations {
             store: store.clone(),
             metrics: observe::metrics()?,

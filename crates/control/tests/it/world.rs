@@ -71,7 +71,7 @@ impl World {
         let acme = Box::pin(Company::new(&store, &keyring, "acme")).await;
         let other = Box::pin(Company::new(&store, &keyring, "other")).await;
         let quota = Quota::per_second(NonZeroU32::new(100_000).unwrap());
-        let control = control::Control::with_quota(store.clone(), keyring.clone(), CONTROL, quota);
+        let control = control::Control::with_quota(config(&store, &keyring), quota);
         let router = control::router(control).layer(broker::session_layer(&store, CONTROL));
         Self {
             clock,
@@ -86,7 +86,7 @@ impl World {
     /// The same server with another rate limit.
     pub(crate) fn limited_to(&self, per_second: u32) -> Self {
         let quota = Quota::per_second(NonZeroU32::new(per_second).unwrap());
-        let control = control::Control::with_quota(self.store.clone(), self.keyring.clone(), CONTROL, quota);
+        let control = control::Control::with_quota(config(&self.store, &self.keyring), quota);
         Self {
             clock: self.clock.clone(),
             store: self.store.clone(),
@@ -155,6 +155,19 @@ impl World {
         let filter = store::audit::Filter::default();
         let events = store::audit::list(&self.store, &self.acme.org, &filter, order, 1).await;
         events.unwrap().pop().unwrap()
+    }
+}
+
+fn config(store: &Store, keyring: &Keyring) -> control::ControlConfig {
+    control::ControlConfig {
+        store: store.clone(),
+        keyring: keyring.clone(),
+        broker: broker::Broker::new(broker::BrokerConfig {
+            store: store.clone(),
+            outbound: outbound::Outbound::new(outbound::Policy::default()),
+            control_url: CONTROL.to_owned(),
+        }),
+        control_url: CONTROL.to_owned(),
     }
 }
 
