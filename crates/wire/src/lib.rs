@@ -30,6 +30,7 @@
 mod agent;
 mod app;
 mod audit;
+mod binding;
 mod connection;
 mod id;
 mod org;
@@ -42,6 +43,7 @@ mod time;
 pub use agent::*;
 pub use app::*;
 pub use audit::*;
+pub use binding::*;
 pub use connection::*;
 pub use id::*;
 pub use org::*;
