@@ -13,7 +13,7 @@ use tower_sessions::{
     session::{Id, Record},
     session_store,
 };
-use wire::{AuditRequest, OrgId, SessionId, Timestamp, UserId};
+use wire::{AuditRequest, ConnectionKind, OrgId, SessionId, Timestamp, UserId};
 
 /// Life of a session in which nobody is signed in, in seconds after its last change.
 const ANONYMOUS_LIFE: i64 = 30 * 60;
@@ -74,6 +74,12 @@ struct Login {
     user: UserId,
     org: OrgId,
     until: Timestamp,
+    /// When they last proved who they are; long ago for sessions that do not say.
+    #[serde(default)]
+    authenticated_at: Timestamp,
+    /// Whether that proof was more than a local password.
+    #[serde(default)]
+    second_factor: bool,
     ip: Option<String>,
     user_agent: Option<String>,
 }
@@ -183,6 +189,8 @@ pub struct SignedIn {
     pub person: Person,
     /// By which session.
     pub session: SessionId,
+    /// When they last proved who they are: at sign-in, or later at `/login/confirm`.
+    pub authenticated_at: Timestamp,
 }
 
 /// Who is signed in, if anybody: `None` as well when the session has ended, or the person or their
@@ -206,9 +214,16 @@ pub async fn signed_in(session: &Session, store: &Store) -> store::Result<Option
         return Ok(None);
     }
     let connection = store::connection::get(store, &person.org, &person.user.connection).await?;
+    if connection.spec.kind == ConnectionKind::Password && !login.second_factor {
+        let org = store::org::get(store, &person.org).await?;
+        if org.spec.require_second_factor {
+            return Ok(None);
+        }
+    }
     Ok(connection.spec.enabled.then_some(SignedIn {
         person,
         session: login.session,
+        authenticated_at: login.authenticated_at,
     }))
 }
 
@@ -224,14 +239,28 @@ pub(crate) async fn failure(store: &Store, error: tower_sessions::session::Error
 pub(crate) async fn begin(
     session: &Session,
     store: &Store,
-    (id, person): (SessionId, &Person),
+    who: (SessionId, &Person),
     request: &AuditRequest,
 ) -> store::Result<()> {
+    begin_with(session, store, who, request, false).await
+}
+
+/// As [`begin`]; says whether a local password came with a second factor.
+pub(crate) async fn begin_with(
+    session: &Session,
+    store: &Store,
+    (id, person): (SessionId, &Person),
+    request: &AuditRequest,
+    second_factor: bool,
+) -> store::Result<()> {
+    let now = store.clock().now();
     let login = Login {
         session: id,
         user: person.user.id.clone(),
         org: person.org.clone(),
-        until: store.clock().now().plus_seconds(SIGNED_IN_LIFE),
+        until: now.plus_seconds(SIGNED_IN_LIFE),
+        authenticated_at: now,
+        second_factor,
         ip: request.ip.clone(),
         user_agent: request.user_agent.clone(),
     };
@@ -241,6 +270,22 @@ pub(crate) async fn begin(
         session.insert(LOGIN, login).await
     };
     match begun.await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(failure(store, error).await),
+    }
+}
+
+/// Notes that the person who is signed in has just proven who they are once more.
+pub(crate) async fn renew(session: &Session, store: &Store, second_factor: bool) -> store::Result<()> {
+    let renewed = async {
+        if let Some(mut login) = session.get::<Login>(LOGIN).await? {
+            login.authenticated_at = store.clock().now();
+            login.second_factor |= second_factor;
+            session.insert(LOGIN, login).await?;
+        }
+        Ok(())
+    };
+    match renewed.await {
         Ok(()) => Ok(()),
         Err(error) => Err(failure(store, error).await),
     }

@@ -122,6 +122,7 @@ async fn patch(caller: Caller, Id(id): Id<AccountId>, write: Write, body: Body) 
 async fn delete(caller: Caller, Id(id): Id<AccountId>, write: Write) -> Answer<Response> {
     let account = load(&caller, &id).await?;
     caller.require(Permission::Administer, Scope::Organisation)?;
+    caller.require_recent()?;
     write.expects(account.version)?;
     let mut tx = caller.store().begin().await?;
     store::org::delete_account(&mut tx, &account).await?;

@@ -8,7 +8,7 @@ use crate::{Control, check, record, token};
 use axum::{Json, response::Response};
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use wire::{ApiToken, ApiTokenId, AuditEvent, CreatedApiToken, NewApiToken, Page, Role};
+use wire::{ApiToken, ApiTokenId, AuditEvent, CreatedApiToken, NewApiToken, Page, Role, TokenScope};
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::default()
@@ -52,6 +52,9 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
                 "a token makes no token that may do more than itself",
             ));
         }
+    }
+    if new.scopes.contains(&TokenScope::Write) {
+        caller.require_recent()?;
     }
     let now = caller.store().clock().now();
     if new.expires_at.is_some_and(|at| at <= now) {

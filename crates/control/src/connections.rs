@@ -111,6 +111,7 @@ async fn patch(caller: Caller, Id(id): Id<ConnectionId>, write: Write, body: Bod
 async fn delete(caller: Caller, Id(id): Id<ConnectionId>, write: Write) -> Answer<Response> {
     let connection = load(&caller, &id).await?;
     require(&caller, &connection)?;
+    caller.require_recent()?;
     write.expects(connection.version)?;
     let org = store::org::get(caller.store(), &caller.org).await?;
     if org.spec.primary_connection.as_ref() == Some(&id) {

@@ -17,11 +17,18 @@ pub(crate) enum Kind {
     Invalid,
     Unauthenticated,
     Forbidden,
+    /// The session is old; its person must prove who they are again.
+    ReauthenticationRequired,
     NotFound,
     MethodNotAllowed,
     Conflict,
     /// Somebody else changed it meanwhile: 412 when the caller asked with `If-Match`, 409 otherwise.
     Stale,
+    PreconditionRequired,
+    /// The `Idempotency-Key` came with another request before.
+    IdempotencyKeyReused,
+    /// The first request with this `Idempotency-Key` is not answered yet.
+    IdempotencyInProgress,
     TooLarge,
     UnsupportedMediaType,
     TooManyRequests,
@@ -45,6 +52,11 @@ impl Kind {
                 "A valid credential is needed",
             ),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The caller may not do this"),
+            Self::ReauthenticationRequired => (
+                StatusCode::FORBIDDEN,
+                "reauthentication-required",
+                "Confirm that it is you",
+            ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -60,6 +72,21 @@ impl Kind {
                 StatusCode::PRECONDITION_FAILED,
                 "stale",
                 "It was changed meanwhile",
+            ),
+            Self::PreconditionRequired => (
+                StatusCode::PRECONDITION_REQUIRED,
+                "precondition-required",
+                "Say which version is to be changed",
+            ),
+            Self::IdempotencyKeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The idempotency key belongs to another request",
+            ),
+            Self::IdempotencyInProgress => (
+                StatusCode::CONFLICT,
+                "idempotency-in-progress",
+                "The first request with this idempotency key is not answered yet",
             ),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -253,6 +280,10 @@ fn put_problem(response: &mut Response, fault: Fault, request_id: String, condit
             header::WWW_AUTHENTICATE,
             HeaderValue::from_static("Bearer realm=\"chatelaine\""),
         );
+    }
+    if fault.kind == Kind::ReauthenticationRequired {
+        let link = HeaderValue::from_static("</login/confirm>; rel=\"reauthenticate\"");
+        headers.insert(header::LINK, link);
     }
     if let Some(seconds) = fault.retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());

@@ -42,6 +42,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         caller.account(account, Permission::Administer).await?;
     }
     require(&caller, new.role, new.account.as_ref())?;
+    recent(&caller, new.role)?;
     let found = store::user::get(caller.store(), &caller.org, &new.user).await;
     found.map_err(|e| Fault::from(e).reference("/user", "user"))?;
     let mut tx = caller.store().begin().await?;
@@ -63,6 +64,7 @@ async fn get(caller: Caller, Id(id): Id<MemberId>) -> Answer<Json<Member>> {
 async fn delete(caller: Caller, Id(id): Id<MemberId>, write: Write) -> Answer<Response> {
     let member = load(&caller, &id).await?;
     require(&caller, member.role, member.account.as_ref())?;
+    recent(&caller, member.role)?;
     let mut tx = caller.store().begin().await?;
     store::org::remove_member(&mut tx, &caller.org, &member).await?;
     let event = event(&caller, "member.delete", (Some(&member), None));
@@ -76,6 +78,14 @@ fn require(caller: &Caller, role: Role, account: Option<&AccountId>) -> Answer<(
         (Role::OrgOwner, _) => caller.require(Permission::Own, Scope::Organisation),
         (_, None) => caller.require(Permission::Administer, Scope::Organisation),
         (_, Some(account)) => caller.require(Permission::Administer, Scope::Account(account)),
+    }
+}
+
+/// Roles that rule the whole organisation are given and taken with a fresh proof only.
+fn recent(caller: &Caller, role: Role) -> Answer<()> {
+    match role {
+        Role::OrgOwner | Role::OrgAdmin => caller.require_recent(),
+        _ => Ok(()),
     }
 }
 

@@ -21,17 +21,20 @@ async fn get(caller: Caller) -> Answer {
     Ok(shown(org.version, &org))
 }
 
-/// Changes the organisation
+/// Changes the organisation. Needs `If-Match`, because floor and primary connection concern everybody
 #[utoipa::path(patch, path = "/organisation", tag = "organisation",
     request_body(content = OrganisationSpec, content_type = "application/merge-patch+json"),
     responses((status = 200, body = Organisation)))]
 async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     caller.require(Permission::Administer, Scope::Organisation)?;
     let org = store::org::get(caller.store(), &caller.org).await?;
-    write.expects(org.version)?;
+    write.requires(org.version)?;
     let spec: OrganisationSpec = body.merge(&org.spec)?;
     if spec == org.spec {
         return Ok(write.changed(org.version, &org));
+    }
+    if spec.floor != org.spec.floor || spec.primary_connection != org.spec.primary_connection {
+        caller.require_recent()?;
     }
     check(&caller, &spec).await?;
     let mut tx = caller.store().begin().await?;

@@ -38,6 +38,7 @@ async fn list(caller: Caller, Query(query): Query<PageQuery>) -> Answer<Json<Pag
     responses((status = 201, body = SigningKey), (status = 200, body = SigningKey)))]
 async fn rotate(caller: Caller, write: Write) -> Answer<Response> {
     caller.require(Permission::Administer, Scope::Organisation)?;
+    caller.require_recent()?;
     let mut event = caller.event("signing_key.update", None, None, None);
     let key = if write.is_dry_run() {
         let now = caller.store().clock().now();

@@ -94,6 +94,7 @@ async fn main() -> Result<(), Failure> {
         name: "Bench".into(),
         primary_connection: None,
         floor: vec![],
+        ..OrganisationSpec::default()
     };
     let mut tx = store.begin().await?;
     let org = store::org::create(&mut tx, "bench", spec).await?.id;

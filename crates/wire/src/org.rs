@@ -21,7 +21,7 @@ pub struct Organisation {
 }
 
 /// The writable part of an organisation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OrganisationSpec {
@@ -33,6 +33,9 @@ pub struct OrganisationSpec {
     /// Selectors that every request in every account must satisfy; no account can weaken them.
     #[serde(default)]
     pub floor: Vec<Selector>,
+    /// Whether people with a local password get no further without a second factor.
+    #[serde(default)]
+    pub require_second_factor: bool,
 }
 
 /// One tenant. `/api/v1/accounts`.

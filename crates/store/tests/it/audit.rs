@@ -129,6 +129,7 @@ async fn organisations_have_chains_of_their_own() {
             name: "Other".into(),
             primary_connection: None,
             floor: vec![],
+            ..wire::OrganisationSpec::default()
         };
         let other = w
             .write(async |tx| store::org::create(tx, "other", spec).await)

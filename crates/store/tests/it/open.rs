@@ -54,6 +54,7 @@ async fn a_transaction_without_commit_never_happened() {
             name: "Ghost".into(),
             primary_connection: None,
             floor: vec![],
+            ..OrganisationSpec::default()
         };
         org::create(&mut tx, "ghost", spec.clone()).await.unwrap();
         drop(tx);
@@ -116,6 +117,7 @@ async fn an_organisations_slug_is_its_own() {
             name: "Acme again".into(),
             primary_connection: None,
             floor: vec![],
+            ..OrganisationSpec::default()
         };
         assert_conflict(w.write(async |tx| org::create(tx, "acme", spec).await).await);
     })

@@ -13,6 +13,7 @@ async fn an_organisation_changes_only_from_its_stored_version() {
             name: "Acme Ltd".into(),
             primary_connection: Some(w.connection.id.clone()),
             floor: vec![Selector::Everyone {}],
+            ..OrganisationSpec::default()
         };
         let after = w
             .write(async |tx| org::update(tx, &before, spec.clone()).await)

@@ -40,6 +40,7 @@ impl World {
             name: "Acme".into(),
             primary_connection: None,
             floor: vec![],
+            ..OrganisationSpec::default()
         };
         let org = store::org::create(&mut tx, "acme", spec).await.unwrap().id;
         let account = store::org::create_account(&mut tx, &org, account_spec("Engineering"))

@@ -28,6 +28,7 @@ async fn bench() -> Bench {
         name: "Acme".into(),
         primary_connection: None,
         floor: Vec::new(),
+        ..OrganisationSpec::default()
     };
     let org = store::org::create(&mut tx, "acme", spec).await.unwrap().id;
     let event = store::audit::event(
