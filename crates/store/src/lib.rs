@@ -19,6 +19,8 @@ pub mod connection;
 mod directory;
 mod error;
 pub mod grant;
+mod impact;
+pub mod idempotency;
 pub mod key;
 pub mod org;
 pub mod overview;

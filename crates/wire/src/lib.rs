@@ -9,8 +9,17 @@
 //! | `/session` | GET [`Session`] (dashboard and tokens) |
 //! | `/organisation` | GET, PATCH [`Organisation`] |
 //! | `/accounts[/{id}]` | GET list, POST [`AccountSpec`], GET, PATCH, DELETE |
-//! | `/members[/{id}]` | GET list, POST [`NewMember`], DELETE |
+//! | `/members[/{id}]` | GET list `?user=&account=&role=`, POST [`NewMember`], GET, PATCH [`MemberSpec`], DELETE |
+//! | `/invitations[/{id}]` | GET list `?account=&state=`, POST [`NewInvitation`] → [`CreatedInvitation`], GET, DELETE (revoke) |
+//! | `/invitations/{id}/resend` | POST [`ResendInvitation`] → [`CreatedInvitation`] |
+//! | `/role-mappings[/{id}]` | GET list `?connection=&account=`, POST [`RoleMappingSpec`], GET, PATCH, DELETE |
+//! | `/users/{id}/roles` | GET [`EffectiveRole`]s: given directly, and by mappings |
 //! | `/connections[/{id}]` | GET list, POST [`NewConnection`], GET, PATCH, DELETE |
+//! | `/connections/discover` | POST [`DiscoverRequest`] → [`Discovery`] |
+//! | `/connections/{id}/claims-preview` | POST [`ClaimsPreviewRequest`] → [`ClaimsPreview`] |
+//! | `/connections/{id}/trials[/{trial}]` | GET list, POST, GET [`Trial`] |
+//! | `/connections/{id}/health` | GET [`ConnectionHealth`] |
+//! | `/connection-presets` | GET list of [`PresetInfo`] |
 //! | `/bindings[/{id}]` | GET list `?account=&connection=`, POST [`NewBindings`] → `Page<Binding>`, GET, PATCH, DELETE |
 //! | `/users[/{id}]` | GET list `?q=`, GET, PATCH [`UserSpec`] |
 //! | `/sessions[/{id}]` | GET list `?user=`, DELETE |
@@ -18,7 +27,13 @@
 //! | `/policies/test` | POST [`PolicyTest`] → [`PolicyTestResult`] |
 //! | `/clients[/{id}]` | GET list `?app=&state=`, POST [`NewClient`], GET, PATCH [`ClientSpec`], DELETE |
 //! | `/grants[/{id}]` | GET list `?user=&client=&app=&state=`, GET, DELETE (revoke) |
-//! | `/api-tokens[/{id}]` | GET list, POST [`NewApiToken`] → [`CreatedApiToken`], GET, DELETE |
+//! | `/api-tokens[/{id}]` | GET list `?account=`, POST [`NewApiToken`] → [`CreatedApiToken`], GET, PATCH [`ApiTokenSpec`], DELETE |
+//! | `/api-tokens/{id}/roll` | POST [`RollApiToken`] → [`CreatedApiToken`] |
+//! | `/service-tokens[/{id}]` | GET list `?account=`, POST [`NewServiceToken`] → [`ServiceTokenWithSecret`], GET, PATCH [`ServiceTokenSpec`], DELETE |
+//! | `/service-tokens/{id}/rotate` | POST [`Rotation`] → [`ServiceTokenWithSecret`] |
+//! | `/webhooks[/{id}]` | GET list `?account=`, POST [`NewWebhook`] → [`WebhookWithSecret`], GET, PATCH [`WebhookSpec`], DELETE |
+//! | `/webhooks/{id}/rotate-secret`, `/webhooks/{id}/test` | POST [`Rotation`] → [`WebhookWithSecret`]; POST → [`WebhookDeliveryDetail`] |
+//! | `/webhooks/{id}/deliveries[/{delivery}]`, `…/{delivery}/replay` | GET list `?state=`, GET [`WebhookDeliveryDetail`]; POST |
 //! | `/signing-keys`, `/signing-keys/rotate` | GET list, POST |
 //! | `/audit`, `/audit/{id}` | GET list with filters [`AuditEvent`], GET |
 //! | `/audit/export` | GET `?format=ndjson|csv` + the same filters, streamed |
@@ -33,12 +48,20 @@ mod audit;
 mod binding;
 mod connection;
 mod id;
+mod invitation;
+mod member;
+mod impact;
 mod org;
 mod overview;
 mod person;
 mod policy;
+mod preset;
 mod problem;
+mod service_token;
+mod provider;
 mod time;
+mod token;
+mod webhook;
 
 pub use agent::*;
 pub use app::*;
@@ -46,12 +69,20 @@ pub use audit::*;
 pub use binding::*;
 pub use connection::*;
 pub use id::*;
+pub use invitation::*;
+pub use member::*;
+pub use impact::*;
 pub use org::*;
 pub use overview::*;
 pub use person::*;
 pub use policy::*;
+pub use preset::*;
 pub use problem::*;
+pub use service_token::*;
+pub use provider::*;
 pub use time::*;
+pub use token::*;
+pub use webhook::*;
 
 /// Header in which the dashboard repeats the session's CSRF token.
 pub const CSRF_HEADER: &str = "x-csrf-token";
