@@ -38,7 +38,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Status, last part of the type, title.
-    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+    pub(crate) const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
             Self::Invalid => (
@@ -113,6 +113,91 @@ impl Kind {
                 "unavailable",
                 "The server cannot answer now",
             ),
+        }
+    }
+}
+
+/// All of them, in the order in which they are documented.
+pub(crate) const PROBLEMS: [Kind; 17] = [
+    Kind::Malformed,
+    Kind::Invalid,
+    Kind::Unauthenticated,
+    Kind::Forbidden,
+    Kind::ReauthenticationRequired,
+    Kind::NotFound,
+    Kind::MethodNotAllowed,
+    Kind::Conflict,
+    Kind::IdempotencyInProgress,
+    Kind::Stale,
+    Kind::TooLarge,
+    Kind::UnsupportedMediaType,
+    Kind::IdempotencyKeyReused,
+    Kind::PreconditionRequired,
+    Kind::TooManyRequests,
+    Kind::Internal,
+    Kind::Unavailable,
+];
+
+impl Kind {
+    /// What to do about it, for `/problems`.
+    pub(crate) const fn advice(self) -> &'static str {
+        match self {
+            Self::Malformed => "The body is not JSON, or a header cannot be read. `detail` says which.",
+            Self::Invalid => {
+                "A value is unknown, of the wrong type, out of range, or names something that is not there. Each \
+                 entry of `errors` points at one: a JSON pointer into the body (of the merged result, for a \
+                 patch), or `?name` of a query parameter. Nothing was changed."
+            }
+            Self::Unauthenticated => {
+                "No token or session was sent, or it is wrong, has ended, or comes from an address that it is \
+                 not good for; which of these is not told."
+            }
+            Self::Forbidden => {
+                "Who calls is known, but no role of theirs, or no scope of the token, allows this; or the \
+                 dashboard's request lacks its X-CSRF-Token."
+            }
+            Self::ReauthenticationRequired => {
+                "What was asked for does great harm in the wrong hands. Open /login/confirm in the browser, prove \
+                 that it is you, and send the request again. API tokens are not asked."
+            }
+            Self::NotFound => {
+                "There is no such thing, or none that the caller may know of: what lies in another organisation, or \
+                 in an account without a role, does not exist."
+            }
+            Self::MethodNotAllowed => "The path exists, the method does not. `Allow` lists those that do.",
+            Self::Conflict => {
+                "A name or place is taken, something still uses it, or the state does not permit it. `detail` \
+                 says what."
+            }
+            Self::IdempotencyInProgress => {
+                "The first request with this Idempotency-Key is still being carried out: wait for Retry-After and \
+                 send it again. If it stays so, the server stopped in between: look what was done before you try \
+                 again with another key."
+            }
+            Self::Stale => {
+                "It was changed since the version in If-Match (412), or at the same moment (409). Read it again, and \
+                 decide whether your change still makes sense."
+            }
+            Self::TooLarge => "Bodies have 256 KiB at the most.",
+            Self::UnsupportedMediaType => {
+                "Declare the body as application/json; a PATCH may also be application/merge-patch+json."
+            }
+            Self::IdempotencyKeyReused => {
+                "Another request, or the same to another place, was sent with this Idempotency-Key in the last 24 \
+                 hours. Take a new key for each thing that you want done once."
+            }
+            Self::PreconditionRequired => {
+                "The change concerns everybody, so it is not made blindly: read the thing, and send its ETag as \
+                 If-Match. `If-Match: *` accepts whatever is there."
+            }
+            Self::TooManyRequests => {
+                "The credential has used up its rate. Wait for Retry-After, in seconds. RateLimit and \
+                 RateLimit-Policy on every answer say how much is left."
+            }
+            Self::Internal => {
+                "A fault of the server; nothing was changed. Its log has more under the request_id."
+            }
+            Self::Unavailable => "The database does not answer. Wait for Retry-After and try again.",
         }
     }
 }

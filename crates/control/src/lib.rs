@@ -7,9 +7,11 @@
 mod caller;
 mod check;
 mod fault;
+mod idempotency;
 mod input;
 mod openapi;
 mod record;
+mod reference;
 mod rules;
 mod token;
 mod write;
@@ -60,6 +62,13 @@ struct Inner {
     cursors: Cursors,
     limiter: Limiter,
 }
+
+/// Routes whose `POST` asks and changes nothing: no dry run, the scope `read` will do.
+pub(crate) const QUESTIONS: [&str; 3] = [
+    "/connections/discover",
+    "/connections/{id}/claims-preview",
+    "/policies/test",
+];
 
 /// Requests per second and credential, and how many at once.
 const PER_SECOND: NonZeroU32 = NonZeroU32::new(100).unwrap();
@@ -117,6 +126,7 @@ impl Control {
 /// `/api/v1/…` and `/openapi.json`. Expects the session layer and `wire::AuditRequest` from outside.
 pub fn router(control: Control) -> Router {
     let description: Arc<str> = openapi::text().into();
+    let documentation = reference::router(control.control_url());
     let api: Router<Control> = resources().into();
     let api = api
         .route_layer(middleware::from_fn_with_state(
@@ -132,7 +142,10 @@ pub fn router(control: Control) -> Router {
             description.to_string(),
         )
     });
-    Router::new().nest("/api/v1", api).route("/openapi.json", served)
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/openapi.json", served)
+        .merge(documentation)
 }
 
 /// All routes, with their description.

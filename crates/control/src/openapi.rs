@@ -5,7 +5,9 @@ use utoipa::openapi::{
     Components, Content, HttpMethod, Info, License, OpenApi, Ref, RefOr, Required, Response, Schema,
     header::Header,
     path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
-    schema::{AdditionalProperties, AllOf, ArrayItems, Object, ObjectBuilder, SchemaType, Type},
+    schema::{
+        AdditionalProperties, AllOf, ArrayItems, Object, ObjectBuilder, OneOfBuilder, SchemaType, Type,
+    },
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     tag::TagBuilder,
 };
@@ -49,6 +51,7 @@ pub fn openapi() -> OpenApi {
     refusals(components);
     // Parameters name their types, but do not bring them along.
     components.schemas.extend(<(wire::Problem,)>::all());
+    components.schemas.extend(<(wire::Preview,)>::all());
     components.schemas.extend(<(crate::audit::Direction,)>::all());
     components.schemas.extend(<(crate::audit::Format,)>::all());
     let key = ApiKeyValue::new("chatelaine_session");
@@ -128,15 +131,33 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation, componen
         .unwrap_or_default();
     let name = operation.operation_id.take().unwrap_or_default();
     operation.operation_id = Some(format!("{}_{name}", tag.replace('-', "_")));
-    let is_test = path.ends_with("/test");
-    let is_write = !matches!(method, HttpMethod::Get) && !is_test;
+    let is_question = crate::QUESTIONS.contains(&path.trim_start_matches("/api/v1"));
+    let is_write = !matches!(method, HttpMethod::Get) && !is_question;
     let mut parameters = Vec::new();
-    if path.contains("{id}") {
-        parameters.push(parameter("id", ParameterIn::Path, "Its identifier", Type::String));
+    for name in path.split('/').filter_map(|part| part.strip_prefix('{')) {
+        let name = name.trim_end_matches('}');
+        parameters.push(parameter(name, ParameterIn::Path, "Its identifier", Type::String));
     }
     if is_write {
-        let text = "Only say what would change";
+        let text = "Only say what would change, and who would gain or lose access";
         parameters.push(parameter("dry_run", ParameterIn::Query, text, Type::Boolean));
+        preview(method, operation);
+    }
+    if is_write && matches!(method, HttpMethod::Post) {
+        let text = "Names the attempt: a repeated request with the same key is answered as the first one was, \
+                    for 24 hours";
+        let key = ParameterBuilder::from(parameter(
+            "Idempotency-Key",
+            ParameterIn::Header,
+            text,
+            Type::String,
+        ));
+        let bounded = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(255))
+            .pattern(Some("^[\\x20-\\x7e]+$"));
+        parameters.push(key.schema(Some(bounded)).build());
     }
     if matches!(method, HttpMethod::Patch | HttpMethod::Delete) {
         let text = "`ETag` of the version to change; if it is another one by now, the answer is 412";
@@ -164,12 +185,42 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation, componen
         Of::Every => true,
         Of::Body => has_body,
         Of::Write => is_write,
+        Of::Creation => is_write && matches!(method, HttpMethod::Post),
         Of::Change => matches!(method, HttpMethod::Patch | HttpMethod::Delete),
+        Of::Guarded => is_write && path == "/api/v1/organisation",
     });
     for (status, name, _, _) in refusals {
         let to = RefOr::Ref(Ref::from_response_name(*name));
         operation.responses.responses.insert((*status).to_owned(), to);
     }
+}
+
+/// What a dry run answers, beside or instead of what the operation says itself.
+fn preview(method: &HttpMethod, operation: &mut Operation) {
+    let preview: RefOr<Schema> = Ref::from_schema_name("Preview").into();
+    let responses = &mut operation.responses.responses;
+    let own = match responses.get("200") {
+        // Where the change is answered by another status, 200 is the dry run.
+        Some(RefOr::T(response)) if !responses.contains_key("201") && !responses.contains_key("204") => {
+            let content = response.content.get("application/json");
+            content.and_then(|content| match content {
+                RefOr::T(content) => content.schema.clone(),
+                RefOr::Ref(_) => None,
+            })
+        }
+        _ => None,
+    };
+    debug_assert!(own.is_some() || !matches!(method, HttpMethod::Patch));
+    let schema = match own {
+        Some(own) => RefOr::T(Schema::OneOf(OneOfBuilder::new().item(own).item(preview).build())),
+        None => preview,
+    };
+    let mut response = Response::new("");
+    response.content.insert(
+        "application/json".to_owned(),
+        RefOr::T(Content::new(Some(schema))),
+    );
+    responses.insert("200".to_owned(), RefOr::T(response));
 }
 
 /// The refusals, each once.
@@ -235,10 +286,13 @@ enum Of {
     Every,
     Body,
     Write,
+    Creation,
     Change,
+    /// Where a blind write is not taken.
+    Guarded,
 }
 
-const REFUSALS: [(&str, &str, &str, Of); 11] = [
+const REFUSALS: [(&str, &str, &str, Of); 13] = [
     (
         "400",
         "Invalid",
@@ -267,6 +321,18 @@ const REFUSALS: [(&str, &str, &str, Of); 11] = [
     ),
     ("413", "TooLarge", "The body is larger than 256 KiB", Of::Body),
     ("415", "UnsupportedMediaType", "The body is not JSON", Of::Body),
+    (
+        "422",
+        "IdempotencyKeyReused",
+        "The `Idempotency-Key` belongs to another request",
+        Of::Creation,
+    ),
+    (
+        "428",
+        "PreconditionRequired",
+        "`If-Match` must say which version is to be changed",
+        Of::Guarded,
+    ),
     ("429", "TooManyRequests", "Too many requests", Of::Every),
     ("500", "Internal", "Something went wrong on the server", Of::Every),
     ("503", "Unavailable", "The database does not answer", Of::Every),

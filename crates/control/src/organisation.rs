@@ -28,8 +28,8 @@ async fn get(caller: Caller) -> Answer {
 async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     caller.require(Permission::Administer, Scope::Organisation)?;
     let org = store::org::get(caller.store(), &caller.org).await?;
-    write.requires(org.version)?;
     let spec: OrganisationSpec = body.merge(&org.spec)?;
+    write.requires(org.version)?;
     if spec == org.spec {
         return Ok(write.changed(org.version, &org));
     }

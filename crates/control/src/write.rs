@@ -11,8 +11,9 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use serde::Serialize;
+use std::sync::{Mutex, PoisonError};
 use store::Tx;
-use wire::AuditEvent;
+use wire::{AuditEvent, Preview, PreviewChange};
 
 /// Says that nothing was changed.
 pub(crate) const DRY_RUN: HeaderName = HeaderName::from_static("chatelaine-dry-run");
@@ -29,6 +30,10 @@ pub(crate) struct Write {
     dry_run: bool,
     /// Versions that the caller accepts; `None` for any.
     if_match: Option<Vec<String>>,
+    /// Whether the caller said that any version will do.
+    any: bool,
+    /// What a dry run found; put into its answer.
+    found: Mutex<Vec<PreviewChange>>,
 }
 
 impl FromRequestParts<Control> for Write {
@@ -41,15 +46,27 @@ impl FromRequestParts<Control> for Write {
             .flat_map(|value| value.to_str().unwrap_or_default().split(','))
             .map(|tag| tag.trim().to_owned())
             .collect();
-        let any = tags.is_empty() || tags.iter().any(|tag| tag == "*");
+        let any = tags.iter().any(|tag| tag == "*");
         Ok(Self {
             dry_run: query.dry_run,
-            if_match: (!any).then_some(tags),
+            if_match: (!any && !tags.is_empty()).then_some(tags),
+            any,
+            found: Mutex::default(),
         })
     }
 }
 
 impl Write {
+    /// As [`Write::expects`], where a blind write is not taken (RFC 6585 section 3): what it would undo
+    /// concerns everybody.
+    pub(crate) fn requires(&self, version: i64) -> Answer<()> {
+        if self.if_match.is_none() && !self.any {
+            let detail = "send If-Match with the ETag that you read; `*` for whatever is there";
+            return Err(Fault::new(Kind::PreconditionRequired, detail));
+        }
+        self.expects(version)
+    }
+
     /// Goes on unless the caller asked for another version (RFC 9110 section 13.1.1).
     pub(crate) fn expects(&self, version: i64) -> Answer<()> {
         match &self.if_match {
@@ -75,6 +92,11 @@ impl Write {
     /// Records what was tried.
     pub(crate) async fn record_dry_run(&self, caller: &Caller, events: Vec<AuditEvent>) -> Answer<()> {
         for mut event in events {
+            self.found().push(PreviewChange {
+                action: event.action.clone(),
+                target: event.target.clone(),
+                change: event.change.clone(),
+            });
             event.action.push_str(".dry_run");
             caller.store().record(event).await?;
         }
@@ -83,36 +105,46 @@ impl Write {
 
     /// The answer to a change.
     pub(crate) fn changed(&self, version: i64, body: &impl Serialize) -> Response {
-        self.mark(shown(version, body))
+        if self.dry_run {
+            return self.preview(body);
+        }
+        shown(version, body)
     }
 
     /// The answer to a creation; `path` leads to the new thing, below `/api/v1`.
     pub(crate) fn created(&self, path: &str, version: i64, body: &impl Serialize) -> Response {
-        let mut response = shown(version, body);
-        if !self.dry_run {
-            *response.status_mut() = StatusCode::CREATED;
-            if let Ok(location) = format!("/api/v1/{path}").parse() {
-                response.headers_mut().insert(header::LOCATION, location);
-            }
+        if self.dry_run {
+            return self.preview(body);
         }
-        self.mark(response)
+        let mut response = shown(version, body);
+        *response.status_mut() = StatusCode::CREATED;
+        if let Ok(location) = format!("/api/v1/{path}").parse() {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        response
     }
 
     /// The answer to a deletion; a dry run shows what would be gone.
     pub(crate) fn deleted(&self, body: &impl Serialize) -> Response {
         if self.dry_run {
-            self.mark(Json(body).into_response())
-        } else {
-            StatusCode::NO_CONTENT.into_response()
+            return self.preview(body);
         }
+        StatusCode::NO_CONTENT.into_response()
     }
 
-    fn mark(&self, mut response: Response) -> Response {
-        if self.dry_run {
-            response
-                .headers_mut()
-                .insert(DRY_RUN, HeaderValue::from_static("true"));
-        }
+    fn found(&self) -> std::sync::MutexGuard<'_, Vec<PreviewChange>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn preview(&self, resource: &impl Serialize) -> Response {
+        let preview = Preview {
+            resource: serde_json::to_value(resource).unwrap_or_default(),
+            changes: std::mem::take(&mut *self.found()),
+        };
+        let mut response = Json(preview).into_response();
+        response
+            .headers_mut()
+            .insert(DRY_RUN, HeaderValue::from_static("true"));
         response
     }
 }

@@ -18,22 +18,30 @@ mod clock;
 pub mod connection;
 mod directory;
 mod error;
+pub mod expiry;
+pub mod factor;
 pub mod grant;
 mod impact;
 pub mod idempotency;
+pub mod invitation;
 pub mod key;
 pub mod org;
 pub mod overview;
+pub mod role_mapping;
 pub mod rule;
+mod secret_form;
+pub mod service_token;
 pub mod session;
 mod sql;
 pub mod user;
 mod vault;
+pub mod webhook;
 
 pub use change::Change;
 pub use clock::Clock;
 pub use directory::{AccountView, AppView, BoundConnection, Directory, Snapshot, split_public_url};
 pub use error::{Error, Result};
+pub use secret_form::{MintedSecret, SecretForm};
 pub use sql::{Paging, Run};
 pub use vault::{MasterKey, Vault, random_secret, sha256};
 
@@ -70,6 +78,10 @@ pub struct Options<'a> {
     /// The control plane's public URL, without a trailing slash: issuers begin with it.
     pub control_url: &'a str,
 }
+
+/// So many changes at once are announced one by one; more are one [`Change::All`], because every receiver
+/// goes through what it remembers for each.
+const ANNOUNCED: usize = 256;
 
 impl Store {
     /// Opens the database, brings its schema up to date, and begins to follow the change feed.
@@ -187,6 +199,26 @@ impl Store {
         self.inner.directory.reload(self).await
     }
 
+    /// How many account views the directory compiled since the store was opened: what changes cost.
+    #[must_use]
+    pub fn compiled_accounts(&self) -> u64 {
+        self.inner.directory.compiled()
+    }
+
+    async fn refresh(&self, changes: &[Change]) -> Result<()> {
+        self.inner.directory.refresh(self, changes).await
+    }
+
+    /// Tells everybody here what must be forgotten; of very many things at once, that it is everything.
+    fn announce(&self, changes: Vec<Change>) {
+        if changes.len() > ANNOUNCED {
+            return self.inner.feed.announce(Change::All);
+        }
+        for change in changes {
+            self.inner.feed.announce(change);
+        }
+    }
+
     /// Closes all connections; statements after it fail.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::Relaxed);
@@ -267,19 +299,11 @@ impl Tx {
 
     async fn finish(self) -> Result<()> {
         self.db.commit().await?;
-        if self
-            .changes
-            .iter()
-            .any(|c| matches!(c, Change::Config | Change::All))
-        {
-            // What was written is there; that this instance could not read it back is mended by the feed.
-            if let Err(error) = self.store.reload().await {
-                tracing::error!(%error, "the configuration could not be read back");
-            }
+        // What was written is there; that this instance could not read it back is mended by the feed.
+        if let Err(error) = self.store.refresh(&self.changes).await {
+            tracing::error!(%error, "the configuration could not be read back");
         }
-        for change in self.changes {
-            self.store.inner.feed.announce(change);
-        }
+        self.store.announce(self.changes);
         Ok(())
     }
 
@@ -329,6 +353,8 @@ async fn check_key(db: &Db, vault: &Vault) -> Result<()> {
 async fn follow(store: Store) {
     let mut tick = tokio::time::interval(change::POLL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // What could not be read back at its time.
+    let mut owed = Vec::new();
     loop {
         tick.tick().await;
         if store.inner.closed.load(Ordering::Relaxed) {
@@ -341,13 +367,16 @@ async fn follow(store: Store) {
                 continue;
             }
         };
-        if changes.iter().any(|c| matches!(c, Change::Config | Change::All))
-            && let Err(error) = store.reload().await
-        {
-            tracing::error!(%error, "the configuration could not be read back");
+        owed.extend(changes.iter().cloned());
+        match store.refresh(&owed).await {
+            Ok(()) => owed.clear(),
+            Err(error) => {
+                tracing::error!(%error, "the configuration could not be read back");
+                if owed.len() > ANNOUNCED {
+                    owed = vec![Change::All];
+                }
+            }
         }
-        for change in changes {
-            store.inner.feed.announce(change);
-        }
+        store.announce(changes);
     }
 }

@@ -82,7 +82,7 @@ async fn a_dry_run_says_what_would_be_and_changes_nothing() {
             let answer = world.owner(method, &format!("{path}?dry_run=true"), body).await;
             assert_eq!(answer.status, 200, "{}", answer.text);
             assert_eq!(answer.header("chatelaine-dry-run"), "true");
-            answer.json()
+            answer.json()["resource"].clone()
         };
         let before = world.get(&path).await;
         let would = shown(&path, Method::PATCH, Some(json!({"managed_oauth": true}))).await;
@@ -119,6 +119,129 @@ async fn a_dry_run_says_what_would_be_and_changes_nothing() {
         let grant = format!("/grants/{}", world.acme.grant);
         assert_eq!(shown(&grant, Method::DELETE, None).await["state"], "revoked");
         assert_eq!(world.get(&grant).await["state"], "active");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dry_run_lists_what_the_log_would_say() {
+    on_each(async |world| {
+        let path = format!("/apps/{}?dry_run=true", world.acme.app.id);
+        let answer = world
+            .owner(Method::PATCH, &path, Some(json!({"managed_oauth": true})))
+            .await;
+        let preview: wire::Preview = serde_json::from_str(&answer.text).unwrap();
+        let [change] = preview.changes.as_slice() else {
+            panic!("{preview:?}")
+        };
+        assert_eq!(change.action, "app.update");
+        assert_eq!(change.target.as_ref().unwrap().id, world.acme.app.id.to_string());
+        assert_eq!(
+            change.change.as_ref().unwrap().after,
+            json!({"managed_oauth": true})
+        );
+        let same = world
+            .owner(Method::PATCH, &path, Some(json!({"managed_oauth": false})))
+            .await;
+        assert_eq!(same.json()["changes"], json!([]));
+    })
+    .await;
+}
+
+/// A `POST` with an idempotency key.
+async fn keyed(world: &World, token: &str, (path, key): (&str, &str), body: &Value) -> crate::world::Answer {
+    let request = Request::post(format!("/api/v1{path}"))
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json")
+        .header("idempotency-key", key);
+    world
+        .send(request.body(Body::from(body.to_string())).unwrap())
+        .await
+}
+
+#[tokio::test]
+async fn a_repeated_request_with_one_key_is_carried_out_once() {
+    on_each(async |world| {
+        let token = world.acme.owner.token.clone();
+        let new = json!({"name": "T", "scopes": ["read"]});
+        let tries = (0..5).map(|_| keyed(world, &token, ("/api-tokens", "k1"), &new));
+        let answers = futures_util::future::join_all(tries).await;
+        let (made, busy): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|a| a.status == StatusCode::CREATED);
+        busy.iter()
+            .for_each(|a| drop(a.refused(409, "idempotency-in-progress")));
+        let first = made[0].json();
+        // The credential is shown again, because the first answer may never have arrived.
+        let again = keyed(world, &token, ("/api-tokens", "k1"), &new).await;
+        assert_eq!((again.status, again.json()), (StatusCode::CREATED, first.clone()));
+        assert_eq!(again.header("idempotency-replayed"), "true");
+        assert_eq!(again.header("location"), made[0].header("location"));
+        let list = world.get("/api-tokens").await;
+        let named = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|t| t["name"] == "T");
+        assert_eq!(named.count(), 1);
+        // The key is that of one request and of one credential.
+        let other = json!({"name": "U", "scopes": ["read"]});
+        keyed(world, &token, ("/api-tokens", "k1"), &other)
+            .await
+            .refused(422, "idempotency-key-reused");
+        let mine = first["token"].as_str().unwrap();
+        keyed(world, mine, ("/api-tokens", "k1"), &new)
+            .await
+            .refused(403, "forbidden");
+        world.clock.advance(24 * 3600 + 1);
+        let late = keyed(world, &token, ("/api-tokens", "k1"), &other).await;
+        assert_eq!(late.status, StatusCode::CREATED, "{}", late.text);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_refused_or_only_tried_leaves_its_key_free() {
+    on_each(async |world| {
+        let token = world.acme.owner.token.clone();
+        let (taken, free) = (json!({"name": "Labs"}), json!({"name": "Free"}));
+        let at = ("/accounts", "k2");
+        keyed(world, &token, at, &taken).await.refused(409, "conflict");
+        let tried = keyed(world, &token, ("/accounts?dry_run=true", "k2"), &free).await;
+        assert_eq!(tried.status, 200);
+        assert_eq!(keyed(world, &token, at, &free).await.status, StatusCode::CREATED);
+        for bad in ["", &"x".repeat(256)] {
+            let answer = keyed(world, &token, ("/accounts", bad), &free).await;
+            answer.refused(400, "malformed");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_concerns_everybody_is_never_changed_blindly() {
+    on_each(async |world| {
+        let name = json!({"name": "Acme & Sons"});
+        let etag = world.owner(Method::GET, "/organisation", None).await;
+        let tags = [
+            (None, 428),
+            (Some("\"v999\""), 412),
+            (Some(etag.header("etag")), 200),
+            (Some("*"), 200),
+        ];
+        for (tag, status) in tags {
+            let mut request = Request::patch("/api/v1/organisation")
+                .header("authorization", format!("Bearer {}", world.acme.owner.token))
+                .header("content-type", "application/json");
+            if let Some(tag) = tag {
+                request = request.header("if-match", tag);
+            }
+            let body = Body::from(name.to_string());
+            assert_eq!(
+                world.send(request.body(body).unwrap()).await.status,
+                status,
+                "{tag:?}"
+            );
+        }
     })
     .await;
 }

@@ -12,7 +12,9 @@ static DESCRIPTION: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(cont
 pub(crate) fn assert_described(method: &Method, path: &str, answer: &Answer) {
     let fits = |template: &str| {
         let (mut a, mut b) = (template.split('/'), path.split('/'));
-        a.by_ref().zip(b.by_ref()).all(|(a, b)| a == b || a == "{id}")
+        a.by_ref()
+            .zip(b.by_ref())
+            .all(|(a, b)| a == b || a.starts_with('{'))
             && template.split('/').count() == path.split('/').count()
     };
     let paths = DESCRIPTION["paths"].as_object().unwrap();
@@ -40,6 +42,10 @@ pub(crate) fn assert_described(method: &Method, path: &str, answer: &Answer) {
     let schema = &content[kind]["schema"];
     assert!(schema.is_object(), "{method} {path}: {kind} is not described");
     if kind.ends_with("json") && !kind.contains("ndjson") {
+        // Of a write that may be tried: the thing, or what would become of it.
+        let one_of = schema["oneOf"].as_array();
+        let dry = usize::from(answer.header("chatelaine-dry-run") == "true");
+        let schema = one_of.map_or(schema, |both| &both[dry]);
         assert_members(resolve(schema), &answer.json(), path);
     }
 }
@@ -105,7 +111,7 @@ fn every_reference_in_the_description_leads_somewhere() {
 
 /// Every text of the sources that looks like an action.
 fn actions(folder: &Path, found: &mut Vec<String>) {
-    const NOUNS: [&str; 20] = [
+    const NOUNS: [&str; 26] = [
         "login",
         "app",
         "client",
@@ -126,6 +132,12 @@ fn actions(folder: &Path, found: &mut Vec<String>) {
         "signing_key",
         "organisation",
         "audit",
+        "connection_migration",
+        "factor",
+        "invitation",
+        "role_mapping",
+        "service_token",
+        "webhook",
     ];
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -123,6 +123,9 @@ impl World {
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
+        if path.starts_with("/organisation") && method == Method::PATCH {
+            request = request.header(header::IF_MATCH, "*");
+        }
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         self.send(request.body(body).unwrap()).await
     }
@@ -166,6 +169,7 @@ fn config(store: &Store, keyring: &Keyring) -> control::ControlConfig {
             store: store.clone(),
             outbound: outbound::Outbound::new(outbound::Policy::default()),
             control_url: CONTROL.to_owned(),
+            mailer: broker::mail::Mailer::none(),
         }),
         control_url: CONTROL.to_owned(),
     }

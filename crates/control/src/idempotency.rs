@@ -1,0 +1,124 @@
+//! `Idempotency-Key` on `POST`: a request that is repeated because its answer got lost is not carried out
+//! twice. The answer of the first one is kept for a day and given again.
+//!
+//! A key belongs to the credential that sent it. Refused requests changed nothing, and leave their key free.
+
+use crate::caller::Caller;
+use crate::fault::{Answer, Fault, Kind};
+use crate::input::BODY_LIMIT;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use store::idempotency::{self, Found};
+
+/// Names the attempt.
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Says that the answer is the one of an earlier request.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Longest key, in bytes.
+const LONGEST: usize = 255;
+/// What of an answer's head is given again.
+const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
+
+/// An answer as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    status: u16,
+    headers: Vec<(String, String)>,
+    /// Base64.
+    body: String,
+}
+
+/// Carries the request out, unless it was carried out already.
+pub(crate) async fn once(caller: &Caller, request: Request, next: Next) -> Response {
+    match attempt(caller, request, next).await {
+        Ok(response) => response,
+        Err(fault) => fault.into_response(),
+    }
+}
+
+async fn attempt(caller: &Caller, request: Request, next: Next) -> Answer<Response> {
+    let Some(key) = key(request.method(), request.headers())? else {
+        return Ok(next.run(request).await);
+    };
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, BODY_LIMIT).await;
+    let body = body.map_err(|_| Fault::new(Kind::TooLarge, format!("at most {BODY_LIMIT} bytes")))?;
+    let target = parts.uri.path_and_query().map_or("/", |t| t.as_str());
+    let mut whole = format!("{target}\n").into_bytes();
+    whole.extend_from_slice(&body);
+    let fingerprint = store::sha256(&whole);
+    let hash = store::sha256(format!("{}\n{key}", caller.credential_key()));
+    match idempotency::claim(caller.store(), &hash, &fingerprint).await? {
+        Found::First => {}
+        Found::Other => return Err(Fault::of(Kind::IdempotencyKeyReused)),
+        Found::Unanswered => {
+            let detail = "if this stays so, its answer was lost with the server: look what it did";
+            return Err(Fault::new(Kind::IdempotencyInProgress, detail).retry_after(1));
+        }
+        Found::Answered(answer) => return again(&answer),
+    }
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    let (head, body) = response.into_parts();
+    // Handlers answer with whole bodies; streams are only for `GET`.
+    let body = to_bytes(body, usize::MAX).await;
+    let body = body.map_err(store::Error::internal)?;
+    // A dry run changed nothing either.
+    if head.status.is_success() && !head.headers.contains_key(crate::write::DRY_RUN) {
+        let kept = Kept {
+            status: head.status.as_u16(),
+            headers: kept(&head.headers),
+            body: STANDARD.encode(&body),
+        };
+        let text = serde_json::to_string(&kept).map_err(store::Error::internal)?;
+        idempotency::finish(caller.store(), &hash, &text).await?;
+    } else {
+        idempotency::forget(caller.store(), &hash).await?;
+    }
+    Ok(Response::from_parts(head, Body::from(body)))
+}
+
+fn key(method: &Method, headers: &HeaderMap) -> Answer<Option<String>> {
+    if method != Method::POST {
+        return Ok(None);
+    }
+    let mut sent = headers.get_all(KEY).iter();
+    let Some(value) = sent.next() else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default();
+    if sent.next().is_some() || text.is_empty() || text.len() > LONGEST {
+        let detail = format!("Idempotency-Key: one, of 1 to {LONGEST} visible ASCII characters");
+        return Err(Fault::new(Kind::Malformed, detail));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn kept(headers: &HeaderMap) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for name in KEPT {
+        if let Some(value) = headers.get(&name).and_then(|v| v.to_str().ok()) {
+            found.push((name.to_string(), value.to_owned()));
+        }
+    }
+    found
+}
+
+fn again(answer: &str) -> Answer<Response> {
+    let kept: Kept = serde_json::from_str(answer).map_err(store::Error::internal)?;
+    let body = STANDARD.decode(kept.body).map_err(store::Error::internal)?;
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(kept.status).map_err(store::Error::internal)?;
+    for (name, value) in kept.headers {
+        let name = HeaderName::try_from(name).map_err(store::Error::internal)?;
+        let value = HeaderValue::try_from(value).map_err(store::Error::internal)?;
+        response.headers_mut().insert(name, value);
+    }
+    let yes = HeaderValue::from_static("true");
+    response.headers_mut().insert(REPLAYED, yes);
+    Ok(response)
+}
