@@ -1,4 +1,5 @@
-//! Who calls: bearer tokens and browser sessions, looked up once and remembered for as long as they hold.
+//! Who calls: bearer tokens, browser sessions and service tokens, looked up once and remembered for as long
+//! as they hold.
 //!
 //! What is remembered is keyed by SHA-256 of the credential (with its kind in front), ends with the
 //! credential's own time, and is dropped by the change feed: a grant, person, client, session or token that
@@ -17,7 +18,7 @@ use store::user::Person;
 use store::{Change, Store};
 use tokens::Keyring;
 use tokio::sync::{broadcast, watch};
-use wire::{AppId, Client, ClientState, GrantId, GrantState, SessionId, Timestamp};
+use wire::{AccountId, AppId, Client, ClientState, GrantId, GrantState, SessionId, Timestamp};
 
 /// What a request shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(crate) enum Credential {
 pub(crate) struct Known {
     /// At this app and no other.
     pub(crate) app: AppId,
+    /// The app's account.
+    pub(crate) account: AccountId,
     /// The person, perhaps through an agent.
     pub(crate) person: Person,
     pub(crate) via: Via,
@@ -74,7 +77,10 @@ impl Known {
 
     fn hangs_on(&self, change: &Change) -> bool {
         match (change, &self.via) {
-            (Change::Config | Change::All, _) => true,
+            (Change::Config | Change::Keys | Change::All, _) => true,
+            (Change::Account(id), _) => self.account == *id,
+            (Change::Organisation(id), _) => self.person.org == *id,
+            (Change::Connection(id), _) => self.person.user.connection == *id,
             (Change::User(id), _) => self.person.user.id == *id,
             (Change::Session(id), Via::Browser(session)) => session == id,
             (Change::Grant(id), Via::Agent(agent)) => agent.grant == *id,
@@ -301,6 +307,7 @@ impl Credentials {
         };
         Ok(Some(Known {
             app: app.clone(),
+            account: view.account.id.clone(),
             person,
             via: Via::Agent(Box::new(agent)),
             until: grant.expires_at.min(Timestamp::from_seconds(claims.exp)),
@@ -322,6 +329,7 @@ impl Credentials {
         };
         Ok(Some(Known {
             app: view.app.id.clone(),
+            account: view.account.id.clone(),
             person,
             via: Via::Browser(record.id),
             until: record.expires_at,

@@ -49,7 +49,7 @@ pub async fn create(tx: &mut Tx, org: &OrgId, account: &AccountId, spec: AppSpec
         ("version", app.version.into()),
     ];
     tx.run(Sql::insert("apps", values)).await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Account(account.clone()));
     Ok(app)
 }
 
@@ -112,7 +112,7 @@ pub async fn update(tx: &mut Tx, app: &App, spec: AppSpec) -> Result<App> {
         .bind(&app.id)
         .bind(app.version);
     tx.run_fresh(sql).await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Account(app.account.clone()));
     Ok(App {
         spec,
         version: app.version + 1,
@@ -142,7 +142,6 @@ pub async fn delete(tx: &mut Tx, app: &App) -> Result<()> {
             .bind(app.version),
     )
     .await?;
-    tx.changed(Change::Config);
-    tx.changed(Change::All);
+    tx.changed(Change::Account(app.account.clone()));
     Ok(())
 }

@@ -59,7 +59,7 @@ pub async fn create(
         ("version", binding.version.into()),
     ];
     tx.run(Sql::insert("bindings", values)).await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Account(account.clone()));
     Ok(binding)
 }
 
@@ -113,7 +113,7 @@ pub async fn update(tx: &mut Tx, binding: &Binding, spec: BindingSpec) -> Result
         .bind(spec.drain_until)
         .bind(claims(&spec)?);
     tx.run_fresh(sql.bind(&binding.id).bind(binding.version)).await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Account(binding.account.clone()));
     Ok(Binding {
         spec,
         version: binding.version + 1,
@@ -128,6 +128,6 @@ pub async fn update(tx: &mut Tx, binding: &Binding, spec: BindingSpec) -> Result
 pub async fn delete(tx: &mut Tx, binding: &Binding) -> Result<()> {
     let sql = Sql::new("DELETE FROM bindings WHERE id = $1 AND version = $2");
     tx.run_fresh(sql.bind(&binding.id).bind(binding.version)).await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Account(binding.account.clone()));
     Ok(())
 }

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 use tokio::sync::broadcast;
-use wire::{ClientId, GrantId, Id as _, SessionId, UserId};
+use wire::{
+    AccountId, ClientId, ConnectionId, GrantId, Id as _, OrgId, ServiceTokenId, SessionId, UserId,
+};
 
 /// How often other processes' changes are looked for.
 pub(crate) const POLL: Duration = Duration::from_millis(500);
@@ -18,10 +20,19 @@ const STALE_AFTER: i64 = 4;
 const MISSED_AFTER: i64 = 43_200;
 
 /// What must be forgotten.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// Accounts, apps, policies, groups, connections, bindings, the floor or keys: the [`crate::Directory`].
+    /// Anything of the configuration: the whole [`crate::Directory`]. Say one of the next three if possible,
+    /// because this one costs what the whole server costs.
     Config,
+    /// An account with its apps, policies, groups, bindings and own connections.
+    Account(AccountId),
+    /// What holds for all accounts of an organisation: floor, primary connection.
+    Organisation(OrgId),
+    /// A shared connection: concerns the accounts that it is bound to.
+    Connection(ConnectionId),
+    /// Signing keys.
+    Keys,
     /// A grant ended.
     Grant(GrantId),
     /// A person was disabled, or what policies ask about them changed.
@@ -32,6 +43,8 @@ pub enum Change {
     Client(ClientId),
     /// An access token was revoked by itself (its `jti`).
     Token(String),
+    /// A service token changed: disabled, rotated, deleted.
+    ServiceToken(ServiceTokenId),
     /// Changes were missed: forget everything.
     All,
 }
@@ -40,11 +53,16 @@ impl Change {
     fn columns(&self) -> (&'static str, &str) {
         match self {
             Self::Config => ("config", ""),
+            Self::Account(id) => ("account", id.as_str()),
+            Self::Organisation(id) => ("organisation", id.as_str()),
+            Self::Connection(id) => ("connection", id.as_str()),
+            Self::Keys => ("keys", ""),
             Self::Grant(id) => ("grant", id.as_str()),
             Self::User(id) => ("user", id.as_str()),
             Self::Session(id) => ("session", id.as_str()),
             Self::Client(id) => ("client", id.as_str()),
             Self::Token(jti) => ("token", jti),
+            Self::ServiceToken(id) => ("service_token", id.as_str()),
             Self::All => ("all", ""),
         }
     }
@@ -52,11 +70,16 @@ impl Change {
     fn read(topic: &str, subject: &str) -> Self {
         match topic {
             "config" => Some(Self::Config),
+            "account" => subject.parse().ok().map(Self::Account),
+            "organisation" => subject.parse().ok().map(Self::Organisation),
+            "connection" => subject.parse().ok().map(Self::Connection),
+            "keys" => Some(Self::Keys),
             "grant" => subject.parse().ok().map(Self::Grant),
             "user" => subject.parse().ok().map(Self::User),
             "session" => subject.parse().ok().map(Self::Session),
             "client" => subject.parse().ok().map(Self::Client),
             "token" => Some(Self::Token(subject.to_owned())),
+            "service_token" => subject.parse().ok().map(Self::ServiceToken),
             _ => None,
         }
         // Unknown topics come from a newer version beside us: forget everything, to be safe.
@@ -136,15 +159,10 @@ pub(crate) async fn append(tx: &mut crate::sql::DbTx, changes: &[Change], clock:
         .ok_or_else(|| Error::internal("no change counter"))?;
     let first = row.int("seq")? - count + 1;
     let now = clock.now();
-    for (change, seq) in changes.iter().zip(first..) {
+    let rows = changes.iter().zip(first..).map(|(change, seq)| {
         let (topic, subject) = change.columns();
-        let values = [
-            ("seq", seq.into()),
-            ("topic", topic.into()),
-            ("subject", subject.into()),
-            ("at", now.into()),
-        ];
-        tx.run(Sql::insert("changes", values)).await?;
-    }
-    Ok(())
+        vec![seq.into(), topic.into(), subject.into(), now.into()]
+    });
+    tx.insert_many(("changes", ""), &["seq", "topic", "subject", "at"], rows.collect())
+        .await
 }

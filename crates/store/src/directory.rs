@@ -1,17 +1,23 @@
 //! The configuration, compiled for the hot paths: which app lies at which place, who may sign in to it,
 //! by which rules. One snapshot is shared by gateway, authorization server and broker, so that they
-//! cannot disagree; it is replaced as a whole whenever the configuration changes.
+//! cannot disagree. A change makes a new snapshot that shares with the old one whatever it does not concern:
+//! only the accounts that it concerns are read and compiled.
 
-use crate::sql::{Run, Sql};
-use crate::{Error, Result, Store, binding, org, rule};
+mod rows;
+
+pub(crate) use rows::{Rows, concerned};
+
+use crate::user::Person;
+use crate::{Change, Error, Result, Store};
 use arc_swap::ArcSwap;
 use policy::{Ruleset, ScopeSet};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use url::Url;
 use wire::{
-    Account, AccountId, App, AppId, Binding, BindingMode, BindingState, ConnectionId, ConnectionKind,
-    ConnectionSpec, Group, OrgId, Organisation, Policy, PolicyId, Reason, RuleRef, Timestamp,
+    Account, AccountId, App, AppId, ClaimMapping, Client, ClientSource, ClientState, ConnectionId,
+    ConnectionKind, OrgId, Reason, Timestamp,
 };
 
 /// A connection as one account sees it.
@@ -29,8 +35,54 @@ pub struct BoundConnection {
     pub signs_in: bool,
     /// Until when what runs already may go on.
     pub until: Option<Timestamp>,
-    /// Names of the claims that apps get to see; `None` for all.
+    /// Names of the claims that the account gets to see; `None` for all.
     pub claims: Option<Vec<String>>,
+    /// Which upstream claims those are.
+    pub mapping: ClaimMapping,
+}
+
+impl BoundConnection {
+    /// Whether the account gets to see `email`, `name` or `groups` of the connection's people.
+    #[must_use]
+    pub fn releases(&self, claim: &str) -> bool {
+        self.claims
+            .as_ref()
+            .is_none_or(|names| names.iter().any(|name| name == claim))
+    }
+}
+
+/// Says how a person authenticated, not who they are: policies see it whatever is released.
+const ALWAYS_SEEN: [&str; 3] = ["acr", "amr", "auth_time"];
+
+/// A person as an account sees them that `connections` count in: without what its binding does not
+/// release. Policies, the origin and the account's administrators all see this.
+#[must_use]
+pub(crate) fn seen<'a>(connections: &[BoundConnection], person: &'a Person) -> Cow<'a, Person> {
+    let bound = connections.iter().find(|c| c.id == person.user.connection);
+    let Some(bound) = bound.filter(|c| c.claims.is_some()) else {
+        return Cow::Borrowed(person);
+    };
+    let mut seen = person.clone();
+    let mapping = &bound.mapping;
+    let mut names: Vec<&str> = ALWAYS_SEEN.to_vec();
+    if bound.releases("email") {
+        names.extend([mapping.email.as_str(), "email_verified"]);
+    } else {
+        seen.user.email = None;
+        seen.user.email_verified = false;
+    }
+    if bound.releases("name") {
+        names.push(&mapping.name);
+    } else {
+        seen.user.name = None;
+    }
+    if bound.releases("groups") {
+        names.push(&mapping.groups);
+    } else {
+        seen.user.groups.clear();
+    }
+    seen.claims.retain(|name, _| names.contains(&name.as_str()));
+    Cow::Owned(seen)
 }
 
 /// An app with everything that deciding about it needs.
@@ -41,8 +93,8 @@ pub struct AppView {
     pub org: OrgId,
     /// The account that owns it.
     pub account: Account,
-    /// Connections that count here, `exclusive` applied.
-    pub connections: Vec<BoundConnection>,
+    /// Connections that count here, `exclusive` applied; the account's.
+    pub connections: Arc<[BoundConnection]>,
     /// The app's policies under the organisation's floor.
     pub rules: Ruleset,
     /// What each scope covers.
@@ -81,10 +133,25 @@ impl AppView {
     pub fn signs_in(&self, connection: &ConnectionId) -> bool {
         self.connections.iter().any(|c| c.id == *connection && c.signs_in)
     }
+
+    /// The person as this account sees them: without the claims that it does not get.
+    #[must_use]
+    pub fn sees<'a>(&self, person: &'a Person) -> Cow<'a, Person> {
+        seen(&self.connections, person)
+    }
+
+    /// Whether the app takes this client at all, whoever uses it.
+    #[must_use]
+    pub fn accepts(&self, client: &Client) -> bool {
+        let rules = &self.app.spec.oauth.registration;
+        client.state == ClientState::Active
+            && client.tier >= rules.lowest_tier
+            && (client.source != ClientSource::MetadataDocument || rules.metadata_documents)
+    }
 }
 
 /// The configuration at one moment.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Snapshot {
     apps: HashMap<AppId, Arc<AppView>>,
     /// By authority; the longest path first.
@@ -92,14 +159,33 @@ pub struct Snapshot {
     accounts: HashMap<AccountId, Arc<AccountView>>,
 }
 
-/// An account with its connections.
+/// An account with its connections and apps.
 pub struct AccountView {
     /// The account.
     pub account: Account,
     /// Whose.
     pub org: OrgId,
     /// Connections that count here, `exclusive` applied.
-    pub connections: Vec<BoundConnection>,
+    pub connections: Arc<[BoundConnection]>,
+    /// Connections with an active exclusive binding; there is at most one.
+    pub exclusive: Vec<ConnectionId>,
+    /// Its apps.
+    pub apps: Vec<Arc<AppView>>,
+}
+
+impl AccountView {
+    /// Whether the organisation keeps people of `connection` out of this account, by an exclusive binding of
+    /// another one: then neither sessions and grants nor roles of theirs count here.
+    #[must_use]
+    pub fn excludes(&self, connection: &ConnectionId) -> bool {
+        !self.exclusive.is_empty() && !self.exclusive.contains(connection)
+    }
+
+    /// The person as this account sees them: without the claims that it does not get.
+    #[must_use]
+    pub fn sees<'a>(&self, person: &'a Person) -> Cow<'a, Person> {
+        seen(&self.connections, person)
+    }
 }
 
 impl Snapshot {
@@ -135,6 +221,29 @@ impl Snapshot {
     pub fn apps(&self) -> impl Iterator<Item = &Arc<AppView>> {
         self.apps.values()
     }
+
+    fn insert(&mut self, view: Arc<AccountView>) {
+        for app in &view.apps {
+            let place = self.places.entry(app.authority.clone()).or_default();
+            place.push(Arc::clone(app));
+            place.sort_by_key(|app| std::cmp::Reverse(app.path.len()));
+            self.apps.insert(app.app.id.clone(), Arc::clone(app));
+        }
+        self.accounts.insert(view.account.id.clone(), view);
+    }
+
+    fn remove(&mut self, id: &AccountId) {
+        let Some(view) = self.accounts.remove(id) else { return };
+        for app in &view.apps {
+            self.apps.remove(&app.app.id);
+            if let Some(place) = self.places.get_mut(&app.authority) {
+                place.retain(|other| other.app.id != app.app.id);
+                if place.is_empty() {
+                    self.places.remove(&app.authority);
+                }
+            }
+        }
+    }
 }
 
 /// Holds the newest snapshot.
@@ -143,6 +252,8 @@ pub struct Directory {
     snapshot: ArcSwap<Snapshot>,
     /// Reloads follow each other, so that an older reading never replaces a newer one.
     reloading: tokio::sync::Mutex<()>,
+    /// Counts the account views that were compiled.
+    compiled: std::sync::atomic::AtomicU64,
 }
 
 impl Directory {
@@ -151,6 +262,7 @@ impl Directory {
             control_url: control_url.trim_end_matches('/').to_owned(),
             snapshot: ArcSwap::default(),
             reloading: tokio::sync::Mutex::default(),
+            compiled: std::sync::atomic::AtomicU64::default(),
         }
     }
 
@@ -162,198 +274,51 @@ impl Directory {
         self.snapshot.load_full()
     }
 
+    /// Reads everything anew.
     pub(crate) async fn reload(&self, store: &Store) -> Result<()> {
+        self.refresh(store, &[Change::Config]).await
+    }
+
+    /// Reads what the changes concern anew.
+    pub(crate) async fn refresh(&self, store: &Store, changes: &[Change]) -> Result<()> {
+        if !changes.iter().any(concerns_views) {
+            return Ok(());
+        }
         let _one_at_a_time = self.reloading.lock().await;
-        let rows = Rows::load(store, &self.control_url).await?;
-        self.snapshot.store(Arc::new(rows.compile(store.clock().now())));
+        let only = concerned(store, changes).await?;
+        let rows = Rows::load(store, &self.control_url, only.as_ref()).await?;
+        let views = rows.compile(store.clock().now());
+        self.compiled
+            .fetch_add(views.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        let mut next = match &only {
+            None => Snapshot::default(),
+            Some(accounts) => {
+                let mut next = Snapshot::clone(&self.snapshot.load());
+                for id in accounts {
+                    next.remove(id);
+                }
+                next
+            }
+        };
+        for view in views {
+            next.insert(view);
+        }
+        self.snapshot.store(Arc::new(next));
         Ok(())
     }
+
+    /// How many account views were compiled so far.
+    pub(crate) fn compiled(&self) -> u64 {
+        self.compiled.load(std::sync::atomic::Ordering::Relaxed)
+    }
 }
 
-/// Everything that a snapshot is made of.
-struct Rows {
-    organisations: HashMap<OrgId, Organisation>,
-    accounts: Vec<(OrgId, Account)>,
-    connections: Vec<(OrgId, ConnectionId, Option<AccountId>, ConnectionSpec)>,
-    bindings: HashMap<AccountId, Vec<Binding>>,
-    policies: HashMap<PolicyId, Policy>,
-    groups: HashMap<AccountId, Vec<Group>>,
-    apps: Vec<(OrgId, App)>,
-}
-
-impl Rows {
-    async fn load(store: &Store, control_url: &str) -> Result<Self> {
-        let mut db = store;
-        let mut rows = Self {
-            organisations: HashMap::new(),
-            accounts: Vec::new(),
-            connections: Vec::new(),
-            bindings: HashMap::new(),
-            policies: HashMap::new(),
-            groups: HashMap::new(),
-            apps: Vec::new(),
-        };
-        for organisation in org::all(store).await? {
-            rows.organisations.insert(organisation.id.clone(), organisation);
-        }
-        for row in db.rows(Sql::new("SELECT * FROM accounts")).await? {
-            rows.accounts.push((row.id("org")?, org::read_account(&row)?));
-        }
-        for row in db
-            .rows(Sql::new(
-                "SELECT id, org, account, spec FROM connections ORDER BY id",
-            ))
-            .await?
-        {
-            rows.connections.push((
-                row.id("org")?,
-                row.id("id")?,
-                row.opt_id("account")?,
-                row.json("spec")?,
-            ));
-        }
-        for row in db.rows(Sql::new("SELECT * FROM bindings")).await? {
-            let binding = binding::read(&row)?;
-            rows.bindings
-                .entry(binding.account.clone())
-                .or_default()
-                .push(binding);
-        }
-        for row in db.rows(Sql::new("SELECT * FROM policies")).await? {
-            let policy: Policy = rule::read(&row)?;
-            rows.policies.insert(policy.id.clone(), policy);
-        }
-        for row in db.rows(Sql::new("SELECT * FROM user_groups")).await? {
-            let group: Group = rule::read(&row)?;
-            rows.groups.entry(group.account.clone()).or_default().push(group);
-        }
-        for row in db.rows(Sql::new("SELECT * FROM apps")).await? {
-            rows.apps
-                .push((row.id("org")?, crate::app::read(&row, control_url)?));
-        }
-        Ok(rows)
-    }
-
-    fn compile(self, now: Timestamp) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        for (org, account) in &self.accounts {
-            let connections = self.connections_of(org, &account.id, now);
-            let view = AccountView {
-                account: account.clone(),
-                org: org.clone(),
-                connections,
-            };
-            snapshot.accounts.insert(account.id.clone(), Arc::new(view));
-        }
-        for (org, app) in &self.apps {
-            let Some(account) = snapshot.accounts.get(&app.account) else {
-                continue;
-            };
-            match self.app(org, app, account) {
-                Ok(view) => {
-                    let view = Arc::new(view);
-                    snapshot
-                        .places
-                        .entry(view.authority.clone())
-                        .or_default()
-                        .push(Arc::clone(&view));
-                    snapshot.apps.insert(app.id.clone(), view);
-                }
-                // Fail closed: an app that cannot be compiled is not there.
-                Err(error) => tracing::error!(app = %app.id, %error, "the app is left out"),
-            }
-        }
-        for views in snapshot.places.values_mut() {
-            views.sort_by_key(|view| std::cmp::Reverse(view.path.len()));
-        }
-        snapshot
-    }
-
-    fn app(&self, org: &OrgId, app: &App, account: &AccountView) -> Result<AppView> {
-        let organisation = self
-            .organisations
-            .get(org)
-            .ok_or(Error::NotFound("organisation"))?;
-        let mut policies = Vec::with_capacity(app.spec.policies.len());
-        for id in &app.spec.policies {
-            let policy = self.policies.get(id).ok_or(Error::NotFound("policy"))?;
-            let rule = RuleRef {
-                id: policy.id.to_string(),
-                name: policy.spec.name.clone(),
-            };
-            policies.push((rule, policy.spec.clone()));
-        }
-        let groups = self.groups.get(&app.account).map_or(&[][..], Vec::as_slice);
-        let rules = Ruleset::compile(&organisation.spec.floor, &policies, groups)
-            .map_err(|e| Error::invalid(e.pointer.clone(), e.detail.clone()))?;
-        let scopes = ScopeSet::compile(&app.spec.oauth.scopes)
-            .map_err(|e| Error::invalid(e.pointer.clone(), e.detail.clone()))?;
-        let (authority, path) = split_public_url(&app.spec.public_url)?;
-        let url = Url::parse(&app.spec.public_url).map_err(Error::internal)?;
-        Ok(AppView {
-            app: app.clone(),
-            org: org.clone(),
-            account: account.account.clone(),
-            connections: account.connections.clone(),
-            rules,
-            scopes,
-            public_origin: url.origin().ascii_serialization(),
-            authority,
-            path,
-        })
-    }
-
-    /// The connections that count in an account: its own and those bound to it; when one of the bound
-    /// ones is exclusive, only that, and what drains runs out beside it.
-    fn connections_of(&self, org: &OrgId, account: &AccountId, now: Timestamp) -> Vec<BoundConnection> {
-        let bindings = self.bindings.get(account).map_or(&[][..], Vec::as_slice);
-        let primary = self
-            .organisations
-            .get(org)
-            .and_then(|o| o.spec.primary_connection.as_ref());
-        let mut found = Vec::new();
-        for (owner_org, id, owner, spec) in &self.connections {
-            if owner_org != org || !spec.enabled {
-                continue;
-            }
-            let (signs_in, until, claims, exclusive) = match owner {
-                Some(owner) if owner == account => (true, None, None, false),
-                Some(_) => continue,
-                None => {
-                    let Some(binding) = bindings.iter().find(|b| b.connection == *id) else {
-                        continue;
-                    };
-                    let exclusive = binding.spec.mode == BindingMode::Exclusive;
-                    let claims = binding.spec.claims.clone();
-                    match (binding.spec.state, binding.spec.drain_until) {
-                        (BindingState::Active, _) => (true, None, claims, exclusive),
-                        (BindingState::Draining, Some(until)) if now < until => {
-                            (false, Some(until), claims, false)
-                        }
-                        _ => continue,
-                    }
-                }
-            };
-            let connection = BoundConnection {
-                id: id.clone(),
-                name: spec.name.clone(),
-                kind: spec.kind,
-                primary: primary == Some(id),
-                signs_in,
-                until,
-                claims,
-            };
-            found.push((exclusive, connection));
-        }
-        let any_exclusive = found.iter().any(|(exclusive, _)| *exclusive);
-        let mut connections: Vec<_> = found
-            .into_iter()
-            .filter(|(e, c)| *e || !any_exclusive || !c.signs_in)
-            .map(|(_, c)| c)
-            .collect();
-        connections.sort_by_key(|c| !c.primary);
-        connections
-    }
+/// Whether a change makes views out of date.
+const fn concerns_views(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Config | Change::All | Change::Account(_) | Change::Organisation(_) | Change::Connection(_)
+    )
 }
 
 /// Why a person of `connection` may not use the app now, if so. For every surface the same.

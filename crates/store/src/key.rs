@@ -34,7 +34,7 @@ pub async fn create(tx: &mut Tx, key: &StoredKey) -> Result<()> {
         ("not_after", key.key.not_after.into()),
     ];
     tx.run(Sql::insert("signing_keys", values)).await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Keys);
     Ok(())
 }
 
@@ -45,7 +45,7 @@ pub async fn create(tx: &mut Tx, key: &StoredKey) -> Result<()> {
 pub async fn set_state(tx: &mut Tx, id: &KeyId, state: KeyState, not_after: Option<Timestamp>) -> Result<()> {
     let sql = Sql::new("UPDATE signing_keys SET state = $1, not_after = $2 WHERE id = $3");
     tx.run(sql.bind(word(state)?).bind(not_after).bind(id)).await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Keys);
     Ok(())
 }
 

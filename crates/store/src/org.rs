@@ -1,10 +1,10 @@
 //! Organisations, accounts, members.
 
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
-use crate::{Change, Error, Result, Tx};
+use crate::{Change, Error, Result, Store, Tx};
 use wire::{
-    Account, AccountId, AccountSpec, Member, MemberId, NewMember, OrgId, Organisation, OrganisationSpec,
-    Role, UserId,
+    Account, AccountId, AccountSpec, EffectiveRole, Id as _, Member, MemberId, NewMember, OrgId, Organisation,
+    OrganisationSpec, Role, UserId,
 };
 
 /// Makes an organisation and the head of its audit log.
@@ -29,11 +29,11 @@ pub async fn create(tx: &mut Tx, slug: &str, spec: OrganisationSpec) -> Result<O
     tx.run(Sql::insert("organisations", values)).await?;
     let head = [("org", (&org.id).into()), ("seq", 0.into()), ("hash", "".into())];
     tx.run(Sql::insert("audit_heads", head)).await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Organisation(org.id.clone()));
     Ok(org)
 }
 
-fn read(row: &Row) -> Result<Organisation> {
+pub(crate) fn read(row: &Row) -> Result<Organisation> {
     Ok(Organisation {
         id: row.id("id")?,
         slug: row.text("slug")?,
@@ -73,7 +73,9 @@ pub async fn update(tx: &mut Tx, org: &Organisation, spec: OrganisationSpec) -> 
         Sql::new("UPDATE organisations SET spec = $1, version = version + 1 WHERE id = $2 AND version = $3");
     tx.run_fresh(sql.bind(json(&spec)?).bind(&org.id).bind(org.version))
         .await?;
-    tx.changed(Change::Config);
+    if spec.floor != org.spec.floor || spec.primary_connection != org.spec.primary_connection {
+        tx.changed(Change::Organisation(org.id.clone()));
+    }
     Ok(Organisation {
         spec,
         version: org.version + 1,
@@ -101,7 +103,7 @@ pub async fn create_account(tx: &mut Tx, org: &OrgId, spec: AccountSpec) -> Resu
         ("version", account.version.into()),
     ];
     tx.run(Sql::insert("accounts", values)).await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Account(account.id.clone()));
     Ok(account)
 }
 
@@ -163,7 +165,7 @@ pub async fn update_account(tx: &mut Tx, account: &Account, spec: AccountSpec) -
         .bind(&account.id)
         .bind(account.version);
     tx.run_fresh(sql).await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Account(account.id.clone()));
     Ok(Account {
         spec,
         version: account.version + 1,
@@ -171,18 +173,23 @@ pub async fn update_account(tx: &mut Tx, account: &Account, spec: AccountSpec) -
     })
 }
 
-/// Deletes an empty account; its bindings and account roles go with it.
+/// Deletes an empty account; its bindings, roles, role mappings, invitations and API tokens go with it.
 ///
 /// # Errors
 /// `Conflict` while it owns apps, policies, groups or connections.
 pub async fn delete_account(tx: &mut Tx, account: &Account) -> Result<()> {
-    tx.run(Sql::new("DELETE FROM bindings WHERE account = $1").bind(&account.id))
-        .await?;
-    tx.run(Sql::new("DELETE FROM members WHERE account = $1").bind(&account.id))
-        .await?;
+    for sql in [
+        Sql::new("DELETE FROM bindings WHERE account = $1"),
+        Sql::new("DELETE FROM members WHERE account = $1"),
+        Sql::new("DELETE FROM role_mappings WHERE account = $1"),
+        Sql::new("DELETE FROM invitations WHERE account = $1"),
+        Sql::new("DELETE FROM api_tokens WHERE account = $1"),
+    ] {
+        tx.run(sql.bind(&account.id)).await?;
+    }
     let sql = Sql::new("DELETE FROM accounts WHERE id = $1 AND version = $2");
     tx.run_fresh(sql.bind(&account.id).bind(account.version)).await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Account(account.id.clone()));
     Ok(())
 }
 
@@ -190,10 +197,26 @@ fn read_member(row: &Row) -> Result<Member> {
     Ok(Member {
         id: row.id("id")?,
         user: row.id("user_id")?,
+        user_name: row.opt_text("user_name")?,
+        email: row.opt_text("email")?,
         account: row.opt_id("account")?,
         role: row.word("role")?,
         created_at: row.time("created_at")?,
+        version: row.int("version")?,
     })
+}
+
+/// Members with their people's names, as something to select from.
+const MEMBERS: &str = "SELECT * FROM (SELECT m.*, u.name AS user_name, u.email AS email \
+                       FROM members m JOIN users u ON u.id = m.user_id) AS named";
+
+/// Refuses roles of an account without account, and roles of the organisation with one.
+pub(crate) fn fits(role: Role, account: Option<&AccountId>) -> Result<()> {
+    if role.is_account_role() == account.is_some() {
+        return Ok(());
+    }
+    let detail = "account roles need an account, organisation roles have none";
+    Err(Error::invalid("/account", detail))
 }
 
 /// Gives a person a role.
@@ -201,49 +224,51 @@ fn read_member(row: &Row) -> Result<Member> {
 /// # Errors
 /// `Invalid` when role and account do not fit, `Conflict` when the person has it already.
 pub async fn add_member(tx: &mut Tx, org: &OrgId, new: NewMember) -> Result<Member> {
-    if new.role.is_account_role() != new.account.is_some() {
-        let detail = "account roles need an account, organisation roles have none";
-        return Err(Error::invalid("/account", detail));
-    }
-    let member = Member {
-        id: MemberId::fresh(),
-        user: new.user,
-        account: new.account,
-        role: new.role,
-        created_at: tx.now(),
-    };
+    fits(new.role, new.account.as_ref())?;
+    let id = MemberId::fresh();
     let values = [
-        ("id", (&member.id).into()),
+        ("id", (&id).into()),
         ("org", org.into()),
-        ("user_id", (&member.user).into()),
+        ("user_id", (&new.user).into()),
         (
             "account",
-            member
-                .account
-                .as_ref()
-                .map_or_else(String::new, ToString::to_string)
-                .into(),
+            new.account.as_ref().map_or("", |account| account.as_str()).into(),
         ),
-        ("role", word(member.role)?.into()),
-        ("created_at", member.created_at.into()),
+        ("role", word(new.role)?.into()),
+        ("created_at", tx.now().into()),
+        ("version", 1.into()),
     ];
     tx.run(Sql::insert("members", values)).await?;
-    Ok(member)
+    member(tx, org, &id).await
 }
 
-/// Members of an organisation; `only` narrows them to roles in accounts that the caller may see.
+/// Which members are asked for.
+#[derive(Debug, Default)]
+pub struct MemberFilter<'a> {
+    /// Only roles in these accounts; `None` for all.
+    pub accounts: Option<&'a [AccountId]>,
+    /// Only roles of this person.
+    pub user: Option<&'a UserId>,
+    /// Only this role.
+    pub role: Option<Role>,
+}
+
+/// Members of an organisation.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn members(
     mut db: impl Run,
     org: &OrgId,
-    only: Option<&[AccountId]>,
+    filter: &MemberFilter<'_>,
     page: &Paging<MemberId>,
 ) -> Result<Vec<Member>> {
-    let sql = Sql::new("SELECT * FROM members WHERE org = $1")
+    let sql = Sql::new(MEMBERS)
+        .then(" WHERE org = $1")
         .bind(org)
-        .and_in("account", only)
+        .and_in("account", filter.accounts)
+        .and("user_id =", filter.user)
+        .and("role =", filter.role.map(word).transpose()?)
         .page(page);
     db.rows(sql).await?.iter().map(read_member).collect()
 }
@@ -253,49 +278,103 @@ pub async fn members(
 /// # Errors
 /// `NotFound`.
 pub async fn member(db: impl Run, org: &OrgId, id: &MemberId) -> Result<Member> {
-    let row = opt(
-        db,
-        Sql::new("SELECT * FROM members WHERE id = $1 AND org = $2")
-            .bind(id)
-            .bind(org),
-    )
-    .await?;
+    let sql = Sql::new(MEMBERS).then(" WHERE id = $1 AND org = $2");
+    let row = opt(db, sql.bind(id).bind(org)).await?;
     read_member(&row.ok_or(Error::NotFound("member"))?)
 }
 
-/// All roles of a person.
+/// The roles that were given to a person directly.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn roles_of(mut db: impl Run, user: &UserId) -> Result<Vec<Member>> {
-    let sql = Sql::new("SELECT * FROM members WHERE user_id = $1 ORDER BY id").bind(user);
+pub async fn given_to(mut db: impl Run, user: &UserId) -> Result<Vec<Member>> {
+    let sql = Sql::new(MEMBERS).then(" WHERE user_id = $1 ORDER BY id").bind(user);
     db.rows(sql).await?.iter().map(read_member).collect()
 }
 
-/// Makes those who may leave an organisation without owner wait for each other: each sees the others
-/// still there until they commit.
-pub(crate) async fn lock(tx: &mut Tx, org: &OrgId) -> Result<()> {
-    let sql = Sql::new("UPDATE organisations SET version = version WHERE id = $1").bind(org);
-    tx.run(sql).await.map(drop)
+/// All roles of a person: given directly, and those that follow from the groups of their last sign-in.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn roles_of(store: &Store, user: &UserId) -> Result<Vec<EffectiveRole>> {
+    let direct = given_to(store, user).await?.into_iter().map(|m| EffectiveRole {
+        role: m.role,
+        account: m.account,
+        member: Some(m.id),
+        mapping: None,
+    });
+    let mut roles: Vec<EffectiveRole> = direct.collect();
+    roles.extend(crate::role_mapping::of(store, user).await?);
+    Ok(roles)
+}
+
+/// Changes a role into another one at the same place.
+///
+/// # Errors
+/// `Invalid` when the role does not fit the place, `Conflict` when the person has it already or is the last
+/// owner, `Stale` when `member.version` is not the stored one.
+pub async fn update_member(tx: &mut Tx, org: &OrgId, member: &Member, role: Role) -> Result<Member> {
+    fits(role, member.account.as_ref())?;
+    let sql =
+        Sql::new("UPDATE members SET role = $1, version = version + 1 WHERE id = $2 AND version = $3");
+    tx.run_fresh(sql.bind(word(role)?).bind(&member.id).bind(member.version))
+        .await?;
+    if member.role == Role::OrgOwner && role != Role::OrgOwner {
+        keeps_owner(tx, org, &member.user).await?;
+    }
+    Ok(Member {
+        role,
+        version: member.version + 1,
+        ..member.clone()
+    })
 }
 
 /// Takes a role away.
 ///
 /// # Errors
-/// `Conflict` when it is the last owner's, `Stale` when it is gone already.
+/// `Conflict` when it is the last owner's, `Stale` when `member.version` is not the stored one.
 pub async fn remove_member(tx: &mut Tx, org: &OrgId, member: &Member) -> Result<()> {
-    tx.run_fresh(Sql::new("DELETE FROM members WHERE id = $1").bind(&member.id))
-        .await?;
+    let sql = Sql::new("DELETE FROM members WHERE id = $1 AND version = $2");
+    tx.run_fresh(sql.bind(&member.id).bind(member.version)).await?;
     if member.role == Role::OrgOwner {
-        lock(tx, org).await?;
-        let sql = Sql::new(
-            "SELECT COUNT(*) AS n FROM members m JOIN users u ON u.id = m.user_id \
-             WHERE m.org = $1 AND m.role = 'org_owner' AND u.disabled = $2",
-        );
-        let row = opt(&mut *tx, sql.bind(org).bind(false)).await?;
-        if row.map_or(Ok(0), |r| r.int("n"))? == 0 {
-            return Err(Error::Conflict("the last owner cannot leave".into()));
-        }
+        keeps_owner(tx, org, &member.user).await?;
+    }
+    Ok(())
+}
+
+/// Makes those who may leave an organisation without owner wait for each other: each sees the others
+/// still there until they commit.
+async fn lock(tx: &mut Tx, org: &OrgId) -> Result<()> {
+    let sql = Sql::new("UPDATE organisations SET version = version WHERE id = $1").bind(org);
+    tx.run(sql).await.map(drop)
+}
+
+/// To be called when `user` has just stopped being an owner who can sign in: goes on if another one is left,
+/// and, when they had a local password, another one with a local password. That one is the way in which no
+/// failure of an identity provider can close.
+///
+/// # Errors
+/// `Conflict` when nobody is left.
+pub async fn keeps_owner(tx: &mut Tx, org: &OrgId, user: &UserId) -> Result<()> {
+    lock(tx, org).await?;
+    let sql = Sql::new(
+        "SELECT COUNT(*) AS owners, COUNT(p.user_id) AS with_password, \
+         (SELECT COUNT(*) FROM passwords q JOIN users v ON v.id = q.user_id \
+          JOIN connections d ON d.id = v.connection WHERE q.user_id = $1 AND d.kind = 'password') AS had_password \
+         FROM members m JOIN users u ON u.id = m.user_id JOIN connections c ON c.id = u.connection \
+         LEFT JOIN passwords p ON p.user_id = u.id AND c.kind = 'password' \
+         WHERE m.org = $2 AND m.role = 'org_owner' AND u.disabled = $3 AND u.id <> $1",
+    );
+    let row = opt(&mut *tx, sql.bind(user).bind(org).bind(false)).await?;
+    let row = row.ok_or_else(|| Error::internal("COUNT without a row"))?;
+    if row.int("owners")? == 0 {
+        let detail = "the last owner cannot leave or be disabled";
+        return Err(Error::Conflict(detail.into()));
+    }
+    if row.int("had_password")? > 0 && row.int("with_password")? == 0 {
+        let detail = "the last owner with a local password cannot leave or be disabled: \
+                      it is the way in when an identity provider fails";
+        return Err(Error::Conflict(detail.into()));
     }
     Ok(())
 }

@@ -124,7 +124,7 @@ pub async fn create<R: Rule>(tx: &mut Tx, org: &OrgId, account: &AccountId, spec
         ("version", 1.into()),
     ];
     tx.run(Sql::insert(R::SQL.table, values)).await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Account(account.clone()));
     Ok(R::assemble(id, account.clone(), spec, tx.now(), 1))
 }
 
@@ -170,7 +170,7 @@ pub async fn update<R: Rule>(tx: &mut Tx, rule: &R, spec: R::Spec) -> Result<R> 
             .ok_or(Error::Stale)?
             .time("created_at")?
     };
-    tx.changed(Change::Config);
+    tx.changed(Change::Account(rule.account().clone()));
     Ok(R::assemble(
         rule.id().clone(),
         rule.account().clone(),
@@ -187,6 +187,6 @@ pub async fn update<R: Rule>(tx: &mut Tx, rule: &R, spec: R::Spec) -> Result<R> 
 pub async fn delete<R: Rule>(tx: &mut Tx, rule: &R) -> Result<()> {
     tx.run_fresh(Sql::new(R::SQL.delete).bind(rule.id()).bind(rule.version()))
         .await?;
-    tx.changed(Change::Config);
+    tx.changed(Change::Account(rule.account().clone()));
     Ok(())
 }

@@ -16,6 +16,21 @@ pub struct Person {
     pub claims: Map<String, Value>,
 }
 
+impl Person {
+    /// What rules may ask about the person.
+    #[must_use]
+    pub fn facts(&self) -> policy::UserFacts<'_> {
+        policy::UserFacts {
+            id: &self.user.id,
+            email: self.user.email.as_deref(),
+            email_verified: self.user.email_verified,
+            connection: &self.user.connection,
+            claims: &self.claims,
+            groups: &self.user.groups,
+        }
+    }
+}
+
 /// What an upstream provider said about somebody who just signed in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Identity {
@@ -224,17 +239,11 @@ pub async fn set_disabled(tx: &mut Tx, org: &OrgId, user: &User, disabled: bool)
     tx.run_fresh(sql.bind(disabled).bind(&user.id).bind(user.version))
         .await?;
     if disabled {
-        crate::org::lock(tx, org).await?;
-        let sql = Sql::new(
-            "SELECT (SELECT COUNT(*) FROM members WHERE user_id = $1 AND role = 'org_owner') AS mine, \
-             (SELECT COUNT(*) FROM members m JOIN users u ON u.id = m.user_id \
-              WHERE m.org = $2 AND m.role = 'org_owner' AND u.disabled = $3) AS others",
-        );
-        let row = opt(&mut *tx, sql.bind(&user.id).bind(org).bind(false)).await?;
-        let row = row.ok_or(Error::NotFound("user"))?;
-        if row.int("mine")? > 0 && row.int("others")? == 0 {
-            return Err(Error::Conflict("the last owner cannot be disabled".into()));
+        let roles = crate::org::given_to(&mut *tx, &user.id).await?;
+        if roles.iter().any(|member| member.role == wire::Role::OrgOwner) {
+            crate::org::keeps_owner(tx, org, &user.id).await?;
         }
+        crate::invitation::revoke_of(tx, &user.id).await?;
         crate::session::end_all_of(tx, &user.id).await?;
         crate::grant::revoke_where(tx, crate::grant::Which::User(&user.id), "user_disabled").await?;
     }

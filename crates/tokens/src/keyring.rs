@@ -58,7 +58,7 @@ impl Keyring {
             use tokio::sync::broadcast::error::RecvError;
             loop {
                 match changes.recv().await {
-                    Ok(Change::Config | Change::All) | Err(RecvError::Lagged(_)) => {
+                    Ok(Change::Keys | Change::Config | Change::All) | Err(RecvError::Lagged(_)) => {
                         if let Err(error) = follower.reload().await {
                             tracing::error!(%error, source = ?error, "signing keys could not be read");
                         }

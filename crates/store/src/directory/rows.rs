@@ -1,0 +1,258 @@
+//! Reads the configuration of some accounts, or of all, and compiles it.
+
+use super::{AccountView, AppView, BoundConnection, split_public_url};
+use crate::sql::{Run, Sql};
+use crate::{Change, Error, Result, binding, org, rule};
+use policy::{Ruleset, ScopeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use url::Url;
+use wire::{
+    Account, AccountId, App, Binding, BindingMode, BindingState, ConnectionId, ConnectionSpec, Group, OrgId,
+    Organisation, Policy, PolicyId, RuleRef, Timestamp,
+};
+
+/// Accounts in one statement at the most.
+const BATCH: usize = 500;
+
+/// The accounts whose views changes concern; `None` for all of the server.
+pub(crate) async fn concerned(
+    mut db: impl Run,
+    changes: impl IntoIterator<Item = &Change>,
+) -> Result<Option<BTreeSet<AccountId>>> {
+    let mut accounts = BTreeSet::new();
+    for change in changes {
+        let sql = match change {
+            Change::Config | Change::All => return Ok(None),
+            Change::Account(id) => {
+                accounts.insert(id.clone());
+                continue;
+            }
+            Change::Organisation(id) => Sql::new("SELECT id FROM accounts WHERE org = $1").bind(id),
+            Change::Connection(id) => {
+                Sql::new("SELECT account AS id FROM bindings WHERE connection = $1").bind(id)
+            }
+            _ => continue,
+        };
+        for row in db.rows(sql).await? {
+            accounts.insert(row.id("id")?);
+        }
+    }
+    Ok(Some(accounts))
+}
+
+struct SharedConnection {
+    org: OrgId,
+    id: ConnectionId,
+    spec: ConnectionSpec,
+}
+
+/// Everything that the views of some accounts are made of.
+pub(crate) struct Rows {
+    organisations: HashMap<OrgId, Organisation>,
+    accounts: Vec<(OrgId, Account)>,
+    shared: HashMap<ConnectionId, SharedConnection>,
+    own: HashMap<AccountId, Vec<(ConnectionId, ConnectionSpec)>>,
+    bindings: HashMap<AccountId, Vec<Binding>>,
+    policies: HashMap<PolicyId, Policy>,
+    groups: HashMap<AccountId, Vec<Group>>,
+    apps: HashMap<AccountId, Vec<App>>,
+}
+
+impl Rows {
+    /// Reads what the views of these accounts need; `None` for all accounts.
+    pub(crate) async fn load(
+        mut db: impl Run,
+        control_url: &str,
+        only: Option<&BTreeSet<AccountId>>,
+    ) -> Result<Self> {
+        let mut rows = Self {
+            organisations: HashMap::new(),
+            accounts: Vec::new(),
+            shared: HashMap::new(),
+            own: HashMap::new(),
+            bindings: HashMap::new(),
+            policies: HashMap::new(),
+            groups: HashMap::new(),
+            apps: HashMap::new(),
+        };
+        for row in db.rows(Sql::new("SELECT * FROM organisations")).await? {
+            let organisation = org::read(&row)?;
+            rows.organisations.insert(organisation.id.clone(), organisation);
+        }
+        let shared = "SELECT id, org, spec FROM connections WHERE account IS NULL";
+        for row in db.rows(Sql::new(shared)).await? {
+            let (org, id, spec) = (row.id("org")?, row.id("id")?, row.json("spec")?);
+            rows.shared
+                .insert(ConnectionId::clone(&id), SharedConnection { org, id, spec });
+        }
+        match only {
+            None => rows.load_some(&mut db, control_url, None).await?,
+            Some(accounts) => {
+                let accounts: Vec<AccountId> = accounts.iter().cloned().collect();
+                for some in accounts.chunks(BATCH) {
+                    rows.load_some(&mut db, control_url, Some(some)).await?;
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn load_some(
+        &mut self,
+        db: &mut impl Run,
+        control_url: &str,
+        some: Option<&[AccountId]>,
+    ) -> Result<()> {
+        let of = |text: &'static str| Sql::new(text).and_in("account", some);
+        let accounts = Sql::new("SELECT * FROM accounts WHERE 1 = 1").and_in("id", some);
+        for row in db.rows(accounts).await? {
+            self.accounts.push((row.id("org")?, org::read_account(&row)?));
+        }
+        let own = of("SELECT id, account, spec FROM connections WHERE account IS NOT NULL");
+        for row in db.rows(own.then(" ORDER BY id")).await? {
+            let connection = (row.id("id")?, row.json("spec")?);
+            self.own.entry(row.id("account")?).or_default().push(connection);
+        }
+        let bindings = of("SELECT * FROM bindings WHERE 1 = 1");
+        for row in db.rows(bindings.then(" ORDER BY connection")).await? {
+            let binding = binding::read(&row)?;
+            self.bindings
+                .entry(binding.account.clone())
+                .or_default()
+                .push(binding);
+        }
+        for row in db.rows(of("SELECT * FROM policies WHERE 1 = 1")).await? {
+            let policy: Policy = rule::read(&row)?;
+            self.policies.insert(policy.id.clone(), policy);
+        }
+        for row in db.rows(of("SELECT * FROM user_groups WHERE 1 = 1")).await? {
+            let group: Group = rule::read(&row)?;
+            self.groups.entry(group.account.clone()).or_default().push(group);
+        }
+        for row in db.rows(of("SELECT * FROM apps WHERE 1 = 1")).await? {
+            let app = crate::app::read(&row, control_url)?;
+            self.apps.entry(app.account.clone()).or_default().push(app);
+        }
+        Ok(())
+    }
+
+    /// The accounts' views, each with its apps.
+    pub(crate) fn compile(&self, now: Timestamp) -> Vec<Arc<AccountView>> {
+        self.accounts
+            .iter()
+            .map(|(org, account)| Arc::new(self.account(org, account, now)))
+            .collect()
+    }
+
+    fn account(&self, org: &OrgId, account: &Account, now: Timestamp) -> AccountView {
+        let (connections, exclusive) = self.connections_of(org, &account.id, now);
+        let mut view = AccountView {
+            account: account.clone(),
+            org: org.clone(),
+            connections: connections.into(),
+            exclusive,
+            apps: Vec::new(),
+        };
+        for app in self.apps.get(&account.id).map_or(&[][..], Vec::as_slice) {
+            match self.app(app, &view) {
+                Ok(app) => view.apps.push(Arc::new(app)),
+                // Fail closed: an app that cannot be compiled is not there.
+                Err(error) => tracing::error!(app = %app.id, %error, "the app is left out"),
+            }
+        }
+        view
+    }
+
+    fn app(&self, app: &App, account: &AccountView) -> Result<AppView> {
+        let organisation = self
+            .organisations
+            .get(&account.org)
+            .ok_or(Error::NotFound("organisation"))?;
+        let mut policies = Vec::with_capacity(app.spec.policies.len());
+        for id in &app.spec.policies {
+            let policy = self.policies.get(id).ok_or(Error::NotFound("policy"))?;
+            let rule = RuleRef {
+                id: policy.id.to_string(),
+                name: policy.spec.name.clone(),
+            };
+            policies.push((rule, policy.spec.clone()));
+        }
+        let groups = self.groups.get(&app.account).map_or(&[][..], Vec::as_slice);
+        let rules = Ruleset::compile(&organisation.spec.floor, &policies, groups)
+            .map_err(|e| Error::invalid(e.pointer.clone(), e.detail.clone()))?;
+        let scopes = ScopeSet::compile(&app.spec.oauth.scopes)
+            .map_err(|e| Error::invalid(e.pointer.clone(), e.detail.clone()))?;
+        let (authority, path) = split_public_url(&app.spec.public_url)?;
+        let url = Url::parse(&app.spec.public_url).map_err(Error::internal)?;
+        Ok(AppView {
+            app: app.clone(),
+            org: account.org.clone(),
+            account: account.account.clone(),
+            connections: Arc::clone(&account.connections),
+            rules,
+            scopes,
+            public_origin: url.origin().ascii_serialization(),
+            authority,
+            path,
+        })
+    }
+
+    /// The connections that count in an account: its own and those bound to it; when one of the bound
+    /// ones is exclusive, only that, and what drains runs out beside it. A disabled connection signs nobody
+    /// in, and still excludes the others: switching the company's provider off opens no other door.
+    fn connections_of(
+        &self,
+        org: &OrgId,
+        account: &AccountId,
+        now: Timestamp,
+    ) -> (Vec<BoundConnection>, Vec<ConnectionId>) {
+        let primary = self
+            .organisations
+            .get(org)
+            .and_then(|o| o.spec.primary_connection.as_ref());
+        let bound = |id: &ConnectionId, spec: &ConnectionSpec| BoundConnection {
+            id: id.clone(),
+            name: spec.name.clone(),
+            kind: spec.kind,
+            primary: primary == Some(id),
+            signs_in: true,
+            until: None,
+            claims: None,
+            mapping: spec.claims.clone(),
+        };
+        let mut connections = Vec::new();
+        let mut exclusive = Vec::new();
+        for (id, spec) in self.own.get(account).into_iter().flatten() {
+            if spec.enabled {
+                connections.push(bound(id, spec));
+            }
+        }
+        for binding in self.bindings.get(account).into_iter().flatten() {
+            let Some(shared) = self.shared.get(&binding.connection).filter(|c| c.org == *org) else {
+                continue;
+            };
+            let (signs_in, until) = match (binding.spec.state, binding.spec.drain_until) {
+                (BindingState::Active, _) => (true, None),
+                (BindingState::Draining, Some(until)) if now < until => (false, Some(until)),
+                _ => continue,
+            };
+            if signs_in && binding.spec.mode == BindingMode::Exclusive {
+                exclusive.push(shared.id.clone());
+            }
+            if shared.spec.enabled {
+                connections.push(BoundConnection {
+                    signs_in,
+                    until,
+                    claims: binding.spec.claims.clone(),
+                    ..bound(&shared.id, &shared.spec)
+                });
+            }
+        }
+        if !exclusive.is_empty() {
+            connections.retain(|c| !c.signs_in || exclusive.contains(&c.id));
+        }
+        connections.sort_by(|a, b| (!a.primary, &a.id).cmp(&(!b.primary, &b.id)));
+        (connections, exclusive)
+    }
+}
