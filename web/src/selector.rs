@@ -11,11 +11,14 @@ use wire::{Actor, ClientTier, Selector};
 const KINDS: &[(&str, &str)] = &[
     ("everyone", "Everyone"),
     ("email", "E-mail address"),
+    ("email_list", "One of several e-mail addresses"),
     ("email_domain", "E-mail domain"),
     ("group", "Group"),
     ("claim", "Claim of the identity provider"),
     ("connection", "Signed in through"),
     ("mfa", "Second factor used"),
+    ("auth_method", "Way of signing in"),
+    ("time", "Time of the week"),
     ("ip", "Network"),
     ("actor", "Who acts"),
     ("client_tier", "Agent trust at least"),
@@ -59,6 +62,17 @@ impl Draft {
             _ => String::new(),
         };
         let kind = text("type");
+        if let Selector::Time {
+            days,
+            from,
+            to,
+            utc_offset_minutes,
+        } = selector
+        {
+            let days = serde_json::to_value(days).unwrap_or_default();
+            let days: Vec<_> = days.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            return Self::new(id, &kind, &days.join(", "), &times(from, to, *utc_offset_minutes));
+        }
         let (first, second) = keys(&kind);
         Self::new(id, &kind, &text(first), &text(second))
     }
@@ -82,6 +96,19 @@ impl Draft {
         match kind.as_str() {
             "everyone" | "mfa" | "any_service_token" => {}
             "ip" => value["ranges"] = json!(list(&first)),
+            "email_list" => value["emails"] = json!(list(&first)),
+            "auth_method" => {
+                value["amr"] = json!(list(&first));
+                value["acr"] = json!(list(&second));
+            }
+            "time" => {
+                let (from, to, offset) =
+                    read_times(&second).ok_or("Time of the week: write it as 09:00-17:00 UTC+01:00")?;
+                value["days"] = json!(list(&first.to_lowercase()));
+                value["from"] = json!(from);
+                value["to"] = json!(to);
+                value["utc_offset_minutes"] = json!(offset);
+            }
             "request" => {
                 value["methods"] = json!(list(&first.to_uppercase()));
                 value["path"] = if second.is_empty() {
@@ -101,6 +128,33 @@ impl Draft {
     }
 }
 
+/// `09:00-17:00 UTC+01:00`.
+fn times(from: &str, to: &str, offset: i32) -> String {
+    let sign = if offset < 0 { '-' } else { '+' };
+    let (hours, minutes) = (offset.abs() / 60, offset.abs() % 60);
+    format!("{from}-{to} UTC{sign}{hours:02}:{minutes:02}")
+}
+
+/// What [`times`] writes; UTC if it says nothing else.
+fn read_times(text: &str) -> Option<(&str, &str, i32)> {
+    let (window, zone) = text.split_once("UTC").unwrap_or((text, ""));
+    let (from, to) = window.trim().split_once(['-', '–'])?;
+    let zone = zone.trim();
+    let offset = if zone.is_empty() {
+        0
+    } else {
+        let (sign, rest) = zone.split_at_checked(1)?;
+        let sign = match sign {
+            "+" => 1,
+            "-" => -1,
+            _ => return None,
+        };
+        let (hours, minutes) = rest.split_once(':').unwrap_or((rest, "0"));
+        sign * (hours.parse::<i32>().ok()? * 60 + minutes.parse::<i32>().ok()?)
+    };
+    Some((from.trim(), to.trim(), offset))
+}
+
 fn label(kind: &str) -> &'static str {
     KINDS
         .iter()
@@ -112,6 +166,8 @@ fn label(kind: &str) -> &'static str {
 fn keys(kind: &str) -> (&'static str, &'static str) {
     match kind {
         "email" => ("email", ""),
+        "email_list" => ("emails", ""),
+        "auth_method" => ("amr", "acr"),
         "email_domain" => ("domain", ""),
         "group" => ("group", ""),
         "claim" => ("name", "value"),
@@ -252,6 +308,11 @@ fn values(draft: Draft, names: Directory, disabled: bool) -> AnyView {
     match draft.kind.get().as_str() {
         "email" => text("E-mail address", "ada@example.com", draft.first),
         "email_domain" => text("Domain", "example.com", draft.first),
+        "email_list" => text("E-mail addresses", "ada@example.com, bob@example.com", draft.first),
+        "auth_method" => view! { {text("amr", "hwk, otp (any of these)", draft.first)} {text("acr", "phr (any of these)", draft.second)} }
+            .into_any(),
+        "time" => view! { {text("Days", "mon, tue (empty: every day)", draft.first)} {text("Hours", "09:00-17:00 UTC+01:00", draft.second)} }
+            .into_any(),
         "group" => pick(
             "Group",
             names.groups.ready().unwrap_or_default().into_iter().map(|g| (g.id.to_string(), g.spec.name)).collect(),
@@ -314,6 +375,28 @@ pub(crate) fn in_words(selector: &Selector, names: Directory) -> String {
         }
         Selector::McpTool { tool } => format!("tool {tool}"),
         Selector::Mfa {} => "second factor".into(),
+        Selector::EmailList { emails } => match emails.as_slice() {
+            [first, rest @ ..] if rest.len() > 2 => format!("e-mail {first} or {} others", rest.len()),
+            all => format!("e-mail {}", all.join(" or ")),
+        },
+        Selector::AuthMethod { amr, acr } => {
+            let all: Vec<_> = amr.iter().chain(acr).map(String::as_str).collect();
+            format!("signed in with {}", all.join(" or "))
+        }
+        Selector::Time {
+            days,
+            from,
+            to,
+            utc_offset_minutes,
+        } => {
+            let days: Vec<_> = days.iter().map(|day| format!("{day:?}")).collect();
+            let days = if days.is_empty() {
+                "every day".to_owned()
+            } else {
+                days.join(", ")
+            };
+            format!("{days} {}", times(from, to, *utc_offset_minutes))
+        }
     }
 }
 
@@ -352,6 +435,11 @@ mod tests {
             json!({"type": "request", "methods": [], "path": null}),
             json!({"type": "mcp_tool", "tool": "list_*"}),
             json!({"type": "mfa"}),
+            json!({"type": "email_list", "emails": ["ada@acme.example", "bob@acme.example"]}),
+            json!({"type": "auth_method", "amr": ["hwk", "otp"], "acr": []}),
+            json!({"type": "auth_method", "amr": [], "acr": ["phr"]}),
+            json!({"type": "time", "days": ["mon", "fri"], "from": "09:00", "to": "17:00", "utc_offset_minutes": -330}),
+            json!({"type": "time", "days": [], "from": "22:00", "to": "06:00", "utc_offset_minutes": 0}),
         ]
         .into_iter()
         .map(|value| from_value(value).unwrap())

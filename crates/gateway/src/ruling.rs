@@ -1,6 +1,6 @@
 //! Decides: the same questions for a request and, later, for the stream that came of it.
 
-use crate::credential::{Known, Via};
+use crate::credential::{By, Known};
 use crate::mcp;
 use crate::site::Site;
 use policy::{ClientFacts, Facts, McpFacts, RequestFacts, UserFacts};
@@ -72,11 +72,14 @@ impl Asked<'_> {
             let facts = Facts {
                 ip: self.ip,
                 request: Some(request),
+                at: Some(now),
                 ..Facts::nobody(self.stranger)
             };
             return verdict(site, &facts);
         };
-        let person = &known.person;
+        let Some(person) = known.person() else {
+            return self.decide_service(site, known, (request, now));
+        };
         if let Some(reason) = view.refuses(&person.user.connection, person.user.disabled, now) {
             return Ruling::denied(reason);
         }
@@ -99,14 +102,12 @@ impl Asked<'_> {
                 verified_host: agent.client.verified_host.as_deref(),
                 tier: agent.client.tier,
             }),
-            actor: match known.via {
-                Via::Agent(_) => Actor::Agent,
-                Via::Browser(_) => Actor::Browser,
-            },
+            actor: known.actor(),
             service_token: None,
             ip: self.ip,
             scopes: agent.map(|agent| agent.scopes.as_slice()),
             request: Some(request),
+            at: Some(now),
         };
         let ruling = verdict(site, &facts);
         let Some(agent) = agent.filter(|_| ruling.allowed) else {
@@ -135,6 +136,25 @@ impl Asked<'_> {
             needed,
             ..Ruling::denied(Reason::InsufficientScope)
         }
+    }
+
+    /// Decides about a service token: no person, no grant, no scopes; only the rules speak.
+    fn decide_service(&self, site: &Site, known: &Known, (request, now): (RequestFacts<'_>, Timestamp)) -> Ruling {
+        if !site.view.is_live() {
+            return Ruling::denied(Reason::Disabled);
+        }
+        let service = match &known.by {
+            By::Service(service) => Some(&service.id),
+            By::Browser(..) | By::Agent(..) => None,
+        };
+        let facts = Facts {
+            service_token: service,
+            ip: self.ip,
+            request: Some(request),
+            at: Some(now),
+            ..Facts::nobody(Actor::Service)
+        };
+        verdict(site, &facts)
     }
 }
 

@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value};
 use std::net::IpAddr;
-use wire::{Actor, ClientId, ClientTier, ConnectionId, ServiceTokenId, UserId};
+use wire::{Actor, ClientId, ClientTier, ConnectionId, ServiceTokenId, Timestamp, UserId};
 
 /// Everything a rule can ask about.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// The signed-in person; also when an agent acts for them.
     pub user: Option<UserFacts<'a>>,
-    /// The agent's software, when one acts.
+    /// The agent's software, when one acts; of no account otherwise.
     pub client: Option<ClientFacts<'a>>,
     /// Who acts on the wire.
     pub actor: Actor,
@@ -21,6 +21,8 @@ pub struct Facts<'a> {
     pub scopes: Option<&'a [String]>,
     /// The request. Absent: not known yet.
     pub request: Option<RequestFacts<'a>>,
+    /// The moment, from the caller's clock. Absent: not known yet.
+    pub at: Option<Timestamp>,
 }
 
 impl Facts<'_> {
@@ -35,6 +37,7 @@ impl Facts<'_> {
             ip: None,
             scopes: None,
             request: None,
+            at: None,
         }
     }
 }

@@ -17,7 +17,7 @@
 //! `deny`). So `deny` of a person, put before a `bypass`, makes everybody sign in first.
 //!
 //! [`Ruleset::could_allow`] asks the weaker question that consent and refresh need: is there any request
-//! that this person could make with this client? Address, scopes and request are open there when absent.
+//! that this person could make with this client? Address, scopes, request and moment are open there when absent.
 //!
 //! ```
 //! use policy::{Facts, RequestFacts, Ruleset};
@@ -42,6 +42,7 @@ mod pattern;
 mod rule;
 mod ruleset;
 pub mod scope;
+mod week;
 mod words;
 
 pub use facts::{ClientFacts, Facts, McpFacts, RequestFacts, UserFacts};

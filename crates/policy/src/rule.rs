@@ -1,8 +1,9 @@
 //! One selector, compiled, and the answer it gives about a request.
 
 use crate::{
-    CompileError, Facts, UserFacts,
+    ClientFacts, CompileError, Facts, UserFacts,
     pattern::{PathPattern, ToolPattern, check_method},
+    week::Week,
 };
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
@@ -13,9 +14,12 @@ use std::{
 use wire::{Actor, ClientTier, ConnectionId, GroupId, Selector, ServiceTokenId, UserId};
 
 /// Values of `amr` (RFC 8176) that show something beyond a password, PIN or question.
-const SECOND_FACTORS: [&str; 13] = [
+pub(crate) const SECOND_FACTORS: [&str; 13] = [
     "mfa", "mca", "otp", "hwk", "swk", "sc", "fpt", "face", "iris", "retina", "vbm", "sms", "tel",
 ];
+
+/// Addresses in one list.
+const MOST_EMAILS: usize = 1000;
 
 /// What a selector can say. The order lets a group, which matches if any part does, take the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,12 +77,12 @@ impl<'a> Who<'a> {
 /// A compiled selector beside its source, which says it in words.
 #[derive(Debug)]
 pub(crate) struct Rule {
-    test: Test,
+    pub(crate) test: Test,
     pub(crate) source: Selector,
 }
 
 #[derive(Debug)]
-enum Test {
+pub(crate) enum Test {
     Everyone,
     Email(Box<str>),
     EmailDomain(Box<str>),
@@ -101,6 +105,13 @@ enum Test {
     },
     McpTool(ToolPattern),
     Mfa,
+    /// Lower case and sorted.
+    EmailList(Vec<Box<str>>),
+    AuthMethod {
+        amr: Vec<String>,
+        acr: Vec<String>,
+    },
+    Time(Week),
 }
 
 /// A compiled group.
@@ -122,12 +133,23 @@ impl Rule {
         let at = |field: &str, detail: String| CompileError::new(format!("{pointer}/{field}"), detail);
         let test = match source {
             Selector::Everyone {} => Test::Everyone,
-            Selector::Email { email } => match email.split_once('@') {
-                Some((local, domain)) if !local.is_empty() && !domain.is_empty() => {
-                    Test::Email(email.as_str().into())
+            Selector::Email { email } => {
+                check_email(email).map_err(|detail| at("email", detail))?;
+                Test::Email(email.as_str().into())
+            }
+            Selector::EmailList { emails } => {
+                if !(1..=MOST_EMAILS).contains(&emails.len()) {
+                    return Err(at("emails", format!("1 to {MOST_EMAILS} addresses")));
                 }
-                _ => return Err(at("email", "not an e-mail address".into())),
-            },
+                let mut list = Vec::with_capacity(emails.len());
+                for (i, email) in emails.iter().enumerate() {
+                    check_email(email).map_err(|detail| at(&format!("emails/{i}"), detail))?;
+                    list.push(email.to_ascii_lowercase().into_boxed_str());
+                }
+                list.sort_unstable();
+                list.dedup();
+                Test::EmailList(list)
+            }
             Selector::EmailDomain { domain } => {
                 if domain.is_empty() || domain.contains('@') || domain.contains(char::is_whitespace) {
                     return Err(at("domain", "a domain without `@`, such as `example.com`".into()));
@@ -194,6 +216,28 @@ impl Rule {
                 Test::McpTool(ToolPattern::compile(tool).map_err(|detail| at("tool", detail))?)
             }
             Selector::Mfa {} => Test::Mfa,
+            Selector::AuthMethod { amr, acr } => {
+                if amr.is_empty() && acr.is_empty() {
+                    return Err(at("amr", "at least one value of `amr` or `acr` is needed".into()));
+                }
+                for (field, values) in [("amr", amr), ("acr", acr)] {
+                    if let Some(i) = values.iter().position(String::is_empty) {
+                        return Err(at(&format!("{field}/{i}"), "it cannot be empty".into()));
+                    }
+                }
+                Test::AuthMethod {
+                    amr: amr.clone(),
+                    acr: acr.clone(),
+                }
+            }
+            Selector::Time {
+                days,
+                from,
+                to,
+                utc_offset_minutes,
+            } => Test::Time(
+                Week::compile(days, (from, to), *utc_offset_minutes).map_err(|(f, detail)| at(f, detail.into()))?,
+            ),
         };
         Ok(Self {
             test,
@@ -232,7 +276,7 @@ impl Rule {
             Test::ServiceToken(id) => of_service(facts, |given| given == id),
             Test::AnyServiceToken => of_service(facts, |_| true),
             Test::Client(name) => client(facts, name),
-            Test::ClientTier(at_least) => match facts.client {
+            Test::ClientTier(at_least) => match acting_client(facts) {
                 Some(client) => (client.tier >= *at_least).into(),
                 None => no_client(facts),
             },
@@ -258,15 +302,25 @@ impl Rule {
                 Some(_) => view.tool.is_some_and(|tool| pattern.matches(tool)).into(),
                 None => Answer::Open,
             },
-            Test::Mfa => of_person(facts, |user| match user.claims.get("amr") {
-                Some(Value::String(one)) => SECOND_FACTORS.contains(&one.as_str()).into(),
-                Some(Value::Array(all)) => all
-                    .iter()
-                    .filter_map(Value::as_str)
-                    .any(|amr| SECOND_FACTORS.contains(&amr))
-                    .into(),
-                _ => Answer::Unproven,
+            Test::Mfa => of_person(facts, |user| {
+                words_of(user, "amr", |amr| SECOND_FACTORS.contains(&amr))
             }),
+            Test::EmailList(emails) => of_person(facts, |user| match proven_email(user) {
+                Some(given) => {
+                    let lower = || given.bytes().map(|b| b.to_ascii_lowercase());
+                    let found = emails.binary_search_by(|known| known.bytes().cmp(lower()));
+                    found.is_ok().into()
+                }
+                None => Answer::Unproven,
+            }),
+            Test::AuthMethod { amr, acr } => of_person(facts, |user| {
+                let asked = [("amr", amr), ("acr", acr)];
+                let asked = asked.iter().filter(|(_, values)| !values.is_empty());
+                let answers =
+                    asked.map(|(name, values)| words_of(user, name, |word| values.iter().any(|v| v == word)));
+                answers.fold(Answer::No, Answer::max)
+            }),
+            Test::Time(week) => facts.at.map_or(Answer::Open, |at| week.contains(at).into()),
         }
     }
 }
@@ -305,6 +359,22 @@ fn proven_email<'a>(user: &UserFacts<'a>) -> Option<&'a str> {
     user.email.filter(|_| user.email_verified)
 }
 
+/// A claim that is a word or a list of words.
+fn words_of(user: &UserFacts<'_>, name: &str, is_meant: impl Fn(&str) -> bool) -> Answer {
+    match user.claims.get(name) {
+        Some(Value::String(one)) => is_meant(one).into(),
+        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).any(is_meant).into(),
+        _ => Answer::Unproven,
+    }
+}
+
+fn check_email(text: &str) -> Result<(), String> {
+    match text.split_once('@') {
+        Some((local, domain)) if !local.is_empty() && !domain.is_empty() => Ok(()),
+        _ => Err("not an e-mail address".into()),
+    }
+}
+
 fn no_client(facts: &Facts<'_>) -> Answer {
     match (Who::of(facts), facts.actor) {
         (Who::Nobody, _) | (_, Actor::Agent) => Answer::Unproven,
@@ -312,8 +382,13 @@ fn no_client(facts: &Facts<'_>) -> Answer {
     }
 }
 
+/// Software acts only where an agent does.
+fn acting_client<'a>(facts: &Facts<'a>) -> Option<ClientFacts<'a>> {
+    facts.client.filter(|_| facts.actor == Actor::Agent)
+}
+
 fn client(facts: &Facts<'_>, name: &str) -> Answer {
-    let Some(client) = facts.client else {
+    let Some(client) = acting_client(facts) else {
         return no_client(facts);
     };
     if client.id.as_ref() == name || client.client_id == name {

@@ -1,7 +1,7 @@
 //! Rules in words, for people who ask why.
 
 use crate::rule::GroupRules;
-use wire::{Actor, ClientTier, Selector};
+use wire::{Actor, ClientTier, Selector, Weekday};
 
 /// A phrase that fits after "because": `the e-mail address is ada@example.com`.
 pub(crate) fn phrase(selector: &Selector, groups: &[GroupRules]) -> String {
@@ -36,6 +36,36 @@ pub(crate) fn phrase(selector: &Selector, groups: &[GroupRules]) -> String {
         },
         Selector::McpTool { tool } => format!("the tool that is called matches {tool}"),
         Selector::Mfa {} => "the person used a second factor".into(),
+        Selector::EmailList { emails } => match emails.as_slice() {
+            [one] => format!("the verified e-mail address is {one}"),
+            many => format!("the verified e-mail address is one of {} listed", many.len()),
+        },
+        Selector::AuthMethod { amr, acr } => {
+            let claim = |name: &str, values: &[String]| {
+                (!values.is_empty()).then(|| format!("“{name}” {}", values.join(" or ")))
+            };
+            let claims: Vec<_> = [claim("amr", amr), claim("acr", acr)]
+                .into_iter()
+                .flatten()
+                .collect();
+            format!("the person signed in with {}", claims.join(" or "))
+        }
+        Selector::Time {
+            days,
+            from,
+            to,
+            utc_offset_minutes,
+        } => {
+            let days: Vec<_> = days.iter().map(|day| day_name(*day)).collect();
+            let days = if days.is_empty() {
+                "any day".into()
+            } else {
+                days.join(", ")
+            };
+            let sign = if *utc_offset_minutes < 0 { '-' } else { '+' };
+            let (hours, minutes) = (utc_offset_minutes.abs() / 60, utc_offset_minutes.abs() % 60);
+            format!("it is {days} from {from} to {to} (UTC{sign}{hours:02}:{minutes:02})")
+        }
     }
 }
 
@@ -45,5 +75,17 @@ const fn tier(tier: ClientTier) -> &'static str {
         ClientTier::Unverified => "at least registered with a redirect",
         ClientTier::DomainVerified => "at least domain-verified",
         ClientTier::Approved => "approved by an administrator",
+    }
+}
+
+const fn day_name(day: Weekday) -> &'static str {
+    match day {
+        Weekday::Mon => "Monday",
+        Weekday::Tue => "Tuesday",
+        Weekday::Wed => "Wednesday",
+        Weekday::Thu => "Thursday",
+        Weekday::Fri => "Friday",
+        Weekday::Sat => "Saturday",
+        Weekday::Sun => "Sunday",
     }
 }

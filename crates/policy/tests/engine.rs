@@ -375,6 +375,19 @@ fn errors_point_at_the_value() {
             "/include/1/name",
         ),
         (json!({"type": "scope", "scope": "a b"}), "/include/1/scope"),
+        (json!({"type": "email_list", "emails": []}), "/include/1/emails"),
+        (
+            json!({"type": "email_list", "emails": ["a@b", "a"]}),
+            "/include/1/emails/1",
+        ),
+        (json!({"type": "auth_method"}), "/include/1/amr"),
+        (json!({"type": "auth_method", "acr": [""]}), "/include/1/acr/0"),
+        (json!({"type": "time", "from": "9"}), "/include/1/from"),
+        (json!({"type": "time", "to": "00:00"}), "/include/1/to"),
+        (
+            json!({"type": "time", "utc_offset_minutes": 900}),
+            "/include/1/utc_offset_minutes",
+        ),
         (json!({"type": "client", "client": ""}), "/include/1/client"),
     ] {
         assert_eq!(bad(selector.clone()), pointer, "{selector}");

@@ -6,7 +6,7 @@ use common::*;
 use policy::{Facts, McpFacts, RequestFacts};
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::json;
-use wire::{Actor, ClientTier, Group, PolicyDecision, PolicySpec, Selector};
+use wire::{Actor, ClientTier, Group, PolicyDecision, PolicySpec, Selector, Timestamp};
 
 fn plain_selector() -> impl Strategy<Value = Selector> {
     select(
@@ -29,6 +29,10 @@ fn plain_selector() -> impl Strategy<Value = Selector> {
             json!({"type": "request", "path": "/admin/**"}),
             json!({"type": "mcp_tool", "tool": "read_*"}),
             json!({"type": "mfa"}),
+            json!({"type": "email_list", "emails": ["ada@example.com", "bob@other.example"]}),
+            json!({"type": "auth_method", "amr": ["otp"]}),
+            json!({"type": "auth_method", "amr": ["hwk"], "acr": ["phr"]}),
+            json!({"type": "time", "days": ["mon"], "from": "09:00", "to": "17:00"}),
         ]
         .map(sel)
         .to_vec(),
@@ -95,6 +99,7 @@ struct Situation {
     scopes: Option<bool>,
     ip: Option<&'static str>,
     request: Option<Request>,
+    at: Option<Timestamp>,
 }
 
 fn situation() -> impl Strategy<Value = Situation> {
@@ -124,9 +129,16 @@ fn situation() -> impl Strategy<Value = Situation> {
             Some("192.0.2.1"),
         ]),
         proptest::option::of(request),
+        // A Monday morning, a Monday evening, a Sunday.
+        select(vec![
+            None,
+            Timestamp::parse("2026-11-23T10:00:00Z"),
+            Timestamp::parse("2026-11-23T20:00:00Z"),
+            Timestamp::parse("2026-11-22T10:00:00Z"),
+        ]),
     );
     (0u8..5, person, client, rest).prop_map(
-        |(who, (user, email, verified, amr), (tier, with_client), (scopes, ip, request))| Situation {
+        |(who, (user, email, verified, amr), (tier, with_client), (scopes, ip, request, at))| Situation {
             who,
             user,
             email,
@@ -137,6 +149,7 @@ fn situation() -> impl Strategy<Value = Situation> {
             scopes,
             ip,
             request,
+            at,
         },
     )
 }
@@ -173,6 +186,7 @@ impl Situation {
         if !self.with_client {
             facts.client = None;
         }
+        facts.at = self.at;
         facts.ip = self.ip.map(|ip| ip.parse().unwrap());
         facts.request = self.request.as_ref().map(|request| RequestFacts {
             method: request.method,
@@ -257,7 +271,7 @@ proptest! {
     #[test]
     fn an_absent_fact_never_allows_more(
         floor in vec(selector(), 0..2), policies in vec(policy(), 1..4), groups in groups(),
-        s in situation(), forget in 0u8..3,
+        s in situation(), forget in 0u8..4,
     ) {
         let rules = rules(&floor, policies, &groups);
         s.with(|facts| {
@@ -265,6 +279,7 @@ proptest! {
             match forget {
                 0 => less.ip = None,
                 1 => less.request = None,
+                2 => less.at = None,
                 _ => less.scopes = None,
             }
             // Batches are decided call by call, so forgetting one can only be compared for a single call.
@@ -280,7 +295,7 @@ proptest! {
     ) {
         let rules = rules(&floor, policies, &groups);
         s.with(|facts| {
-            let early = Facts { ip: None, scopes: None, request: None, ..facts };
+            let early = Facts { ip: None, scopes: None, request: None, at: None, ..facts };
             prop_assert!(rules.could_allow(&early).allowed || !rules.decide(&facts).allowed);
             prop_assert!(rules.could_allow(&facts).allowed || !rules.decide(&facts).allowed);
             Ok(())

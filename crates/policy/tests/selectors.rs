@@ -292,3 +292,73 @@ fn selectors_about_the_request() {
         (read, w.agent(), Missing),
     ]);
 }
+
+#[test]
+fn selectors_about_the_sign_in() {
+    let w = World::default();
+    let with = |claims: serde_json::Value| World {
+        claims: claims.as_object().unwrap().clone(),
+        ..World::default()
+    };
+    let unverified = World {
+        verified: false,
+        ..World::default()
+    };
+    let strong = with(json!({"amr": ["hwk"], "acr": "phr"}));
+    let only_acr = with(json!({"acr": "phr"}));
+    let bare = with(json!({}));
+    let list = json!({"type": "email_list", "emails": ["zoe@example.com", "ADA@example.com"]});
+    let others = json!({"type": "email_list", "emails": ["zoe@example.com", "bob@example.com"]});
+    let hardware = json!({"type": "auth_method", "amr": ["hwk", "swk"]});
+    let resistant = json!({"type": "auth_method", "acr": ["phr", "phrh"]});
+    let either = json!({"type": "auth_method", "amr": ["hwk"], "acr": ["phr"]});
+    table(&[
+        (list.clone(), w.person(), Match),
+        (list.clone(), w.agent(), Match),
+        (list.clone(), unverified.person(), Missing),
+        (list, w.service(), NoMatch),
+        (others, w.person(), NoMatch),
+        (hardware.clone(), strong.person(), Match),
+        (hardware.clone(), w.person(), NoMatch),
+        (hardware.clone(), bare.person(), Missing),
+        (hardware, w.service(), NoMatch),
+        (resistant.clone(), strong.agent(), Match),
+        (resistant.clone(), w.person(), Missing),
+        (resistant, with(json!({"acr": "0"})).person(), NoMatch),
+        (either.clone(), only_acr.person(), Match),
+        // What was not sent may be just what was asked for.
+        (either, w.person(), Missing),
+    ]);
+}
+
+#[test]
+fn a_window_of_time_is_open_or_not_and_unknown_without_a_clock() {
+    let w = World::default();
+    let office = json!({"type": "time", "days": ["mon"], "from": "09:00", "to": "17:00"});
+    let at = |moment: &str| Facts {
+        at: wire::Timestamp::parse(moment),
+        ..w.agent()
+    };
+    table(&[
+        (office.clone(), at("2026-11-23T09:00:00Z"), Match),
+        (office.clone(), at("2026-11-23T17:00:00Z"), NoMatch),
+        (office.clone(), w.agent(), Missing),
+    ]);
+    // At consent nobody knows when the agent will come.
+    let rules = rules(&[], vec![spec(PolicyDecision::Allow, vec![sel(office)])], &[]);
+    assert!(rules.could_allow(&w.agent()).allowed);
+    assert!(!rules.could_allow(&at("2026-11-23T17:00:00Z")).allowed);
+}
+
+#[test]
+fn software_counts_only_where_an_agent_acts() {
+    let w = World::default();
+    let contradiction = Facts {
+        actor: Actor::Browser,
+        ..w.agent()
+    };
+    table(&[
+        (json!({"type": "client", "client": w.client_id}), contradiction, NoMatch),
+        (json!({"type": "client_tier", "at_least": "localhost"}), contradiction, NoMatch),
+    ]);
+}

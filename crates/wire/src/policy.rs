@@ -128,6 +128,65 @@ pub enum Selector {
     },
     /// The multi-factor claim: `amr` contains one of the usual second factors.
     Mfa {},
+    /// One of several e-mail addresses of the person, ignoring case.
+    EmailList {
+        /// The addresses, at most 1000.
+        emails: Vec<String>,
+    },
+    /// How the person signed in, as the identity provider says it: any of these values.
+    AuthMethod {
+        /// Values of the claim `amr` (RFC 8176), such as `hwk`.
+        #[serde(default)]
+        amr: Vec<String>,
+        /// Values of the claim `acr` (OpenID Connect Core 2), such as `phr`.
+        #[serde(default)]
+        acr: Vec<String>,
+    },
+    /// The moment of the request lies in a window that opens every week.
+    Time {
+        /// The days on which the window opens; empty for every day.
+        #[serde(default)]
+        days: Vec<Weekday>,
+        /// When it opens, `HH:MM`.
+        #[serde(default = "midnight")]
+        from: String,
+        /// When it closes, `HH:MM`, up to `24:00`. At or before `from`: on the next day.
+        #[serde(default = "next_midnight")]
+        to: String,
+        /// Minutes that the clocks of these times are ahead of UTC, -840 to 840: `60` for UTC+01:00. An offset,
+        /// not a zone: it does not follow summer time.
+        #[serde(default)]
+        utc_offset_minutes: i32,
+    },
+}
+
+fn midnight() -> String {
+    "00:00".into()
+}
+
+fn next_midnight() -> String {
+    "24:00".into()
+}
+
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Weekday {
+    /// Monday.
+    Mon,
+    /// Tuesday.
+    Tue,
+    /// Wednesday.
+    Wed,
+    /// Thursday.
+    Thu,
+    /// Friday.
+    Fri,
+    /// Saturday.
+    Sat,
+    /// Sunday.
+    Sun,
 }
 
 /// A reusable policy. `/api/v1/policies`.
@@ -290,6 +349,39 @@ pub struct PolicyTrace {
     pub matched: bool,
     /// In words: which selector decided.
     pub because: String,
+}
+
+/// A rule that does not do what somebody may have meant by it. Worked out from the rules alone: whatever the
+/// facts, a rule that is said never to decide never does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RuleWarning {
+    /// The policy.
+    pub policy: RuleRef,
+    /// What is the matter.
+    pub kind: RuleWarningKind,
+    /// The rule that is in the way, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<RuleRef>,
+    /// In a sentence.
+    pub detail: String,
+}
+
+/// What is the matter with a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RuleWarningKind {
+    /// It never decides: policies before it match everything that it could match.
+    Shadowed,
+    /// It never decides: nothing can match it.
+    NeverMatches,
+    /// It lets nothing through: whatever it matches, a rule of the organisation refuses.
+    FloorPrevents,
+    /// It lets everybody through without sign-in.
+    Public,
+    /// It lets service tokens through without naming which, nor that any will do.
+    AnyServiceToken,
 }
 
 /// `POST /api/v1/policies/test`.
