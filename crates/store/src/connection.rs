@@ -3,7 +3,10 @@
 
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
 use crate::{Change, Error, Result, Store, Tx};
-use wire::{AccountId, Connection, ConnectionId, ConnectionSpec, OrgId};
+use wire::{
+    AccountId, Connection, ConnectionId, ConnectionKind, ConnectionSpec, ConnectionWarning, ConnectionWarningCode, OrgId,
+    Timestamp,
+};
 use zeroize::Zeroizing;
 
 /// Where upstream providers send people back to: the same for all connections.
@@ -12,18 +15,87 @@ pub fn redirect_uri(control_url: &str) -> String {
     format!("{control_url}/login/callback")
 }
 
-fn read(row: &Row, control_url: &str) -> Result<Connection> {
+/// Where providers send people back to who signed out there because they signed out here.
+#[must_use]
+pub fn post_logout_redirect_uri(control_url: &str) -> String {
+    format!("{control_url}/login/signed-out")
+}
+
+/// Where the provider tells us of sign-outs, and where it sends people back to after one.
+fn logout_uris(
+    id: &ConnectionId,
+    spec: &ConnectionSpec,
+    control_url: &str,
+) -> (Option<String>, Option<String>) {
+    if spec.kind != ConnectionKind::Oidc {
+        return (None, None);
+    }
+    let back_channel = format!("{control_url}/login/backchannel/{id}");
+    (Some(back_channel), Some(post_logout_redirect_uri(control_url)))
+}
+
+/// How many days before its end a client secret is worth a warning.
+const SECRET_WARNING_DAYS: i64 = 30;
+
+/// What an administrator should look at, as far as the stored connection tells.
+fn warnings(spec: &ConnectionSpec, last_error: Option<&str>, now: Timestamp) -> Vec<ConnectionWarning> {
+    let mut warnings = Vec::new();
+    let mut warn = |code, detail: String| warnings.push(ConnectionWarning { code, detail });
+    if !spec.enabled {
+        let detail = "It is switched off: nobody signs in through it.";
+        warn(ConnectionWarningCode::Disabled, detail.to_owned());
+    }
+    if let Some(end) = spec.client_secret_expires_at {
+        let seconds = end.seconds() - now.seconds();
+        let days = seconds / 86_400;
+        if seconds <= 0 {
+            let detail = "The client secret has expired: make a new one at the provider and enter it.";
+            warn(ConnectionWarningCode::SecretExpired, detail.to_owned());
+        } else if days < SECRET_WARNING_DAYS {
+            let when = match days {
+                0 => "within a day".to_owned(),
+                1 => "in 1 day".to_owned(),
+                days => format!("in {days} days"),
+            };
+            let detail = format!("The client secret expires {when}.");
+            warn(ConnectionWarningCode::SecretExpiring, detail);
+        }
+    }
+    if let Some(error) = last_error {
+        let detail = format!("The last sign-in failed: {error}.");
+        warn(ConnectionWarningCode::LastSignInFailed, detail);
+    }
+    warnings
+}
+
+fn read(row: &Row, store: &Store) -> Result<Connection> {
+    let spec: ConnectionSpec = row.json("spec")?;
+    let last_error = row.opt_text("last_error")?;
+    let control_url = store.inner.directory.control_url();
+    let id = row.id("id")?;
+    let (backchannel_logout_uri, post_logout_redirect_uri) = logout_uris(&id, &spec, control_url);
     Ok(Connection {
-        id: row.id("id")?,
+        id,
         account: row.opt_id("account")?,
-        spec: row.json("spec")?,
+        backchannel_logout_uri,
+        post_logout_redirect_uri,
+        warnings: warnings(&spec, last_error.as_deref(), store.clock().now()),
+        spec,
         has_client_secret: row.opt_text("secret")?.is_some(),
         redirect_uri: redirect_uri(control_url),
         last_success_at: row.opt_time("last_success_at")?,
-        last_error: row.opt_text("last_error")?,
+        last_error,
         created_at: row.time("created_at")?,
         version: row.int("version")?,
     })
+}
+
+/// What a change of the connection concerns.
+fn of(connection: &Connection) -> Change {
+    match &connection.account {
+        Some(account) => Change::Account(account.clone()),
+        None => Change::Connection(connection.id.clone()),
+    }
 }
 
 /// Makes a connection, of the organisation or of one account.
@@ -43,11 +115,15 @@ pub async fn create(
         .map(|s| tx.vault().seal(id.as_ref(), s.as_bytes()))
         .transpose()?;
     let control_url = tx.store.inner.directory.control_url().to_owned();
+    let (backchannel_logout_uri, post_logout_redirect_uri) = logout_uris(&id, &spec, &control_url);
     let connection = Connection {
         id,
         account: account.cloned(),
+        backchannel_logout_uri,
+        post_logout_redirect_uri,
         has_client_secret: secret.is_some(),
         redirect_uri: redirect_uri(&control_url),
+        warnings: warnings(&spec, None, tx.now()),
         spec,
         last_success_at: None,
         last_error: None,
@@ -62,11 +138,12 @@ pub async fn create(
         ("kind", word(connection.spec.kind)?.into()),
         ("spec", json(&connection.spec)?),
         ("secret", secret.into()),
+        ("secret_expires_at", connection.spec.client_secret_expires_at.into()),
         ("created_at", connection.created_at.into()),
         ("version", connection.version.into()),
     ];
     tx.run(Sql::insert("connections", values)).await?;
-    tx.changed(Change::Config);
+    tx.changed(of(&connection));
     Ok(connection)
 }
 
@@ -89,12 +166,8 @@ pub async fn list(
         None => sql,
     };
     let mut db = store;
-    let control_url = store.inner.directory.control_url();
-    db.rows(sql.page(page))
-        .await?
-        .iter()
-        .map(|row| read(row, control_url))
-        .collect()
+    let rows = db.rows(sql.page(page)).await?;
+    rows.iter().map(|row| read(row, store)).collect()
 }
 
 /// One connection.
@@ -106,10 +179,7 @@ pub async fn get(store: &Store, org: &OrgId, id: &ConnectionId) -> Result<Connec
         .bind(id)
         .bind(org);
     let row = opt(store, sql).await?;
-    read(
-        &row.ok_or(Error::NotFound("connection"))?,
-        store.inner.directory.control_url(),
-    )
+    read(&row.ok_or(Error::NotFound("connection"))?, store)
 }
 
 /// One connection of any organisation: for sign-in pages, which know nobody yet.
@@ -123,7 +193,7 @@ pub async fn by_id(store: &Store, id: &ConnectionId) -> Result<Option<(OrgId, Co
     )
     .await?;
     row.map(|row| {
-        let connection = read(&row, store.inner.directory.control_url())?;
+        let connection = read(&row, store)?;
         Ok((row.id("org")?, connection))
     })
     .transpose()
@@ -165,16 +235,19 @@ pub async fn update(tx: &mut Tx, connection: &Connection, mut spec: ConnectionSp
         has_client_secret = true;
     }
     let sql = Sql::new(
-        "UPDATE connections SET name = $1, spec = $2, version = version + 1 WHERE id = $3 AND version = $4",
+        "UPDATE connections SET name = $1, spec = $2, secret_expires_at = $3, version = version + 1 \
+         WHERE id = $4 AND version = $5",
     );
     let sql = sql
         .bind(spec.name.as_str())
         .bind(json(&spec)?)
+        .bind(spec.client_secret_expires_at)
         .bind(id)
         .bind(connection.version);
     tx.run_fresh(sql).await?;
-    tx.changed(Change::Config);
+    tx.changed(of(connection));
     Ok(Connection {
+        warnings: warnings(&spec, connection.last_error.as_deref(), tx.now()),
         spec,
         has_client_secret,
         version: connection.version + 1,
@@ -187,10 +260,16 @@ pub async fn update(tx: &mut Tx, connection: &Connection, mut spec: ConnectionSp
 /// # Errors
 /// `Conflict` while people or bindings hang on it: disable it instead.
 pub async fn delete(tx: &mut Tx, connection: &Connection) -> Result<()> {
+    for sql in [
+        "DELETE FROM connection_health WHERE connection = $1",
+        "DELETE FROM connection_trials WHERE connection = $1",
+    ] {
+        tx.run(Sql::new(sql).bind(&connection.id)).await?;
+    }
     let sql = Sql::new("DELETE FROM connections WHERE id = $1 AND version = $2");
     tx.run_fresh(sql.bind(&connection.id).bind(connection.version))
         .await?;
-    tx.changed(Change::Config);
+    tx.changed(of(connection));
     Ok(())
 }
 

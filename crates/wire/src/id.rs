@@ -94,12 +94,18 @@ ids! {
     AccountId = "acc";
     /// A connection: one configured upstream identity provider.
     ConnectionId = "con";
+    /// A trial of a connection.
+    TrialId = "trl";
     /// A binding: a connection made available to one account.
     BindingId = "bnd";
     /// A user: a person, keyed by (organisation, connection, issuer, subject).
     UserId = "usr";
     /// A member: one role of one user.
     MemberId = "mem";
+    /// An invitation to a role.
+    InvitationId = "inv";
+    /// A mapping from a group of an identity provider to a role.
+    RoleMappingId = "rmp";
     /// A group of people, used by policies.
     GroupId = "grp";
     /// An app: something that the gateway protects.
@@ -114,12 +120,18 @@ ids! {
     SessionId = "ses";
     /// An API token.
     ApiTokenId = "tok";
+    /// A second factor of a person with a local password.
+    FactorId = "fac";
     /// A signing key.
     KeyId = "key";
     /// An audit event.
     EventId = "evt";
     /// A service token: a machine's two-part credential.
     ServiceTokenId = "svc";
+    /// A webhook.
+    WebhookId = "whk";
+    /// One event on its way to one webhook.
+    WebhookDeliveryId = "whd";
 }
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ pub(crate) fn health(connection: &Connection) -> AnyView {
 pub(crate) const fn kind(kind: ConnectionKind) -> &'static str {
     match kind {
         ConnectionKind::Oidc => "OpenID Connect",
+        ConnectionKind::Github => "GitHub",
         ConnectionKind::Password => "Local password",
     }
 }

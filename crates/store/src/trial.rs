@@ -1,0 +1,168 @@
+//! Trials of connections: what was done, step by step, and whose claims came out.
+
+use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
+use crate::{Error, Result, Store, Tx};
+use serde_json::{Map, Value};
+use wire::{ConnectionId, OrgId, Timestamp, Trial, TrialId, TrialState, TrialStep};
+
+/// How long the URL of a trial works, in seconds.
+const LIFE: i64 = 3600;
+/// How long trials are kept, in seconds.
+const KEEP: i64 = 30 * 86_400;
+
+fn read(row: &Row, now: Timestamp) -> Result<Trial> {
+    let expires_at = row.time("expires_at")?;
+    let state = match row.word("state")? {
+        TrialState::Waiting | TrialState::Running if expires_at <= now => TrialState::Expired,
+        state => state,
+    };
+    let parsed = |name: &str| row.opt_text(name).map(Option::unwrap_or_default);
+    Ok(Trial {
+        id: row.id("id")?,
+        connection: row.id("connection")?,
+        state,
+        trace: row.json("trace")?,
+        identity: from_json(&parsed("identity")?)?,
+        claims: from_json(&parsed("claims")?)?,
+        url: None,
+        created_at: row.time("created_at")?,
+        expires_at,
+        finished_at: row.opt_time("finished_at")?,
+    })
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<Option<T>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_str(text).map(Some).map_err(Error::internal)
+}
+
+/// Makes a trial whose URL holds the token with this hash.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn create(
+    tx: &mut Tx,
+    (org, connection): (&OrgId, &ConnectionId),
+    token_hash: &str,
+    (state, trace): (TrialState, Vec<TrialStep>),
+) -> Result<Trial> {
+    let now = tx.now();
+    let trial = Trial {
+        id: TrialId::fresh(),
+        connection: connection.clone(),
+        state,
+        trace,
+        identity: None,
+        claims: None,
+        url: None,
+        created_at: now,
+        expires_at: now.plus_seconds(LIFE),
+        finished_at: (state == TrialState::Failed).then_some(now),
+    };
+    let values = [
+        ("id", (&trial.id).into()),
+        ("org", org.into()),
+        ("connection", connection.into()),
+        ("token_hash", token_hash.into()),
+        ("state", word(state)?.into()),
+        ("trace", json(&trial.trace)?),
+        ("created_at", now.into()),
+        ("expires_at", trial.expires_at.into()),
+        ("finished_at", trial.finished_at.into()),
+    ];
+    tx.run(Sql::insert("connection_trials", values)).await?;
+    Ok(trial)
+}
+
+/// Trials of a connection.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(
+    mut store: &Store,
+    (org, connection): (&OrgId, &ConnectionId),
+    page: &Paging<TrialId>,
+) -> Result<Vec<Trial>> {
+    let sql = Sql::new("SELECT * FROM connection_trials WHERE org = $1 AND connection = $2")
+        .bind(org)
+        .bind(connection);
+    let now = store.clock().now();
+    let rows = store.rows(sql.page(page)).await?;
+    rows.iter().map(|row| read(row, now)).collect()
+}
+
+/// One trial of a connection.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn get(
+    store: &Store,
+    (org, connection): (&OrgId, &ConnectionId),
+    id: &TrialId,
+) -> Result<Trial> {
+    let sql = Sql::new("SELECT * FROM connection_trials WHERE id = $1 AND org = $2 AND connection = $3")
+        .bind(id)
+        .bind(org)
+        .bind(connection);
+    let row = opt(store, sql).await?;
+    read(&row.ok_or(Error::NotFound("trial"))?, store.clock().now())
+}
+
+/// The trial whose URL holds the token with this hash, and whose it is, until the URL ends.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn by_token(store: &Store, token_hash: &str) -> Result<Option<(OrgId, Trial)>> {
+    let now = store.clock().now();
+    let sql = Sql::new("SELECT * FROM connection_trials WHERE token_hash = $1 AND expires_at > $2")
+        .bind(token_hash)
+        .bind(now);
+    let row = opt(store, sql).await?;
+    row.map(|row| Ok((row.id("org")?, read(&row, now)?))).transpose()
+}
+
+/// Writes how far a trial is.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn update(tx: &mut Tx, trial: &Trial) -> Result<()> {
+    let text = |value: Option<Value>| value.map(|value| value.to_string());
+    let identity = trial.identity.as_ref().map(serde_json::to_value).transpose();
+    let sql = Sql::new(
+        "UPDATE connection_trials SET state = $1, trace = $2, identity = $3, claims = $4, finished_at = $5 \
+         WHERE id = $6",
+    );
+    let sql = sql
+        .bind(word(trial.state)?)
+        .bind(json(&trial.trace)?)
+        .bind(text(identity.map_err(Error::internal)?))
+        .bind(text(trial.claims.clone().map(Value::Object)))
+        .bind(trial.finished_at)
+        .bind(&trial.id);
+    tx.run(sql).await.map(drop)
+}
+
+/// The claims of the last trial of a connection that got as far.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn last_claims(store: &Store, connection: &ConnectionId) -> Result<Option<Map<String, Value>>> {
+    let sql = Sql::new(
+        "SELECT claims FROM connection_trials WHERE connection = $1 AND claims IS NOT NULL \
+         ORDER BY finished_at DESC, id DESC LIMIT 1",
+    );
+    let row = opt(store, sql.bind(connection)).await?;
+    row.map(|row| row.json("claims")).transpose()
+}
+
+/// Deletes trials of long ago: they hold claims of people.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn sweep(tx: &mut Tx) -> Result<()> {
+    let before = tx.now().plus_seconds(-KEEP);
+    let sql = Sql::new("DELETE FROM connection_trials WHERE created_at < $1").bind(before);
+    tx.run(sql).await.map(drop)
+}
