@@ -39,6 +39,8 @@
 
 mod facts;
 mod pattern;
+mod relation;
+mod review;
 mod rule;
 mod ruleset;
 pub mod scope;

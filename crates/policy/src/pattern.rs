@@ -54,6 +54,35 @@ impl PathPattern {
             }
     }
 
+    /// Whether certainly each path that this one matches is matched by `other`, too.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        let length = if other.any_rest {
+            self.segments.len() >= other.segments.len()
+        } else {
+            !self.any_rest && self.segments.len() == other.segments.len()
+        };
+        let within = |(mine, theirs): (&Box<[u8]>, &Box<[u8]>)| {
+            mine == theirs || **theirs == *b"*" || (is_literal(mine) && glob(theirs, mine))
+        };
+        length && self.segments.iter().zip(&other.segments).all(within)
+    }
+
+    /// Whether certainly no path is matched by both.
+    pub(crate) fn is_apart(&self, other: &Self) -> bool {
+        let shorter = |a: &Self, b: &Self| !a.any_rest && a.segments.len() < b.segments.len();
+        let apart = |(a, b): (&Box<[u8]>, &Box<[u8]>)| match (is_literal(a), is_literal(b)) {
+            (true, _) => !glob(b, a),
+            (false, true) => !glob(a, b),
+            (false, false) => false,
+        };
+        shorter(self, other) || shorter(other, self) || self.segments.iter().zip(&other.segments).any(apart)
+    }
+
+    /// Whether it matches every path.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.any_rest && self.segments.is_empty()
+    }
+
     fn matches_bytes(&self, path: &[u8]) -> bool {
         let Some(rest) = path.strip_prefix(b"/") else {
             return false;
@@ -68,6 +97,10 @@ impl PathPattern {
         }
         self.any_rest || given.next().is_none()
     }
+}
+
+fn is_literal(segment: &[u8]) -> bool {
+    !segment.contains(&b'*')
 }
 
 /// `*` matches any run, also an empty one. Linear but for the usual backtrack to the last star.
@@ -153,6 +186,28 @@ impl ToolPattern {
     }
 }
 
+impl ToolPattern {
+    /// Whether each name that this one matches is matched by `other`, too.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(name) | Self::Prefix(name), Self::Prefix(prefix)) => name.starts_with(&**prefix),
+            (Self::Exact(a), Self::Exact(b)) => a == b,
+            (Self::Prefix(_), Self::Exact(_)) => false,
+        }
+    }
+
+    /// Whether no name is matched by both.
+    pub(crate) fn is_apart(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(a), Self::Exact(b)) => a != b,
+            (Self::Exact(name), Self::Prefix(prefix)) | (Self::Prefix(prefix), Self::Exact(name)) => {
+                !name.starts_with(&**prefix)
+            }
+            (Self::Prefix(a), Self::Prefix(b)) => !a.starts_with(&**b) && !b.starts_with(&**a),
+        }
+    }
+}
+
 /// Refuses methods that no request can carry as given here.
 pub(crate) fn check_method(method: &str) -> Result<(), String> {
     let token = !method.is_empty()
@@ -226,6 +281,49 @@ mod tests {
         for bad in ["", "get", "GET "] {
             assert!(check_method(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn patterns_know_how_they_lie_to_each_other() {
+        let path = |text| PathPattern::compile(text).unwrap();
+        for (inner, outer, expected) in [
+            ("/a", "/a", true),
+            ("/a", "/*", true),
+            ("/a/b", "/a/**", true),
+            ("/a", "/a/**", true),
+            ("/a/**", "/**", true),
+            ("/a/x*y", "/a/*", true),
+            ("/a/x.json", "/a/*.json", true),
+            ("/a/**", "/a", false),
+            ("/a/**", "/a/*", false),
+            ("/a/*", "/a/b", false),
+            ("/", "/*", true),
+            ("/**", "/a/**", false),
+        ] {
+            assert_eq!(
+                path(inner).is_within(&path(outer)),
+                expected,
+                "{inner} in {outer}"
+            );
+        }
+        for (a, b, expected) in [
+            ("/a", "/b", true),
+            ("/a", "/a/b", true),
+            ("/a", "/a/**", false),
+            ("/a/b/**", "/a", true),
+            ("/a/b/**", "/c/**", true),
+            ("/*/b", "/a/**", false),
+            ("/*.json", "/x.yaml", true),
+            ("/*.json", "/*.yaml", false),
+        ] {
+            assert_eq!(path(a).is_apart(&path(b)), expected, "{a} and {b}");
+            assert_eq!(path(b).is_apart(&path(a)), expected, "{b} and {a}");
+        }
+        let tool = |text| ToolPattern::compile(text).unwrap();
+        assert!(tool("read_file").is_within(&tool("read_*")) && tool("read_*").is_within(&tool("*")));
+        assert!(!tool("read_*").is_within(&tool("read_file")) && !tool("*").is_within(&tool("read_*")));
+        assert!(tool("read_*").is_apart(&tool("write_*")) && tool("read_*").is_apart(&tool("read")));
+        assert!(!tool("read_*").is_apart(&tool("read_f*")));
     }
 
     #[test]

@@ -236,7 +236,8 @@ impl Rule {
                 to,
                 utc_offset_minutes,
             } => Test::Time(
-                Week::compile(days, (from, to), *utc_offset_minutes).map_err(|(f, detail)| at(f, detail.into()))?,
+                Week::compile(days, (from, to), *utc_offset_minutes)
+                    .map_err(|(f, detail)| at(f, detail.into()))?,
             ),
         };
         Ok(Self {

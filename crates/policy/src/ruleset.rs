@@ -14,9 +14,9 @@ use wire::{
 /// The rules of one app, compiled. Cheap to ask, made anew when a rule changes.
 #[derive(Debug)]
 pub struct Ruleset {
-    floor: Vec<(RuleRef, Rule)>,
-    policies: Vec<Policy>,
-    groups: Vec<GroupRules>,
+    pub(crate) floor: Vec<(RuleRef, Rule)>,
+    pub(crate) policies: Vec<Policy>,
+    pub(crate) groups: Vec<GroupRules>,
 }
 
 /// A decision that borrows its rule.
@@ -70,12 +70,12 @@ enum Mode {
 }
 
 #[derive(Debug)]
-struct Policy {
-    rule: RuleRef,
-    decision: PolicyDecision,
-    include: Vec<Rule>,
-    require: Vec<Rule>,
-    exclude: Vec<Rule>,
+pub(crate) struct Policy {
+    pub(crate) rule: RuleRef,
+    pub(crate) decision: PolicyDecision,
+    pub(crate) include: Vec<Rule>,
+    pub(crate) require: Vec<Rule>,
+    pub(crate) exclude: Vec<Rule>,
 }
 
 /// What came of one policy, and which selector settled it.
@@ -487,14 +487,14 @@ impl Policy {
         })
     }
     /// On which side a match of `include` and `require` speaks, and one of `exclude`.
-    const fn sides(&self) -> (Side, Side) {
+    pub(crate) const fn sides(&self) -> (Side, Side) {
         match self.decision {
             PolicyDecision::Deny => (Side::Against, Side::For),
             _ => (Side::For, Side::Against),
         }
     }
 
-    fn bypasses(&self) -> bool {
+    pub(crate) fn bypasses(&self) -> bool {
         self.decision == PolicyDecision::Bypass
     }
 }

@@ -30,7 +30,11 @@ impl Week {
         }
         // Before Monday's midnight is the end of the week before.
         let shift = usize::try_from(i64::from(offset).rem_euclid(WEEK as i64)).unwrap_or_default();
-        let length = if end > start { end - start } else { end + DAY - start };
+        let length = if end > start {
+            end - start
+        } else {
+            end + DAY - start
+        };
         let mut minutes = [0_u64; WEEK.div_ceil(64)];
         for day in (0..7).filter(|day| days.is_empty() || days.iter().any(|d| *d as usize == *day)) {
             for minute in 0..length {
@@ -100,7 +104,11 @@ mod tests {
             (&[Mon], ("00:00", "02:00"), 180, "2026-11-22T21:30:00Z", true),
             (&[], ("00:00", "24:00"), 0, "1969-12-31T23:59:59Z", true),
         ] {
-            assert_eq!(is_in(days, times, offset, moment), expected, "{days:?} {times:?} {offset} {moment}");
+            assert_eq!(
+                is_in(days, times, offset, moment),
+                expected,
+                "{days:?} {times:?} {offset} {moment}"
+            );
         }
     }
 
@@ -115,7 +123,11 @@ mod tests {
             (("09:00", "09:00"), 0, "to"),
             (("09:00", "17:00"), 841, "utc_offset_minutes"),
         ] {
-            assert_eq!(Week::compile(&[], times, offset).unwrap_err().0, field, "{times:?}");
+            assert_eq!(
+                Week::compile(&[], times, offset).unwrap_err().0,
+                field,
+                "{times:?}"
+            );
         }
     }
 }

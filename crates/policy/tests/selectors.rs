@@ -358,7 +358,15 @@ fn software_counts_only_where_an_agent_acts() {
         ..w.agent()
     };
     table(&[
-        (json!({"type": "client", "client": w.client_id}), contradiction, NoMatch),
-        (json!({"type": "client_tier", "at_least": "localhost"}), contradiction, NoMatch),
+        (
+            json!({"type": "client", "client": w.client_id}),
+            contradiction,
+            NoMatch,
+        ),
+        (
+            json!({"type": "client_tier", "at_least": "localhost"}),
+            contradiction,
+            NoMatch,
+        ),
     ]);
 }
