@@ -36,6 +36,7 @@ pub fn event(org: &OrgId, source: &str, action: &str, actor: AuditActor) -> Audi
         request: None,
         mcp: None,
         change: None,
+        impact: None,
         source: source.to_owned(),
         response: None,
         outcome_unknown: false,
@@ -327,7 +328,7 @@ pub async fn list(
     db.rows(sql.limit(limit)).await?.iter().map(read).collect()
 }
 
-fn read(row: &Row) -> Result<AuditEvent> {
+pub(crate) fn read(row: &Row) -> Result<AuditEvent> {
     let mut event: AuditEvent = row.json("body")?;
     if let Some(status) = row.opt_time("status")? {
         let micros = row.opt_time("micros")?.map_or(0, |t| t.0);

@@ -54,7 +54,7 @@ pub struct NewClient {
 const SELECT: &str = "SELECT c.*, (SELECT COUNT(*) FROM grants g WHERE g.client = c.id AND g.revoked_at IS NULL \
      AND g.last_used_at IS NOT NULL AND g.expires_at > $1) AS live_grants FROM clients c WHERE 1 = 1";
 
-fn read(row: &Row) -> Result<Registered> {
+pub(crate) fn read(row: &Row) -> Result<Registered> {
     Ok(Registered {
         client: Client {
             id: row.id("id")?,

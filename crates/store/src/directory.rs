@@ -3,8 +3,10 @@
 //! cannot disagree. A change makes a new snapshot that shares with the old one whatever it does not concern:
 //! only the accounts that it concerns are read and compiled.
 
+mod reach;
 mod rows;
 
+pub(crate) use reach::Reach;
 pub(crate) use rows::{Rows, concerned};
 
 use crate::user::Person;
@@ -105,6 +107,10 @@ pub struct AppView {
     pub path: String,
     /// Scheme and authority of the public URL.
     pub public_origin: String,
+    /// Equal for rules that decide alike.
+    pub(crate) fingerprint: String,
+    /// Whom the rules may let in.
+    pub(crate) reach: Reach,
 }
 
 impl AppView {
@@ -217,6 +223,11 @@ impl Snapshot {
         self.accounts.get(id)
     }
 
+    /// All accounts, in no particular order.
+    pub fn accounts(&self) -> impl Iterator<Item = &Arc<AccountView>> {
+        self.accounts.values()
+    }
+
     /// All apps, in no particular order.
     pub fn apps(&self) -> impl Iterator<Item = &Arc<AppView>> {
         self.apps.values()
@@ -233,7 +244,9 @@ impl Snapshot {
     }
 
     fn remove(&mut self, id: &AccountId) {
-        let Some(view) = self.accounts.remove(id) else { return };
+        let Some(view) = self.accounts.remove(id) else {
+            return;
+        };
         for app in &view.apps {
             self.apps.remove(&app.app.id);
             if let Some(place) = self.places.get_mut(&app.authority) {

@@ -52,7 +52,7 @@ pub struct Identity {
     pub claims: Map<String, Value>,
 }
 
-fn read(row: &Row) -> Result<Person> {
+pub(crate) fn read(row: &Row) -> Result<Person> {
     Ok(Person {
         user: User {
             id: row.id("id")?,
@@ -296,15 +296,25 @@ pub async fn password_by_email(db: impl Run, org: &OrgId, email: &str) -> Result
          WHERE u.org = $1 AND lower(u.email) = lower($2) AND c.kind = 'password' AND u.disabled = $3",
     );
     let row = opt(db, sql.bind(org).bind(email).bind(false)).await?;
-    row.map(|row| {
-        Ok(Password {
-            user: row.id("user_id")?,
-            phc: row.text("phc")?,
-            failures: row.int("failures")?,
-            locked_until: row.time("locked_until")?,
-        })
+    row.as_ref().map(read_password).transpose()
+}
+
+/// The password of a person, if they have one.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn password_of(db: impl Run, user: &UserId) -> Result<Option<Password>> {
+    let row = opt(db, Sql::new("SELECT * FROM passwords WHERE user_id = $1").bind(user)).await?;
+    row.as_ref().map(read_password).transpose()
+}
+
+fn read_password(row: &Row) -> Result<Password> {
+    Ok(Password {
+        user: row.id("user_id")?,
+        phc: row.text("phc")?,
+        failures: row.int("failures")?,
+        locked_until: row.time("locked_until")?,
     })
-    .transpose()
 }
 
 /// Notes how an attempt went; after some failures the next attempts must wait until `locked_until`.

@@ -1,8 +1,8 @@
 //! The audit event: one immutable record that names person, agent, grant, app, decision and rule.
 
 use crate::{
-    AccountId, Actor, ApiTokenId, AppId, ClientId, EventId, GrantId, OrgId, RuleRef, SessionId, Timestamp,
-    UserId,
+    AccountId, Actor, ApiTokenId, AppId, ClientId, EventId, GrantId, ImpactSummary, OrgId, RuleRef, ServiceTokenId,
+    SessionId, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,9 @@ pub struct AuditEvent {
     /// What changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<AuditChange>,
+    /// Who gained, kept and lost access by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impact: Option<ImpactSummary>,
     /// Which surface recorded it: `dashboard`, `api`, `broker`, `oauth`, `gateway`, `system`.
     pub source: String,
     /// What the origin answered.
@@ -109,12 +112,27 @@ pub struct AuditActor {
     /// The grant that it acted under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
+    /// How the person proved who they are, in the words of RFC 8176, at sign-in through the server itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<String>,
     /// The browser session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,
     /// The API token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<ApiTokenId>,
+    /// The API token's name at that time, when it belongs to an account and not to a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_name: Option<String>,
+    /// The account that the API token belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_account: Option<AccountId>,
+    /// The service token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_token: Option<ServiceTokenId>,
+    /// The service token's name at that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_token_name: Option<String>,
 }
 
 impl AuditActor {
@@ -128,8 +146,13 @@ impl AuditActor {
             client: None,
             client_name: None,
             grant: None,
+            amr: Vec::new(),
             session: None,
             token: None,
+            token_name: None,
+            token_account: None,
+            service_token: None,
+            service_token_name: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Reads the configuration of some accounts, or of all, and compiles it.
 
+use super::reach::{Reach, fingerprint};
 use super::{AccountView, AppView, BoundConnection, split_public_url};
 use crate::sql::{Run, Sql};
 use crate::{Change, Error, Result, binding, org, rule};
@@ -193,6 +194,8 @@ impl Rows {
             rules,
             scopes,
             public_origin: url.origin().ascii_serialization(),
+            fingerprint: fingerprint(&organisation.spec.floor, &policies, groups)?,
+            reach: Reach::of(&policies),
             authority,
             path,
         })
