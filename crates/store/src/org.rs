@@ -3,8 +3,8 @@
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
 use crate::{Change, Error, Result, Store, Tx};
 use wire::{
-    Account, AccountId, AccountSpec, EffectiveRole, Id as _, Member, MemberId, NewMember, OrgId, Organisation,
-    OrganisationSpec, Role, UserId,
+    Account, AccountId, AccountSpec, EffectiveRole, Id as _, Member, MemberId, NewMember, OrgId,
+    Organisation, OrganisationSpec, Role, UserId,
 };
 
 /// Makes an organisation and the head of its audit log.
@@ -288,7 +288,9 @@ pub async fn member(db: impl Run, org: &OrgId, id: &MemberId) -> Result<Member> 
 /// # Errors
 /// When the database does not answer.
 pub async fn given_to(mut db: impl Run, user: &UserId) -> Result<Vec<Member>> {
-    let sql = Sql::new(MEMBERS).then(" WHERE user_id = $1 ORDER BY id").bind(user);
+    let sql = Sql::new(MEMBERS)
+        .then(" WHERE user_id = $1 ORDER BY id")
+        .bind(user);
     db.rows(sql).await?.iter().map(read_member).collect()
 }
 
@@ -315,8 +317,7 @@ pub async fn roles_of(store: &Store, user: &UserId) -> Result<Vec<EffectiveRole>
 /// owner, `Stale` when `member.version` is not the stored one.
 pub async fn update_member(tx: &mut Tx, org: &OrgId, member: &Member, role: Role) -> Result<Member> {
     fits(role, member.account.as_ref())?;
-    let sql =
-        Sql::new("UPDATE members SET role = $1, version = version + 1 WHERE id = $2 AND version = $3");
+    let sql = Sql::new("UPDATE members SET role = $1, version = version + 1 WHERE id = $2 AND version = $3");
     tx.run_fresh(sql.bind(word(role)?).bind(&member.id).bind(member.version))
         .await?;
     if member.role == Role::OrgOwner && role != Role::OrgOwner {

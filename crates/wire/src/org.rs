@@ -1,6 +1,6 @@
-//! Organisations, accounts, members and their roles, API tokens, signing keys.
+//! Organisations, accounts, signing keys, and who is signed in.
 
-use crate::{AccountId, ApiTokenId, ConnectionId, KeyId, MemberId, OrgId, Selector, Timestamp, UserId};
+use crate::{AccountId, ApiToken, ConnectionId, EffectiveRole, KeyId, OrgId, Selector, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The company. `GET/PATCH /api/v1/organisation`.
@@ -65,129 +65,6 @@ pub struct AccountSpec {
     pub enabled: bool,
 }
 
-/// What a member may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Everything, owners included.
-    OrgOwner,
-    /// Everything but owners.
-    OrgAdmin,
-    /// Reads everything, audit included.
-    OrgAuditor,
-    /// Everything inside one account.
-    AccountAdmin,
-    /// Apps, policies and groups of one account.
-    AccountEditor,
-    /// Reads one account, its audit included.
-    AccountAuditor,
-}
-
-impl Role {
-    /// Whether the role belongs to one account rather than to the organisation.
-    #[must_use]
-    pub const fn is_account_role(self) -> bool {
-        matches!(
-            self,
-            Self::AccountAdmin | Self::AccountEditor | Self::AccountAuditor
-        )
-    }
-}
-
-/// One role of one user. `/api/v1/members`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Member {
-    /// Its identifier.
-    pub id: MemberId,
-    /// Who.
-    pub user: UserId,
-    /// Where: absent for a role of the organisation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub account: Option<AccountId>,
-    /// What.
-    pub role: Role,
-    /// Since when.
-    pub created_at: Timestamp,
-}
-
-/// `POST /api/v1/members`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct NewMember {
-    /// Who.
-    pub user: UserId,
-    /// Required for account roles, refused for organisation roles.
-    #[serde(default)]
-    pub account: Option<AccountId>,
-    /// What.
-    pub role: Role,
-}
-
-/// What an API token may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum TokenScope {
-    /// Read everything that the owner may read, except the audit log.
-    Read,
-    /// Change everything that the owner may change.
-    Write,
-    /// Read and export the audit log.
-    Audit,
-}
-
-/// A credential for automation. `/api/v1/api-tokens`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct ApiToken {
-    /// Its identifier.
-    pub id: ApiTokenId,
-    /// What it is for.
-    pub name: String,
-    /// Whose roles it acts with.
-    pub owner: UserId,
-    /// What it may do, within the owner's roles.
-    pub scopes: Vec<TokenScope>,
-    /// Its first characters, to recognise it.
-    pub prefix: String,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it ends; absent for never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<Timestamp>,
-    /// Last use, to within a minute.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_used_at: Option<Timestamp>,
-}
-
-/// `POST /api/v1/api-tokens`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct NewApiToken {
-    /// What it is for.
-    pub name: String,
-    /// What it may do.
-    pub scopes: Vec<TokenScope>,
-    /// When it ends; absent for never.
-    #[serde(default)]
-    pub expires_at: Option<Timestamp>,
-}
-
-/// The answer to creating a token: the only time that it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct CreatedApiToken {
-    /// The record.
-    #[serde(flatten)]
-    pub record: ApiToken,
-    /// The credential, `cht_…`; send as `Authorization: Bearer`.
-    pub token: String,
-}
-
 /// Where a signing key is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -218,16 +95,20 @@ pub struct SigningKey {
     pub not_after: Option<Timestamp>,
 }
 
-/// Who is signed in to the dashboard. `GET /api/v1/session`.
+/// Who calls. `GET /api/v1/session`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Session {
-    /// The person.
-    pub user: crate::User,
+    /// The person; absent for a token that belongs to an account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<crate::User>,
+    /// The token, when the caller came with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<ApiToken>,
     /// The organisation.
     pub organisation: Organisation,
-    /// The person's roles.
-    pub roles: Vec<Member>,
+    /// The caller's roles.
+    pub roles: Vec<EffectiveRole>,
     /// Send as `X-CSRF-Token` with every write; absent for API tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csrf_token: Option<String>,

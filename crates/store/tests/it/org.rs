@@ -2,8 +2,11 @@
 
 use crate::world::{account_spec, assert_conflict, assert_not_found, assert_stale, on_each, policy_spec};
 use futures_util::future::join_all;
-use store::{Error, Paging, org, rule, user};
-use wire::{AccountSpec, Member, NewMember, OrgId, OrganisationSpec, Policy, Role, Selector, User};
+use store::{Error, Paging, api_token, org, role_mapping, rule, user};
+use wire::{
+    AccountSpec, Connection, ConnectionKind, ConnectionSpec, Member, NewApiToken, NewMember, OrgId,
+    OrganisationSpec, Policy, Role, RoleMappingSpec, Selector, TokenScope, User, UserId,
+};
 
 #[tokio::test]
 async fn an_organisation_changes_only_from_its_stored_version() {
@@ -134,15 +137,56 @@ async fn roles_are_given_listed_and_taken() {
             assert!(matches!(refused, Err(Error::Invalid { .. })));
         }
         let auditor = owner(w, &w.user, Role::OrgAuditor).await;
+        assert_eq!(member.email, w.user.email);
         assert_eq!(
-            org::roles_of(&w.store, &w.user.id).await.unwrap(),
-            [member.clone(), auditor]
+            org::given_to(&w.store, &w.user.id).await.unwrap(),
+            [member.clone(), auditor.clone()]
+        );
+        let roles = org::roles_of(&w.store, &w.user.id).await.unwrap();
+        assert_eq!(
+            roles.into_iter().map(|r| r.member).collect::<Vec<_>>(),
+            [Some(member.id.clone()), Some(auditor.id)]
         );
         let all = Paging::default();
         let only = [w.account.id.clone()];
-        let seen = org::members(&w.store, &w.org, Some(&only), &all).await.unwrap();
+        let list = async |filter: org::MemberFilter<'_>| {
+            org::members(&w.store, &w.org, &filter, &all).await.unwrap()
+        };
+        let any = org::MemberFilter::default;
+        let seen = list(org::MemberFilter {
+            accounts: Some(&only),
+            ..any()
+        })
+        .await;
         assert_eq!(seen, std::slice::from_ref(&member));
-        assert_eq!(org::members(&w.store, &w.org, None, &all).await.unwrap().len(), 2);
+        assert_eq!(list(any()).await.len(), 2);
+        let auditors = list(org::MemberFilter {
+            role: Some(Role::OrgAuditor),
+            ..any()
+        })
+        .await;
+        assert_eq!(auditors.len(), 1);
+        let stranger = UserId::fresh();
+        assert_eq!(
+            list(org::MemberFilter {
+                user: Some(&stranger),
+                ..any()
+            })
+            .await,
+            []
+        );
+        let edit = async |member: &Member, role: Role| {
+            w.write(async |tx| org::update_member(tx, &w.org, member, role).await)
+                .await
+        };
+        assert!(matches!(
+            edit(&member, Role::OrgAdmin).await,
+            Err(Error::Invalid { .. })
+        ));
+        let editor = edit(&member, Role::AccountEditor).await.unwrap();
+        assert_eq!(org::member(&w.store, &w.org, &member.id).await.unwrap(), editor);
+        assert_stale(edit(&member, Role::AccountAuditor).await);
+        let member = editor;
         w.write(async |tx| org::remove_member(tx, &w.org, &member).await)
             .await
             .unwrap();
@@ -213,7 +257,7 @@ async fn two_owners_cannot_remove_each_other_at_once() {
             let people = [w.person("ada").await, other.clone()];
             let mut roles = Vec::new();
             for person in &people {
-                let role = org::roles_of(&w.store, &person.id).await.unwrap().pop();
+                let role = org::given_to(&w.store, &person.id).await.unwrap().pop();
                 roles.push(match role {
                     Some(role) => role,
                     None => owner(w, person, Role::OrgOwner).await,
@@ -226,6 +270,116 @@ async fn two_owners_cannot_remove_each_other_at_once() {
             let gone = removed.iter().filter(|r| r.is_ok()).count();
             assert_eq!(gone, 1, "round {round}: {removed:?}");
         }
+    })
+    .await;
+}
+
+/// Somebody of a local connection, with a password if wanted.
+async fn local(w: &crate::world::World, connection: &Connection, name: &str, password: bool) -> User {
+    let identity = crate::world::identity(&connection.id, name);
+    w.write(async |tx| {
+        let user = user::sign_in(tx, &w.org, identity).await?.user;
+        if password {
+            user::set_password(tx, &user.id, "$argon2id$x").await?;
+        }
+        Ok(user)
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn the_last_owner_with_a_local_password_stays() {
+    on_each(async |w| {
+        let spec = ConnectionSpec {
+            kind: ConnectionKind::Password,
+            ..crate::world::connection_spec("Local")
+        };
+        let connection = w
+            .write(async |tx| store::connection::create(tx, &w.org, None, spec).await)
+            .await
+            .unwrap();
+        let root = local(w, &connection, "root", true).await;
+        let root_role = owner(w, &root, Role::OrgOwner).await;
+        // Owners who sign in elsewhere, or have no password yet, are no way in when the provider fails.
+        let others = [w.user.clone(), local(w, &connection, "new", false).await];
+        for other in &others {
+            owner(w, other, Role::OrgOwner).await;
+        }
+        let leave = async |member: &Member| {
+            w.write(async |tx| org::remove_member(tx, &w.org, member).await)
+                .await
+        };
+        let demote = async |member: &Member| {
+            w.write(async |tx| org::update_member(tx, &w.org, member, Role::OrgAdmin).await)
+                .await
+        };
+        assert_conflict(leave(&root_role).await);
+        assert_conflict(demote(&root_role).await);
+        assert_conflict(
+            w.write(async |tx| user::set_disabled(tx, &w.org, &root, true).await)
+                .await,
+        );
+        // Everybody else may go.
+        let mapped = org::given_to(&w.store, &others[0].id).await.unwrap().remove(0);
+        leave(&mapped).await.unwrap();
+        // With a second one there, the first may go, and then the second must stay.
+        let second = local(w, &connection, "second", true).await;
+        let second_role = owner(w, &second, Role::OrgOwner).await;
+        demote(&root_role).await.unwrap();
+        assert_conflict(leave(&second_role).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_takes_with_it_what_hangs_on_it() {
+    on_each(async |w| {
+        let sales = w.account("Sales").await;
+        let token = NewApiToken {
+            account: Some(sales.id.clone()),
+            role: Some(Role::AccountAdmin),
+            ..NewApiToken::of("ci", &[TokenScope::Read])
+        };
+        let mapping = RoleMappingSpec {
+            connection: w.connection.id.clone(),
+            group: "sales".into(),
+            account: Some(sales.id.clone()),
+            role: Role::AccountEditor,
+        };
+        w.write(async |tx| {
+            api_token::create(tx, &w.org, Some(&w.user.id), token, ("cht_", "hash")).await?;
+            role_mapping::create(tx, &w.org, mapping).await
+        })
+        .await
+        .unwrap();
+        let found = async || {
+            api_token::by_hash(&w.store, "hash", w.clock.now())
+                .await
+                .unwrap()
+                .is_some()
+        };
+        assert!(found().await);
+        // A disabled account's tokens are not accepted, and are again when it is enabled.
+        for enabled in [false, true] {
+            let now = org::account(&w.store, &w.org, &sales.id).await.unwrap();
+            let spec = AccountSpec {
+                enabled,
+                ..now.spec.clone()
+            };
+            w.write(async |tx| org::update_account(tx, &now, spec).await)
+                .await
+                .unwrap();
+            assert_eq!(found().await, enabled);
+        }
+        let now = org::account(&w.store, &w.org, &sales.id).await.unwrap();
+        w.write(async |tx| org::delete_account(tx, &now).await)
+            .await
+            .unwrap();
+        assert!(!found().await);
+        let all = Paging::default();
+        let left = role_mapping::list(&w.store, &w.org, (None, None), &all).await;
+        assert_eq!(left.unwrap(), []);
     })
     .await;
 }

@@ -50,11 +50,7 @@ async fn every_list_comes_in_pages() {
                 account: Some(account.id.clone()),
                 role: Role::AccountAdmin,
             };
-            let token = NewApiToken {
-                name: name.clone(),
-                scopes: vec![],
-                expires_at: None,
-            };
+            let token = NewApiToken::of(&name, &[]);
             let url = format!("https://app{n}.example.com");
             w.write(async |tx| {
                 let made = connection::create(tx, org, None, connection_spec(&name)).await?;
@@ -62,14 +58,15 @@ async fn every_list_comes_in_pages() {
                 rule::create::<Policy>(tx, org, &account.id, policy_spec(&name)).await?;
                 rule::create::<Group>(tx, org, &account.id, group).await?;
                 org::add_member(tx, org, member).await?;
-                api_token::create(tx, org, &person.id, token, ("cht_", &name)).await?;
+                api_token::create(tx, org, Some(&person.id), token, ("cht_", &name)).await?;
                 app::create(tx, org, &account.id, app_spec(&name, &url)).await
             })
             .await
             .unwrap();
         }
         pages!("accounts", 5, |page| org::accounts(store, org, None, page));
-        pages!("members", 4, |page| org::members(store, org, None, page));
+        let everybody = org::MemberFilter::default();
+        pages!("members", 4, |page| org::members(store, org, &everybody, page));
         pages!("connections", 5, |page| connection::list(store, org, None, page));
         pages!("connections of some", 5, |page| connection::list(
             store,
@@ -108,7 +105,8 @@ async fn every_list_comes_in_pages() {
             page
         ));
         pages!("sessions", 4, |page| session::list(store, org, None, now, page));
-        pages!("tokens", 4, |page| api_token::list(store, org, None, page));
+        let tokens = api_token::Filter::default();
+        pages!("tokens", 4, |page| api_token::list(store, org, &tokens, page));
     })
     .await;
 }

@@ -2,19 +2,19 @@
 
 use crate::world::{assert_conflict, assert_not_found, assert_stale, on_each};
 use store::{Paging, api_token, key, sha256};
-use wire::{KeyId, KeyState, NewApiToken, OrgId, SigningKey, TokenScope, UserId};
+use wire::{AccountId, KeyId, KeyState, NewApiToken, OrgId, Role, SigningKey, TokenScope, UserId};
 
 #[tokio::test]
 async fn an_api_token_is_known_by_its_hash_until_it_ends() {
     on_each(async |w| {
         let new = NewApiToken {
-            name: "ci".into(),
-            scopes: vec![TokenScope::Read, TokenScope::Audit],
             expires_at: Some(w.clock.now().plus_seconds(60)),
+            ..NewApiToken::of("ci", &[TokenScope::Read, TokenScope::Audit])
         };
         let hash = sha256("cht_secret");
         let create = async |owner: &UserId, hash: &str| {
-            w.write(async |tx| api_token::create(tx, &w.org, owner, new.clone(), ("cht_se", hash)).await)
+            let pair = ("cht_se", hash);
+            w.write(async |tx| api_token::create(tx, &w.org, Some(owner), new.clone(), pair).await)
                 .await
         };
         let token = create(&w.user.id, &hash).await.unwrap();
@@ -22,14 +22,19 @@ async fn an_api_token_is_known_by_its_hash_until_it_ends() {
         assert_conflict(create(&UserId::fresh(), "other").await);
         let find = async || api_token::by_hash(&w.store, &hash, w.clock.now()).await.unwrap();
         assert_eq!(find().await, Some((w.org.clone(), token.clone())));
-        w.write(async |tx| api_token::note_use(tx, &token.id).await)
+        w.write(async |tx| api_token::note_use(tx, &token.id, Some("192.0.2.1")).await)
             .await
             .unwrap();
         let stored = api_token::get(&w.store, &w.org, &token.id).await.unwrap();
         assert_eq!(stored.last_used_at, Some(w.clock.now()));
+        assert_eq!(stored.last_used_ip.as_deref(), Some("192.0.2.1"));
         assert_not_found(api_token::get(&w.store, &OrgId::fresh(), &token.id).await);
         let list = async |owner: Option<&UserId>| {
-            api_token::list(&w.store, &w.org, owner, &Paging::default())
+            let filter = api_token::Filter {
+                owner,
+                ..api_token::Filter::default()
+            };
+            api_token::list(&w.store, &w.org, &filter, &Paging::default())
                 .await
                 .unwrap()
         };
@@ -42,6 +47,115 @@ async fn an_api_token_is_known_by_its_hash_until_it_ends() {
             .await
             .unwrap();
         assert_stale(w.write(async |tx| api_token::delete(tx, &token).await).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rolled_token_has_a_new_secret_and_the_old_one_for_as_long_as_was_said() {
+    on_each(async |w| {
+        let new = NewApiToken::of("ci", &[TokenScope::Read]);
+        let token = w
+            .write(async |tx| api_token::create(tx, &w.org, Some(&w.user.id), new, ("cht_1", "one")).await)
+            .await
+            .unwrap();
+        let works = async |hash: &str| {
+            let found = api_token::by_hash(&w.store, hash, w.clock.now()).await.unwrap();
+            found.is_some_and(|(_, found)| found.id == token.id)
+        };
+        let until = w.clock.now().plus_seconds(60);
+        let second = w
+            .write(async |tx| api_token::roll(tx, &token, ("cht_2", "two"), Some(until)).await)
+            .await
+            .unwrap();
+        assert_eq!(api_token::get(&w.store, &w.org, &token.id).await.unwrap(), second);
+        assert!(works("one").await && works("two").await);
+        assert_stale(
+            w.write(async |tx| api_token::roll(tx, &token, ("cht_3", "three"), None).await)
+                .await,
+        );
+        // Of three, the two newest at the most.
+        let third = w
+            .write(async |tx| api_token::roll(tx, &second, ("cht_3", "three"), Some(until)).await)
+            .await
+            .unwrap();
+        assert!(!works("one").await && works("two").await && works("three").await);
+        w.clock.advance(60);
+        assert!(!works("two").await && works("three").await);
+        w.write(async |tx| api_token::roll(tx, &third, ("cht_4", "four"), None).await)
+            .await
+            .unwrap();
+        assert!(!works("three").await && works("four").await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_belongs_to_a_person_or_to_an_account() {
+    on_each(async |w| {
+        let person = NewApiToken::of("mine", &[TokenScope::Read]);
+        let account = NewApiToken {
+            account: Some(w.account.id.clone()),
+            role: Some(Role::AccountEditor),
+            ..NewApiToken::of("ci", &[TokenScope::Read])
+        };
+        let create = async |maker: Option<&UserId>, new: &NewApiToken, hash: &str| {
+            w.write(async |tx| api_token::create(tx, &w.org, maker, new.clone(), ("cht_", hash)).await)
+                .await
+        };
+        let mine = create(Some(&w.user.id), &person, "mine").await.unwrap();
+        let theirs = create(Some(&w.user.id), &account, "theirs").await.unwrap();
+        assert_eq!((mine.owner.as_ref(), mine.account), (Some(&w.user.id), None));
+        assert_eq!((theirs.owner.as_ref(), theirs.role), (None, account.role));
+        assert_eq!(theirs.created_by.as_ref(), Some(&w.user.id));
+        for bad in [
+            NewApiToken {
+                role: Some(Role::OrgAdmin),
+                ..account.clone()
+            },
+            NewApiToken {
+                role: None,
+                ..account.clone()
+            },
+            NewApiToken {
+                role: Some(Role::AccountAdmin),
+                ..person.clone()
+            },
+        ] {
+            let refused = create(Some(&w.user.id), &bad, "bad").await;
+            assert!(matches!(refused, Err(store::Error::Invalid { .. })));
+        }
+        assert!(matches!(
+            create(None, &person, "bad").await,
+            Err(store::Error::Invalid { .. })
+        ));
+        // It outlives its maker.
+        w.write(async |tx| store::user::set_disabled(tx, &w.org, &w.user, true).await)
+            .await
+            .unwrap();
+        let works = async |hash: &str| {
+            let found = api_token::by_hash(&w.store, hash, w.clock.now()).await;
+            found.unwrap().is_some()
+        };
+        assert!(!works("mine").await && works("theirs").await);
+        let all = Paging::default();
+        let list = async |visible: Option<(Option<&UserId>, &[AccountId])>| {
+            let filter = api_token::Filter {
+                visible,
+                ..api_token::Filter::default()
+            };
+            let found = api_token::list(&w.store, &w.org, &filter, &all).await.unwrap();
+            found.into_iter().map(|t| t.spec.name).collect::<Vec<_>>()
+        };
+        let (user, here) = (Some(&w.user.id), std::slice::from_ref(&w.account.id));
+        assert_eq!(list(None).await, ["mine", "ci"]);
+        assert_eq!(list(Some((user, &[]))).await, ["mine"]);
+        assert_eq!(list(Some((user, here))).await, ["mine", "ci"]);
+        assert_eq!(list(Some((None, here))).await, ["ci"]);
+        assert_eq!(
+            list(Some((None, &[AccountId::fresh()]))).await,
+            Vec::<String>::new()
+        );
     })
     .await;
 }

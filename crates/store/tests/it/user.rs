@@ -149,12 +149,8 @@ async fn disabling_ends_sessions_grants_and_api_tokens() {
         let grant = w.used_grant(&w.user, &w.client, "code").await;
         let bob = w.person("bob").await;
         let other_grant = w.used_grant(&bob, &w.client, "code 2").await;
-        let token = NewApiToken {
-            name: "ci".into(),
-            scopes: vec![TokenScope::Read],
-            expires_at: None,
-        };
-        w.write(async |tx| api_token::create(tx, &w.org, &w.user.id, token, ("cht_ab", "hash")).await)
+        let token = NewApiToken::of("ci", &[TokenScope::Read]);
+        w.write(async |tx| api_token::create(tx, &w.org, Some(&w.user.id), token, ("cht_ab", "hash")).await)
             .await
             .unwrap();
         let mut changes = w.store.changes();

@@ -210,19 +210,13 @@ pub(crate) fn account_spec(name: &str) -> AccountSpec {
 }
 
 pub(crate) fn connection_spec(name: &str) -> ConnectionSpec {
-    ConnectionSpec {
-        name: name.into(),
-        kind: ConnectionKind::Oidc,
-        issuer: Some("https://idp.example.com".into()),
-        client_id: Some("chatelaine".into()),
-        client_secret: None,
-        scopes: vec!["email".into()],
-        claims: ClaimMapping::default(),
-        allowed_domains: vec![],
-        allow_internal: vec![],
-        bind_new_accounts: false,
-        enabled: true,
-    }
+    testkit::from_json(serde_json::json!({
+        "name": name,
+        "kind": "oidc",
+        "issuer": "https://idp.example.com",
+        "client_id": "chatelaine",
+        "scopes": ["email"],
+    }))
 }
 
 pub(crate) fn binding_spec() -> BindingSpec {

@@ -1,0 +1,248 @@
+//! Invitations: a secret link, stored as SHA-256, that gives a role to whoever redeems it, once.
+
+use crate::sql::{Paging, Row, Run, Sql, opt, word};
+use crate::{Error, Result, Tx, org};
+use wire::{
+    AccountId, Id as _, Invitation, InvitationId, InvitationState, Member, NewMember, OrgId, Role, Timestamp,
+    UserId,
+};
+
+/// What an invitation is about.
+#[derive(Debug, Clone)]
+pub struct New {
+    /// Where it goes.
+    pub email: String,
+    /// Where the role is: absent for a role of the organisation.
+    pub account: Option<AccountId>,
+    /// The role.
+    pub role: Role,
+    /// Whether the person gets a local password.
+    pub local: bool,
+    /// Who invites; absent for a token of an account.
+    pub created_by: Option<UserId>,
+    /// When the link ends.
+    pub expires_at: Timestamp,
+}
+
+fn read(row: &Row, now: Timestamp) -> Result<Invitation> {
+    let (accepted_at, expires_at) = (row.opt_time("accepted_at")?, row.time("expires_at")?);
+    let state = if accepted_at.is_some() {
+        InvitationState::Accepted
+    } else if row.opt_time("revoked_at")?.is_some() {
+        InvitationState::Revoked
+    } else if expires_at <= now {
+        InvitationState::Expired
+    } else {
+        InvitationState::Pending
+    };
+    Ok(Invitation {
+        id: row.id("id")?,
+        email: row.text("email")?,
+        account: row.opt_id("account")?,
+        role: row.word("role")?,
+        local: row.flag("local")?,
+        state,
+        created_by: row.opt_id("created_by")?,
+        created_at: row.time("created_at")?,
+        sent_at: row.time("sent_at")?,
+        expires_at,
+        accepted_at,
+        accepted_by: row.opt_id("accepted_by")?,
+    })
+}
+
+/// Stores an invitation by the hash of its secret.
+///
+/// # Errors
+/// `Invalid` when role and account do not fit, `Conflict` when the same is pending already.
+pub async fn create(tx: &mut Tx, org: &OrgId, new: New, hash: &str) -> Result<Invitation> {
+    org::fits(new.role, new.account.as_ref())?;
+    let now = tx.now();
+    let account = new.account.as_ref().map_or("", |id| id.as_str());
+    let same = Sql::new(
+        "SELECT id FROM invitations WHERE org = $1 AND lower(email) = lower($2) AND account = $3 AND role = $4 \
+         AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > $5",
+    );
+    let same = same.bind(org).bind(new.email.as_str()).bind(account);
+    if opt(&mut *tx, same.bind(word(new.role)?).bind(now))
+        .await?
+        .is_some()
+    {
+        let detail = "this address has the same invitation already; resend that one";
+        return Err(Error::Conflict(detail.into()));
+    }
+    let invitation = Invitation {
+        id: InvitationId::fresh(),
+        email: new.email,
+        account: new.account,
+        role: new.role,
+        local: new.local,
+        state: InvitationState::Pending,
+        created_by: new.created_by,
+        created_at: now,
+        sent_at: now,
+        expires_at: new.expires_at,
+        accepted_at: None,
+        accepted_by: None,
+    };
+    let values = [
+        ("id", (&invitation.id).into()),
+        ("org", org.into()),
+        ("email", invitation.email.as_str().into()),
+        (
+            "account",
+            invitation.account.as_ref().map_or("", |id| id.as_str()).into(),
+        ),
+        ("role", word(invitation.role)?.into()),
+        ("local", invitation.local.into()),
+        ("hash", hash.into()),
+        ("created_by", invitation.created_by.as_ref().into()),
+        ("created_at", now.into()),
+        ("sent_at", now.into()),
+        ("expires_at", invitation.expires_at.into()),
+    ];
+    tx.run(Sql::insert("invitations", values)).await?;
+    Ok(invitation)
+}
+
+/// Which invitations are asked for.
+#[derive(Debug, Default)]
+pub struct Filter<'a> {
+    /// Only to roles in these accounts; `None` for all.
+    pub accounts: Option<&'a [AccountId]>,
+    /// Only in this state.
+    pub state: Option<InvitationState>,
+}
+
+/// Invitations of an organisation.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(
+    mut db: impl Run,
+    org: &OrgId,
+    filter: &Filter<'_>,
+    now: Timestamp,
+    page: &Paging<InvitationId>,
+) -> Result<Vec<Invitation>> {
+    let sql = Sql::new("SELECT * FROM invitations WHERE org = $1")
+        .bind(org)
+        .and_in("account", filter.accounts);
+    let sql = match filter.state {
+        None => sql,
+        Some(InvitationState::Accepted) => sql.then(" AND accepted_at IS NOT NULL"),
+        Some(InvitationState::Revoked) => sql.then(" AND accepted_at IS NULL AND revoked_at IS NOT NULL"),
+        Some(InvitationState::Expired) => sql
+            .then(" AND accepted_at IS NULL AND revoked_at IS NULL")
+            .and("expires_at <=", Some(now)),
+        Some(InvitationState::Pending) => sql
+            .then(" AND accepted_at IS NULL AND revoked_at IS NULL")
+            .and("expires_at >", Some(now)),
+    };
+    let rows = db.rows(sql.page(page)).await?;
+    rows.iter().map(|row| read(row, now)).collect()
+}
+
+/// One invitation.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn get(db: impl Run, org: &OrgId, id: &InvitationId, now: Timestamp) -> Result<Invitation> {
+    let sql = Sql::new("SELECT * FROM invitations WHERE id = $1 AND org = $2")
+        .bind(id)
+        .bind(org);
+    let row = opt(db, sql).await?.ok_or(Error::NotFound("invitation"))?;
+    read(&row, now)
+}
+
+/// The pending invitation of a secret, and its organisation.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn by_token_hash(db: impl Run, hash: &str, now: Timestamp) -> Result<Option<(OrgId, Invitation)>> {
+    let sql = Sql::new(
+        "SELECT * FROM invitations WHERE hash = $1 AND accepted_at IS NULL AND revoked_at IS NULL \
+         AND expires_at > $2",
+    );
+    let row = opt(db, sql.bind(hash).bind(now)).await?;
+    row.map(|row| Ok((row.id("org")?, read(&row, now)?))).transpose()
+}
+
+/// Redeems an invitation: one of any number of attempts succeeds. Who redeems it belongs to its organisation
+/// and is not disabled; what is for a local password goes to somebody who has one. Whoever has the role
+/// already keeps it.
+///
+/// # Errors
+/// `NotFound` when the link cannot be used, by this person or any more.
+pub async fn accept(tx: &mut Tx, org: &OrgId, hash: &str, user: &UserId) -> Result<(Invitation, Member)> {
+    let now = tx.now();
+    let sql = Sql::new(
+        "UPDATE invitations SET accepted_at = $1, accepted_by = $2 WHERE hash = $3 AND org = $4 \
+         AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > $1 \
+         AND EXISTS (SELECT 1 FROM users u JOIN connections c ON c.id = u.connection \
+          WHERE u.id = $2 AND u.org = $4 AND u.disabled = $5 AND (invitations.local = $5 OR c.kind = 'password')) \
+         RETURNING *",
+    );
+    let sql = sql.bind(now).bind(user).bind(hash).bind(org).bind(false);
+    let row = opt(&mut *tx, sql).await?.ok_or(Error::NotFound("invitation"))?;
+    let invitation = read(&row, now)?;
+    let roles = org::given_to(&mut *tx, user).await?;
+    let has = |m: &Member| m.role == invitation.role && m.account == invitation.account;
+    let member = match roles.into_iter().find(has) {
+        Some(member) => member,
+        None => {
+            let new = NewMember {
+                user: user.clone(),
+                account: invitation.account.clone(),
+                role: invitation.role,
+            };
+            org::add_member(tx, org, new).await?
+        }
+    };
+    Ok((invitation, member))
+}
+
+/// Gives an invitation that nobody accepted a new secret; the old one is worthless from now on.
+///
+/// # Errors
+/// `Conflict` when it was accepted or revoked.
+pub async fn renew(
+    tx: &mut Tx,
+    invitation: &Invitation,
+    hash: &str,
+    expires_at: Timestamp,
+) -> Result<Invitation> {
+    let now = tx.now();
+    let sql = Sql::new(
+        "UPDATE invitations SET hash = $1, sent_at = $2, expires_at = $3 \
+         WHERE id = $4 AND accepted_at IS NULL AND revoked_at IS NULL RETURNING *",
+    );
+    let sql = sql.bind(hash).bind(now).bind(expires_at).bind(&invitation.id);
+    let row = opt(&mut *tx, sql).await?;
+    let row = row.ok_or_else(|| Error::Conflict("it was accepted or revoked".into()))?;
+    read(&row, now)
+}
+
+/// Takes an invitation back.
+///
+/// # Errors
+/// `Conflict` when it was accepted or revoked.
+pub async fn revoke(tx: &mut Tx, invitation: &Invitation) -> Result<Invitation> {
+    let now = tx.now();
+    let sql = Sql::new(
+        "UPDATE invitations SET revoked_at = $1 \
+         WHERE id = $2 AND accepted_at IS NULL AND revoked_at IS NULL RETURNING *",
+    );
+    let row = opt(&mut *tx, sql.bind(now).bind(&invitation.id)).await?;
+    let row = row.ok_or_else(|| Error::Conflict("it was accepted or revoked".into()))?;
+    read(&row, now)
+}
+
+/// Takes back all that somebody made and nobody accepted.
+pub(crate) async fn revoke_of(tx: &mut Tx, creator: &UserId) -> Result<()> {
+    let sql = Sql::new(
+        "UPDATE invitations SET revoked_at = $1 \
+         WHERE created_by = $2 AND accepted_at IS NULL AND revoked_at IS NULL",
+    );
+    tx.run(sql.bind(tx.now()).bind(creator)).await.map(drop)
+}
