@@ -5,7 +5,7 @@
 use gloo_net::http::{Method, RequestBuilder};
 use leptos::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
-use wire::{CSRF_HEADER, Page, Problem, Session};
+use wire::{CSRF_HEADER, Page, Preview, Problem, Session};
 
 /// Tells the server which surface wrote, for the audit log.
 const SOURCE_HEADER: &str = "x-chatelaine-source";
@@ -80,6 +80,47 @@ impl Failure {
     }
 }
 
+/// A write that can be tried before it is made.
+#[derive(Clone)]
+pub(crate) struct Write {
+    method: Method,
+    path: String,
+    version: Option<i64>,
+    body: Option<String>,
+}
+
+impl Write {
+    /// Creates or does something.
+    pub(crate) fn post(path: &str, body: &impl Serialize) -> Self {
+        Self {
+            method: Method::POST,
+            path: path.to_owned(),
+            version: None,
+            body: Some(to_json(body)),
+        }
+    }
+
+    /// Changes the version that was read by a merge patch.
+    pub(crate) fn patch(path: &str, version: i64, body: &impl Serialize) -> Self {
+        Self {
+            method: Method::PATCH,
+            path: path.to_owned(),
+            version: Some(version),
+            body: Some(to_json(body)),
+        }
+    }
+
+    /// Removes or revokes something.
+    pub(crate) fn delete(path: &str) -> Self {
+        Self {
+            method: Method::DELETE,
+            path: path.to_owned(),
+            version: None,
+            body: None,
+        }
+    }
+}
+
 /// The connection to the server; cheap to copy, one per page load.
 #[derive(Clone, Copy)]
 pub(crate) struct Client {
@@ -142,6 +183,20 @@ impl Client {
             self.send(Method::PATCH, path, Some(to_json(body)), Some(version))
                 .await?,
         )
+    }
+
+    /// Makes a write.
+    pub(crate) async fn write<T: DeserializeOwned>(self, write: Write) -> Answer<T> {
+        decode(
+            self.send(write.method, &write.path, write.body, write.version)
+                .await?,
+        )
+    }
+
+    /// Tries a write: what would change, and who would gain or lose access by it. Nothing is changed.
+    pub(crate) async fn preview(self, write: Write) -> Answer<Preview> {
+        let path = format!("{}?dry_run=true", write.path);
+        decode(self.send(write.method, &path, write.body, write.version).await?)
     }
 
     /// Removes or revokes something.

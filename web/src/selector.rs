@@ -70,7 +70,12 @@ impl Draft {
         } = selector
         {
             let days = serde_json::to_value(days).unwrap_or_default();
-            let days: Vec<_> = days.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let days: Vec<_> = days
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
             return Self::new(id, &kind, &days.join(", "), &times(from, to, *utc_offset_minutes));
         }
         let (first, second) = keys(&kind);

@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use serde::Serialize;
 use std::sync::{Mutex, PoisonError};
 use store::Tx;
-use wire::{AuditEvent, Preview, PreviewChange};
+use wire::{AuditEvent, Impact, Preview, PreviewChange};
 
 /// Says that nothing was changed.
 pub(crate) const DRY_RUN: HeaderName = HeaderName::from_static("chatelaine-dry-run");
@@ -33,7 +33,14 @@ pub(crate) struct Write {
     /// Whether the caller said that any version will do.
     any: bool,
     /// What a dry run found; put into its answer.
-    found: Mutex<Vec<PreviewChange>>,
+    found: Mutex<Found>,
+}
+
+/// What a dry run found.
+#[derive(Default)]
+struct Found {
+    changes: Vec<PreviewChange>,
+    impact: Option<Impact>,
 }
 
 impl FromRequestParts<Control> for Write {
@@ -56,6 +63,11 @@ impl FromRequestParts<Control> for Write {
     }
 }
 
+/// Whether an action may let in, or keep out, everybody of a connection.
+fn is_sweeping(action: &str) -> bool {
+    action.starts_with("binding.") || matches!(action, "connection.update" | "organisation.update")
+}
+
 impl Write {
     /// As [`Write::expects`], where a blind write is not taken (RFC 6585 section 3): what it would undo
     /// concerns everybody.
@@ -75,12 +87,23 @@ impl Write {
         }
     }
 
-    /// Commits the change with its events; of a dry run only the events stay, marked as such.
-    pub(crate) async fn commit(&self, caller: &Caller, tx: Tx, events: Vec<AuditEvent>) -> Answer<()> {
+    /// Commits the change with its events; of a dry run only the events stay, marked as such. Where a change
+    /// decides about whole accounts, the events say who gained, kept and lost access.
+    pub(crate) async fn commit(
+        &self,
+        caller: &Caller,
+        mut tx: Tx,
+        mut events: Vec<AuditEvent>,
+    ) -> Answer<()> {
         if !self.dry_run {
+            if events.iter().any(|event| is_sweeping(&event.action)) {
+                tx.foresee(&mut events).await?;
+            }
             return Ok(tx.commit_all(events).await?);
         }
+        let impact = tx.foresee(&mut events).await?;
         drop(tx);
+        self.found().impact = impact;
         self.record_dry_run(caller, events).await
     }
 
@@ -92,7 +115,7 @@ impl Write {
     /// Records what was tried.
     pub(crate) async fn record_dry_run(&self, caller: &Caller, events: Vec<AuditEvent>) -> Answer<()> {
         for mut event in events {
-            self.found().push(PreviewChange {
+            self.found().changes.push(PreviewChange {
                 action: event.action.clone(),
                 target: event.target.clone(),
                 change: event.change.clone(),
@@ -132,14 +155,16 @@ impl Write {
         StatusCode::NO_CONTENT.into_response()
     }
 
-    fn found(&self) -> std::sync::MutexGuard<'_, Vec<PreviewChange>> {
+    fn found(&self) -> std::sync::MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn preview(&self, resource: &impl Serialize) -> Response {
+        let found = std::mem::take(&mut *self.found());
         let preview = Preview {
             resource: serde_json::to_value(resource).unwrap_or_default(),
-            changes: std::mem::take(&mut *self.found()),
+            changes: found.changes,
+            impact: found.impact,
         };
         let mut response = Json(preview).into_response();
         response

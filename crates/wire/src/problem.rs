@@ -1,4 +1,4 @@
-//! The error body of the REST API (RFC 9457) and the page of a list.
+//! The error body of the REST API (RFC 9457), the page of a list, the answer of a dry run.
 
 use serde::{Deserialize, Serialize};
 
@@ -42,4 +42,32 @@ pub struct Page<T> {
     /// Opaque cursor of the next page; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// What a write with `?dry_run=true` answers: what would be, and nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Preview {
+    /// The body that the write would answer; for a deletion, what would be gone. Without credentials.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub resource: serde_json::Value,
+    /// What the log would say, change by change; empty when nothing would change.
+    pub changes: Vec<PreviewChange>,
+    /// Who would gain, keep and lose access; absent where the write decides about nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impact: Option<crate::Impact>,
+}
+
+/// One change that a write would make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PreviewChange {
+    /// The action of its audit event.
+    pub action: String,
+    /// What it would happen to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<crate::AuditTarget>,
+    /// From what to what: only the fields that differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<crate::AuditChange>,
 }

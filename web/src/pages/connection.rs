@@ -2,21 +2,20 @@
 
 use super::connections::{health, kind, words};
 use crate::{
-    client::{Answer, Client, client},
-    me::{Directory, Need, directory, me, person},
+    client::{Write, client},
+    me::{Need, directory, me},
     remote::Remote,
     ui::*,
 };
-use leptos::{prelude::*, task::spawn_local};
+use leptos::prelude::*;
 use leptos_router::{
     NavigateOptions,
     hooks::{use_navigate, use_params_map},
 };
 use serde_json::json;
-use std::future::Future;
 use wire::{
-    Account, AccountId, AppId, Binding, BindingMode, BindingState, BrowserSession, Connection,
-    ConnectionKind, Grant, Page as ListPage, Timestamp, User,
+    Account, AccountId, Binding, BindingMode, BindingState, Connection, ConnectionKind, Page as ListPage,
+    Timestamp,
 };
 
 /// `/connections/{id}`
@@ -211,7 +210,7 @@ fn RowActions(
     all: Remote<Vec<Binding>>,
 ) -> impl IntoView {
     let client = client();
-    let names = directory();
+
     let blocked = me().gate(Need::Organisation);
     let toasts = toasts();
     let name = account.spec.name.clone();
@@ -222,6 +221,7 @@ fn RowActions(
     let sending = Sending::new();
     let detach = RwSignal::new(false);
     let exclusive = RwSignal::new(false);
+    let at_once = RwSignal::new(false);
     let stored = StoredValue::new(binding.clone());
     let patch = move |body: serde_json::Value, said: &'static str, close: RwSignal<bool>| {
         let binding = stored.get_value();
@@ -239,20 +239,21 @@ fn RowActions(
         );
     };
     let drain = move |()| {
-        #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
-        let until = Timestamp::from_seconds((js_sys::Date::now() / 1000.0) as i64).plus_seconds(7 * 86_400);
         patch(
-            json!({ "state": "draining", "drain_until": until }),
+            json!({ "state": "draining", "drain_until": in_a_week() }),
             "Draining: no new sign-ins, what runs may run out",
             detach,
         );
     };
-    let affected = move |others: bool| {
-        let binding = stored.get_value();
-        async move { affected(client, names, binding, others).await }
+    let path = format!("/bindings/{}", binding.id);
+    let version = binding.version;
+    let would = move |body: fn() -> serde_json::Value| {
+        let path = path.clone();
+        Callback::new(move |()| Some(Write::patch(&path, version, &body())))
     };
-    let drained = preview(detach, move || affected(false));
-    let lose = preview(exclusive, move || affected(true));
+    let would_drain = would(|| json!({ "state": "draining", "drain_until": in_a_week() }));
+    let would_exclude = would(|| json!({ "mode": "exclusive" }));
+    let would_detach = would(|| json!({ "state": "detached" }));
     let draining = binding.spec.state == BindingState::Draining;
     let is_exclusive = binding.spec.mode == BindingMode::Exclusive;
     let set_exclusive = move |()| {
@@ -280,7 +281,7 @@ fn RowActions(
                     <Button look=Look::Quiet blocked busy=sending.busy label=format!("Turn back the draining of {name}")
                         on_press=move |()| patch(json!({ "state": "active", "drain_until": null }), "Bound again", detach)>"Turn back"</Button>
                     <Button look=Look::Quiet blocked busy=sending.busy label=format!("Detach now from {name}")
-                        on_press=move |()| patch(json!({ "state": "detached" }), "Detached", detach)>"Detach now"</Button>
+                        on_press=move |()| at_once.set(true)>"Detach now"</Button>
                 }.into_any()
             } else {
                 view! {
@@ -292,78 +293,22 @@ fn RowActions(
             }}
         </span>
         <Confirm open=exclusive title=format!("Only this connection in {name}?")
-            text=Signal::derive(move || format!("Every other connection stops to sign people in to this account. {}", lose.get()))
-            action="Make exclusive" sending on_confirm=set_exclusive />
+            text="Every other connection stops to sign people in to this account, and their sessions and grants here stop, until you take it back."
+            action="Make exclusive" sending preview=Some(would_exclude) on_confirm=set_exclusive />
         <Confirm open=detach title=format!("Detach from {name}?")
-            text=Signal::derive(move || format!("First it drains for seven days: nobody new signs in, sessions and grants run on. You can turn it back until then, or detach at once afterwards. {}", drained.get()))
-            action="Start draining" sending on_confirm=drain />
+            text="First it drains for seven days: nobody new signs in, sessions and grants run on. You can turn it back until then, or detach at once afterwards."
+            action="Start draining" sending preview=Some(would_drain) on_confirm=drain />
+        <Confirm open=at_once title=format!("Detach from {name} at once?")
+            text="Sessions and grants of people who came through it end now. This cannot be taken back: binding it again does not bring them back."
+            action="Detach now" sending preview=Some(would_detach)
+            on_confirm=move |()| patch(json!({ "state": "detached" }), "Detached", at_once) />
     }
     .into_any()
 }
 
-/// Who would lose access, in words; asked for when the dialog opens.
-fn preview<F, Fut>(open: RwSignal<bool>, ask: F) -> Signal<String>
-where
-    F: Fn() -> Fut + 'static,
-    Fut: Future<Output = Answer<Vec<String>>> + 'static,
-{
-    let words = RwSignal::new(String::new());
-    Effect::new(move |_| {
-        if !open.get() {
-            return;
-        }
-        words.set("Looking who is affected…".into());
-        let answer = ask();
-        spawn_local(async move {
-            let text = match answer.await {
-                Ok(people) if people.is_empty() => "No live session or grant here ends by it.".into(),
-                Ok(people) => lose_access(&people),
-                Err(_) => "Who is affected could not be found out.".into(),
-            };
-            let _ = words.try_set(text);
-        });
-    });
-    words.into()
-}
-
-fn lose_access(people: &[String]) -> String {
-    const NAMED: usize = 5;
-    let names = people.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    let more = people.len().saturating_sub(NAMED);
-    let rest = if more == 0 {
-        String::new()
-    } else {
-        format!(" and {more} more")
-    };
-    format!("Live sessions or grants here that end by it: those of {names}{rest}.")
-}
-
-/// The people with a live session or grant in the binding's account who signed in through its connection, or
-/// through any other.
-async fn affected(client: Client, names: Directory, binding: Binding, others: bool) -> Answer<Vec<String>> {
-    let grants: Vec<Grant> = client.all("/grants?state=active").await?;
-    let sessions: Vec<BrowserSession> = client.all("/sessions").await?;
-    let apps = names.apps.now().unwrap_or_default();
-    let here = |app: &AppId| {
-        apps.iter()
-            .any(|known| known.id == *app && known.account == binding.account)
-    };
-    let mut ids: Vec<_> = grants
-        .into_iter()
-        .filter(|grant| grant.account == binding.account)
-        .map(|g| g.user)
-        .collect();
-    ids.extend(
-        sessions
-            .into_iter()
-            .filter(|s| s.app.as_ref().is_some_and(here))
-            .map(|s| s.user),
-    );
-    ids.sort();
-    ids.dedup();
-    let people = client.all::<User>("/users").await?;
-    let hit = |user: &&User| ids.contains(&user.id) && (user.connection != binding.connection) == others;
-    Ok(people.iter().filter(hit).map(person).collect())
+/// When draining that begins now ends.
+fn in_a_week() -> Timestamp {
+    now().plus_seconds(7 * 86_400)
 }
 
 #[component]
@@ -474,6 +419,15 @@ fn Danger(remote: Remote<Connection>, connection: Signal<Connection>) -> impl In
             },
         );
     };
+    let would_disable = Callback::new(move |()| {
+        let now = connection.get_untracked();
+        let patch = json!({ "enabled": false });
+        Some(Write::patch(
+            &format!("/connections/{}", now.id),
+            now.version,
+            &patch,
+        ))
+    });
     let delete = move |()| {
         let id = connection.get_untracked().id;
         deleting.run(
@@ -503,7 +457,7 @@ fn Danger(remote: Remote<Connection>, connection: Signal<Connection>) -> impl In
             </div>
             <Confirm open=ask_disable title=Signal::derive(move || format!("Disable {}?", name.get()))
                 text="Nobody signs in through it any more, and the sessions and grants of its people end at once."
-                action="Disable connection" word=name sending on_confirm=flip />
+                action="Disable connection" word=name sending preview=Some(would_disable) on_confirm=flip />
             <Confirm open=ask_delete title=Signal::derive(move || format!("Delete {}?", name.get()))
                 text="Its bindings go, and the sessions and grants of its people end. This cannot be taken back."
                 action="Delete connection" word=name sending=deleting on_confirm=delete />

@@ -72,6 +72,7 @@ pub(crate) const fn kind(kind: ConnectionKind) -> &'static str {
     match kind {
         ConnectionKind::Oidc => "OpenID Connect",
         ConnectionKind::Github => "GitHub",
+        ConnectionKind::EmailCode => "Code by e-mail",
         ConnectionKind::Password => "Local password",
     }
 }

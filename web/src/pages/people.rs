@@ -17,6 +17,7 @@ pub(crate) fn Page() -> impl IntoView {
         tab("groups", "Groups", || {
             view! { <super::groups::Groups /> }.into_any()
         }),
+        tab("roles", "Roles", || view! { <super::roles::Roles /> }.into_any()),
     ];
     view! {
         <PageHead title="People" text="Everybody who has signed in. A person is who one connection says they are: the same e-mail address through two connections is two people." />

@@ -143,7 +143,7 @@ fn Disable(remote: Remote<User>, user: Signal<User>) -> impl IntoView {
     }
 }
 
-const ROLES: &[(Role, &str, &str)] = &[
+pub(crate) const ROLES: &[(Role, &str, &str)] = &[
     (Role::OrgOwner, "org_owner", "Organisation owner"),
     (Role::OrgAdmin, "org_admin", "Organisation admin"),
     (
@@ -160,7 +160,7 @@ const ROLES: &[(Role, &str, &str)] = &[
     ),
 ];
 
-fn role_name(role: Role) -> &'static str {
+pub(crate) fn role_name(role: Role) -> &'static str {
     ROLES
         .iter()
         .find(|(known, ..)| *known == role)

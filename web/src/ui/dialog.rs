@@ -1,6 +1,7 @@
 //! Dialogs on the native element: focus stays inside, Escape closes, the rest of the page is inert.
 
-use super::{Button, FormError, Look, Sending, TextField};
+use super::{Button, FormError, ImpactOf, Look, Sending, TextField};
+use crate::client::Write;
 use leptos::{html, prelude::*};
 use wasm_bindgen::JsCast as _;
 
@@ -75,6 +76,9 @@ pub(crate) fn Confirm(
     #[prop(optional, into)] word: Option<Signal<String>>,
     sending: Sending,
     #[prop(into)] on_confirm: Callback<()>,
+    /// What the action would send: the dialog then shows who is affected.
+    #[prop(optional_no_strip)]
+    preview: Option<Callback<(), Option<Write>>>,
 ) -> impl IntoView {
     view! {
         <Dialog open title>
@@ -98,6 +102,7 @@ pub(crate) fn Confirm(
                         }
                     >
                         <p class="whitespace-pre-line">{move || text.get()}</p>
+                        {preview.map(|write| view! { <ImpactOf open write /> })}
                         {word.map(|word| view! { <TextField label=Signal::derive(move || format!("Type “{}” to confirm", word.get())) value=typed /> })}
                         <FormError sending />
                         <div class="flex justify-end gap-2">

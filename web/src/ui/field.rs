@@ -31,6 +31,14 @@ fn described(id: &str, hint: bool) -> String {
     }
 }
 
+/// Fixed options of a select: key and text.
+pub(crate) fn options(all: &[(&str, &str)]) -> Signal<Vec<(String, String)>> {
+    let owned = all
+        .iter()
+        .map(|(key, text)| ((*key).to_owned(), (*text).to_owned()));
+    Signal::stored(owned.collect())
+}
+
 /// One line of text.
 #[component]
 pub(crate) fn TextField(

@@ -1,6 +1,7 @@
 //! The kit: about twenty small widgets over Tailwind and daisyUI classes. No `style` attributes, native elements
 //! first, names and roles for assistive technology built in.
 
+mod act;
 mod basics;
 mod chart;
 mod code;
@@ -8,6 +9,7 @@ mod dialog;
 mod field;
 mod form;
 mod head;
+mod impact;
 mod pager;
 mod palette;
 mod shell;
@@ -18,6 +20,7 @@ mod theme;
 mod time;
 mod toast;
 
+pub(crate) use act::*;
 pub(crate) use basics::*;
 pub(crate) use chart::*;
 pub(crate) use code::*;
@@ -25,6 +28,7 @@ pub(crate) use dialog::*;
 pub(crate) use field::*;
 pub(crate) use form::*;
 pub(crate) use head::*;
+pub(crate) use impact::*;
 pub(crate) use pager::*;
 pub(crate) use palette::*;
 pub(crate) use shell::*;

@@ -15,6 +15,7 @@ const PAGES: &[(&str, &str, bool)] = &[
     ("/apps", "Apps", false),
     ("/policies", "Policies", false),
     ("/agents", "Agents", false),
+    ("/service-tokens", "Service tokens", false),
     ("/people", "People", false),
     ("/audit", "Audit", false),
     ("/settings", "Settings", false),
@@ -43,8 +44,14 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
             }
         })
         .collect_view();
-    let name = session.user.name.clone().unwrap_or_else(|| person(&session.user));
-    let email = session.user.email.clone().filter(|email| *email != name);
+    let user = session.user.as_ref();
+    let name = user
+        .and_then(|user| user.name.clone())
+        .or_else(|| user.map(person))
+        .unwrap_or_default();
+    let email = user
+        .and_then(|user| user.email.clone())
+        .filter(|email| *email != name);
     view! {
         <a href="#main" class="btn btn-sm btn-primary sr-only focus:not-sr-only focus:fixed focus:top-2 focus:left-2 focus:z-50" rel="external" on:click=skip>
             "Skip to content"

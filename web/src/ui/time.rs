@@ -59,3 +59,9 @@ pub(crate) fn since(time: Timestamp) -> AnyView {
 pub(crate) fn since_or_never(time: Option<Timestamp>) -> AnyView {
     time.map_or_else(|| view! { <span class="muted">"never"</span> }.into_any(), since)
 }
+
+/// Now, by the browser's clock.
+pub(crate) fn now() -> Timestamp {
+    #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
+    Timestamp::from_seconds((js_sys::Date::now() / 1000.0) as i64)
+}

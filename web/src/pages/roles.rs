@@ -1,0 +1,310 @@
+//! Who administers what: members, invitations, and roles that follow from groups of an identity provider.
+
+use super::person::{ROLES, role_name};
+use crate::{
+    client::{Write, client},
+    me::{Need, directory, me},
+    remote::Remote,
+    ui::*,
+};
+use leptos::prelude::*;
+use serde_json::json;
+use wire::{AccountId, CreatedInvitation, Invitation, InvitationState, Member, Role, RoleMapping};
+
+/// The tab on the page of people.
+#[component]
+pub(crate) fn Roles() -> impl IntoView {
+    let client = client();
+    let members = Remote::new(move || async move { client.all::<Member>("/members").await });
+    let invitations = Remote::new(move || async move { client.all::<Invitation>("/invitations").await });
+    let mappings = Remote::new(move || async move { client.all::<RoleMapping>("/role-mappings").await });
+    let (invite, map) = (RwSignal::new(false), RwSignal::new(false));
+    let blocked = me().gate(Need::Organisation);
+    view! {
+        <div class="flex flex-col gap-8">
+            <section class="flex flex-col gap-3">
+                <header class="flex flex-wrap items-end justify-between gap-3">
+                    <div>
+                        <h2 class="font-semibold">"Members"</h2>
+                        <p class="muted max-w-prose">"People who may use this dashboard. At least one owner with a local password always remains, so that nobody is locked out when the identity provider is down."</p>
+                    </div>
+                    <Button look=Look::Primary blocked on_press=move |()| invite.set(true)>"Invite"</Button>
+                </header>
+                {members.show(move |list| members_table(list, members))}
+            </section>
+            <section class="flex flex-col gap-3">
+                <h2 class="font-semibold">"Invitations"</h2>
+                {invitations.show(move |list| invitations_table(list, invitations))}
+            </section>
+            <section class="flex flex-col gap-3">
+                <header class="flex flex-wrap items-end justify-between gap-3">
+                    <div>
+                        <h2 class="font-semibold">"Roles by group"</h2>
+                        <p class="muted max-w-prose">"Whoever the identity provider puts into a group has the role, and loses it with the group at the next sign-in. Owners are always named one by one."</p>
+                    </div>
+                    <Button blocked on_press=move |()| map.set(true)>"New mapping"</Button>
+                </header>
+                {mappings.show(move |list| mappings_table(list, mappings))}
+            </section>
+        </div>
+        <Dialog open=invite title="Invite somebody"><Invite open=invite invitations /></Dialog>
+        <Dialog open=map title="New role by group"><Map open=map mappings /></Dialog>
+    }
+}
+
+fn place(account: Option<AccountId>) -> AnyView {
+    let names = directory();
+    match account {
+        Some(account) => (move || names.account(&account)).into_any(),
+        None => "Organisation".into_any(),
+    }
+}
+
+fn members_table(list: Vec<Member>, members: Remote<Vec<Member>>) -> AnyView {
+    let columns = vec![
+        column("Person", |m: &Member| {
+            let name = m.email.clone().or_else(|| m.user_name.clone());
+            let name = name.unwrap_or_else(|| m.user.to_string());
+            view! { <a class="name-link inline-block py-1" href=format!("/people/{}", m.user)>{name}</a> }
+                .into_any()
+        })
+        .sorted_by(|a, b| a.email.cmp(&b.email)),
+        column("Role", |m: &Member| role_name(m.role).into_any()).sorted_by(|a, b| a.role.cmp(&b.role)),
+        column("Where", |m: &Member| place(m.account.clone())),
+        column("Since", |m: &Member| moment(m.created_at)),
+        column(ACTIONS, move |m: &Member| {
+            let need = if m.role == Role::OrgOwner {
+                Need::Owner
+            } else {
+                Need::Organisation
+            };
+            let act = Act {
+                label: "Take away",
+                name: role_name(m.role).to_owned(),
+                text: "It takes effect at the person's next request.",
+                said: "Role taken away",
+                typed: false,
+            };
+            let path = format!("/members/{}", m.id);
+            view! { <ActButton act blocked=me().gate(need) on_done=move |_| members.reload() write=move |()| Some(Write::delete(&path)) /> }
+                .into_any()
+        }),
+    ];
+    table("Members", columns, list)
+}
+
+fn invitations_table(list: Vec<Invitation>, invitations: Remote<Vec<Invitation>>) -> AnyView {
+    if list.is_empty() {
+        return view! { <p class="muted">"Nobody is invited."</p> }.into_any();
+    }
+    let columns = vec![
+        column("E-mail", |i: &Invitation| i.email.clone().into_any()).sorted_by(|a, b| a.email.cmp(&b.email)),
+        column("Role", |i: &Invitation| role_name(i.role).into_any()),
+        column("Where", |i: &Invitation| place(i.account.clone())),
+        column("State", |i: &Invitation| match i.state {
+            InvitationState::Pending => badge(Tone::Careful, format!("Open until {}", local(i.expires_at))),
+            InvitationState::Accepted => badge(Tone::Good, "Accepted"),
+            InvitationState::Expired => badge(Tone::Neutral, "Expired"),
+            InvitationState::Revoked => badge(Tone::Neutral, "Revoked"),
+        }),
+        column("Sent", |i: &Invitation| moment(i.sent_at)),
+        column(ACTIONS, move |i: &Invitation| {
+            view! { <InvitationActions invitation=i.clone() invitations /> }.into_any()
+        }),
+    ];
+    table("Invitations", columns, list)
+}
+
+#[component]
+fn InvitationActions(invitation: Invitation, invitations: Remote<Vec<Invitation>>) -> impl IntoView {
+    let path = StoredValue::new(format!("/invitations/{}", invitation.id));
+    let blocked = me().gate(Need::Organisation);
+    let (url, shown) = (RwSignal::new(String::new()), RwSignal::new(false));
+    let resend = Act {
+        label: "Send again",
+        name: invitation.email.clone(),
+        text: "There is a new link; the one before no longer works.",
+        said: "Invitation renewed",
+        typed: false,
+    };
+    let revoke = Act {
+        label: "Revoke",
+        name: invitation.email,
+        text: "Its link no longer works.",
+        said: "Invitation revoked",
+        typed: false,
+    };
+    let open = matches!(
+        invitation.state,
+        InvitationState::Pending | InvitationState::Expired
+    );
+    let on_sent = move |answer: serde_json::Value| {
+        url.set(answer["url"].as_str().unwrap_or_default().to_owned());
+        shown.set(true);
+        invitations.reload();
+    };
+    open.then(|| {
+        view! {
+            <span class="inline-flex gap-1">
+                <ActButton act=resend blocked on_done=on_sent
+                    write=move |()| Some(Write::post(&format!("{}/resend", path.get_value()), &json!({}))) />
+                <ActButton act=revoke blocked on_done=move |_| invitations.reload() write=move |()| Some(Write::delete(&path.get_value())) />
+            </span>
+            <Dialog open=shown title="The new link">
+                {move || view! { <SecretOnce secret=url.get() label="Invitation link" /> }}
+            </Dialog>
+        }
+    })
+}
+
+fn role_options() -> Signal<Vec<(String, String)>> {
+    let all = ROLES
+        .iter()
+        .map(|(_, key, text)| ((*key).to_owned(), (*text).to_owned()));
+    Signal::stored(all.collect())
+}
+
+/// Role and, for account roles, the account.
+#[component]
+fn RoleFields(role: RwSignal<String>, account: RwSignal<String>, sending: Sending) -> impl IntoView {
+    let names = directory();
+    view! {
+        <Select label="Role" value=role options=role_options() error=sending.at("/role") />
+        <Show when=move || role.get().starts_with("account_")>
+            <Select label="Account" value=account options=names.account_options(None) error=sending.at("/account") />
+        </Show>
+    }
+}
+
+fn chosen_account(role: RwSignal<String>, account: RwSignal<String>) -> Option<String> {
+    role.get_untracked()
+        .starts_with("account_")
+        .then(|| account.get_untracked())
+}
+
+fn first_account() -> RwSignal<String> {
+    let first = directory().accounts.now();
+    let first = first.and_then(|list| list.first().map(|a| a.id.to_string()));
+    RwSignal::new(first.unwrap_or_default())
+}
+
+#[component]
+fn Invite(open: RwSignal<bool>, invitations: Remote<Vec<Invitation>>) -> impl IntoView {
+    let client = client();
+    let email = RwSignal::new(String::new());
+    let role = RwSignal::new("org_auditor".to_owned());
+    let account = first_account();
+    let local = RwSignal::new(false);
+    let made = RwSignal::new(None::<CreatedInvitation>);
+    let sending = Sending::new();
+    let send = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let body = json!({
+            "email": email.get_untracked().trim(),
+            "role": role.get_untracked(),
+            "account": chosen_account(role, account),
+            "local": local.get_untracked(),
+        });
+        sending.run(
+            async move { client.post::<CreatedInvitation>("/invitations", &body).await },
+            move |created| {
+                made.set(Some(created));
+                invitations.reload();
+            },
+        );
+    };
+    move || {
+        match made.get() {
+        Some(created) => view! {
+            <div class="flex flex-col gap-4">
+                <p>{if created.mailed { "The invitation was sent by e-mail. The link, in case it does not arrive:" } else { "No mail is set up, so send them this link yourself:" }}</p>
+                <SecretOnce secret=created.url label="Invitation link" />
+                <div class="flex justify-end"><Button look=Look::Primary on_press=move |()| open.set(false)>"Done"</Button></div>
+            </div>
+        }
+        .into_any(),
+        None => view! {
+            <form class="flex flex-col gap-4" on:submit=send>
+                <TextField label="E-mail" value=email kind="email" required=true hint="Only somebody who signs in with this verified address can accept." error=sending.at("/email") />
+                <RoleFields role account sending />
+                <Checkbox label="With a local password" hint="For break-glass owners: they set a password instead of signing in through a connection." value=local />
+                <FormError sending />
+                <FormButtons open sending>"Invite"</FormButtons>
+            </form>
+        }
+        .into_any(),
+    }
+    }
+}
+
+fn mappings_table(list: Vec<RoleMapping>, mappings: Remote<Vec<RoleMapping>>) -> AnyView {
+    if list.is_empty() {
+        return view! { <p class="muted">"No role follows from a group."</p> }.into_any();
+    }
+    let names = directory();
+    let columns = vec![
+        column("Group", |m: &RoleMapping| {
+            view! { <span class="font-semibold">{m.spec.group.clone()}</span> }.into_any()
+        })
+        .sorted_by(|a, b| a.spec.group.cmp(&b.spec.group)),
+        column("Connection", move |m: &RoleMapping| {
+            let connection = m.spec.connection.clone();
+            (move || names.connection(&connection)).into_any()
+        }),
+        column("Role", |m: &RoleMapping| role_name(m.spec.role).into_any()),
+        column("Where", |m: &RoleMapping| place(m.spec.account.clone())),
+        column(ACTIONS, move |m: &RoleMapping| {
+            let act = Act {
+                label: "Delete",
+                name: m.spec.group.clone(),
+                text: "People of this group lose the role at their next request.",
+                said: "Mapping deleted",
+                typed: false,
+            };
+            let path = format!("/role-mappings/{}", m.id);
+            let blocked = me().gate(Need::Organisation);
+            view! { <ActButton act blocked on_done=move |_| mappings.reload() write=move |()| Some(Write::delete(&path)) /> }.into_any()
+        }),
+    ];
+    table("Roles by group", columns, list)
+}
+
+#[component]
+fn Map(open: RwSignal<bool>, mappings: Remote<Vec<RoleMapping>>) -> impl IntoView {
+    let client = client();
+    let names = directory();
+    let toasts = toasts();
+    let group = RwSignal::new(String::new());
+    let connections = names.connection_options();
+    let first = connections.get_untracked().first().map(|(id, _)| id.clone());
+    let connection = RwSignal::new(first.unwrap_or_default());
+    let role = RwSignal::new("account_editor".to_owned());
+    let account = first_account();
+    let sending = Sending::new();
+    let send = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let body = json!({
+            "connection": connection.get_untracked(),
+            "group": group.get_untracked().trim(),
+            "role": role.get_untracked(),
+            "account": chosen_account(role, account),
+        });
+        sending.run(
+            async move { client.post::<RoleMapping>("/role-mappings", &body).await },
+            move |_| {
+                open.set(false);
+                toasts.done("Mapping made");
+                mappings.reload();
+            },
+        );
+    };
+    view! {
+        <form class="flex flex-col gap-4" on:submit=send>
+            <Select label="Connection" value=connection options=connections error=sending.at("/connection") />
+            <TextField label="Group" value=group required=true hint="As the identity provider names it." error=sending.at("/group") />
+            <RoleFields role account sending />
+            <FormError sending />
+            <FormButtons open sending>"Create mapping"</FormButtons>
+        </form>
+    }
+}

@@ -1,0 +1,174 @@
+//! Who gains and who loses access by a write, asked of the server before it is made.
+
+use super::{Tone, badge, local};
+use crate::client::{Write, client};
+use leptos::{prelude::*, task::spawn_local};
+use wire::{Impact, ImpactCount, ImpactName, ImpactShare, Preview};
+
+/// Names that are shown at once; the rest is behind a click.
+const SHOWN: usize = 5;
+
+/// What a write would do, asked for whenever `open` becomes true. Goes inside the dialog that asks for it.
+#[component]
+pub(crate) fn ImpactOf(
+    open: RwSignal<bool>,
+    #[prop(into)] write: Callback<(), Option<Write>>,
+) -> impl IntoView {
+    let client = client();
+    let state = RwSignal::new(None::<Result<Preview, String>>);
+    Effect::new(move |_| {
+        if !open.get() {
+            return;
+        }
+        state.set(None);
+        // What the write reads (a choice in the dialog) is followed: another choice is another preview.
+        let Some(write) = write.run(()) else { return };
+        spawn_local(async move {
+            let answer = client.preview(write).await.map_err(|failure| failure.message());
+            let _ = state.try_set(Some(answer));
+        });
+    });
+    view! {
+        <section aria-label="Who is affected" aria-live="polite" class="rounded-(--radius-field) border border-base-300 p-3">
+            {move || match state.get() {
+                None => view! { <p class="muted">"Looking who is affected…"</p> }.into_any(),
+                Some(Err(text)) => view! { <p class="text-error">{text}</p> }.into_any(),
+                Some(Ok(preview)) => match preview.impact {
+                    Some(impact) => impact_view(impact),
+                    None => view! { <p>"Nobody's access depends on it."</p> }.into_any(),
+                },
+            }}
+        </section>
+    }
+}
+
+/// The same as a view of its own.
+pub(crate) fn impact_view(impact: Impact) -> AnyView {
+    let quiet = [&impact.lose, &impact.gain, &impact.keep]
+        .iter()
+        .all(|share| share.people == 0 && share.agents == 0);
+    let sign_in = match (impact.sign_in.gain, impact.sign_in.lose) {
+        (0, 0) => None,
+        (gain, 0) => Some(format!("{} can sign in anew.", people(gain))),
+        (0, lose) => Some(format!("{} can no longer sign in.", people(lose))),
+        (gain, lose) => Some(format!(
+            "{} can sign in anew, {} no longer.",
+            people(gain),
+            people(lose)
+        )),
+    };
+    let several = impact.accounts > 1;
+    let rows = impact.rows.clone();
+    let more = impact.more;
+    view! {
+        <div class="flex flex-col gap-2">
+            {quiet.then(|| view! { <p>"No live session or grant is affected."</p> })}
+            {share("Lose access", Tone::Bad, impact.lose)}
+            {share("Gain access", Tone::Good, impact.gain)}
+            {share("Keep access", Tone::Neutral, impact.keep)}
+            {sign_in.map(|text| view! { <p>{text}</p> })}
+            {several
+                .then(|| {
+                    view! {
+                        <details>
+                            <summary class="muted w-fit cursor-pointer py-1">{format!("In {} accounts", impact.accounts)}</summary>
+                            <div class="overflow-x-auto">
+                                <table class="table table-sm">
+                                    <thead><tr><th scope="col">"Account"</th><th scope="col">"Lose"</th><th scope="col">"Gain"</th><th scope="col">"Keep"</th></tr></thead>
+                                    <tbody>
+                                        {rows
+                                            .into_iter()
+                                            .map(|row| {
+                                                view! {
+                                                    <tr>
+                                                        <td>{row.name}</td>
+                                                        <td>{count(row.lose)}</td>
+                                                        <td>{count(row.gain)}</td>
+                                                        <td>{count(row.keep)}</td>
+                                                    </tr>
+                                                }
+                                            })
+                                            .collect_view()}
+                                    </tbody>
+                                </table>
+                            </div>
+                            {(more > 0).then(|| view! { <p class="muted">{format!("and {more} more")}</p> })}
+                        </details>
+                    }
+                })}
+        </div>
+    }
+    .into_any()
+}
+
+fn people(n: i64) -> String {
+    if n == 1 {
+        "One person".into()
+    } else {
+        format!("{n} people")
+    }
+}
+
+fn count(count: ImpactCount) -> String {
+    match (count.people, count.agents) {
+        (0, 0) => "–".into(),
+        (people, 0) => format!("{people}"),
+        (people, agents) => format!("{people} and {agents} agents"),
+    }
+}
+
+fn share(title: &'static str, tone: Tone, share: ImpactShare) -> Option<AnyView> {
+    if share.people == 0 && share.agents == 0 {
+        return None;
+    }
+    let agents = match share.agents {
+        0 => String::new(),
+        1 => ", one agent".into(),
+        n => format!(", {n} agents"),
+    };
+    let total = format!("{}{agents}", people(share.people));
+    let named = share.names.len();
+    let mut names = share.names.into_iter().map(name);
+    let first: Vec<_> = names.by_ref().take(SHOWN).collect();
+    let rest: Vec<_> = names.collect();
+    let unnamed = usize::try_from(share.people + share.agents)
+        .unwrap_or_default()
+        .saturating_sub(named);
+    Some(
+        view! {
+            <div>
+                <p>{badge(tone, title)} " " <span class="font-medium">{total}</span></p>
+                <ul class="mt-1 list-disc pl-5">{first}</ul>
+                {(!rest.is_empty())
+                    .then(|| {
+                        view! {
+                            <details>
+                                <summary class="muted w-fit cursor-pointer py-1">{format!("{} more names", rest.len())}</summary>
+                                <ul class="list-disc pl-5">{rest}</ul>
+                            </details>
+                        }
+                    })}
+                {(unnamed > 0).then(|| view! { <p class="muted">{format!("and {unnamed} not named here")}</p> })}
+            </div>
+        }
+        .into_any(),
+    )
+}
+
+fn name(name: ImpactName) -> AnyView {
+    let who = name.email.or(name.name).unwrap_or_else(|| name.user.to_string());
+    let agent = name
+        .client_name
+        .map(|agent| format!("{agent}, for "))
+        .unwrap_or_default();
+    let why = name
+        .rule
+        .map(|rule| format!(" ({})", rule.name))
+        .unwrap_or_default();
+    let until = name
+        .until
+        .map(|until| format!(" until {}", local(until)))
+        .unwrap_or_default();
+    view! { <li>{agent} <a class="link" href=format!("/people/{}", name.user)>{who}</a> {until} <span class="muted">{why}</span></li> }
+        .into_any()
+}
