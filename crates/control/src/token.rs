@@ -1,16 +1,8 @@
-//! The form of API tokens: `cht_`, 43 characters of secret, 6 of checksum. The checksum lets secret
-//! scanners tell a token from other text, and us refuse mistyped ones without asking the database.
+//! The form of API tokens: `cht_`, 43 characters of secret, 6 of checksum.
 
-use store::{Result, random_secret, sha256};
+use store::{Result, SecretForm};
 
-/// Begins every API token.
-const PREFIX: &str = "cht_";
-/// Base64url of 256 bits.
-const SECRET: usize = 43;
-/// Of the SHA-256 of everything before it, in base64url.
-const CHECKSUM: usize = 6;
-/// So much is shown in lists, to recognise a token.
-const SHOWN: usize = 12;
+const FORM: SecretForm = SecretForm::new("cht_");
 
 /// Makes an API token: the credential (shown once, stored nowhere), its first characters to recognise it
 /// by, and the hash that [`store::api_token::create`] stores.
@@ -18,23 +10,13 @@ const SHOWN: usize = 12;
 /// # Errors
 /// When the system has no randomness.
 pub fn mint_api_token() -> Result<(String, String, String)> {
-    let mut token = random_secret(PREFIX)?;
-    token.push_str(&checksum(&token));
-    let (prefix, hash) = (token[..SHOWN].to_owned(), sha256(&token));
-    Ok((token, prefix, hash))
-}
-
-fn checksum(text: &str) -> String {
-    let mut sum = sha256(text);
-    sum.truncate(CHECKSUM);
-    sum
+    let minted = FORM.mint()?;
+    Ok((minted.secret, minted.prefix, minted.hash))
 }
 
 /// The hash to look a token up by, unless the text cannot be one of ours.
 pub(crate) fn hash_of(text: &str) -> Option<String> {
-    let whole = text.len() == PREFIX.len() + SECRET + CHECKSUM && text.is_ascii();
-    let (body, sum) = whole.then(|| text.split_at(text.len() - CHECKSUM))?;
-    (body.starts_with(PREFIX) && checksum(body) == sum).then(|| sha256(text))
+    FORM.hash_of(text)
 }
 
 #[cfg(test)]

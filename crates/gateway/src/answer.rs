@@ -177,6 +177,31 @@ pub(crate) fn challenge(site: &Site, tried: bool, request: &str) -> Response<Bod
     response
 }
 
+/// All that can be wrong with a service token has one answer; after too many of them it asks for patience.
+pub(crate) fn wrong_service_token(wait: Option<i64>, request: &str) -> Response<Body> {
+    if let Some(seconds) = wait {
+        let message = "Too many wrong service tokens; wait before the next.";
+        let mut response = json(StatusCode::TOO_MANY_REQUESTS, "slow_down", message, request);
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        return response;
+    }
+    let message = "The service token is not valid here, or not any more.";
+    let mut response = json(
+        StatusCode::UNAUTHORIZED,
+        "invalid_service_token",
+        message,
+        request,
+    );
+    // RFC 9110 section 15.5.2 wants a challenge. It is none that an agent could answer by signing in.
+    response.headers_mut().insert(
+        WWW_AUTHENTICATE,
+        HeaderValue::from_static("Chatelaine-Service-Token"),
+    );
+    response
+}
+
 /// 403 that names the scopes which would do (RFC 6750 section 3.1).
 pub(crate) fn insufficient_scope(site: &Site, needed: &[String], request: &str) -> Response<Body> {
     let message = "The access token does not cover this request.";

@@ -12,13 +12,17 @@ use aws_lc_rs::digest;
 use http::HeaderValue;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use store::service_token::{self, Attempt};
 use store::user::Person;
 use store::{Change, Store};
 use tokens::Keyring;
 use tokio::sync::{broadcast, watch};
-use wire::{AccountId, AppId, Client, ClientState, GrantId, GrantState, SessionId, Timestamp};
+use wire::{
+    AccountId, Actor, AppId, Client, ClientState, GrantId, GrantState, OrgId, ServiceTokenId, SessionId,
+    Timestamp,
+};
 
 /// What a request shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub(crate) enum Credential {
     Bearer(String),
     /// The cookie of an app session.
     Session(String),
+    /// A service token.
+    Service { id: ServiceTokenId, secret: String },
 }
 
 /// A caller that a credential proves.
@@ -35,19 +41,30 @@ pub(crate) struct Known {
     pub(crate) app: AppId,
     /// The app's account.
     pub(crate) account: AccountId,
-    /// The person, perhaps through an agent.
-    pub(crate) person: Person,
-    pub(crate) via: Via,
+    pub(crate) by: By,
     /// When the credential ends by itself.
     pub(crate) until: Timestamp,
     /// The headers for the origin, made at the first request and reused for a while.
     pub(crate) minted: ArcSwapOption<Minted>,
 }
 
-/// How the person acts.
-pub(crate) enum Via {
-    Browser(SessionId),
-    Agent(Box<Agent>),
+/// Who acts.
+pub(crate) enum By {
+    /// A person in a browser.
+    Browser(Box<Person>, SessionId),
+    /// An agent for a person.
+    Agent(Box<Person>, Box<Agent>),
+    /// A service token, for nobody.
+    Service(Box<Service>),
+}
+
+/// A service token that was proven.
+pub(crate) struct Service {
+    pub(crate) id: ServiceTokenId,
+    pub(crate) name: String,
+    org: OrgId,
+    /// When a use was noted last, in seconds.
+    noted: AtomicI64,
 }
 
 /// An agent with its grant.
@@ -69,23 +86,53 @@ pub(crate) struct Minted {
 
 impl Known {
     pub(crate) fn agent(&self) -> Option<&Agent> {
-        match &self.via {
-            Via::Agent(agent) => Some(agent),
-            Via::Browser(_) => None,
+        match &self.by {
+            By::Agent(_, agent) => Some(agent),
+            By::Browser(..) | By::Service(_) => None,
+        }
+    }
+
+    /// The person, perhaps through an agent.
+    pub(crate) fn person(&self) -> Option<&Person> {
+        match &self.by {
+            By::Browser(person, _) | By::Agent(person, _) => Some(person),
+            By::Service(_) => None,
+        }
+    }
+
+    pub(crate) const fn is_browser(&self) -> bool {
+        matches!(self.by, By::Browser(..))
+    }
+
+    pub(crate) const fn actor(&self) -> Actor {
+        match self.by {
+            By::Browser(..) => Actor::Browser,
+            By::Agent(..) => Actor::Agent,
+            By::Service(_) => Actor::Service,
+        }
+    }
+
+    fn org(&self) -> &OrgId {
+        match &self.by {
+            By::Browser(person, _) | By::Agent(person, _) => &person.org,
+            By::Service(service) => &service.org,
         }
     }
 
     fn hangs_on(&self, change: &Change) -> bool {
-        match (change, &self.via) {
+        match (change, &self.by) {
             (Change::Config | Change::Keys | Change::All, _) => true,
             (Change::Account(id), _) => self.account == *id,
-            (Change::Organisation(id), _) => self.person.org == *id,
-            (Change::Connection(id), _) => self.person.user.connection == *id,
-            (Change::User(id), _) => self.person.user.id == *id,
-            (Change::Session(id), Via::Browser(session)) => session == id,
-            (Change::Grant(id), Via::Agent(agent)) => agent.grant == *id,
-            (Change::Client(id), Via::Agent(agent)) => agent.client.id == *id,
-            (Change::Token(jti), Via::Agent(agent)) => agent.jti == *jti,
+            (Change::Organisation(id), _) => self.org() == id,
+            (Change::Connection(id), By::Browser(person, _) | By::Agent(person, _)) => {
+                person.user.connection == *id
+            }
+            (Change::User(id), By::Browser(person, _) | By::Agent(person, _)) => person.user.id == *id,
+            (Change::Session(id), By::Browser(_, session)) => session == id,
+            (Change::Grant(id), By::Agent(_, agent)) => agent.grant == *id,
+            (Change::Client(id), By::Agent(_, agent)) => agent.client.id == *id,
+            (Change::Token(jti), By::Agent(_, agent)) => agent.jti == *jti,
+            (Change::ServiceToken(id), By::Service(service)) => service.id == *id,
             _ => false,
         }
     }
@@ -195,10 +242,15 @@ pub(crate) struct Credentials {
     store: Store,
     keyring: Keyring,
     memory: Arc<Memory>,
+    failures: Arc<Failures>,
 }
 
 /// The credential proves nothing (any more).
-pub(crate) struct Invalid;
+pub(crate) enum Invalid {
+    Wrong,
+    /// And so were many before it; the caller should wait for so many seconds.
+    TooMany(i64),
+}
 
 impl Credentials {
     /// Begins to follow the change feed.
@@ -219,6 +271,7 @@ impl Credentials {
             store,
             keyring,
             memory,
+            failures: Arc::default(),
         }
     }
 
@@ -242,7 +295,7 @@ impl Credentials {
         credential: &Credential,
         now: Timestamp,
     ) -> store::Result<Result<Arc<Known>, Invalid>> {
-        let key = key(credential);
+        let key = key(site, credential);
         if let Some(known) = self.memory.get(&key)
             && known.app == site.view.app.id
             && now < known.until
@@ -253,9 +306,13 @@ impl Credentials {
         let known = match credential {
             Credential::Bearer(token) => self.bearer(site, token, now).await?,
             Credential::Session(cookie) => self.session(site, cookie, now).await?,
+            Credential::Service { id, secret } => match self.service(site, (id, secret), now).await? {
+                Ok(known) => Some(known),
+                Err(invalid) => return Ok(Err(invalid)),
+            },
         };
         let Some(known) = known else {
-            return Ok(Err(Invalid));
+            return Ok(Err(Invalid::Wrong));
         };
         let known = Arc::new(known);
         if now < known.until {
@@ -308,8 +365,7 @@ impl Credentials {
         Ok(Some(Known {
             app: app.clone(),
             account: view.account.id.clone(),
-            person,
-            via: Via::Agent(Box::new(agent)),
+            by: By::Agent(Box::new(person), Box::new(agent)),
             until: grant.expires_at.min(Timestamp::from_seconds(claims.exp)),
             minted: ArcSwapOption::empty(),
         }))
@@ -330,17 +386,141 @@ impl Credentials {
         Ok(Some(Known {
             app: view.app.id.clone(),
             account: view.account.id.clone(),
-            person,
-            via: Via::Browser(record.id),
+            by: By::Browser(Box::new(person), record.id),
             until: record.expires_at,
             minted: ArcSwapOption::empty(),
         }))
     }
+
+    /// A token of another account is like one that does not exist.
+    async fn service(
+        &self,
+        site: &Site,
+        (id, secret): (&ServiceTokenId, &str),
+        now: Timestamp,
+    ) -> store::Result<Result<Known, Invalid>> {
+        let view = &site.view;
+        let hash = service_token::SECRET.hash_of(secret);
+        let Some(hash) = hash.filter(|_| !self.failures.is_unknown(id, now)) else {
+            return Ok(Err(self.failures.add(id, false, now)));
+        };
+        let attempt = service_token::prove(&self.store, id, &hash, now).await?;
+        let is_unknown = matches!(attempt, Attempt::Unknown);
+        let proven = match attempt {
+            Attempt::Proven(proven) if proven.org == view.org && proven.account == view.account.id => proven,
+            _ => return Ok(Err(self.failures.add(id, is_unknown, now))),
+        };
+        let service = Service {
+            id: proven.id,
+            name: proven.name,
+            org: proven.org,
+            noted: AtomicI64::new(0),
+        };
+        Ok(Ok(Known {
+            app: view.app.id.clone(),
+            account: view.account.id.clone(),
+            by: By::Service(Box::new(service)),
+            until: proven.until.unwrap_or(Timestamp(i64::MAX)),
+            minted: ArcSwapOption::empty(),
+        }))
+    }
+
+    /// Notes that a service token was used, now and then and without making anybody wait.
+    pub(crate) fn note_use(&self, known: &Known, ip: Option<&str>, now: Timestamp) {
+        let By::Service(service) = &known.by else { return };
+        let noted = service.noted.load(Ordering::Relaxed);
+        let is_due = now.seconds() - noted >= NOTE_EVERY;
+        let (seconds, order) = (now.seconds(), Ordering::Relaxed);
+        if !is_due
+            || service
+                .noted
+                .compare_exchange(noted, seconds, order, order)
+                .is_err()
+        {
+            return;
+        }
+        let (store, id, app) = (self.store.clone(), service.id.clone(), known.app.clone());
+        let ip = ip.map(ToOwned::to_owned);
+        tokio::spawn(async move {
+            let noted = async {
+                let mut tx = store.begin().await?;
+                service_token::note_use(&mut tx, &id, ip.as_deref(), &app).await?;
+                tx.commit_housekeeping().await
+            };
+            if let Err(error) = noted.await {
+                tracing::warn!(%error, token = %id, "the use of a service token could not be noted");
+            }
+        });
+    }
 }
 
-fn key(credential: &Credential) -> Key {
+/// How often a use of a service token is noted, in seconds.
+const NOTE_EVERY: i64 = 60;
+/// Within so many seconds …
+const WINDOW: i64 = 60;
+/// … so many wrong secrets of one identifier are just wrong.
+const PATIENCE: u32 = 20;
+/// For so long an identifier that does not exist is not looked up again, in seconds.
+const UNKNOWN_FOR: i64 = 10;
+/// Identifiers whose failures are remembered at the most.
+const REMEMBERED: usize = 10_000;
+
+/// Wrong service tokens, counted by identifier. The right secret is let in however many were wrong, so that
+/// nobody can lock a token's owner out.
+#[derive(Default)]
+struct Failures(Mutex<HashMap<ServiceTokenId, Failure>>);
+
+struct Failure {
+    since: i64,
+    count: u32,
+    unknown_until: i64,
+}
+
+impl Failures {
+    fn is_unknown(&self, id: &ServiceTokenId, now: Timestamp) -> bool {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.get(id).is_some_and(|f| now.seconds() < f.unknown_until)
+    }
+
+    fn add(&self, id: &ServiceTokenId, is_unknown: bool, now: Timestamp) -> Invalid {
+        let now = now.seconds();
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if map.len() >= REMEMBERED && !map.contains_key(id) {
+            map.retain(|_, f| now - f.since < WINDOW);
+            if map.len() >= REMEMBERED {
+                map.clear();
+            }
+        }
+        let failure = map.entry(id.clone()).or_insert(Failure {
+            since: now,
+            count: 0,
+            unknown_until: 0,
+        });
+        if now - failure.since >= WINDOW {
+            (failure.since, failure.count) = (now, 0);
+        }
+        if is_unknown {
+            failure.unknown_until = now + UNKNOWN_FOR;
+        }
+        failure.count = failure.count.saturating_add(1);
+        if failure.count > PATIENCE {
+            Invalid::TooMany(failure.since + WINDOW - now)
+        } else {
+            Invalid::Wrong
+        }
+    }
+}
+
+fn key(site: &Site, credential: &Credential) -> Key {
     let mut context = digest::Context::new(&digest::SHA256);
     let secret = match credential {
+        Credential::Service { id, secret } => {
+            // One token is good at all apps of its account.
+            context.update(b"v");
+            context.update(site.view.app.id.as_ref().as_bytes());
+            context.update(id.as_ref().as_bytes());
+            secret
+        }
         Credential::Bearer(token) => {
             context.update(b"b");
             token

@@ -2,7 +2,7 @@
 //! ways, WebSockets passed through.
 
 use crate::answer;
-use crate::credential::{Known, Minted};
+use crate::credential::{By, Known, Minted};
 use crate::headers;
 use crate::site::Site;
 use crate::watch::Watch;
@@ -21,8 +21,9 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls_platform_verifier::BuilderVerifierExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use store::AppView;
 use tokens::{Act, AssertionClaims, Keyring};
-use wire::{AppKind, Timestamp};
+use wire::{AppKind, Timestamp, User};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than what usual origins keep.
@@ -285,35 +286,24 @@ pub(crate) fn mint(
         return Ok(minted);
     }
     let view = &site.view;
-    let user = &known.person.user;
-    let released = view
-        .connections
-        .iter()
-        .find(|c| c.id == user.connection)
-        .map(|c| &c.claims);
-    let releases = |claim: &str| match released {
-        Some(None) => true,
-        Some(Some(names)) => names.iter().any(|name| name == claim),
-        None => false,
-    };
-    // An address that nobody vouches for must not become somebody's account at the origin.
-    let email = user
-        .email
-        .clone()
-        .filter(|_| user.email_verified && releases("email"));
-    let groups = if releases("groups") {
-        user.groups.clone()
-    } else {
-        Vec::new()
+    let subject = match &known.by {
+        By::Browser(person, _) | By::Agent(person, _) => Subject::person(view, &person.user),
+        By::Service(service) => Subject {
+            sub: service.id.to_string(),
+            email: None,
+            name: Some(service.name.clone()),
+            groups: Vec::new(),
+        },
     };
     let agent = known.agent();
     let claims = AssertionClaims {
         iss: site.issuer.clone(),
         aud: view.resource().to_owned(),
-        sub: user.id.clone(),
-        email,
-        name: user.name.clone().filter(|_| releases("name")),
-        groups,
+        sub: subject.sub,
+        actor: known.actor(),
+        email: subject.email,
+        name: subject.name,
+        groups: subject.groups,
         act: agent.map(|a| Act {
             sub: a.client.client_id.clone(),
         }),
@@ -330,7 +320,7 @@ pub(crate) fn mint(
     let plain = if view.app.spec.identity_headers {
         let groups: Vec<_> = claims.groups.iter().map(|group| plain(group)).collect();
         [
-            HeaderValue::try_from(plain(user.id.as_ref())).ok(),
+            HeaderValue::try_from(plain(&claims.sub)).ok(),
             claims
                 .email
                 .as_deref()
@@ -349,6 +339,44 @@ pub(crate) fn mint(
     });
     known.minted.store(Some(Arc::clone(&minted)));
     Ok(minted)
+}
+
+/// About whom the assertion speaks.
+struct Subject {
+    sub: String,
+    email: Option<String>,
+    name: Option<String>,
+    groups: Vec<String>,
+}
+
+impl Subject {
+    /// A person, with the claims that are released in the app's account.
+    fn person(view: &AppView, user: &User) -> Self {
+        let released = view
+            .connections
+            .iter()
+            .find(|c| c.id == user.connection)
+            .map(|c| &c.claims);
+        let releases = |claim: &str| match released {
+            Some(None) => true,
+            Some(Some(names)) => names.iter().any(|name| name == claim),
+            None => false,
+        };
+        Self {
+            sub: user.id.to_string(),
+            // An address that nobody vouches for must not become somebody's account at the origin.
+            email: user
+                .email
+                .clone()
+                .filter(|_| user.email_verified && releases("email")),
+            name: user.name.clone().filter(|_| releases("name")),
+            groups: if releases("groups") {
+                user.groups.clone()
+            } else {
+                Vec::new()
+            },
+        }
+    }
 }
 
 /// Percent-encodes what a header cannot carry, and the comma between groups.

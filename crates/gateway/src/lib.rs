@@ -4,7 +4,7 @@
 //! request ─ path can be read in one way? ─ ours? (/.well-known/oauth-*, /.chatelaine/*) ─┐
 //!    │                                                                                   └─> answered here
 //!    ▼
-//! who calls? ── bearer token or app session, proven once and remembered until the change feed says otherwise
+//! who calls? ── bearer token, app session or service token, proven once and remembered until the change feed says otherwise
 //!    ▼
 //! may they?  ── account, app, connection, person, client; the app's policies; the token's scopes
 //!    ▼
@@ -31,10 +31,11 @@ mod watch;
 mod wellknown;
 
 use axum::body::Body;
-use credential::{Credential, Credentials, Known};
+use credential::{Credential, Credentials, Invalid, Known};
 use forward::{Passage, Upstream};
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
+use headers::ServiceHeaders;
 use http::header::{AUTHORIZATION, ORIGIN};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -279,6 +280,24 @@ enum Shown {
     One(Credential),
     /// More than one `Authorization`: nobody can tell which one counts.
     Several,
+    /// A service token beside another credential, or twice.
+    Ambiguous,
+    /// Something that can be no service token.
+    NoServiceToken,
+}
+
+/// Why nobody is known.
+#[derive(Debug, Clone, Copy)]
+struct Stranger {
+    reason: Reason,
+    /// They sent wrong service tokens again and again; after so many seconds they may try again.
+    wait: Option<i64>,
+}
+
+impl From<Reason> for Stranger {
+    fn from(reason: Reason) -> Self {
+        Self { reason, wait: None }
+    }
 }
 
 /// A message that is not read, and why, in words for the caller.
@@ -295,6 +314,18 @@ impl Visit<'_> {
         ))
     }
 
+    /// More than one credential, and nobody can tell which one counts.
+    async fn refuse_ambiguous(self) -> store::Result<Answer> {
+        let id = self.audit.id.clone();
+        let ruling = Ruling::denied_for(Reason::CredentialInvalid, "ambiguous_credentials");
+        self.record(None, &ruling, None).await?;
+        let message = "A service token is sent alone, once, without another credential.";
+        Ok((
+            Ended::Denied,
+            answer::json(StatusCode::BAD_REQUEST, "invalid_request", message, &id),
+        ))
+    }
+
     async fn serve(self, parts: Parts, body: Body) -> store::Result<Answer> {
         let gateway = &self.gateway.0;
         if !gateway.credentials.are_current() {
@@ -302,19 +333,24 @@ impl Visit<'_> {
         }
         let now = gateway.store.clock().now();
         let shown = self.shown(&parts);
+        if matches!(shown, Shown::Ambiguous) {
+            return self.refuse_ambiguous().await;
+        }
         let known = self.prove(&shown, now).await?;
+        if let Ok(known) = &known {
+            gateway.credentials.note_use(known, self.audit.ip.as_deref(), now);
+        }
         let live = self.site.view.is_live();
-        if let Err(reason) = known
+        if let Err(stranger) = known
             && !(live && self.site.maybe_public)
         {
-            return self
-                .turn_away(&parts, if live { reason } else { Reason::Disabled })
-                .await;
+            let stranger = if live { stranger } else { Reason::Disabled.into() };
+            return self.turn_away(&parts, stranger).await;
         }
         let (mcp, body) = match (self.read_mcp(&parts, body).await, &known) {
             (Ok(read), _) => read,
             // Strangers learn how to come in, not what is wrong with their message.
-            (Err(_), Err(reason)) => return self.turn_away(&parts, *reason).await,
+            (Err(_), Err(stranger)) => return self.turn_away(&parts, *stranger).await,
             (Err(Unreadable(status, message)), Ok(known)) => {
                 let id = self.audit.id.clone();
                 let ruling = Ruling::denied_for(Reason::PolicyDenied, "unreadable_message");
@@ -326,8 +362,11 @@ impl Visit<'_> {
             }
         };
         let ip = self.audit.ip.as_deref().and_then(|ip| ip.parse().ok());
-        let bears = matches!(shown, Shown::One(Credential::Bearer(_)));
-        let stranger = if bears { Actor::Agent } else { Actor::Browser };
+        let stranger = match shown {
+            Shown::One(Credential::Bearer(_)) => Actor::Agent,
+            Shown::One(Credential::Service { .. }) | Shown::NoServiceToken => Actor::Service,
+            _ => Actor::Browser,
+        };
         let asked = Asked {
             method: parts.method.as_str(),
             path: parts.uri.path(),
@@ -337,7 +376,7 @@ impl Visit<'_> {
         };
         let ruling = asked.decide(&self.site, known.as_deref().ok(), now);
         match (known, ruling.allowed) {
-            (Err(reason), false) => self.turn_away(&parts, reason).await,
+            (Err(stranger), false) => self.turn_away(&parts, stranger).await,
             (Ok(known), false) => self.deny(&parts, &known, ruling, mcp).await,
             (Ok(known), true) if self.is_foreign_websocket(&parts, &known) => {
                 let ruling = Ruling::denied_for(Reason::PolicyDenied, "foreign_websocket");
@@ -365,6 +404,25 @@ impl Visit<'_> {
     }
 
     fn shown(&self, parts: &Parts) -> Shown {
+        let service = headers::service_token(&parts.headers);
+        if service == ServiceHeaders::None {
+            return self.shown_by_person(parts);
+        }
+        // A machine that also shows somebody's credential: nobody can tell who acts.
+        match (service, self.shown_by_person(parts)) {
+            (ServiceHeaders::Both(id, secret), Shown::Nothing) => match id.parse() {
+                Ok(id) => Shown::One(Credential::Service {
+                    id,
+                    secret: secret.to_owned(),
+                }),
+                Err(_) => Shown::NoServiceToken,
+            },
+            (ServiceHeaders::Half, Shown::Nothing) => Shown::NoServiceToken,
+            _ => Shown::Ambiguous,
+        }
+    }
+
+    fn shown_by_person(&self, parts: &Parts) -> Shown {
         let mut values = parts.headers.get_all(AUTHORIZATION).iter();
         if let Some(value) = values.next() {
             if values.next().is_some() {
@@ -384,18 +442,30 @@ impl Visit<'_> {
         }
     }
 
-    async fn prove(&self, shown: &Shown, now: wire::Timestamp) -> store::Result<Result<Arc<Known>, Reason>> {
+    async fn prove(
+        &self,
+        shown: &Shown,
+        now: wire::Timestamp,
+    ) -> store::Result<Result<Arc<Known>, Stranger>> {
         let credential = match shown {
-            Shown::Nothing => return Ok(Err(Reason::Unauthenticated)),
-            Shown::Several => return Ok(Err(Reason::CredentialInvalid)),
+            Shown::Nothing => return Ok(Err(Reason::Unauthenticated.into())),
+            Shown::Several | Shown::Ambiguous | Shown::NoServiceToken => {
+                return Ok(Err(Reason::CredentialInvalid.into()));
+            }
             Shown::One(Credential::Bearer(_)) if !self.site.view.app.spec.managed_oauth => {
-                return Ok(Err(Reason::ManagedOauthOff));
+                return Ok(Err(Reason::ManagedOauthOff.into()));
             }
             Shown::One(credential) => credential,
         };
         let proven = self.gateway.0.credentials.prove(&self.site, credential, now);
         match tokio::time::timeout(PATIENCE, proven).await {
-            Ok(proven) => Ok(proven?.map_err(|_| Reason::CredentialInvalid)),
+            Ok(proven) => Ok(proven?.map_err(|invalid| Stranger {
+                reason: Reason::CredentialInvalid,
+                wait: match invalid {
+                    Invalid::Wrong => None,
+                    Invalid::TooMany(seconds) => Some(seconds),
+                },
+            })),
             Err(_) => Err(store::Error::internal("proving a credential took too long")),
         }
     }
@@ -428,14 +498,19 @@ impl Visit<'_> {
     /// Whether a page of another origin opens a WebSocket with the browser's session; browsers let it.
     fn is_foreign_websocket(&self, parts: &Parts, known: &Known) -> bool {
         let own = |v: &HeaderValue| v.as_bytes() == self.site.view.public_origin.as_bytes();
-        forward::is_websocket(parts) && known.agent().is_none() && !parts.headers.get(ORIGIN).is_some_and(own)
+        forward::is_websocket(parts) && known.is_browser() && !parts.headers.get(ORIGIN).is_some_and(own)
     }
 
     /// Nobody is known: the way in, or none.
-    async fn turn_away(self, parts: &Parts, reason: Reason) -> store::Result<Answer> {
+    async fn turn_away(self, parts: &Parts, Stranger { reason, wait }: Stranger) -> store::Result<Answer> {
         let id = self.audit.id.clone();
         let site = Arc::clone(&self.site);
         let bears = parts.headers.contains_key(AUTHORIZATION);
+        let is_service = headers::service_token(&parts.headers) != ServiceHeaders::None;
+        if is_service && reason == Reason::CredentialInvalid {
+            self.record(None, &Ruling::denied(reason), None).await?;
+            return Ok((Ended::Challenged, answer::wrong_service_token(wait, &id)));
+        }
         let is_browser = !bears && answer::is_navigation(parts);
         // Nobody is signed in, and for agents there is no way to be.
         let reason = match reason {
@@ -476,7 +551,7 @@ impl Visit<'_> {
         self.record(Some(known), &ruling, mcp).await?;
         let response = if ruling.reason == Reason::InsufficientScope {
             answer::insufficient_scope(&site, &ruling.needed, &id)
-        } else if known.agent().is_none() && answer::is_navigation(parts) {
+        } else if known.is_browser() && answer::is_navigation(parts) {
             let text = record::words(ruling.reason);
             answer::page(&site, StatusCode::FORBIDDEN, "Access refused", text, &id)
         } else {

@@ -1,6 +1,6 @@
 //! What the log says about a request.
 
-use crate::credential::{Known, Via};
+use crate::credential::{By, Known};
 use crate::mcp;
 use crate::ruling::Ruling;
 use crate::site::Site;
@@ -54,13 +54,18 @@ pub(crate) fn actor(known: Option<&Known>) -> AuditActor {
     let Some(known) = known else {
         return AuditActor::of(ActorKind::Anonymous);
     };
-    let mut actor = AuditActor::of(ActorKind::User);
-    actor.user = Some(known.person.user.id.clone());
-    actor.email.clone_from(&known.person.user.email);
-    match &known.via {
-        Via::Browser(session) => actor.session = Some(session.clone()),
-        Via::Agent(agent) => {
-            actor.kind = ActorKind::Agent;
+    let mut actor = AuditActor::of(known.actor().into());
+    if let Some(person) = known.person() {
+        actor.user = Some(person.user.id.clone());
+        actor.email.clone_from(&person.user.email);
+    }
+    match &known.by {
+        By::Browser(_, session) => actor.session = Some(session.clone()),
+        By::Service(service) => {
+            actor.service_token = Some(service.id.clone());
+            actor.service_token_name = Some(service.name.clone());
+        }
+        By::Agent(_, agent) => {
             actor.client = Some(agent.client.id.clone());
             actor.client_name = Some(agent.client.name.clone());
             actor.grant = Some(agent.grant.clone());

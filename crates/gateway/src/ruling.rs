@@ -139,7 +139,12 @@ impl Asked<'_> {
     }
 
     /// Decides about a service token: no person, no grant, no scopes; only the rules speak.
-    fn decide_service(&self, site: &Site, known: &Known, (request, now): (RequestFacts<'_>, Timestamp)) -> Ruling {
+    fn decide_service(
+        &self,
+        site: &Site,
+        known: &Known,
+        (request, now): (RequestFacts<'_>, Timestamp),
+    ) -> Ruling {
         if !site.view.is_live() {
             return Ruling::denied(Reason::Disabled);
         }

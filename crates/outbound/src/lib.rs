@@ -127,6 +127,7 @@ impl Outbound {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             max_bytes: self.0.policy.max_bytes,
+            cut: false,
             timeout: self.0.policy.timeout,
             allow: Vec::new(),
             invalid: None,
@@ -164,6 +165,7 @@ pub struct Fetch {
     headers: HeaderMap,
     body: Bytes,
     max_bytes: usize,
+    cut: bool,
     timeout: Duration,
     allow: Vec<Allowed>,
     invalid: Option<Error>,
@@ -202,6 +204,12 @@ impl Fetch {
     /// The longest answer body, in bytes, in place of the policy's.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
+        self
+    }
+
+    /// A longer answer is cut there instead of refused: for whom only the status matters.
+    pub fn cut(mut self) -> Self {
+        self.cut = true;
         self
     }
 
@@ -246,15 +254,20 @@ impl Fetch {
                 host: target.host.clone(),
                 limit: self.max_bytes,
             };
-            if answer
+            let is_longer = answer
                 .content_length()
-                .is_some_and(|length| length > self.max_bytes as u64)
-            {
+                .is_some_and(|length| length > self.max_bytes as u64);
+            if is_longer && !self.cut {
                 return Err(too_large());
             }
             let mut body = Vec::new();
             while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-                if chunk.len() > self.max_bytes - body.len() {
+                let room = self.max_bytes - body.len();
+                if chunk.len() > room {
+                    if self.cut {
+                        body.extend_from_slice(&chunk[..room]);
+                        break;
+                    }
                     return Err(too_large());
                 }
                 body.extend_from_slice(&chunk);

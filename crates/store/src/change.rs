@@ -8,9 +8,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::broadcast;
-use wire::{
-    AccountId, ClientId, ConnectionId, GrantId, Id as _, OrgId, ServiceTokenId, SessionId, UserId,
-};
+use wire::{AccountId, ClientId, ConnectionId, GrantId, Id as _, OrgId, ServiceTokenId, SessionId, UserId};
 
 /// How often other processes' changes are looked for.
 pub(crate) const POLL: Duration = Duration::from_millis(500);
@@ -163,6 +161,10 @@ pub(crate) async fn append(tx: &mut crate::sql::DbTx, changes: &[Change], clock:
         let (topic, subject) = change.columns();
         vec![seq.into(), topic.into(), subject.into(), now.into()]
     });
-    tx.insert_many(("changes", ""), &["seq", "topic", "subject", "at"], rows.collect())
-        .await
+    tx.insert_many(
+        ("changes", ""),
+        &["seq", "topic", "subject", "at"],
+        rows.collect(),
+    )
+    .await
 }

@@ -1,7 +1,7 @@
 //! What tokens say, and why one is refused.
 
 use serde::{Deserialize, Serialize};
-use wire::{ClientId, GrantId, UserId};
+use wire::{Actor, ClientId, GrantId, UserId};
 
 /// The party that acts on behalf of the subject (RFC 8693 section 4.1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,12 +46,14 @@ pub struct AssertionClaims {
     pub iss: String,
     /// The app's canonical resource.
     pub aud: String,
-    /// The person.
-    pub sub: UserId,
+    /// The person (`usr_…`), or the service token (`svc_…`).
+    pub sub: String,
+    /// Who acts: a person in a browser, an agent for a person, or a service token for nobody.
+    pub actor: Actor,
     /// The person's e-mail address, if released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// The person's name, if released.
+    /// The person's name, if released, or the service token's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The person's groups, as far as released.

@@ -7,5 +7,6 @@ mod browser;
 mod challenge;
 mod crossing;
 mod mcp;
+mod service;
 mod streams;
 mod world;
