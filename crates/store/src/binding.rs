@@ -1,8 +1,13 @@
 //! Bindings: which connection signs people in to which account.
 
-use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
-use crate::{Change, Error, Result, Tx};
-use wire::{AccountId, Binding, BindingId, BindingSpec, ConnectionId, OrgId};
+use crate::sql::{self, Paging, Row, Run, Sql, opt, word};
+use crate::{Change, Error, Result, Store, Tx, audit};
+use serde_json::json;
+use std::collections::{BTreeMap, HashMap};
+use wire::{
+    AccountId, ActorKind, AuditActor, AuditChange, Binding, BindingId, BindingSpec, ConnectionId, OrgId,
+    Timestamp,
+};
 
 pub(crate) fn read(row: &Row) -> Result<Binding> {
     let claims = row.opt_text("claims")?;
@@ -25,42 +30,78 @@ pub(crate) fn read(row: &Row) -> Result<Binding> {
 }
 
 fn claims(spec: &BindingSpec) -> Result<crate::sql::Arg> {
-    spec.claims.as_ref().map_or(Ok(None::<&str>.into()), json)
+    spec.claims.as_ref().map_or(Ok(None::<&str>.into()), sql::json)
 }
+
+const COLUMNS: &[&str] = &[
+    "id",
+    "org",
+    "connection",
+    "account",
+    "mode",
+    "state",
+    "drain_until",
+    "claims",
+    "created_at",
+    "version",
+];
 
 /// Binds a connection to an account.
 ///
 /// # Errors
-/// `Conflict` when it is bound there already.
+/// `Conflict` when it is bound there already, or another one is the only one there.
 pub async fn create(
     tx: &mut Tx,
     org: &OrgId,
     (connection, account): (&ConnectionId, &AccountId),
     spec: BindingSpec,
 ) -> Result<Binding> {
-    let binding = Binding {
-        id: BindingId::fresh(),
-        connection: connection.clone(),
-        account: account.clone(),
-        spec,
-        created_at: tx.now(),
-        version: 1,
-    };
-    let values = [
-        ("id", (&binding.id).into()),
-        ("org", org.into()),
-        ("connection", connection.into()),
-        ("account", account.into()),
-        ("mode", word(binding.spec.mode)?.into()),
-        ("state", word(binding.spec.state)?.into()),
-        ("drain_until", binding.spec.drain_until.into()),
-        ("claims", claims(&binding.spec)?),
-        ("created_at", binding.created_at.into()),
-        ("version", binding.version.into()),
-    ];
-    tx.run(Sql::insert("bindings", values)).await?;
-    tx.changed(Change::Account(account.clone()));
-    Ok(binding)
+    let made = create_many(tx, org, (connection, std::slice::from_ref(account)), &spec).await?;
+    made.into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("one binding was asked for"))
+}
+
+/// Binds a connection to several accounts alike.
+///
+/// # Errors
+/// `Conflict` when it is bound to one of them already, or another one is the only one there.
+pub async fn create_many(
+    tx: &mut Tx,
+    org: &OrgId,
+    (connection, accounts): (&ConnectionId, &[AccountId]),
+    spec: &BindingSpec,
+) -> Result<Vec<Binding>> {
+    let (mut made, mut rows) = (
+        Vec::with_capacity(accounts.len()),
+        Vec::with_capacity(accounts.len()),
+    );
+    for account in accounts {
+        let binding = Binding {
+            id: BindingId::fresh(),
+            connection: connection.clone(),
+            account: account.clone(),
+            spec: spec.clone(),
+            created_at: tx.now(),
+            version: 1,
+        };
+        rows.push(vec![
+            (&binding.id).into(),
+            org.into(),
+            connection.into(),
+            account.into(),
+            word(spec.mode)?.into(),
+            word(spec.state)?.into(),
+            spec.drain_until.into(),
+            claims(spec)?,
+            binding.created_at.into(),
+            binding.version.into(),
+        ]);
+        tx.changed(Change::Account(account.clone()));
+        made.push(binding);
+    }
+    tx.db.insert_many(("bindings", ""), COLUMNS, rows).await?;
+    Ok(made)
 }
 
 /// Bindings of an organisation, of one connection or one account if given; `only` narrows them to
@@ -98,27 +139,108 @@ pub async fn get(db: impl Run, org: &OrgId, id: &BindingId) -> Result<Binding> {
     read(&row.ok_or(Error::NotFound("binding"))?)
 }
 
+/// The bindings of a connection in some accounts, or all, as they are now and stay until the transaction ends.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn hold(
+    tx: &mut Tx,
+    org: &OrgId,
+    connection: &ConnectionId,
+    accounts: Option<&[AccountId]>,
+) -> Result<Vec<Binding>> {
+    let sql = || {
+        Sql::new("UPDATE bindings SET version = version WHERE org = $1 AND connection = $2")
+            .bind(org)
+            .bind(connection)
+    };
+    let mut found = Vec::new();
+    let parts: Vec<_> = match accounts {
+        None => vec![sql()],
+        Some(accounts) => accounts
+            .chunks(BATCH)
+            .map(|some| sql().and_in("account", Some(some)))
+            .collect(),
+    };
+    for sql in parts {
+        for row in (&mut *tx).rows(sql.then(" RETURNING *")).await? {
+            found.push(read(&row)?);
+        }
+    }
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(found)
+}
+
+/// The connections that are the only ones in some accounts: their active exclusive bindings.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn exclusive_in(
+    mut db: impl Run,
+    accounts: &[AccountId],
+) -> Result<Vec<(AccountId, ConnectionId)>> {
+    let mut found = Vec::new();
+    for some in accounts.chunks(BATCH) {
+        let sql = Sql::new(
+            "SELECT account, connection FROM bindings WHERE mode = 'exclusive' AND state = 'active'",
+        );
+        for row in db.rows(sql.and_in("account", Some(some))).await? {
+            found.push((row.id("account")?, row.id("connection")?));
+        }
+    }
+    Ok(found)
+}
+
+/// Identifiers in one statement at the most.
+const BATCH: usize = 500;
+
 /// Writes a changed binding.
 ///
 /// # Errors
-/// `Stale` when `binding.version` is not the stored one.
+/// `Stale` when `binding.version` is not the stored one, `Conflict` when another connection is the only one
+/// in the account.
 pub async fn update(tx: &mut Tx, binding: &Binding, spec: BindingSpec) -> Result<Binding> {
-    let sql = Sql::new(
-        "UPDATE bindings SET mode = $1, state = $2, drain_until = $3, claims = $4, version = version + 1 \
-         WHERE id = $5 AND version = $6",
-    );
-    let sql = sql
-        .bind(word(spec.mode)?)
-        .bind(word(spec.state)?)
-        .bind(spec.drain_until)
-        .bind(claims(&spec)?);
-    tx.run_fresh(sql.bind(&binding.id).bind(binding.version)).await?;
-    tx.changed(Change::Account(binding.account.clone()));
-    Ok(Binding {
-        spec,
-        version: binding.version + 1,
-        ..binding.clone()
-    })
+    let all = update_many(tx, std::slice::from_ref(binding), &spec).await?;
+    all.into_iter().next().ok_or(Error::Stale)
+}
+
+/// Writes the same spec into several bindings.
+///
+/// # Errors
+/// `Stale` when the version of one is not the stored one, `Conflict` as for [`update`].
+pub async fn update_many(tx: &mut Tx, bindings: &[Binding], spec: &BindingSpec) -> Result<Vec<Binding>> {
+    let mut after = Vec::with_capacity(bindings.len());
+    for some in bindings.chunks(BATCH) {
+        let ids: Vec<BindingId> = some.iter().map(|b| b.id.clone()).collect();
+        let sql = Sql::new(
+            "UPDATE bindings SET mode = $1, state = $2, drain_until = $3, claims = $4, \
+             version = version + 1 WHERE 1 = 1",
+        );
+        let sql = sql
+            .bind(word(spec.mode)?)
+            .bind(word(spec.state)?)
+            .bind(spec.drain_until)
+            .bind(claims(spec)?)
+            .and_in("id", Some(&ids))
+            .then(" RETURNING id, version");
+        let mut versions = HashMap::new();
+        for row in (&mut *tx).rows(sql).await? {
+            versions.insert(row.id::<BindingId>("id")?, row.int("version")?);
+        }
+        for binding in some {
+            let version = binding.version + 1;
+            if versions.get(&binding.id) != Some(&version) {
+                return Err(Error::Stale);
+            }
+            tx.changed(Change::Account(binding.account.clone()));
+            after.push(Binding {
+                spec: spec.clone(),
+                version,
+                ..binding.clone()
+            });
+        }
+    }
+    Ok(after)
 }
 
 /// Takes a binding away at once.
@@ -130,4 +252,100 @@ pub async fn delete(tx: &mut Tx, binding: &Binding) -> Result<()> {
     tx.run_fresh(sql.bind(&binding.id).bind(binding.version)).await?;
     tx.changed(Change::Account(binding.account.clone()));
     Ok(())
+}
+
+/// Ends what people of a connection hold in accounts that it is detached from: they have no other way in.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn end_held(tx: &mut Tx, connection: &ConnectionId, accounts: &[AccountId]) -> Result<()> {
+    for some in accounts.chunks(BATCH) {
+        let sql = Sql::new(
+            "UPDATE grants SET revoked_at = $1, revoked_reason = 'binding_detached' WHERE revoked_at IS NULL \
+             AND user_id IN (SELECT id FROM users WHERE connection = $2)",
+        );
+        let sql = sql.bind(tx.now()).bind(connection).and_in("account", Some(some));
+        for row in (&mut *tx).rows(sql.then(" RETURNING id")).await? {
+            tx.changed(Change::Grant(row.id("id")?));
+        }
+        let sql =
+            Sql::new("DELETE FROM sessions WHERE user_id IN (SELECT id FROM users WHERE connection = $1)")
+                .bind(connection)
+                .then(" AND app IN (SELECT id FROM apps WHERE 1 = 1")
+                .and_in("account", Some(some));
+        for row in (&mut *tx).rows(sql.then(") RETURNING id")).await? {
+            tx.changed(Change::Session(row.id("id")?));
+        }
+    }
+    Ok(())
+}
+
+/// Detaches the bindings whose time to drain is over, each with its event, and ends what is held through them.
+/// Says how many. Several instances may do so at once: each binding is detached by one.
+///
+/// # Errors
+/// When the database does not answer; what was detached before stays so.
+pub async fn detach_drained(store: &Store) -> Result<usize> {
+    let mut db = store;
+    let sql = Sql::new(
+        "SELECT * FROM bindings WHERE state = 'draining' AND drain_until <= $1 ORDER BY drain_until LIMIT 1000",
+    );
+    let mut due: BTreeMap<(OrgId, ConnectionId, Timestamp), Vec<BindingId>> = BTreeMap::new();
+    for row in db.rows(sql.bind(store.clock().now())).await? {
+        let until = row.time("drain_until")?;
+        let of_one_step = due.entry((row.id("org")?, row.id("connection")?, until));
+        of_one_step.or_default().push(row.id("id")?);
+    }
+    let mut detached = 0;
+    for ((org, connection, until), ids) in due {
+        detached += detach(store, &org, (&connection, until), &ids).await?;
+    }
+    Ok(detached)
+}
+
+async fn detach(
+    store: &Store,
+    org: &OrgId,
+    (connection, until): (&ConnectionId, Timestamp),
+    ids: &[BindingId],
+) -> Result<usize> {
+    let mut tx = store.begin().await?;
+    let (mut accounts, mut events) = (Vec::new(), Vec::new());
+    for some in ids.chunks(BATCH) {
+        // Whoever turned one back meanwhile, or was faster, keeps it.
+        let sql = Sql::new(
+            "UPDATE bindings SET state = 'detached', drain_until = NULL, version = version + 1 \
+             WHERE state = 'draining' AND drain_until = $1",
+        );
+        let sql = sql.bind(until).and_in("id", Some(some)).then(" RETURNING *");
+        for row in (&mut tx).rows(sql).await? {
+            let binding = read(&row)?;
+            let mut event = audit::event(
+                org,
+                "system",
+                "binding.detached",
+                AuditActor::of(ActorKind::System),
+            );
+            let account = store.directory().account(&binding.account).cloned();
+            let name = account.as_ref().map(|view| view.account.spec.name.as_str());
+            event.target = Some(audit::target("binding", &binding.id, name));
+            event.account = Some(binding.account.clone());
+            event.change = Some(AuditChange {
+                before: json!({ "connection": connection, "state": "draining", "drain_until": until }),
+                after: json!({ "connection": connection, "state": "detached", "drain_until": null }),
+            });
+            events.push(event);
+            tx.changed(Change::Account(binding.account.clone()));
+            accounts.push(binding.account);
+        }
+    }
+    if events.is_empty() {
+        return Ok(0);
+    }
+    end_held(&mut tx, connection, &accounts).await?;
+    // Compared with the last moment at which it carried anything.
+    tx.foresee_since(Some(Timestamp(until.0 - 1)), &mut events)
+        .await?;
+    tx.commit_all(events).await?;
+    Ok(accounts.len())
 }

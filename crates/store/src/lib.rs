@@ -167,6 +167,7 @@ impl Store {
             store: self.clone(),
             db: self.db().begin().await?,
             changes: Vec::new(),
+            said: std::collections::HashSet::new(),
         })
     }
 
@@ -245,6 +246,8 @@ pub struct Tx {
     store: Store,
     db: DbTx,
     changes: Vec<Change>,
+    /// The same, to find what was said already.
+    said: std::collections::HashSet<Change>,
 }
 
 impl Run for &mut Tx {
@@ -268,7 +271,7 @@ impl Tx {
 
     /// Says what must be forgotten everywhere once this is committed.
     pub fn changed(&mut self, change: Change) {
-        if !self.changes.contains(&change) {
+        if self.said.insert(change.clone()) {
             self.changes.push(change);
         }
     }

@@ -1,6 +1,6 @@
 //! Connections: upstream identity providers.
 
-use crate::{AccountId, ConnectionId, Preset, Timestamp};
+use crate::{AccountId, BindingMode, ConnectionId, Preset, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -109,6 +109,12 @@ pub struct ConnectionSpec {
     /// Whether accounts made later are bound, too.
     #[serde(default)]
     pub bind_new_accounts: bool,
+    /// In which mode those are bound.
+    #[serde(default)]
+    pub new_account_mode: BindingMode,
+    /// Names of the claims that those get to see; `null` for all.
+    #[serde(default)]
+    pub new_account_claims: Option<Vec<String>>,
     /// A disabled connection signs nobody in, and ends sessions and grants of its people.
     #[serde(default = "crate::yes")]
     pub enabled: bool,
