@@ -2,6 +2,7 @@
 //! any file the defaults run.
 
 use anyhow::{Context as _, bail};
+use broker::mail::{Mailer, Transport};
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -28,6 +29,51 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     pub(crate) shutdown_seconds: u64,
     pub(crate) allow_internal: Vec<String>,
+    pub(crate) mail: Mail,
+}
+
+/// How mail leaves the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Mail {
+    pub(crate) transport: MailTransport,
+    pub(crate) from: String,
+    /// For `smtp`; may hold a password.
+    pub(crate) url: String,
+    /// For `file`.
+    pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MailTransport {
+    None,
+    Smtp,
+    File,
+    Log,
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Self {
+            transport: MailTransport::None,
+            from: String::new(),
+            url: String::new(),
+            directory: PathBuf::new(),
+        }
+    }
+}
+
+impl Mail {
+    pub(crate) fn mailer(&self, clock: store::Clock) -> anyhow::Result<Mailer> {
+        let transport = match self.transport {
+            MailTransport::None => Transport::None,
+            MailTransport::Log => Transport::Log,
+            MailTransport::File => Transport::File(self.directory.clone()),
+            MailTransport::Smtp => Transport::Smtp(self.url.clone()),
+        };
+        Mailer::new(&transport, &self.from, clock).context("the configuration is not acceptable")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +96,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             shutdown_seconds: 30,
             allow_internal: Vec::new(),
+            mail: Mail::default(),
         }
     }
 }
@@ -64,7 +111,7 @@ impl Config {
             anyhow::ensure!(file.exists(), "no configuration file at {}", file.display());
             figment = figment.merge(Toml::file_exact(file));
         }
-        let env = Env::prefixed("CHATELAINE_").ignore(&NOT_SETTINGS);
+        let env = Env::prefixed("CHATELAINE_").ignore(&NOT_SETTINGS).split("__");
         let mut config: Self = figment
             .merge(env)
             .extract()

@@ -257,5 +257,6 @@ pub async fn sweep(tx: &mut Tx) -> Result<()> {
     ] {
         tx.run(sql).await?;
     }
-    Ok(())
+    crate::email_code::sweep(tx, now).await?;
+    crate::upstream_session::sweep(tx, now).await
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use url::Url;
 
@@ -73,6 +73,8 @@ struct Inner {
     methods: Vec<&'static str>,
     grants: Mutex<HashMap<String, Grant>>,
     userinfo: Mutex<Value>,
+    /// Whether discovery names an end session endpoint.
+    signs_out: AtomicBool,
     discoveries: AtomicUsize,
     codes: AtomicUsize,
 }
@@ -93,6 +95,7 @@ impl Idp {
             methods,
             grants: Mutex::default(),
             userinfo: Mutex::new(Value::Null),
+            signs_out: AtomicBool::new(false),
             discoveries: AtomicUsize::new(0),
             codes: AtomicUsize::new(0),
         }));
@@ -121,6 +124,29 @@ impl Idp {
 
     pub(crate) fn userinfo(&self, claims: Value) {
         *self.0.userinfo.lock().unwrap() = claims;
+    }
+
+    /// Signs people out there, too, from now on.
+    pub(crate) fn offer_logout(&self) {
+        self.0.signs_out.store(true, Ordering::SeqCst);
+    }
+
+    /// A logout token; `claims` add to, replace, or (when null) remove those of a good one.
+    pub(crate) fn logout_token(&self, claims: Value) -> String {
+        let number = self.0.codes.fetch_add(1, Ordering::SeqCst);
+        let mut all = json!({
+            "iss": self.issuer(), "aud": CLIENT_ID, "iat": self.0.now, "exp": self.0.now + 120,
+            "jti": format!("logout{number}"),
+            "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
+        });
+        for (name, value) in claims.as_object().unwrap() {
+            if value.is_null() {
+                all.as_object_mut().unwrap().remove(name);
+            } else {
+                all[name] = value.clone();
+            }
+        }
+        signed(self, Some("logout+jwt"), &all)
     }
 
     pub(crate) fn discoveries(&self) -> usize {
@@ -174,7 +200,7 @@ pub(crate) fn callback(pairs: &[(&str, &str)]) -> String {
 async fn discovery(State(idp): State<Idp>) -> Json<Value> {
     idp.0.discoveries.fetch_add(1, Ordering::SeqCst);
     let issuer = idp.issuer();
-    Json(json!({
+    let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/authorize"),
         "token_endpoint": format!("{issuer}/token"),
@@ -186,7 +212,11 @@ async fn discovery(State(idp): State<Idp>) -> Json<Value> {
         "id_token_signing_alg_values_supported": ["ES256", "HS256", "none"],
         "token_endpoint_auth_methods_supported": idp.0.methods,
         "authorization_response_iss_parameter_supported": true,
-    }))
+    });
+    if idp.0.signs_out.load(Ordering::SeqCst) {
+        document["end_session_endpoint"] = json!(format!("{issuer}/end?tenant=acme"));
+    }
+    Json(document)
 }
 
 async fn jwks(State(idp): State<Idp>) -> Json<Value> {
@@ -232,17 +262,18 @@ async fn token(
             claims[name] = value;
         }
     }
-    let id_token = signed(&idp, &claims);
+    let id_token = signed(&idp, None, &claims);
     Ok(Json(
         json!({ "access_token": "upstream-access", "token_type": "Bearer", "id_token": id_token }),
     ))
 }
 
-fn signed(idp: &Idp, claims: &Value) -> String {
+fn signed(idp: &Idp, kind: Option<&str>, claims: &Value) -> String {
     let key_now = idp.0.key.lock().unwrap();
     let with = |algorithm, key: &EncodingKey| {
         let mut header = Header::new(algorithm);
         header.kid = Some(key_now.id.clone());
+        header.typ = kind.map(ToOwned::to_owned).or(header.typ);
         jsonwebtoken::encode(&header, claims, key).unwrap()
     };
     match *idp.0.signing.lock().unwrap() {

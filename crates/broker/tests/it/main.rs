@@ -4,7 +4,9 @@
 
 mod app;
 mod browser;
+mod email_code;
 mod idp;
+mod logout;
 mod me;
 mod password;
 mod sign_in;

@@ -3,10 +3,12 @@
 use crate::browser::Browser;
 use crate::idp::{CLIENT_ID, CLIENT_SECRET, Idp};
 use axum::Router;
+use broker::mail::Mailer;
 use broker::{Broker, BrokerConfig};
 use outbound::Outbound;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use std::path::PathBuf;
 use store::{Clock, MasterKey, Options, Store, audit};
 use wire::*;
 
@@ -28,6 +30,8 @@ pub(crate) struct World {
     pub(crate) binding: Binding,
     pub(crate) owner: UserId,
     pub(crate) wiki: App,
+    pub(crate) mailer: Mailer,
+    mail_folder: PathBuf,
 }
 
 /// Runs a test on a fresh database of each engine.
@@ -149,10 +153,14 @@ impl World {
             .unwrap();
         tx.commit_housekeeping().await.unwrap();
 
+        let mail_folder = std::env::temp_dir().join(OrgId::fresh().to_string().replace("org_", "mail_"));
+        let transport = broker::mail::Transport::File(mail_folder.clone());
+        let mailer = Mailer::new(&transport, "Chatelaine <id@control.example.com>", clock.clone()).unwrap();
         let config = BrokerConfig {
             store: store.clone(),
             outbound: Outbound::new(outbound::Policy::default()),
             control_url: CONTROL.to_owned(),
+            mailer: mailer.clone(),
         };
         let router = broker::router(Broker::new(config)).layer(broker::session_layer(&store, CONTROL));
         let [production, labs] = <[AccountId; 2]>::try_from(accounts).unwrap();
@@ -168,7 +176,27 @@ impl World {
             binding: bindings.remove(0),
             owner,
             wiki,
+            mailer,
+            mail_folder,
         }
+    }
+
+    /// Takes the mails that were sent since the last look: whole, and decoded as far as codes go.
+    pub(crate) async fn mails(&self) -> Vec<String> {
+        self.mailer.settled().await;
+        let Ok(entries) = std::fs::read_dir(&self.mail_folder) else {
+            return Vec::new();
+        };
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        let read = paths.iter().map(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            std::fs::remove_file(path).unwrap();
+            text
+        });
+        let mails = read.collect();
+        std::fs::remove_dir(&self.mail_folder).unwrap();
+        mails
     }
 
     /// A browser without cookies.

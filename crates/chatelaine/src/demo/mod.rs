@@ -3,7 +3,7 @@
 
 mod seed;
 
-use crate::config::{Config, LogFormat, write_secret};
+use crate::config::{Config, LogFormat, Mail, MailTransport, write_secret};
 use crate::{observe, server::Server, setup};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -103,6 +103,8 @@ pub(crate) struct DemoApp {
 }
 
 const STATE: &str = "demo.json";
+/// Where the demo's mail goes: a folder in the folder.
+const MAIL: &str = "mail";
 const FILES: [&str; 5] = [STATE, "demo.db", "demo.db-wal", "demo.db-shm", "master.key"];
 
 pub(crate) async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
@@ -130,6 +132,12 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<(
         log: std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into()),
         log_format: LogFormat::Text,
         shutdown_seconds: 5,
+        mail: Mail {
+            transport: MailTransport::File,
+            from: "Chatelaine <chatelaine@demo.example>".into(),
+            directory: folder.join(MAIL),
+            ..Mail::default()
+        },
         ..Config::default()
     };
     observe::logs(&config);
@@ -181,14 +189,22 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<(
 
 /// Deletes what an earlier demo left in the folder, and nothing else.
 fn forget(folder: &Path) -> anyhow::Result<()> {
-    for name in FILES {
-        match std::fs::remove_file(folder.join(name)) {
+    let mut files: Vec<_> = FILES.iter().map(|name| folder.join(name)).collect();
+    let mail = folder.join(MAIL);
+    if let Ok(entries) = std::fs::read_dir(&mail) {
+        let entries = entries.filter_map(Result::ok).map(|entry| entry.path());
+        files.extend(entries.filter(|path| path.extension().is_some_and(|end| end == "eml")));
+    }
+    for file in files {
+        match std::fs::remove_file(&file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot delete {}", folder.join(name).display()));
+                return Err(error).with_context(|| format!("cannot delete {}", file.display()));
             }
             _ => {}
         }
     }
+    // Not when something else lies in it.
+    let _ = std::fs::remove_dir(mail);
     Ok(())
 }
 
@@ -312,6 +328,7 @@ async fn announce(args: &Args, state: &State, ports: Ports, folder: &Path) -> an
             "users": users,
             "accounts": state.accounts,
             "idp": { "issuer": ports.idp() },
+            "mail": folder.join(MAIL),
             "apps": state.apps,
         });
         println!("{line}");
@@ -342,6 +359,7 @@ async fn announce(args: &Args, state: &State, ports: Ports, folder: &Path) -> an
             user.username, user.password, user.email
         );
     }
+    println!("  mail        {}", folder.join(MAIL).display());
     println!("  apps");
     for app in apps {
         let account = accounts

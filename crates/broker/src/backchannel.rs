@@ -1,0 +1,245 @@
+//! OpenID Connect Back-Channel Logout 1.0: a provider says that somebody has signed out there, and their sessions
+//! here, and at every app, end.
+
+use crate::Visit;
+use crate::audit;
+use crate::oidc::Signed;
+use crate::provider::Fault;
+use axum::Json;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, Path};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use store::upstream_session::Ended;
+use wire::{
+    ActorKind, AuditActor, AuditEvent, Connection, ConnectionId, ConnectionKind, OrgId, Outcome, Timestamp,
+};
+
+/// The member of `events` that makes a token a logout token.
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+/// How old a logout token may be, in seconds.
+const FRESH: i64 = 300;
+/// How far the provider's clock may be off, in seconds.
+const LEEWAY: i64 = 60;
+/// Longest `jti`, `sub` and `sid`.
+const MOST: usize = 255;
+/// Longest token.
+const MOST_TOKEN: usize = 16 * 1024;
+
+/// What a provider posts.
+#[derive(Deserialize)]
+pub(crate) struct Posted {
+    logout_token: String,
+}
+
+/// Why nobody was signed out.
+enum Refusal {
+    /// There is no such connection, or it does not listen.
+    Closed,
+    /// The token is not acceptable: a word for the log, and one for the provider.
+    Token(&'static str, String),
+    /// The provider, or the database, does not answer.
+    Later(String),
+}
+
+impl From<store::Error> for Refusal {
+    fn from(error: store::Error) -> Self {
+        tracing::error!(%error, source = ?error, "a back-channel logout failed");
+        Self::Later("the sessions could not be ended".to_owned())
+    }
+}
+
+/// `POST /login/backchannel/{connection}`.
+pub(crate) async fn logout(
+    visit: Visit,
+    Path(id): Path<String>,
+    form: Result<Form<Posted>, FormRejection>,
+) -> Response {
+    let mut response = match end(&visit, &id, form).await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(refusal) => {
+            let text = match refusal {
+                Refusal::Closed => "this connection takes no back-channel logout".to_owned(),
+                Refusal::Token(_, text) | Refusal::Later(text) => text,
+            };
+            // Section 2.8: 400 for whatever did not work.
+            let body = json!({ "error": "invalid_request", "error_description": text });
+            (StatusCode::BAD_REQUEST, Json(body)).into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn end(visit: &Visit, id: &str, form: Result<Form<Posted>, FormRejection>) -> Result<(), Refusal> {
+    let id = id.parse::<ConnectionId>().map_err(|_| Refusal::Closed)?;
+    let found = store::connection::by_id(visit.store(), &id).await?;
+    let open = found.filter(|(_, connection)| {
+        let spec = &connection.spec;
+        spec.kind == ConnectionKind::Oidc && spec.enabled && spec.logout.back_channel
+    });
+    let (org, connection) = open.ok_or(Refusal::Closed)?;
+    let ended = match form {
+        Ok(Form(posted)) if posted.logout_token.len() <= MOST_TOKEN => {
+            by_token(visit, (&org, &connection), &posted.logout_token).await
+        }
+        _ => Err(refused("malformed", "a form with one `logout_token` is expected")),
+    };
+    if let Err(Refusal::Token(reason, text)) = &ended {
+        tracing::warn!(request = %visit.request.id, connection = %id, reason, text, "a logout token was refused");
+        // Anybody can post here: who floods must not fill the log.
+        if !visit.broker.is_flooding(&visit.request) {
+            let event = AuditEvent {
+                outcome: Outcome::Failure,
+                reason: Some((*reason).to_owned()),
+                ..event(visit, &org, &connection)
+            };
+            audit::record_refusal(visit, event).await;
+        }
+    }
+    ended
+}
+
+async fn by_token(
+    visit: &Visit,
+    (org, connection): (&OrgId, &Connection),
+    token: &str,
+) -> Result<(), Refusal> {
+    let signed = visit.broker.providers().signed(connection, token).await;
+    let signed = signed.map_err(|fault| match fault {
+        Fault::Token(text) => Refusal::Token("logout_token_invalid", text),
+        Fault::Store(error) => error.into(),
+        other => Refusal::Later(other.to_string()),
+    })?;
+    let now = visit.store().clock().now();
+    let client = connection.spec.client_id.as_deref().unwrap_or_default();
+    let token = read(&signed, client, now)?;
+
+    let mut tx = visit.store().begin().await?;
+    if !store::upstream_session::spend_token(&mut tx, &connection.id, token.jti, token.until).await? {
+        return Err(refused("logout_token_replayed", "it was used before"));
+    }
+    let which = Ended {
+        connection: &connection.id,
+        issuer: &signed.issuer,
+        subject: token.subject,
+        sid: token.sid,
+    };
+    let sessions = store::upstream_session::end(&mut tx, which).await?;
+    let mut events = Vec::new();
+    for (session, user) in &sessions {
+        let person = store::user::by_id(&mut tx, user).await?;
+        events.push(AuditEvent {
+            target: Some(store::audit::target(
+                "user",
+                user,
+                person.as_ref().and_then(|person| person.user.email.as_deref()),
+            )),
+            actor: AuditActor {
+                session: Some(session.clone()),
+                ..AuditActor::of(ActorKind::System)
+            },
+            ..event(visit, org, connection)
+        });
+    }
+    if events.is_empty() {
+        // Nobody was signed in any more, which is what the provider wants.
+        events.push(event(visit, org, connection));
+    }
+    tx.commit_all(events).await?;
+    metrics::counter!("chatelaine_backchannel_logouts_total").increment(1);
+    Ok(())
+}
+
+fn event(visit: &Visit, org: &OrgId, connection: &Connection) -> AuditEvent {
+    let actor = AuditActor::of(ActorKind::System);
+    AuditEvent {
+        target: Some(audit::connection(connection)),
+        ..audit::event(visit, org, "session.backchannel_logout", actor)
+    }
+}
+
+fn refused(reason: &'static str, text: &str) -> Refusal {
+    Refusal::Token(reason, text.to_owned())
+}
+
+/// What counts of a logout token.
+struct LogoutToken<'a> {
+    jti: &'a str,
+    subject: Option<&'a str>,
+    sid: Option<&'a str>,
+    /// When nobody would take it any more.
+    until: Timestamp,
+}
+
+/// Checks what a signed token says (section 2.6).
+fn read<'a>(signed: &'a Signed, client: &str, now: Timestamp) -> Result<LogoutToken<'a>, Refusal> {
+    let claims = &signed.claims;
+    let wrong = |text: &str| refused("logout_token_invalid", text);
+    let kinds = ["logout+jwt", "application/logout+jwt", "jwt"];
+    if let Some(kind) = &signed.kind
+        && !kinds.iter().any(|known| kind.eq_ignore_ascii_case(known))
+    {
+        return Err(wrong("it is a token of another kind"));
+    }
+    if claims.get("iss").and_then(Value::as_str) != Some(signed.issuer.as_str()) {
+        return Err(wrong("it comes from another issuer"));
+    }
+    let ours = match claims.get("aud") {
+        Some(Value::String(one)) => one == client,
+        Some(Value::Array(several)) => {
+            !several.is_empty() && several.iter().all(|one| one.as_str() == Some(client))
+        }
+        _ => false,
+    };
+    if !ours {
+        return Err(wrong("it is meant for another client"));
+    }
+    // Only a number is a time, and none that is out of the range of one.
+    let time = |name: &str| claims.get(name).map(|value| value.as_f64().unwrap_or(f64::NAN));
+    let now_seconds = now.seconds();
+    let issued = time("iat").filter(|issued| {
+        // Not a number is in no range.
+        (as_f64(now_seconds - FRESH - LEEWAY)..=as_f64(now_seconds + LEEWAY)).contains(issued)
+    });
+    if issued.is_none() {
+        return Err(wrong("it was not issued just now"));
+    }
+    if time("exp").is_some_and(|until| until.is_nan() || until <= as_f64(now_seconds - LEEWAY)) {
+        return Err(wrong("it has expired"));
+    }
+    let events = claims.get("events").and_then(|events| events.get(EVENT));
+    if !events.is_some_and(Value::is_object) {
+        return Err(wrong("it is no logout token: `events` does not say so"));
+    }
+    if claims.contains_key("nonce") {
+        return Err(wrong("it has a nonce, as id tokens do"));
+    }
+    let (subject, sid) = (text(claims, "sub")?, text(claims, "sid")?);
+    if subject.is_none() && sid.is_none() {
+        return Err(wrong("it names neither `sub` nor `sid`"));
+    }
+    let jti = text(claims, "jti")?.ok_or_else(|| wrong("it has no `jti`"))?;
+    Ok(LogoutToken {
+        jti,
+        subject,
+        sid,
+        until: now.plus_seconds(FRESH + 3 * LEEWAY),
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit for the next 285 million years")]
+fn as_f64(seconds: i64) -> f64 {
+    seconds as f64
+}
+
+fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Refusal> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() && text.len() <= MOST => Ok(Some(text)),
+        Some(_) => Err(refused("logout_token_invalid", "one of its members is not as it should be")),
+    }
+}

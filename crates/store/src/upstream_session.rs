@@ -1,0 +1,132 @@
+//! What is behind a session at the provider: enough to end it when the provider says so, and to sign out there.
+
+use crate::sql::{Run, Sql, opt};
+use crate::{Result, Store, Tx, session};
+use wire::{ConnectionId, SessionId, Timestamp, UserId};
+use zeroize::Zeroizing;
+
+/// How long a row may wait for its session to be written, in seconds.
+const GRACE: i64 = 600;
+
+/// What the provider said about its session when somebody signed in.
+#[derive(Clone, Copy)]
+pub struct Upstream<'a> {
+    /// Its own name for the session.
+    pub sid: Option<&'a str>,
+    /// The id token, where it is wanted as a hint for signing out. It is sealed at rest.
+    pub id_token: Option<&'a str>,
+}
+
+/// Remembers what is behind a session that is about to begin.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn begin(
+    tx: &mut Tx,
+    session: &SessionId,
+    connection: &ConnectionId,
+    upstream: Upstream<'_>,
+) -> Result<()> {
+    let sealed = upstream
+        .id_token
+        .map(|token| tx.vault().seal(session.as_ref(), token.as_bytes()))
+        .transpose()?;
+    let values = [
+        ("session", session.into()),
+        ("connection", connection.into()),
+        ("sid", upstream.sid.into()),
+        ("id_token", sealed.into()),
+        ("created_at", tx.now().into()),
+    ];
+    tx.run(Sql::insert("upstream_sessions", values)).await.map(drop)
+}
+
+/// The id token behind a session in clear, if it was kept.
+///
+/// # Errors
+/// `Internal` when it does not open.
+pub async fn id_token(store: &Store, session: &SessionId) -> Result<Option<Zeroizing<String>>> {
+    let sql = Sql::new("SELECT id_token FROM upstream_sessions WHERE session = $1").bind(session);
+    let Some(sealed) = opt(store, sql)
+        .await?
+        .map(|row| row.opt_text("id_token"))
+        .transpose()?
+        .flatten()
+    else {
+        return Ok(None);
+    };
+    let bytes = store.vault().open(session.as_ref(), &sealed)?;
+    let text = std::str::from_utf8(&bytes).map_err(crate::Error::internal)?;
+    Ok(Some(Zeroizing::new(text.to_owned())))
+}
+
+/// Which sessions a provider says have ended: those of the subject, those of the sid, or those of both.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended<'a> {
+    /// Through which connection they began.
+    pub connection: &'a ConnectionId,
+    /// The provider.
+    pub issuer: &'a str,
+    /// Only this person's.
+    pub subject: Option<&'a str>,
+    /// Only those behind which the provider's session of this name is.
+    pub sid: Option<&'a str>,
+}
+
+/// Ends control-plane sessions and the app sessions that came from them. Says whose they were.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn end(tx: &mut Tx, ended: Ended<'_>) -> Result<Vec<(SessionId, UserId)>> {
+    if ended.subject.is_none() && ended.sid.is_none() {
+        // That would be everybody.
+        return Ok(Vec::new());
+    }
+    let sql = Sql::new(
+        "SELECT s.id, s.user_id FROM sessions s JOIN users u ON u.id = s.user_id \
+         LEFT JOIN upstream_sessions x ON x.session = s.id \
+         WHERE s.app IS NULL AND u.connection = $1 AND u.issuer = $2",
+    );
+    let sql = sql
+        .bind(ended.connection)
+        .bind(ended.issuer)
+        .and("u.subject =", ended.subject)
+        .and("x.sid =", ended.sid);
+    let mut sessions = Vec::new();
+    for row in (&mut *tx).rows(sql).await? {
+        sessions.push((row.id::<SessionId>("id")?, row.id("user_id")?));
+    }
+    for (id, _) in &sessions {
+        session::end(tx, id).await?;
+    }
+    Ok(sessions)
+}
+
+/// Spends a logout token. Says `false` when it was spent before.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn spend_token(
+    tx: &mut Tx,
+    connection: &ConnectionId,
+    jti: &str,
+    until: Timestamp,
+) -> Result<bool> {
+    let sql = Sql::new(
+        "INSERT INTO logout_tokens (hash, expires_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING",
+    );
+    let hash = crate::sha256(format!("{connection} {jti}"));
+    Ok(tx.run(sql.bind(hash).bind(until)).await? > 0)
+}
+
+/// Deletes what no longer counts.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn sweep(tx: &mut Tx, now: Timestamp) -> Result<()> {
+    let orphans = "DELETE FROM upstream_sessions WHERE created_at < $1 \
+                   AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = upstream_sessions.session)";
+    tx.run(Sql::new(orphans).bind(now.plus_seconds(-GRACE))).await?;
+    let tokens = Sql::new("DELETE FROM logout_tokens WHERE expires_at < $1");
+    tx.run(tokens.bind(now)).await.map(drop)
+}
