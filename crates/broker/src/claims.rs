@@ -1,20 +1,26 @@
 //! From a provider's claims to an identity. Claims come from strangers: bounded, and cleaned for display.
 
-use crate::oidc::Fault;
+use crate::provider::Fault;
+use crate::trace::Trace;
 use serde_json::{Map, Value};
 use store::user::Identity;
-use wire::{ClaimMapping, Connection};
+use wire::{Connection, ConnectionKind, ConnectionSpec, EmailVerification, MappedIdentity};
 
 /// Longest subject (OpenID Connect Core 1.0, section 2, says 255).
 const MAX_SUBJECT: usize = 255;
 /// Longest e-mail address (RFC 5321).
-const MAX_EMAIL: usize = 254;
+pub(crate) const MAX_EMAIL: usize = 254;
 /// Longest display name, in characters.
 const MAX_NAME: usize = 200;
 /// Most groups that are remembered.
 const MAX_GROUPS: usize = 1000;
 /// Longest claims that are remembered, as JSON.
 const MAX_CLAIMS: usize = 64 * 1024;
+/// Stable reasons of refusals.
+pub(crate) const CLAIM_MISMATCH: &str = "claim_mismatch";
+pub(crate) const EMAIL_UNVERIFIED: &str = "email_unverified";
+pub(crate) const EMAIL_DOMAIN: &str = "email_domain";
+pub(crate) const NOT_A_MEMBER: &str = "organisation_membership";
 /// Claims about the token rather than the person. They differ each time, and no rule may ask about them.
 const OF_THE_TOKEN: &[&str] = &[
     "aud",
@@ -31,9 +37,77 @@ const OF_THE_TOKEN: &[&str] = &[
     "auth_time",
 ];
 
-/// Whether the id token leaves out what the userinfo endpoint may know.
-pub(crate) fn lacks(claims: &Map<String, Value>, mapping: &ClaimMapping) -> bool {
-    text(claims, &mapping.email).is_none()
+/// What a name of the mapping leads to: a JSON pointer (RFC 6901) if it begins with `/`, else one claim, whose
+/// name may well hold dots and slashes.
+fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let Some(pointer) = name.strip_prefix('/') else {
+        return claims.get(name);
+    };
+    let (first, rest) = match pointer.split_once('/') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (pointer, None),
+    };
+    let first = claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
+    match rest {
+        Some(rest) => first.pointer(&format!("/{rest}")),
+        None => Some(first),
+    }
+}
+
+/// Whether the id token leaves out what the userinfo endpoint may know: the address, or groups where the provider
+/// is asked for them or says that it has them.
+pub(crate) fn lacks(
+    spec: &ConnectionSpec,
+    claims: &Map<String, Value>,
+    offers: impl Fn(&str) -> bool,
+) -> bool {
+    let groups = &spec.claims.groups;
+    let wants_groups = spec.scopes.iter().any(|scope| scope == "groups") || offers(groups);
+    text(claims, &spec.claims.email).is_none() || (wants_groups && find(claims, groups).is_none())
+}
+
+/// Text, number or truth value, as an administrator would write it down.
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// The first claim that the connection requires and that is not there, or has another value: name, expected, found.
+fn mismatch<'a>(spec: &'a ConnectionSpec, claims: &Map<String, Value>) -> Option<(&'a str, &'a str, String)> {
+    spec.required_claims.iter().find_map(|(name, expected)| {
+        let found = find(claims, name).and_then(plain);
+        let fits = found.as_deref() == Some(expected);
+        (!fits).then(|| (name.as_str(), expected.as_str(), found.unwrap_or_else(|| "nothing".to_owned())))
+    })
+}
+
+/// Goes on with claims that the connection requires, of which none may be missing.
+pub(crate) fn require(
+    spec: &ConnectionSpec,
+    claims: &Map<String, Value>,
+    trace: &mut Trace,
+) -> Result<(), Fault> {
+    // Entra, when there are more than 200: rather nobody than somebody without the groups that deny.
+    let left_out = claims.get("hasgroups") == Some(&Value::Bool(true))
+        || claims.get("_claim_names").is_some_and(|names| names.get("groups").is_some());
+    if left_out && claims.get("groups").is_none() {
+        let text = "the provider leaves the groups out because there are too many: let it send only those that \
+                    are assigned to the application";
+        return Err(trace.failed("claims", Fault::Token(text.to_owned())));
+    }
+    if let Some((name, expected, found)) = mismatch(spec, claims) {
+        let text = format!("the claim {name} is not what the connection requires");
+        return Err(trace.differs("claims", Fault::Refused(CLAIM_MISMATCH, text), expected, &found));
+    }
+    match spec.required_claims.len() {
+        0 => trace.skipped("claims", "the connection requires none"),
+        1 => trace.ok("claims", "the required claim is right"),
+        n => trace.ok("claims", format!("all {n} required claims are right")),
+    }
+    Ok(())
 }
 
 /// Who the claims are about.
@@ -50,14 +124,21 @@ pub(crate) fn identity(
     let email = text(&claims, &mapping.email)
         .filter(|email| is_email(email))
         .map(ToOwned::to_owned);
-    // The provider vouches for its claim `email`; another claim counts only when it says the same.
-    let vouched = matches!(claims.get("email_verified"), Some(Value::Bool(true)))
-        || text(&claims, "email_verified").is_some_and(|text| text == "true");
-    let email_verified = vouched && email.is_some() && email.as_deref() == text(&claims, "email");
+    let email_verified = email.is_some()
+        && match connection.spec.email_verification {
+            EmailVerification::Always => true,
+            EmailVerification::Never => false,
+            // The provider vouches for its claim `email`; another claim counts only when it says the same.
+            EmailVerification::Claim => {
+                let vouched = matches!(claims.get("email_verified"), Some(Value::Bool(true)))
+                    || text(&claims, "email_verified").is_some_and(|text| text == "true");
+                vouched && email.as_deref() == text(&claims, "email")
+            }
+        };
     let name = text(&claims, &mapping.name)
         .map(|name| clean(name, MAX_NAME))
         .filter(|n| !n.is_empty());
-    let groups = groups(claims.get(&mapping.groups));
+    let groups = groups(find(&claims, &mapping.groups));
     for name in OF_THE_TOKEN {
         claims.remove(*name);
     }
@@ -77,22 +158,82 @@ pub(crate) fn identity(
     })
 }
 
+/// Why the connection does not let somebody in of whom everything else is known, if it does not.
+pub(crate) fn refusal(spec: &ConnectionSpec, identity: &Identity) -> Option<Fault> {
+    if spec.kind == ConnectionKind::Github && !is_member(spec, identity) {
+        let text = "they are in none of the organisations that the connection lets in, or the organisation does \
+                    not let this application see it";
+        return Some(Fault::Refused(NOT_A_MEMBER, text.to_owned()));
+    }
+    let reason = domain_refusal(&spec.allowed_domains, identity)?;
+    let text = match reason {
+        EMAIL_UNVERIFIED => "the e-mail address does not count as verified, and only certain domains are let in",
+        _ => "the e-mail address is in none of the allowed domains",
+    };
+    Some(Fault::Refused(reason, text.to_owned()))
+}
+
+/// Whether somebody is in one of the GitHub organisations that are let in.
+fn is_member(spec: &ConnectionSpec, identity: &Identity) -> bool {
+    let wanted = &spec.github_organisations;
+    // Teams have a slash in them, organisations cannot.
+    wanted.is_empty()
+        || identity
+            .groups
+            .iter()
+            .any(|group| wanted.iter().any(|name| name.eq_ignore_ascii_case(group)))
+}
+
 /// Why the connection's rule about domains keeps somebody out, if it does.
 pub(crate) fn domain_refusal(allowed: &[String], identity: &Identity) -> Option<&'static str> {
     if allowed.is_empty() {
         return None;
     }
     if !identity.email_verified {
-        return Some("email_unverified");
+        return Some(EMAIL_UNVERIFIED);
     }
     let email = identity.email.as_deref().unwrap_or_default();
     let domain = email.rsplit_once('@').map_or("", |(_, domain)| domain);
     let fits = allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain));
-    (!fits).then_some("email_domain")
+    (!fits).then_some(EMAIL_DOMAIN)
 }
 
 fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    claims.get(name).and_then(Value::as_str)
+    find(claims, name).and_then(Value::as_str)
+}
+
+/// What the API and the pages show of an identity.
+pub(crate) fn shown(identity: &Identity) -> MappedIdentity {
+    MappedIdentity {
+        issuer: identity.issuer.clone(),
+        subject: identity.subject.clone(),
+        email: identity.email.clone(),
+        email_verified: identity.email_verified,
+        name: identity.name.clone(),
+        groups: identity.groups.clone(),
+    }
+}
+
+/// Claims tried on a connection as it would be: who comes out, what the mapping does not find, and why they would
+/// be refused.
+pub(crate) fn preview(
+    connection: &Connection,
+    claims: &Map<String, Value>,
+) -> Result<(Identity, Vec<String>, Option<&'static str>), Fault> {
+    let issuer = connection.spec.issuer.as_deref().unwrap_or_default();
+    let identity = identity(connection, issuer, claims.clone())?;
+    let missing = [
+        ("email", identity.email.is_none()),
+        ("name", identity.name.is_none()),
+        ("groups", identity.groups.is_empty()),
+    ];
+    let missing = missing.into_iter().filter(|(_, missing)| *missing);
+    let missing = missing.map(|(name, _)| name.to_owned()).collect();
+    let refused = match mismatch(&connection.spec, claims) {
+        Some(_) => Some(CLAIM_MISMATCH),
+        None => refusal(&connection.spec, &identity).map(|fault| fault.reason()),
+    };
+    Ok((identity, missing, refused))
 }
 
 fn groups(claim: Option<&Value>) -> Vec<String> {

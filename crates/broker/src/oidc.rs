@@ -1,98 +1,31 @@
-//! The upstream side of a sign-in: discovery, the authorization request, the code, the id token.
+//! OpenID Connect: the authorization request, the code, the id token, and what else a provider signs.
 //!
 //! Knows connections and claims, nothing of browsers, sessions or people.
 
 use crate::claims;
+use crate::discovery::{self, Known, Metadata};
+use crate::provider::{Answer, Attempt, Fault, Http, Identified, Providers};
+use crate::trace::Trace;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use openidconnect::core::{
-    CoreAuthDisplay, CoreAuthenticationFlow, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod,
-    CoreGrantType, CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
-    CoreJweKeyManagementAlgorithm, CoreJwsSigningAlgorithm, CoreResponseMode, CoreResponseType,
-    CoreSubjectIdentifierType,
+    CoreAuthPrompt, CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreIdToken,
+    CoreIdTokenVerifier, CoreJsonWebKey, CoreJwsSigningAlgorithm, CoreTokenResponse,
 };
 use openidconnect::{
-    AccessTokenHash, AdditionalProviderMetadata, AsyncHttpClient, AuthType, AuthorizationCode,
-    ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, DiscoveryError, EndpointMaybeSet,
-    EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, IssuerUrl, Nonce, OAuth2TokenResponse as _,
-    PkceCodeChallenge, PkceCodeVerifier, ProviderMetadata, RedirectUrl, RequestTokenError, Scope,
-    SignatureVerificationError, TokenResponse as _,
+    AccessTokenHash, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken,
+    EndpointMaybeSet, EndpointNotSet, EndpointSet, JsonWebKey as _, Nonce, OAuth2TokenResponse as _,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError,
+    TokenResponse as _,
 };
-use outbound::{Allowed, Outbound};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
-use store::{Store, user::Identity};
-use wire::{Connection, ConnectionId};
+use std::{sync::Arc, time::Duration};
+use store::Store;
+use wire::{Connection, Preset};
 
-/// How long discovery document and keys of a provider are kept.
-const KEEP: Duration = Duration::from_secs(600);
-/// How often, at most, an unknown key makes us fetch them before their time.
-const REFETCH_EVERY: Duration = Duration::from_secs(60);
 /// How far the provider's clock may be off, in seconds.
 const LEEWAY: i64 = 60;
-
-/// Why a sign-in through a provider failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
-    /// The connection is not set up completely.
-    #[error("the connection is not complete: {0}")]
-    Setup(String),
-    /// The provider cannot be reached.
-    #[error("the provider cannot be reached: {0}")]
-    Unreachable(String),
-    /// The provider answered something that makes no sense, or refused our request.
-    #[error("the provider's answer cannot be used: {0}")]
-    Answer(String),
-    /// The id token is not valid.
-    #[error("the id token was refused: {0}")]
-    Token(String),
-    /// The answer does not come from the provider that was asked.
-    #[error("the answer names another issuer")]
-    Issuer,
-    /// A fault of ours.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-}
-
-impl Fault {
-    /// Stable text for the audit log.
-    pub(crate) const fn reason(&self) -> &'static str {
-        match self {
-            Self::Setup(_) => "connection_incomplete",
-            Self::Unreachable(_) => "provider_unreachable",
-            Self::Answer(_) => "provider_answer_invalid",
-            Self::Token(_) => "id_token_invalid",
-            Self::Issuer => "issuer_mismatch",
-            Self::Store(_) => "internal",
-        }
-    }
-}
-
-/// What we read of the discovery document beside what every client reads.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Extra {
-    /// RFC 9207, section 3.
-    #[serde(default)]
-    authorization_response_iss_parameter_supported: bool,
-}
-
-impl AdditionalProviderMetadata for Extra {}
-
-type Metadata = ProviderMetadata<
-    Extra,
-    CoreAuthDisplay,
-    CoreClientAuthMethod,
-    CoreClaimName,
-    CoreClaimType,
-    CoreGrantType,
-    CoreJweContentEncryptionAlgorithm,
-    CoreJweKeyManagementAlgorithm,
-    CoreJsonWebKey,
-    CoreResponseMode,
-    CoreResponseType,
-    CoreSubjectIdentifierType,
->;
 
 /// A client whose authorization endpoint is known, and whose others may be.
 type Client = CoreClient<
@@ -104,135 +37,82 @@ type Client = CoreClient<
     EndpointMaybeSet,
 >;
 
-/// The guarded client, with the internal targets that one connection may reach.
-struct Http {
-    outbound: Outbound,
-    allow: Vec<Allowed>,
+/// A token that the provider signed, whatever else it is.
+pub(crate) struct Signed {
+    /// Whose key it was.
+    pub(crate) issuer: String,
+    /// What the token calls itself (`typ`).
+    pub(crate) kind: Option<String>,
+    /// What it says. Nothing of it was checked.
+    pub(crate) claims: Map<String, Value>,
 }
 
-impl Http {
-    fn of(outbound: &Outbound, connection: &Connection) -> Result<Self, Fault> {
-        let allow = connection.spec.allow_internal.iter();
-        let allow = allow
-            .map(|origin| Allowed::parse(origin))
-            .collect::<Result<_, _>>();
-        Ok(Self {
-            outbound: outbound.clone(),
-            allow: allow.map_err(|e| Fault::Setup(e.to_string()))?,
-        })
-    }
+/// The head of a JWS, as far as we accept one.
+#[derive(Deserialize)]
+struct Head {
+    alg: CoreJwsSigningAlgorithm,
+    kid: Option<String>,
+    typ: Option<String>,
+    /// Extensions that must be understood: we understand none.
+    crit: Option<Value>,
 }
 
-impl<'c> AsyncHttpClient<'c> for Http {
-    type Error = outbound::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, outbound::Error>> + Send + 'c>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(self.outbound.http(request, &self.allow))
-    }
-}
-
-/// One attempt of a browser to sign in, as its session remembers it.
-#[derive(Debug, Clone)]
-pub(crate) struct Attempt {
-    /// Sent to the provider and back.
-    pub(crate) state: String,
-    /// Comes back inside the id token.
-    pub(crate) nonce: String,
-    /// PKCE (RFC 7636).
-    pub(crate) verifier: String,
-}
-
-impl Attempt {
-    pub(crate) fn fresh() -> store::Result<Self> {
-        Ok(Self {
-            state: store::random_secret("")?,
-            nonce: store::random_secret("")?,
-            verifier: store::random_secret("")?,
-        })
-    }
-}
-
-/// The parameters with which a provider sends a browser back.
-pub(crate) struct Answer<'a> {
-    pub(crate) code: &'a str,
-    pub(crate) iss: Option<&'a str>,
-    pub(crate) nonce: &'a str,
-    pub(crate) verifier: &'a str,
-}
-
-/// Speaks to providers; keeps what they publish for a while.
-pub(crate) struct Providers {
-    outbound: Outbound,
-    redirect_uri: String,
-    /// By connection and version, so that a changed connection is discovered anew.
-    known: moka::future::Cache<(ConnectionId, i64), Arc<Metadata>>,
-    refetched: moka::sync::Cache<ConnectionId, ()>,
-}
+/// The algorithms that tokens may be signed with. Asymmetric only: a provider that offers HMAC would make our
+/// client secret a signing key.
+const ALGORITHMS: [CoreJwsSigningAlgorithm; 4] = [
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
+    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
+    CoreJwsSigningAlgorithm::EdDsa,
+];
 
 impl Providers {
-    pub(crate) fn new(outbound: Outbound, control_url: &str) -> Self {
-        Self {
-            outbound,
-            redirect_uri: store::connection::redirect_uri(control_url),
-            known: moka::future::Cache::builder()
-                .max_capacity(1000)
-                .time_to_live(KEEP)
-                .build(),
-            refetched: moka::sync::Cache::builder()
-                .max_capacity(1000)
-                .time_to_live(REFETCH_EVERY)
-                .build(),
-        }
-    }
-
-    async fn metadata(&self, connection: &Connection) -> Result<Arc<Metadata>, Fault> {
+    /// What the provider publishes, as of the last ten minutes.
+    async fn known(
+        &self,
+        connection: &Connection,
+        afresh: bool,
+        trace: &mut Trace,
+    ) -> Result<Arc<Known>, Fault> {
         let key = (connection.id.clone(), connection.version);
-        let fetched = self.known.try_get_with(key, self.discover(connection)).await;
+        if afresh {
+            let known = Arc::new(self.discover(connection, trace).await?);
+            self.known.insert(key, Arc::clone(&known)).await;
+            return Ok(known);
+        }
+        if let Some(known) = self.known.get(&key).await {
+            trace.skipped("discovery", "known from a moment ago");
+            return Ok(known);
+        }
+        let fetch = async { self.discover(connection, trace).await.map(Arc::new) };
         // Whoever waited for the same fetch shares its failure.
-        fetched.map_err(|fault| match fault.as_ref() {
-            Fault::Setup(text) => Fault::Setup(text.clone()),
-            Fault::Answer(text) => Fault::Answer(text.clone()),
-            other => Fault::Unreachable(other.to_string()),
-        })
+        let fetched = self.known.try_get_with(key, fetch).await;
+        fetched.map_err(|fault| fault.shared())
     }
 
-    async fn discover(&self, connection: &Connection) -> Result<Arc<Metadata>, Fault> {
-        let issuer = connection.spec.issuer.clone();
-        let issuer = issuer.ok_or_else(|| Fault::Setup("it has no issuer".to_owned()))?;
-        let issuer = IssuerUrl::new(issuer).map_err(|e| Fault::Setup(e.to_string()))?;
-        let http = Http::of(&self.outbound, connection)?;
-        let metadata = Metadata::discover_async(issuer, &http)
-            .await
-            .map_err(|error| match error {
-                DiscoveryError::Request(e) => Fault::Unreachable(e.to_string()),
-                DiscoveryError::Response(status, ..) => Fault::Answer(format!(
-                    "its discovery document or its keys came with status {status}"
-                )),
-                DiscoveryError::Validation(text) | DiscoveryError::Other(text) => Fault::Answer(text),
-                DiscoveryError::Parse(e) => Fault::Answer(format!("its discovery document: {e}")),
-                other => Fault::Answer(other.to_string()),
-            })?;
-        // The browser is sent there: no other schemes.
-        let scheme = metadata.authorization_endpoint().url().scheme().to_owned();
-        if scheme != "https" && scheme != metadata.issuer().url().scheme() {
-            return Err(Fault::Answer(
-                "its authorization endpoint is not https".to_owned(),
-            ));
-        }
-        Ok(Arc::new(metadata))
+    async fn metadata(&self, connection: &Connection) -> Result<Arc<Known>, Fault> {
+        self.known(connection, false, &mut Trace::new()).await
+    }
+
+    async fn discover(&self, connection: &Connection, trace: &mut Trace) -> Result<Known, Fault> {
+        let http = self.http(connection)?;
+        discovery::discover(&http, connection, trace).await
     }
 
     /// What the provider publishes, fetched anew because a token names an unknown key; not too often.
-    async fn refetch(&self, connection: &Connection) -> Option<Arc<Metadata>> {
+    async fn refetch(&self, connection: &Connection) -> Option<Arc<Known>> {
         let first = self.refetched.entry(connection.id.clone()).or_insert(());
         if !first.is_fresh() {
             return None;
         }
-        let metadata = self.discover(connection).await.ok()?;
+        self.known(connection, true, &mut Trace::new()).await.ok()
+    }
+
+    /// What gives reason for concern in the discovery document, as far as it is known.
+    pub(crate) async fn concerns(&self, connection: &Connection) -> Vec<String> {
         let key = (connection.id.clone(), connection.version);
-        self.known.insert(key, Arc::clone(&metadata)).await;
-        Some(metadata)
+        let known = self.known.get(&key).await;
+        known.map(|known| known.concerns.clone()).unwrap_or_default()
     }
 
     async fn client(
@@ -248,12 +128,7 @@ impl Providers {
         let redirect = RedirectUrl::new(self.redirect_uri.clone());
         let redirect = redirect.map_err(|e| Fault::Setup(e.to_string()))?;
         let client = CoreClient::from_provider_metadata(metadata.clone(), ClientId::new(id), secret);
-        let methods = metadata.token_endpoint_auth_methods_supported();
-        let only_post = methods.is_some_and(|methods| {
-            methods.contains(&CoreClientAuthMethod::ClientSecretPost)
-                && !methods.contains(&CoreClientAuthMethod::ClientSecretBasic)
-        });
-        let auth = if only_post {
+        let auth = if posts_secret(metadata) {
             AuthType::RequestBody
         } else {
             AuthType::BasicAuth
@@ -262,101 +137,222 @@ impl Providers {
     }
 
     /// Where to send the browser.
-    pub(crate) async fn authorization_url(
+    pub(crate) async fn begin_oidc(
         &self,
         store: &Store,
         connection: &Connection,
-        attempt: &Attempt,
+        (attempt, afresh): (&Attempt, bool),
+        trace: &mut Trace,
     ) -> Result<String, Fault> {
-        let metadata = self.metadata(connection).await?;
-        let client = self.client(store, connection, &metadata).await?;
+        let known = self.known(connection, afresh, trace).await?;
+        let client = match self.client(store, connection, &known.metadata).await {
+            Ok(client) => client,
+            Err(fault) => return Err(trace.failed("client_secret", fault)),
+        };
+        match (connection.has_client_secret, posts_secret(&known.metadata)) {
+            (true, true) => trace.ok("client_secret", "there; sent in the body (client_secret_post)"),
+            (true, false) => trace.ok("client_secret", "there; sent in a header (client_secret_basic)"),
+            (false, _) => trace.skipped("client_secret", "none: the provider must take us for a public client"),
+        }
         let verifier = PkceCodeVerifier::new(attempt.verifier.clone());
         let (state, nonce) = (attempt.state.clone(), attempt.nonce.clone());
-        let scopes = connection.spec.scopes.iter().filter(|scope| *scope != "openid");
-        let (url, ..) = client
-            .authorize_url(
-                CoreAuthenticationFlow::AuthorizationCode,
-                || CsrfToken::new(state),
-                || Nonce::new(nonce),
-            )
+        let spec = &connection.spec;
+        let scopes = spec.scopes.iter().filter(|scope| *scope != "openid");
+        let mut request = client.authorize_url(
+            CoreAuthenticationFlow::AuthorizationCode,
+            || CsrfToken::new(state),
+            || Nonce::new(nonce),
+        );
+        if attempt.again {
+            // Some providers know only one of them.
+            request = request
+                .add_prompt(CoreAuthPrompt::Login)
+                .set_max_age(Duration::ZERO);
+        }
+        if let (Preset::GoogleWorkspace, Some(domain)) = (spec.preset, spec.required_claims.get("hd")) {
+            // Only a hint to the provider; the claim is what counts.
+            request = request.add_extra_param("hd", domain.clone());
+        }
+        let (url, ..) = request
             .add_scopes(scopes.cloned().map(Scope::new))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
             .url();
+        trace.ok(
+            "redirect",
+            format!(
+                "to {} with redirect URI {} and scopes openid {}",
+                known.metadata.authorization_endpoint().as_str(),
+                self.redirect_uri,
+                spec.scopes.join(" ")
+            ),
+        );
         Ok(url.into())
     }
 
+    /// Where a browser signs out at the provider, if anywhere.
+    pub(crate) async fn end_session_endpoint(
+        &self,
+        connection: &Connection,
+    ) -> Result<Option<url::Url>, Fault> {
+        let known = self.metadata(connection).await?;
+        let metadata = &known.metadata;
+        let Some(endpoint) = &metadata.additional_metadata().end_session_endpoint else {
+            return Ok(None);
+        };
+        let endpoint = url::Url::parse(endpoint).ok();
+        // The browser is sent there: no other schemes.
+        let endpoint = endpoint
+            .filter(|url| url.scheme() == "https" || url.scheme() == metadata.issuer().url().scheme())
+            .ok_or_else(|| Fault::Answer("its end session endpoint is not https".to_owned()))?;
+        Ok(Some(endpoint))
+    }
+
+    /// A token that the provider signed with one of its keys; what it says is for the caller to check.
+    pub(crate) async fn signed(&self, connection: &Connection, token: &str) -> Result<Signed, Fault> {
+        let known = self.metadata(connection).await?;
+        let (kind, claims) = match verify(token, known.metadata.jwks().keys()) {
+            Err(SignatureVerificationError::NoMatchingKey) => {
+                let known = self.refetch(connection).await;
+                let known = known.ok_or_else(|| unverified(&SignatureVerificationError::NoMatchingKey))?;
+                verify(token, known.metadata.jwks().keys())
+            }
+            other => other,
+        }
+        .map_err(|error| unverified(&error))?;
+        Ok(Signed {
+            issuer: known.metadata.issuer().as_str().to_owned(),
+            kind,
+            claims,
+        })
+    }
+
     /// Redeems the code, checks the id token, and says who it is about.
-    pub(crate) async fn identify(
+    pub(crate) async fn identify_oidc(
         &self,
         store: &Store,
         connection: &Connection,
         answer: Answer<'_>,
-    ) -> Result<Identity, Fault> {
-        let metadata = self.metadata(connection).await?;
+        trace: &mut Trace,
+    ) -> Result<Identified, Fault> {
+        let known = self.known(connection, false, trace).await?;
+        let issuer = known.metadata.issuer().as_str();
         // RFC 9207: the answer must come from the provider that this attempt went to.
-        let named = metadata
+        let named = known
+            .metadata
             .additional_metadata()
             .authorization_response_iss_parameter_supported;
         match answer.iss {
-            Some(iss) if iss != metadata.issuer().as_str() => return Err(Fault::Issuer),
-            None if named => return Err(Fault::Issuer),
-            _ => {}
+            Some(iss) if iss != issuer => return Err(trace.differs("callback", Fault::Issuer, issuer, iss)),
+            None if named => return Err(trace.differs("callback", Fault::Issuer, issuer, "no iss parameter")),
+            Some(_) => trace.ok("callback", "a code came for this attempt, from the issuer that was asked"),
+            None => trace.ok("callback", "a code came for this attempt"),
         }
-        let client = self.client(store, connection, &metadata).await?;
-        let http = Http::of(&self.outbound, connection)?;
-        let tokens = client
-            .exchange_code(AuthorizationCode::new(answer.code.to_owned()))
-            .map_err(|_| Fault::Answer("it has no token endpoint".to_owned()))?
-            .set_pkce_verifier(PkceCodeVerifier::new(answer.verifier.to_owned()))
-            .request_async(&http)
-            .await
-            .map_err(|error| match error {
-                RequestTokenError::Request(e) => Fault::Unreachable(e.to_string()),
-                RequestTokenError::ServerResponse(e) => {
-                    Fault::Answer(format!("its token endpoint said {}", e.error()))
-                }
-                RequestTokenError::Parse(e, _) => Fault::Answer(format!("its token answer: {e}")),
-                RequestTokenError::Other(text) => Fault::Answer(text),
-            })?;
-        let token = tokens.id_token();
-        let token = token.ok_or_else(|| Fault::Answer("it sent no id token".to_owned()))?;
+        let client = self.client(store, connection, &known.metadata).await?;
+        let http = self.http(connection)?;
+        trace.has_asked = true;
+        let tokens = match exchange(&client, &http, &answer).await {
+            Ok(tokens) => tokens,
+            Err(fault) => return Err(trace.failed("token", fault)),
+        };
+        let Some(token) = tokens.id_token() else {
+            let fault = Fault::Answer("it sent no id token".to_owned());
+            return Err(trace.failed("token", fault));
+        };
+        trace.ok("token", "the code was redeemed for an id token");
 
         let nonce = Nonce::new(answer.nonce.to_owned());
-        let verifier = verifier(&client, store);
-        match check(token, &verifier, &nonce, tokens.access_token()) {
-            Ok(()) => {}
-            Err(ClaimsVerificationError::SignatureVerification(
-                SignatureVerificationError::NoMatchingKey,
-            )) => {
-                let metadata = self.refetch(connection).await;
-                let metadata =
-                    metadata.ok_or_else(|| Fault::Token("it is signed with an unknown key".to_owned()))?;
-                let client = self.client(store, connection, &metadata).await?;
-                let verifier = self::verifier(&client, store);
-                check(token, &verifier, &nonce, tokens.access_token()).map_err(refused)?;
-            }
-            Err(error) => return Err(refused(error)),
-        }
-
-        let mut claims = payload(token)?;
-        let endpoint = metadata.userinfo_endpoint();
-        if let Some(endpoint) = endpoint
-            && claims::lacks(&claims, &connection.spec.claims)
+        let access = tokens.access_token();
+        let mut checked = check(token, &verifier(&client, store), &nonce, access);
+        if let Err(ClaimsVerificationError::SignatureVerification(
+            SignatureVerificationError::NoMatchingKey,
+        )) = checked
+            && let Some(known) = self.refetch(connection).await
         {
-            let bearer = tokens.access_token().secret();
-            let more = userinfo(&http, endpoint.as_str(), bearer).await?;
-            // OpenID Connect Core 1.0, section 5.3.2: without this, it may be about somebody else.
-            if more.get("sub") != claims.get("sub") {
-                return Err(Fault::Token(
-                    "the userinfo answer is about somebody else".to_owned(),
-                ));
-            }
-            for (name, value) in more {
-                claims.entry(name).or_insert(value);
-            }
+            let client = self.client(store, connection, &known.metadata).await?;
+            checked = check(token, &verifier(&client, store), &nonce, access);
         }
-        claims::identity(connection, metadata.issuer().as_str(), claims)
+        let claims = payload(token)?;
+        if let Err(error) = checked {
+            return Err(explain(trace, &error, connection, (issuer, &claims)));
+        }
+        let stated = claims.get("auth_time").and_then(Value::as_i64);
+        if let (Some(since), Some(stated)) = (answer.asked_since, stated)
+            && stated < since.seconds() - LEEWAY
+        {
+            let fault = Fault::Token("the provider did not ask the person again".to_owned());
+            return Err(trace.failed("id_token", fault));
+        }
+        trace.ok("id_token", "signature, issuer, audience, nonce and times are right");
+        claims::require(&connection.spec, &claims, trace)?;
+
+        let sid = claims.get("sid").and_then(Value::as_str).map(ToOwned::to_owned);
+        let claims = complete(&http, (connection, &known.metadata), (claims, access.secret()), trace).await?;
+        let identity = claims::identity(connection, issuer, claims);
+        Ok(Identified {
+            identity: identity.map_err(|fault| trace.failed("mapping", fault))?,
+            sid,
+            id_token: Some(token.to_string()),
+        })
     }
+}
+
+/// Whether the provider takes the client secret in the body only.
+fn posts_secret(metadata: &Metadata) -> bool {
+    let methods = metadata.token_endpoint_auth_methods_supported();
+    methods.is_some_and(|methods| {
+        methods.contains(&CoreClientAuthMethod::ClientSecretPost)
+            && !methods.contains(&CoreClientAuthMethod::ClientSecretBasic)
+    })
+}
+
+async fn exchange(client: &Client, http: &Http, answer: &Answer<'_>) -> Result<CoreTokenResponse, Fault> {
+    let request = client.exchange_code(AuthorizationCode::new(answer.code.to_owned()));
+    request
+        .map_err(|_| Fault::Answer("it has no token endpoint".to_owned()))?
+        .set_pkce_verifier(PkceCodeVerifier::new(answer.verifier.to_owned()))
+        .request_async(http)
+        .await
+        .map_err(|error| match error {
+            RequestTokenError::Request(e) => Fault::Unreachable(format!("its token endpoint: {e}")),
+            RequestTokenError::ServerResponse(e) => {
+                Fault::Answer(format!("its token endpoint said {}", e.error()))
+            }
+            RequestTokenError::Parse(e, _) => Fault::Answer(format!("its token answer: {e}")),
+            RequestTokenError::Other(text) => Fault::Answer(text),
+        })
+}
+
+/// The claims of the id token, and where they leave something out that is asked for, those of userinfo.
+async fn complete(
+    http: &Http,
+    (connection, metadata): (&Connection, &Metadata),
+    (mut claims, bearer): (Map<String, Value>, &str),
+    trace: &mut Trace,
+) -> Result<Map<String, Value>, Fault> {
+    let offered = metadata.claims_supported();
+    let offers = |name: &str| offered.is_some_and(|all| all.iter().any(|claim| claim.as_str() == name));
+    let Some(endpoint) = metadata.userinfo_endpoint() else {
+        trace.skipped("userinfo", "the provider has none");
+        return Ok(claims);
+    };
+    if !claims::lacks(&connection.spec, &claims, offers) {
+        trace.skipped("userinfo", "the id token has what is needed");
+        return Ok(claims);
+    }
+    let more = match userinfo(http, endpoint.as_str(), bearer).await {
+        Ok(more) => more,
+        Err(fault) => return Err(trace.failed("userinfo", fault)),
+    };
+    // OpenID Connect Core 1.0, section 5.3.2: without this, it may be about somebody else.
+    if more.get("sub") != claims.get("sub") {
+        let fault = Fault::Token("the userinfo answer is about somebody else".to_owned());
+        return Err(trace.failed("userinfo", fault));
+    }
+    for (name, value) in more {
+        claims.entry(name).or_insert(value);
+    }
+    trace.ok("userinfo", "it adds what the id token leaves out");
+    Ok(claims)
 }
 
 fn verifier<'a>(client: &'a Client, store: &Store) -> CoreIdTokenVerifier<'a> {
@@ -364,13 +360,7 @@ fn verifier<'a>(client: &'a Client, store: &Store) -> CoreIdTokenVerifier<'a> {
     let now = DateTime::<Utc>::from_timestamp(now, 0).unwrap_or_default();
     client
         .id_token_verifier()
-        // Asymmetric only: a provider that offers HMAC would make our client secret a signing key.
-        .set_allowed_algs([
-            CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
-            CoreJwsSigningAlgorithm::RsaSsaPssSha256,
-            CoreJwsSigningAlgorithm::EcdsaP256Sha256,
-            CoreJwsSigningAlgorithm::EdDsa,
-        ])
+        .set_allowed_algs(ALGORITHMS)
         .set_time_fn(move || now)
 }
 
@@ -395,24 +385,81 @@ fn check(
     Ok(())
 }
 
-/// What the id token's refusal tells an administrator: no values out of the token.
-fn refused(error: ClaimsVerificationError) -> Fault {
+/// What the id token's refusal tells an administrator. Of what it says, only whose it is and for whom.
+fn explain(
+    trace: &mut Trace,
+    error: &ClaimsVerificationError,
+    connection: &Connection,
+    (issuer, claims): (&str, &Map<String, Value>),
+) -> Fault {
+    let token = |text: &str| Fault::Token(text.to_owned());
+    let shown = |name: &str| claims.get(name).map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    match error {
+        ClaimsVerificationError::InvalidAudience(_) => {
+            let client = connection.spec.client_id.as_deref().unwrap_or_default();
+            let fault = token("it is meant for another client");
+            trace.differs("id_token", fault, client, &shown("aud"))
+        }
+        ClaimsVerificationError::InvalidIssuer(_) => {
+            let fault = token("it comes from another issuer");
+            trace.differs("id_token", fault, issuer, &shown("iss"))
+        }
+        ClaimsVerificationError::Expired(_) => trace.failed("id_token", token("it has expired")),
+        ClaimsVerificationError::InvalidNonce(_) => {
+            trace.failed("id_token", token("its nonce is not ours"))
+        }
+        ClaimsVerificationError::SignatureVerification(error) => trace.failed("id_token", unverified(error)),
+        _ => trace.failed("id_token", token("it is malformed")),
+    }
+}
+
+/// What a signature's refusal tells an administrator.
+fn unverified(error: &SignatureVerificationError) -> Fault {
     let text = match error {
-        ClaimsVerificationError::Expired(_) => "it has expired",
-        ClaimsVerificationError::InvalidAudience(_) => "it is meant for another client",
-        ClaimsVerificationError::InvalidIssuer(_) => "it comes from another issuer",
-        ClaimsVerificationError::InvalidNonce(_) => "its nonce is not ours",
-        ClaimsVerificationError::SignatureVerification(error) => match error {
-            SignatureVerificationError::NoMatchingKey => "it is signed with an unknown key",
-            SignatureVerificationError::NoSignature => "it is not signed",
-            SignatureVerificationError::DisallowedAlg(_) | SignatureVerificationError::UnsupportedAlg(_) => {
-                "its algorithm is not accepted"
-            }
-            _ => "its signature is wrong",
-        },
-        _ => "it is malformed",
+        SignatureVerificationError::NoMatchingKey => "it is signed with an unknown key",
+        SignatureVerificationError::NoSignature => "it is not signed",
+        SignatureVerificationError::DisallowedAlg(_) | SignatureVerificationError::UnsupportedAlg(_) => {
+            "its algorithm is not accepted"
+        }
+        _ => "its signature is wrong",
     };
     Fault::Token(text.to_owned())
+}
+
+/// Checks the signature of a JWS; its `typ` and its claims.
+fn verify(
+    token: &str,
+    keys: &[CoreJsonWebKey],
+) -> Result<(Option<String>, Map<String, Value>), SignatureVerificationError> {
+    let malformed = || SignatureVerificationError::Other("it is malformed".to_owned());
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed());
+    let parts: Vec<_> = token.split('.').collect();
+    let [head, payload, signature] = parts.as_slice() else {
+        return Err(malformed());
+    };
+    let message = &token[..head.len() + 1 + payload.len()];
+    let head: Head = serde_json::from_slice(&decode(head)?).map_err(|_| malformed())?;
+    if head.crit.is_some() {
+        return Err(malformed());
+    }
+    if !ALGORITHMS.contains(&head.alg) {
+        return Err(SignatureVerificationError::DisallowedAlg(format!("{:?}", head.alg)));
+    }
+    let signature = decode(signature)?;
+    let known = |key: &&CoreJsonWebKey| {
+        let kid = head.kid.as_deref();
+        kid.is_none_or(|kid| key.key_id().is_some_and(|id| id.as_str() == kid))
+    };
+    let mut result = Err(SignatureVerificationError::NoMatchingKey);
+    for key in keys.iter().filter(known) {
+        result = key.verify_signature(&head.alg, message.as_bytes(), &signature);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result?;
+    let claims = serde_json::from_slice(&decode(payload)?).map_err(|_| malformed())?;
+    Ok((head.typ, claims))
 }
 
 /// The claims of a token that was checked, all of them.
@@ -425,20 +472,9 @@ fn payload(token: &CoreIdToken) -> Result<Map<String, Value>, Fault> {
 }
 
 async fn userinfo(http: &Http, url: &str, bearer: &str) -> Result<Map<String, Value>, Fault> {
-    let answer = http
-        .outbound
-        .get(url)
-        .allow(&http.allow)
-        .accept("application/json")
-        .header(http::header::AUTHORIZATION, format!("Bearer {bearer}"))
-        .send()
-        .await
-        .map_err(|e| Fault::Unreachable(e.to_string()))?;
+    let answer = http.get(url, Some(bearer)).await?;
     if !answer.status.is_success() {
-        return Err(Fault::Answer(format!(
-            "its userinfo came with status {}",
-            answer.status
-        )));
+        return Err(Fault::status("its userinfo", answer.status));
     }
     serde_json::from_slice(&answer.body).map_err(|_| Fault::Answer("its userinfo is not JSON".to_owned()))
 }

@@ -7,20 +7,26 @@
 //!        │ state not in this browser's session, used or older than 10 minutes: 403
 //!        │ the attempt is taken out and saved before the provider is asked anything
 //!        ▼
-//! identity ── domain rule, disabled? ──> session under a new cookie ──> return_to
+//! identity ── connection's rules, disabled? ──> session under a new cookie ──> return_to
 //! ```
+//!
+//! A trial of a connection goes the same way, but for the last step.
 
 use crate::login::{Asked, account, home};
-use crate::oidc::{Answer, Attempt, Fault};
 use crate::page::{Failure, redirect};
+use crate::provider::{Answer, Attempt, Fault, Identified, Providers};
 use crate::return_to::safe;
-use crate::{Visit, audit, claims, session};
+use crate::trace::Trace;
+use crate::{Visit, audit, claims, confirm, session, trial};
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use store::upstream_session::Upstream;
 use store::user::{Identity, Person};
-use wire::{AccountId, AuditEvent, Connection, ConnectionId, ConnectionKind, OrgId, SessionId, Timestamp};
+use wire::{
+    AccountId, AuditEvent, Connection, ConnectionId, ConnectionKind, OrgId, SessionId, Timestamp, TrialId,
+};
 
 /// The key of [`Pending`] attempts in a session.
 const ATTEMPTS: &str = "attempts";
@@ -29,24 +35,73 @@ const ATTEMPT_LIFE: i64 = 600;
 /// Attempts of one browser at once: tabs.
 const MOST_ATTEMPTS: usize = 8;
 
+/// Longest id token that is kept as a hint for signing out.
+const MOST_ID_TOKEN: usize = 16 * 1024;
+/// Longest name of a provider's session that is kept.
+const MOST_SID: usize = 255;
+
 /// An attempt, as the session remembers it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Pending {
+pub(crate) struct Pending {
     /// SHA-256 of the state.
     state: String,
     nonce: String,
     verifier: String,
-    connection: ConnectionId,
+    pub(crate) connection: ConnectionId,
     account: Option<AccountId>,
     return_to: Option<String>,
     at: Timestamp,
+    /// The session whose person proves once more who they are.
+    #[serde(default)]
+    confirms: Option<SessionId>,
+    /// The trial that it is, which signs nobody in.
+    #[serde(default)]
+    pub(crate) trial: Option<TrialId>,
 }
 
-/// The connection, if it may sign somebody in there now.
-async fn usable(
+impl Pending {
+    fn new(attempt: Attempt, connection: &ConnectionId, at: Timestamp) -> Self {
+        Self {
+            state: store::sha256(&attempt.state),
+            nonce: attempt.nonce,
+            verifier: attempt.verifier,
+            connection: connection.clone(),
+            account: None,
+            return_to: None,
+            at,
+            confirms: None,
+            trial: None,
+        }
+    }
+
+    /// What came back for it.
+    pub(crate) fn answer<'a>(&'a self, code: &'a str, iss: Option<&'a str>) -> Answer<'a> {
+        Answer {
+            code,
+            iss,
+            nonce: &self.nonce,
+            verifier: &self.verifier,
+            asked_since: self.confirms.as_ref().map(|_| self.at),
+        }
+    }
+}
+
+/// The connection, if it is of this kind and may sign somebody in there now.
+pub(crate) async fn usable(
     visit: &Visit,
     id: &ConnectionId,
     to: Option<&AccountId>,
+    kind: ConnectionKind,
+) -> Result<(OrgId, Connection), Failure> {
+    usable_of(visit, id, to, |found| found == kind).await
+}
+
+/// As [`usable`], for several kinds.
+async fn usable_of(
+    visit: &Visit,
+    id: &ConnectionId,
+    to: Option<&AccountId>,
+    fits: impl Fn(ConnectionKind) -> bool,
 ) -> Result<(OrgId, Connection), Failure> {
     let found = store::connection::by_id(visit.store(), id).await?;
     let (org, connection) = found.ok_or(Failure::NotFound)?;
@@ -57,7 +112,7 @@ async fn usable(
         }
         None => connection.account.is_none(),
     };
-    let usable = signs_in && connection.spec.enabled && connection.spec.kind == ConnectionKind::Oidc;
+    let usable = signs_in && connection.spec.enabled && fits(connection.spec.kind);
     usable.then_some((org, connection)).ok_or(Failure::NotFound)
 }
 
@@ -82,42 +137,84 @@ pub(crate) async fn start(
     let id = id.parse::<ConnectionId>().map_err(|_| Failure::NotFound)?;
     let to = asked.account.as_deref().map(str::parse::<AccountId>).transpose();
     let to = to.map_err(|_| Failure::NotFound)?;
-    let (org, connection) = usable(&visit, &id, to.as_ref()).await?;
-    let attempt = Attempt::fresh()?;
-    let url = visit
-        .broker
-        .providers()
-        .authorization_url(visit.store(), &connection, &attempt)
+    let (org, connection) = usable_of(&visit, &id, to.as_ref(), Providers::redirects).await?;
+    let confirms = if asked.confirm.is_some() {
+        let who = visit.signed_in().await?;
+        let who = who.filter(|who| who.person.user.connection == id);
+        Some(who.ok_or(Failure::NotFound)?.session)
+    } else {
+        None
+    };
+    let attempt = Attempt::fresh(confirms.is_some())?;
+    let at = (&org, &connection, to.as_ref());
+    let (providers, store) = (visit.broker.providers(), visit.store());
+    let afresh = match providers.enter(store, &connection) {
+        Ok(afresh) => afresh,
+        Err(fault) => return Err(failed(&visit, at, fault).await),
+    };
+    let mut trace = Trace::new();
+    let url = providers
+        .begin(store, &connection, (&attempt, afresh), &mut trace)
         .await;
+    providers.leave(store, (&org, &connection), &url, &trace).await;
     let url = match url {
         Ok(url) => url,
-        Err(fault) => return Err(failed(&visit, (&org, &connection, to.as_ref()), fault).await),
+        Err(fault) => return Err(failed(&visit, at, fault).await),
     };
-    let mut attempts = pending(&visit).await?;
+    let pending = Pending {
+        return_to: asked.return_to().map(ToOwned::to_owned),
+        confirms,
+        account: to.clone(),
+        ..Pending::new(attempt, &id, store.clock().now())
+    };
+    remember(&visit, pending).await?;
+    Ok(redirect(&url))
+}
+
+/// Puts the attempt of a trial into the browser's session.
+pub(crate) async fn remember_trial(
+    visit: &Visit,
+    attempt: Attempt,
+    (connection, trial): (&ConnectionId, &TrialId),
+) -> Result<(), Failure> {
+    let pending = Pending {
+        trial: Some(trial.clone()),
+        ..Pending::new(attempt, connection, visit.store().clock().now())
+    };
+    remember(visit, pending).await
+}
+
+async fn remember(visit: &Visit, attempt: Pending) -> Result<(), Failure> {
+    let mut attempts = pending(visit).await?;
     let excess = (attempts.len() + 1).saturating_sub(MOST_ATTEMPTS);
     attempts.drain(..excess);
-    attempts.push(Pending {
-        state: store::sha256(&attempt.state),
-        nonce: attempt.nonce,
-        verifier: attempt.verifier,
-        connection: id,
-        account: to,
-        return_to: asked.return_to().map(ToOwned::to_owned),
-        at: visit.store().clock().now(),
-    });
-    if let Err(error) = visit.session.insert(ATTEMPTS, attempts).await {
-        return Err(session::failure(visit.store(), error).await.into());
+    attempts.push(attempt);
+    match visit.session.insert(ATTEMPTS, attempts).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(session::failure(visit.store(), error).await.into()),
     }
-    Ok(redirect(&url))
 }
 
 /// What a provider may send back.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Sent {
-    code: Option<String>,
+    pub(crate) code: Option<String>,
     state: Option<String>,
-    iss: Option<String>,
+    pub(crate) iss: Option<String>,
     error: Option<String>,
+}
+
+impl Sent {
+    /// The code; or the error code in its place, as far as it is one (RFC 6749, section 4.1.2.1).
+    pub(crate) fn code(&self) -> Result<&str, String> {
+        match (&self.error, &self.code) {
+            (None, Some(code)) => Ok(code),
+            (error, _) => {
+                let error: String = error.as_deref().unwrap_or("nothing").chars().take(60).collect();
+                Err(error.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "?"))
+            }
+        }
+    }
 }
 
 /// `GET /login/callback`.
@@ -126,34 +223,42 @@ pub(crate) async fn callback(visit: Visit, Query(sent): Query<Sent>) -> Result<R
     let Some(attempt) = attempt else {
         return Err(foreign(&visit).await);
     };
-    let (org, connection) = usable(&visit, &attempt.connection, attempt.account.as_ref()).await?;
-    let at = (&org, &connection, attempt.account.as_ref());
-    let code = match (&sent.error, &sent.code) {
-        (None, Some(code)) => code,
-        (error, _) => return Err(turned_away(&visit, at, error.as_deref()).await),
+    if let Some(id) = &attempt.trial {
+        return trial::finish(&visit, id, &attempt, &sent).await;
+    }
+    let to = attempt.account.as_ref();
+    let (org, connection) = usable_of(&visit, &attempt.connection, to, Providers::redirects).await?;
+    let at = (&org, &connection, to);
+    let code = match sent.code() {
+        Ok(code) => code,
+        Err(error) => return Err(turned_away(&visit, at, &error).await),
     };
-    let answer = Answer {
-        code,
-        iss: sent.iss.as_deref(),
-        nonce: &attempt.nonce,
-        verifier: &attempt.verifier,
-    };
-    let identity = visit
-        .broker
-        .providers()
-        .identify(visit.store(), &connection, answer)
-        .await;
-    let identity = match identity {
-        Ok(identity) => identity,
+    let (providers, store) = (visit.broker.providers(), visit.store());
+    if let Err(fault) = providers.enter(store, &connection) {
+        return Err(failed(&visit, at, fault).await);
+    }
+    let mut trace = Trace::new();
+    let answer = attempt.answer(code, sent.iss.as_deref());
+    let identified = providers.identify(store, &connection, answer, &mut trace).await;
+    providers.leave(store, (&org, &connection), &identified, &trace).await;
+    let Identified {
+        identity,
+        sid,
+        id_token,
+    } = match identified {
+        Ok(identified) => identified,
         Err(fault) => return Err(failed(&visit, at, fault).await),
     };
-    if let Some(reason) = claims::domain_refusal(&connection.spec.allowed_domains, &identity) {
-        refuse(&visit, at, reason).await;
-        let text = "Your sign-in worked, but only people with a confirmed e-mail address of certain domains \
-                    are let in here. Ask your administrator.";
-        return Err(Failure::told(StatusCode::FORBIDDEN, "Not for this address", text));
+    if let Some(session) = &attempt.confirms {
+        let return_to = attempt.return_to.as_deref();
+        return confirm::by_provider(&visit, session, identity, return_to).await;
     }
-    let (id, person) = admit(&visit, at, identity).await?;
+    let keeps = |token: &&str| connection.spec.logout.rp_initiated && token.len() <= MOST_ID_TOKEN;
+    let upstream = Upstream {
+        sid: sid.as_deref().filter(|sid| sid.len() <= MOST_SID),
+        id_token: id_token.as_deref().filter(keeps),
+    };
+    let (id, person) = admit(&visit, at, identity, (Some(upstream), trace.millis())).await?;
     session::begin(&visit.session, visit.store(), (id, &person), &visit.request).await?;
     // Checked when it was remembered; checked again, because it comes from storage.
     match attempt.return_to.as_deref().and_then(safe) {
@@ -180,7 +285,8 @@ async fn take(visit: &Visit, state: &str) -> Result<Option<Pending>, Failure> {
     }
 }
 
-type At<'a> = (&'a OrgId, &'a Connection, Option<&'a AccountId>);
+/// What somebody signs in to: organisation, connection, account.
+pub(crate) type At<'a> = (&'a OrgId, &'a Connection, Option<&'a AccountId>);
 
 /// An answer to a question that this browser never asked: too old, used, or somebody else's.
 async fn foreign(visit: &Visit) -> Failure {
@@ -202,7 +308,8 @@ async fn foreign(visit: &Visit) -> Failure {
     Failure::told(StatusCode::FORBIDDEN, "This sign-in did not start here", text)
 }
 
-async fn refuse(visit: &Visit, (org, connection, account): At<'_>, reason: &'static str) {
+/// Writes down that somebody was not let in.
+pub(crate) async fn refuse(visit: &Visit, (org, connection, account): At<'_>, reason: &'static str) {
     let failed = audit::Failed {
         org,
         account,
@@ -213,10 +320,10 @@ async fn refuse(visit: &Visit, (org, connection, account): At<'_>, reason: &'sta
 }
 
 /// The provider sent the browser back without a code.
-async fn turned_away(visit: &Visit, at: At<'_>, error: Option<&str>) -> Failure {
+async fn turned_away(visit: &Visit, at: At<'_>, error: &str) -> Failure {
     let name = &at.1.spec.name;
     match error {
-        Some("access_denied") => {
+        "access_denied" => {
             refuse(visit, at, "provider_denied").await;
             let text = format!(
                 "{name} did not let you in, or you cancelled. Try again, or ask your administrator whether you \
@@ -225,24 +332,19 @@ async fn turned_away(visit: &Visit, at: At<'_>, error: Option<&str>) -> Failure 
             Failure::told(StatusCode::FORBIDDEN, "Sign-in was refused", text)
         }
         error => {
-            // Text of strangers: only what an error code may consist of (RFC 6749, section 4.1.2.1).
-            let code: String = error.unwrap_or("nothing").chars().take(60).collect();
-            let code = code.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "?");
-            failed(
-                visit,
-                at,
-                Fault::Answer(format!("it sent the browser back with {code}")),
-            )
-            .await
+            let fault = Fault::Answer(format!("it sent the browser back with {error}"));
+            failed(visit, at, fault).await
         }
     }
 }
 
 /// The provider, or what we know of it, is at fault.
 async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault) -> Failure {
-    if let Fault::Store(error) = fault {
-        return error.into();
-    }
+    let fault = match fault {
+        Fault::Store(error) => return error.into(),
+        Fault::Refused(reason, _) => return kept_out(visit, (org, connection, account), reason).await,
+        fault => fault,
+    };
     tracing::warn!(request = %visit.request.id, connection = %connection.id, %fault, "a sign-in failed");
     let failed = audit::Failed {
         org,
@@ -250,10 +352,15 @@ async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault)
         target: Some(audit::connection(connection)),
         reason: fault.reason(),
     };
+    let reason = failed.reason;
     let event = failed.event(visit);
     let noted = async {
         let mut tx = visit.store().begin().await?;
-        store::connection::note_health(&mut tx, &connection.id, Some(&fault.to_string())).await?;
+        // Whoever was not sent there tells nothing new of the provider.
+        if !matches!(fault, Fault::Resting) {
+            store::connection::note_health(&mut tx, &connection.id, Some(&fault.to_string())).await?;
+            store::health::count(&mut tx, &connection.id, Some(reason), 0).await?;
+        }
         tx.commit(event).await
     };
     if let Err(error) = noted.await {
@@ -261,7 +368,7 @@ async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault)
     }
     let name = &connection.spec.name;
     match fault {
-        Fault::Unreachable(_) => Failure::told(
+        Fault::Unreachable(_) | Fault::Resting => Failure::told(
             StatusCode::SERVICE_UNAVAILABLE,
             "Your sign-in service does not answer",
             format!("{name} cannot be reached at the moment. Try again in a few minutes."),
@@ -283,11 +390,35 @@ async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault)
     }
 }
 
+/// Everything fits, but the connection does not let this person in.
+async fn kept_out(visit: &Visit, at: At<'_>, reason: &'static str) -> Failure {
+    refuse(visit, at, reason).await;
+    let (title, text) = match reason {
+        claims::EMAIL_DOMAIN | claims::EMAIL_UNVERIFIED => (
+            "Not for this address",
+            "Your sign-in worked, but only people with a confirmed e-mail address of certain domains are let in \
+             here. Ask your administrator.",
+        ),
+        claims::NOT_A_MEMBER => (
+            "Not for this organisation",
+            "Your sign-in worked, but only members of certain organisations are let in here. If you are one, let \
+             your organisation approve this application, then sign in again. Otherwise ask your administrator.",
+        ),
+        _ => (
+            "Not for this account",
+            "Your sign-in worked, but with another company's account than the one that is let in here. Sign in \
+             with the right account, or ask your administrator.",
+        ),
+    };
+    Failure::told(StatusCode::FORBIDDEN, title, text)
+}
+
 /// Remembers who it is, unless they are disabled.
-async fn admit(
+pub(crate) async fn admit(
     visit: &Visit,
     (org, connection, account): At<'_>,
     identity: Identity,
+    (upstream, millis): (Option<Upstream<'_>>, u64),
 ) -> Result<(SessionId, Person), Failure> {
     let id = SessionId::fresh();
     let attempt = || async {
@@ -297,6 +428,10 @@ async fn admit(
             return Ok(None);
         }
         store::connection::note_health(&mut tx, &connection.id, None).await?;
+        store::health::count(&mut tx, &connection.id, None, millis).await?;
+        if let Some(upstream) = upstream {
+            store::upstream_session::begin(&mut tx, &id, &connection.id, upstream).await?;
+        }
         let event = AuditEvent {
             account: account.cloned(),
             target: Some(audit::connection(connection)),
