@@ -8,21 +8,35 @@
 //! It knows nothing of OAuth clients, tokens or the REST API.
 
 mod audit;
+mod backchannel;
 mod claims;
+mod confirm;
+mod discovery;
+mod github;
+mod health;
+mod email_code;
+mod invite;
 mod local;
 mod login;
+mod logout;
+pub mod mail;
 mod me;
 mod oidc;
 pub mod page;
 mod password;
+mod provider;
 mod return_to;
+mod second_factor;
 mod session;
 mod signin;
+mod trace;
+mod trial;
 mod upstream;
 
 pub use password::{MAX_LENGTH, MIN_LENGTH, hash_password, set_local_password};
 pub use return_to::safe as safe_return_to;
 pub use session::{Sessions, SignedIn, cookie_name, session_layer, signed_in};
+pub use trial::{ProviderFault, Reading};
 
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -33,6 +47,7 @@ use governor::{Quota, RateLimiter};
 use http::request::Parts;
 use outbound::Outbound;
 use page::Failure;
+use second_factor::manage;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +63,8 @@ pub struct BrokerConfig {
     pub outbound: Outbound,
     /// The control plane's public URL, without a trailing slash.
     pub control_url: String,
+    /// How mail leaves the server.
+    pub mailer: mail::Mailer,
 }
 
 /// Signs people in. Cheap to clone; all clones are one.
@@ -57,7 +74,9 @@ pub struct Broker(Arc<Inner>);
 struct Inner {
     store: Store,
     control_url: String,
-    providers: oidc::Providers,
+    providers: provider::Providers,
+    mailer: mail::Mailer,
+    passkeys: second_factor::Passkeys,
     /// Attempts that leave a trace, by the address that they come from.
     attempts: Attempts,
 }
@@ -85,21 +104,33 @@ impl Broker {
     pub fn new(config: BrokerConfig) -> Self {
         let control_url = config.control_url.trim_end_matches('/').to_owned();
         Self(Arc::new(Inner {
-            providers: oidc::Providers::new(config.outbound, &control_url),
+            providers: provider::Providers::new(config.outbound, &control_url),
             attempts: RateLimiter::dashmap_with_clock(
                 Quota::per_minute(ATTEMPTS),
                 Time(config.store.clock().clone()),
             ),
             store: config.store,
+            mailer: config.mailer,
+            passkeys: second_factor::Passkeys::new(&control_url),
             control_url,
         }))
+    }
+
+    /// How mail leaves the server.
+    #[must_use]
+    pub fn mailer(&self) -> &mail::Mailer {
+        &self.0.mailer
     }
 
     fn store(&self) -> &Store {
         &self.0.store
     }
 
-    fn providers(&self) -> &oidc::Providers {
+    fn passkeys(&self) -> &second_factor::Passkeys {
+        &self.0.passkeys
+    }
+
+    fn providers(&self) -> &provider::Providers {
         &self.0.providers
     }
 
@@ -133,28 +164,46 @@ pub fn router(broker: Broker) -> Router {
         .route("/login/password", post(local::sign_in))
         .route("/login/oidc/{connection}", get(upstream::start))
         .route("/login/callback", get(upstream::callback))
-        .route("/logout", get(login::confirm_logout).post(login::logout))
+        .route("/login/trial/{token}", get(trial::show).post(trial::run))
+        .route("/login/email/{connection}", get(email_code::ask).post(email_code::send))
+        .route(
+            "/login/email/{connection}/code",
+            get(email_code::enter).post(email_code::redeem),
+        )
+        .route("/login/signed-out", get(logout::back))
+        .route("/login/confirm", get(confirm::ask).post(confirm::by_password))
+        .route("/invite/{secret}", get(invite::show).post(invite::accept))
+        .route("/login/factor", get(second_factor::ask).post(second_factor::check))
+        .route("/login/passkey.js", get(second_factor::script))
+        .route("/login/enrol", get(manage::must))
+        .route("/login/enrol/totp", get(manage::must_totp).post(manage::add_must_totp))
+        .route(
+            "/login/enrol/passkey",
+            get(manage::must_passkey).post(manage::add_must_passkey),
+        )
+        .route("/me/security", get(manage::show))
+        .route("/me/security/totp", get(manage::my_totp).post(manage::add_my_totp))
+        .route(
+            "/me/security/passkey",
+            get(manage::my_passkey).post(manage::add_my_passkey),
+        )
+        .route("/me/security/recovery", post(manage::renew_recovery))
+        .route("/me/security/factors/{factor}/rename", post(manage::rename))
+        .route("/me/security/factors/{factor}/remove", post(manage::remove))
+        .route("/logout", get(logout::confirm).post(logout::logout))
         .route("/me", get(me::show))
         .route("/me/grants/revoke", post(me::revoke_all))
         .route("/me/grants/{grant}/revoke", post(me::revoke))
         .route("/me/sessions/{session}/end", post(me::end_session))
         .route("/signin/{app}", get(signin::sign_in))
         .layer(axum::middleware::from_fn(page::render))
+        // For machines: its refusals are no pages.
+        .route("/login/backchannel/{connection}", post(backchannel::logout))
         .with_state(broker)
 }
 
-/// What policies may ask about a person.
-#[must_use]
-pub fn person_facts(person: &Person) -> policy::UserFacts<'_> {
-    policy::UserFacts {
-        id: &person.user.id,
-        email: person.user.email.as_deref(),
-        email_verified: person.user.email_verified,
-        connection: &person.user.connection,
-        claims: &person.claims,
-        groups: &person.user.groups,
-    }
-}
+/// Where invitations lead.
+const INVITE: &str = "/invite/";
 
 /// A request of somebody's browser.
 struct Visit {
@@ -178,8 +227,14 @@ impl FromRequestParts<Broker> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, broker: &Broker) -> Result<Self, Failure> {
         let missing = |what: &str| Failure::Store(store::Error::internal(format!("{what} is missing")));
-        let request = parts.extensions.get::<AuditRequest>().cloned();
+        let mut request = parts.extensions.get::<AuditRequest>().cloned();
         let session = parts.extensions.get::<Session>().cloned();
+        if let Some(request) = &mut request
+            && request.path.starts_with(INVITE)
+        {
+            // What follows is a secret, and has no place in the log.
+            request.path.truncate(INVITE.len());
+        }
         Ok(Self {
             broker: broker.clone(),
             request: request.ok_or_else(|| missing("the request context"))?,

@@ -1,24 +1,36 @@
 //! Sign-in with a local password, for break-glass owners. Whatever is wrong, the answer and its time are the
 //! same; what it was stands in the audit log.
+//!
+//! ```text
+//! POST /login/password ── right ──> second factor? ── has one ────────> /login/factor ──┐
+//! POST /login/confirm  ──/                         ── must have one ──> /login/enrol ───┤
+//!                                                  ── none ─────────────────────────────┴──> complete
+//! ```
+//!
+//! Until [`complete`] has run, nobody is signed in.
 
-use crate::login::{Again, Asked, PURPOSE, Place, home, page, place};
+use crate::login::{Again, Asked, PURPOSE, home, page, place};
 use crate::page::{Failure, redirect};
+use crate::return_to::safe;
+use crate::second_factor::{self, Half};
 use crate::{Visit, audit, password, session};
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::json;
+use store::Tx;
 use store::user::{Identity, Password, Person};
-use wire::{AuditEvent, AuditTarget, SessionId, Timestamp};
+use wire::{AccountId, AuditActor, AuditEvent, AuditTarget, OrgId, SessionId, Timestamp};
 
 /// Failures in a row before attempts must wait.
 const FREE_FAILURES: i64 = 5;
 /// The longest wait, in minutes.
 const LONGEST_WAIT: i64 = 15;
 
-const WRONG: &str = "This e-mail address and password do not belong together, or there were too many \
-                     attempts. Check both, and wait a few minutes before you try again.";
+pub(crate) const WRONG: &str = "This e-mail address and password do not belong together, or there were too many \
+                                attempts. Check both, and wait a few minutes before you try again.";
 
 /// The form.
 #[derive(Deserialize)]
@@ -47,7 +59,7 @@ pub(crate) async fn sign_in(
         return_to: typed.return_to.clone(),
         account: typed.account.clone(),
         org: typed.org.clone(),
-        auto: None,
+        ..Asked::default()
     };
     let place = place(&visit, &asked).await?.ok_or(Failure::NotFound)?;
     let username = typed.username.unwrap_or_default().trim().to_owned();
@@ -56,93 +68,164 @@ pub(crate) async fn sign_in(
         error: WRONG,
         status,
     };
-    if visit.broker.is_flooding(&visit.request) {
-        // Not recorded: whoever floods must not fill the log. The metric counts it.
-        metrics::counter!("chatelaine_sign_ins_total", "outcome" => "rate_limited").increment(1);
+    if is_flooding(&visit) {
         return page(&visit, &place, &asked, Some(again(StatusCode::TOO_MANY_REQUESTS))).await;
     }
-    match admit(&visit, &place, &username, typed.password.unwrap_or_default()).await? {
-        Some((id, person)) => {
-            session::begin(&visit.session, visit.store(), (id, &person), &visit.request).await?;
-            match asked.return_to() {
-                Some(path) => Ok(redirect(path)),
-                None => Ok(redirect(home(&visit, &person.user.id).await?)),
-            }
+    let at = Claimed {
+        org: &place.org.id,
+        account: place.account_id(),
+        username: &username,
+    };
+    match admit(&visit, &at, typed.password.unwrap_or_default()).await? {
+        Some(person) => {
+            let half = Half {
+                org: person.org.clone(),
+                user: person.user.id.clone(),
+                account: place.account_id().cloned(),
+                return_to: asked.return_to().map(ToOwned::to_owned),
+                at: visit.store().clock().now(),
+                confirms: None,
+                enrols: false,
+            };
+            second_factor::go_on(&visit, half).await
         }
         None => page(&visit, &place, &asked, Some(again(StatusCode::UNAUTHORIZED))).await,
     }
 }
 
-/// Checks the password and writes down how it went.
-async fn admit(
-    visit: &Visit,
-    place: &Place,
-    username: &str,
-    typed: String,
-) -> Result<Option<(SessionId, Person)>, Failure> {
+/// Whether the address must wait. Not recorded: whoever floods must not fill the log. The metric counts it.
+pub(crate) fn is_flooding(visit: &Visit) -> bool {
+    let flooding = visit.broker.is_flooding(&visit.request);
+    if flooding {
+        metrics::counter!("chatelaine_sign_ins_total", "outcome" => "rate_limited").increment(1);
+    }
+    flooding
+}
+
+/// Who somebody claims to be, and where.
+pub(crate) struct Claimed<'a> {
+    pub(crate) org: &'a OrgId,
+    pub(crate) account: Option<&'a AccountId>,
+    pub(crate) username: &'a str,
+}
+
+/// Checks the password, and writes down when it is not enough. Failures are forgotten only by [`complete`]:
+/// whoever knows the password must not get more tries at the second factor.
+pub(crate) async fn admit(visit: &Visit, at: &Claimed<'_>, typed: String) -> Result<Option<Person>, Failure> {
     let store = visit.store();
-    let known = store::user::password_by_email(store, &place.org.id, username).await?;
+    let known = store::user::password_by_email(store, at.org, at.username).await?;
     let right = password::verify(known.as_ref().map(|known| known.phc.clone()), typed).await?;
     let now = store.clock().now();
     let Some(known) = known else {
-        let event = failed(visit, place, None, "unknown_user");
+        let event = failed(visit, at, None, "unknown_user");
         store.record(event).await?;
         return Ok(None);
     };
-    let target = Some(store::audit::target("user", &known.user, Some(username)));
+    let target = Some(store::audit::target("user", &known.user, Some(at.username)));
     if known.locked_until > now {
-        store.record(failed(visit, place, target, "locked")).await?;
+        store.record(failed(visit, at, target, "locked")).await?;
         return Ok(None);
     }
     if !right {
         let mut tx = store.begin().await?;
         store::user::note_attempt(&mut tx, &known.user, Some(locked_until(&known, now))).await?;
-        tx.commit(failed(visit, place, target, "wrong_password")).await?;
+        tx.commit(failed(visit, at, target, "wrong_password")).await?;
         return Ok(None);
     }
-    let person = store::user::get(store, &place.org.id, &known.user).await?;
+    let person = store::user::get(store, at.org, &known.user).await?;
     let id = &person.user.connection;
-    let connection = store::connection::get(store, &place.org.id, id).await?;
-    let accepted = place.account.as_ref().is_none_or(|view| {
-        let mut signing = view.connections.iter().filter(|c| c.signs_in);
-        signing.any(|c| c.id == *id)
+    let connection = store::connection::get(store, at.org, id).await?;
+    let directory = store.directory();
+    let accepted = at.account.is_none_or(|account| {
+        let view = directory.account(account);
+        view.is_some_and(|view| view.connections.iter().any(|c| c.signs_in && c.id == *id))
     });
     if !connection.spec.enabled || !accepted {
         store
-            .record(failed(visit, place, target, "connection_not_accepted"))
+            .record(failed(visit, at, target, "connection_not_accepted"))
             .await?;
         return Ok(None);
     }
-    let session = SessionId::fresh();
+    Ok(Some(person))
+}
+
+/// Signs the person in, or renews the proof of the session that was to be confirmed; where to go on.
+/// `tx` holds what was spent to get here, `amr` says how they proved who they are (RFC 8176), `events` what
+/// else happened.
+pub(crate) async fn complete(
+    visit: &Visit,
+    mut tx: Tx,
+    half: &Half,
+    amr: &[&str],
+    mut events: Vec<AuditEvent>,
+) -> Result<String, Failure> {
+    let person = store::user::get(&mut tx, &half.org, &half.user).await?;
+    let connection = store::connection::get(visit.store(), &half.org, &person.user.connection).await?;
+    if person.user.disabled || !connection.spec.enabled {
+        return Err(Failure::NotFound);
+    }
+    let more = amr.len() > 1;
+    let current = match &half.confirms {
+        Some(session) => {
+            let who = visit.signed_in().await?;
+            let who = who.filter(|who| who.session == *session && who.person.user.id == half.user);
+            // Signed out, or somebody else, meanwhile.
+            Some(who.ok_or(Failure::Csrf)?)
+        }
+        None => None,
+    };
+    let session = current.as_ref().map_or_else(SessionId::fresh, |who| who.session.clone());
+    store::user::note_attempt(&mut tx, &half.user, None).await?;
+    let mut claims = person.claims.clone();
+    claims.insert("amr".to_owned(), json!(amr));
     let identity = Identity {
-        connection: id.clone(),
+        connection: connection.id.clone(),
         issuer: person.user.issuer.clone(),
         subject: person.user.subject.clone(),
         email: person.user.email.clone(),
         email_verified: person.user.email_verified,
         name: person.user.name.clone(),
         groups: person.user.groups.clone(),
-        claims: person.claims.clone(),
+        claims,
     };
-    let mut tx = store.begin().await?;
-    store::user::note_attempt(&mut tx, &known.user, None).await?;
-    let person = store::user::sign_in(&mut tx, &place.org.id, identity).await?;
+    let person = store::user::sign_in(&mut tx, &half.org, identity).await?;
     store::connection::note_health(&mut tx, &connection.id, None).await?;
-    let actor = audit::person(&person.user, &session);
-    let event = AuditEvent {
-        account: place.account_id().cloned(),
-        target: Some(audit::connection(&connection)),
-        ..audit::event(visit, &place.org.id, "login.success", actor)
+    let actor = AuditActor {
+        amr: amr.iter().map(ToString::to_string).collect(),
+        ..audit::person(&person.user, &session)
     };
-    tx.commit(event).await?;
+    let action = if current.is_some() { "login.confirm" } else { "login.success" };
+    events.push(AuditEvent {
+        account: half.account.clone(),
+        target: Some(audit::connection(&connection)),
+        ..audit::event(visit, &half.org, action, actor)
+    });
+    tx.commit_all(events).await?;
     metrics::counter!("chatelaine_sign_ins_total", "outcome" => "success").increment(1);
-    Ok(Some((session, person)))
+    second_factor::forget(visit).await?;
+    let (cookie, store) = (&visit.session, visit.store());
+    if current.is_some() {
+        session::renew(cookie, store, more).await?;
+    } else {
+        session::begin_with(cookie, store, (session, &person), &visit.request, more).await?;
+    }
+    // Checked when it was remembered; checked again, because it comes from storage.
+    Ok(match half.return_to.as_deref().and_then(safe) {
+        Some(path) => path.to_owned(),
+        None => home(visit, &half.user).await?.to_owned(),
+    })
 }
 
-fn failed(visit: &Visit, place: &Place, target: Option<AuditTarget>, reason: &'static str) -> AuditEvent {
+/// As [`complete`], for somebody of whom nothing more is asked.
+pub(crate) async fn complete_with_password(visit: &Visit, half: &Half) -> Result<Response, Failure> {
+    let tx = visit.store().begin().await?;
+    Ok(redirect(&complete(visit, tx, half, &["pwd"], Vec::new()).await?))
+}
+
+fn failed(visit: &Visit, at: &Claimed<'_>, target: Option<AuditTarget>, reason: &'static str) -> AuditEvent {
     let failed = audit::Failed {
-        org: &place.org.id,
-        account: place.account_id(),
+        org: at.org,
+        account: at.account,
         target,
         reason,
     };
@@ -150,7 +233,7 @@ fn failed(visit: &Visit, place: &Place, target: Option<AuditTarget>, reason: &'s
 }
 
 /// Until when attempts do not count after one more failure: 1, 2, 4, 8, then 15 minutes from the fifth on.
-fn locked_until(known: &Password, now: Timestamp) -> Timestamp {
+pub(crate) fn locked_until(known: &Password, now: Timestamp) -> Timestamp {
     let beyond = known.failures + 1 - FREE_FAILURES;
     if beyond < 0 {
         return now;

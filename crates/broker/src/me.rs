@@ -2,7 +2,7 @@
 
 use crate::login::{Confirmed, display_name};
 use crate::page::{Failure, Forms, html, redirect};
-use crate::{SignedIn, Visit, audit, claims, login, person_facts};
+use crate::{SignedIn, Visit, audit, claims, logout};
 use askama::Template;
 use axum::Form;
 use axum::extract::Path;
@@ -11,8 +11,8 @@ use axum::response::Response;
 use http::StatusCode;
 use policy::Facts;
 use std::cmp::Reverse;
-use store::Tx;
 use store::grant::Which;
+use store::{AppView, Tx};
 use wire::{Actor, AppKind, AuditEvent, Grant, GrantId, GrantState, Outcome, SessionId, Timestamp};
 
 /// The purpose of the CSRF tokens of this page.
@@ -148,16 +148,20 @@ pub(crate) async fn show(visit: Visit) -> Result<Response, Failure> {
 
 /// The apps that this person may open, by account and name.
 fn launcher(visit: &Visit, who: &SignedIn) -> Vec<Launch> {
-    let facts = Facts {
-        user: Some(person_facts(&who.person)),
-        ..Facts::nobody(Actor::Browser)
+    let may_open = |view: &AppView| {
+        let seen = view.sees(&who.person);
+        let facts = Facts {
+            user: Some(seen.facts()),
+            ..Facts::nobody(Actor::Browser)
+        };
+        view.rules.could_allow(&facts).allowed
     };
     let directory = visit.store().directory();
     let mut apps: Vec<_> = directory
         .apps()
         .filter(|view| view.org == who.person.org && view.is_live())
         .filter(|view| view.signs_in(&who.person.user.connection))
-        .filter(|view| view.rules.could_allow(&facts).allowed)
+        .filter(|view| may_open(view))
         .map(|view| Launch {
             name: view.app.spec.name.clone(),
             account: view.account.spec.name.clone(),
@@ -187,13 +191,13 @@ fn agent(grant: Grant) -> Agent {
 }
 
 /// A moment for people, to the minute.
-fn when(moment: Timestamp) -> String {
+pub(crate) fn when(moment: Timestamp) -> String {
     let text = Timestamp::from_seconds(moment.seconds()).to_string();
     format!("{} UTC", text.replace('T', " ").get(..16).unwrap_or_default())
 }
 
 /// A user agent in two words, such as `Firefox on Linux`.
-fn device(user_agent: Option<&str>) -> String {
+pub(crate) fn device(user_agent: Option<&str>) -> String {
     let text = user_agent.unwrap_or_default();
     let find = |names: &[(&str, &'static str)]| {
         names
@@ -299,7 +303,7 @@ pub(crate) async fn end_session(
     let who = sender(&visit, form).await?;
     let id = id.parse::<SessionId>().map_err(|_| Failure::NotFound)?;
     if id == who.session {
-        login::end(&visit, &who).await?;
+        logout::end(&visit, &who).await?;
         return Ok(redirect("/login"));
     }
     let session = store::session::get(visit.store(), &who.person.org, &id).await?;

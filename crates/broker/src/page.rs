@@ -1,4 +1,5 @@
-//! Pages for people: security headers, the error page, and how failures become one. No page needs script.
+//! Pages for people: security headers, the error page, and how failures become one. Only passkeys need
+//! script.
 
 use askama::Template;
 use axum::extract::Request;
@@ -63,6 +64,17 @@ pub fn html(status: StatusCode, template: &impl Template, forms: Forms) -> Respo
         }
     };
     secure(&mut response, forms);
+    response
+}
+
+/// Lets a page run our own scripts.
+pub(crate) fn with_script(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let policy = headers.get(header::CONTENT_SECURITY_POLICY);
+    let policy = policy.and_then(|policy| policy.to_str().ok()).unwrap_or_default();
+    if let Ok(policy) = HeaderValue::try_from(format!("{policy}; script-src 'self'")) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
     response
 }
 

@@ -19,6 +19,8 @@ use wire::{AuditRequest, ConnectionKind, OrgId, SessionId, Timestamp, UserId};
 const ANONYMOUS_LIFE: i64 = 30 * 60;
 /// Life of a signed-in session from its sign-in, in seconds.
 const SIGNED_IN_LIFE: i64 = 12 * 3600;
+/// How long a proof of identity is good for dangerous acts, in seconds.
+const RECENT: i64 = 15 * 60;
 /// The key of [`Login`] in a session.
 const LOGIN: &str = "login";
 /// The key of the secret behind the CSRF tokens of somebody who is not signed in.
@@ -292,6 +294,12 @@ pub(crate) async fn renew(session: &Session, store: &Store, second_factor: bool)
 }
 
 impl SignedIn {
+    /// Whether they proved who they are in the last 15 minutes, as dangerous acts ask for.
+    #[must_use]
+    pub fn is_recent(&self, store: &Store) -> bool {
+        self.authenticated_at.plus_seconds(RECENT) > store.clock().now()
+    }
+
     /// The CSRF token of this session for forms of one purpose.
     #[must_use]
     pub fn csrf(&self, store: &Store, purpose: &str) -> String {

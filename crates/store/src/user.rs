@@ -206,6 +206,21 @@ pub async fn list(
         .collect()
 }
 
+/// People of some connections of an organisation, with their claims, in the order of their identifiers.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn people(
+    mut db: impl Run,
+    org: &OrgId,
+    connections: &[ConnectionId],
+    page: &Paging<UserId>,
+) -> Result<Vec<Person>> {
+    let sql = Sql::new("SELECT * FROM users WHERE org = $1").bind(org);
+    let sql = sql.and_in("connection", Some(connections)).page(page);
+    db.rows(sql).await?.iter().map(read).collect()
+}
+
 /// One person of an organisation.
 ///
 /// # Errors
@@ -304,7 +319,11 @@ pub async fn password_by_email(db: impl Run, org: &OrgId, email: &str) -> Result
 /// # Errors
 /// When the database does not answer.
 pub async fn password_of(db: impl Run, user: &UserId) -> Result<Option<Password>> {
-    let row = opt(db, Sql::new("SELECT * FROM passwords WHERE user_id = $1").bind(user)).await?;
+    let row = opt(
+        db,
+        Sql::new("SELECT * FROM passwords WHERE user_id = $1").bind(user),
+    )
+    .await?;
     row.as_ref().map(read_password).transpose()
 }
 

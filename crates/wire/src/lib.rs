@@ -25,6 +25,7 @@
 //! | `/sessions[/{id}]` | GET list `?user=`, DELETE |
 //! | `/groups[/{id}]`, `/policies[/{id}]`, `/apps[/{id}]` | GET list `?account=`, POST, GET, PATCH, DELETE |
 //! | `/policies/test` | POST [`PolicyTest`] → [`PolicyTestResult`] |
+//! | `/groups/{id}/members`, `/apps/{id}/policy-warnings` | GET list [`GroupMember`], [`RuleWarning`] |
 //! | `/clients[/{id}]` | GET list `?app=&state=`, POST [`NewClient`], GET, PATCH [`ClientSpec`], DELETE |
 //! | `/grants[/{id}]` | GET list `?user=&client=&app=&state=`, GET, DELETE (revoke) |
 //! | `/api-tokens[/{id}]` | GET list `?account=`, POST [`NewApiToken`] → [`CreatedApiToken`], GET, PATCH [`ApiTokenSpec`], DELETE |

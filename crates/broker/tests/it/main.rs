@@ -4,8 +4,11 @@
 
 mod app;
 mod browser;
+mod confirm;
 mod email_code;
+mod factor;
 mod idp;
+mod invite;
 mod logout;
 mod me;
 mod password;

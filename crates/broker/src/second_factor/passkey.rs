@@ -1,0 +1,222 @@
+//! Passkeys (WebAuthn level 3). The relying party is the control plane's host; browsers know passkeys at
+//! names only, so where it is reached by an IP address there are none.
+
+use super::{Proof, Verdict};
+use crate::page::Failure;
+use crate::{Visit, session};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use store::factor::Known;
+use store::{Error, Paging, Tx, factor};
+use url::{Host, Url};
+use webauthn_rs::prelude::{
+    Passkey, PasskeyAuthentication, PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Uuid,
+    WebauthnError,
+};
+use webauthn_rs::{Webauthn, WebauthnBuilder};
+use wire::{FactorKind, Timestamp, User, UserId};
+
+/// The key of [`Asked`] in a session.
+const ASKED: &str = "passkey";
+/// How long a challenge is good, in seconds.
+const LIFE: i64 = 300;
+
+/// Asks for passkeys and checks them, where the browser has any.
+pub(crate) struct Passkeys(Option<Webauthn>);
+
+impl Passkeys {
+    /// Passkeys at the control plane's address.
+    pub(crate) fn new(control_url: &str) -> Self {
+        let url = Url::parse(control_url).ok();
+        Self(url.and_then(|url| {
+            let Some(Host::Domain(host)) = url.host() else {
+                return None;
+            };
+            let builder = WebauthnBuilder::new(host, &url).ok()?;
+            builder.rp_name("Chatelaine").build().ok()
+        }))
+    }
+
+    /// Whether there can be any.
+    pub(super) const fn are_possible(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// What this browser was asked, once.
+#[derive(Serialize, Deserialize)]
+struct Asked<T> {
+    user: UserId,
+    at: Timestamp,
+    state: T,
+}
+
+async fn remember<T: Serialize + Send + Sync>(visit: &Visit, user: &UserId, state: T) -> Result<(), Failure> {
+    let asked = Asked {
+        user: user.clone(),
+        at: visit.store().clock().now(),
+        state,
+    };
+    match visit.session.insert(ASKED, asked).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(session::failure(visit.store(), error).await.into()),
+    }
+}
+
+/// Takes what was asked out of the session, for good.
+async fn take<T: DeserializeOwned + Send>(visit: &Visit, user: &UserId) -> Result<Option<T>, Failure> {
+    let taken = async {
+        let asked = visit.session.remove_value(ASKED).await?;
+        visit.session.save().await?;
+        Ok(asked)
+    };
+    let taken = match taken.await {
+        Ok(taken) => taken,
+        Err(error) => return Err(session::failure(visit.store(), error).await.into()),
+    };
+    let now = visit.store().clock().now();
+    // A challenge of the other kind is none.
+    let asked = taken.and_then(|value| serde_json::from_value::<Asked<T>>(value).ok());
+    let asked = asked.filter(|asked| asked.user == *user && asked.at.plus_seconds(LIFE) > now);
+    Ok(asked.map(|asked| asked.state))
+}
+
+fn wrong(error: WebauthnError) -> Failure {
+    Failure::Store(Error::internal(error))
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|e| Failure::Store(Error::internal(e)))
+}
+
+fn read(known: &Known) -> Result<Passkey, Failure> {
+    serde_json::from_slice(&known.secret).map_err(|e| Failure::Store(Error::internal(e)))
+}
+
+/// The passkeys of a person.
+async fn of(tx: &mut Tx, user: &UserId) -> Result<Vec<(Known, Passkey)>, Failure> {
+    let mut known = factor::known(tx, user).await?;
+    known.retain(|known| known.factor.kind == FactorKind::Passkey);
+    known
+        .into_iter()
+        .map(|known| read(&known).map(|passkey| (known, passkey)))
+        .collect()
+}
+
+/// What to ask of the browser so that the person shows a passkey; `None` where there can be none.
+pub(super) async fn challenge(visit: &Visit, user: &UserId) -> Result<Option<String>, Failure> {
+    let Some(webauthn) = &visit.broker.passkeys().0 else {
+        return Ok(None);
+    };
+    let mut tx = visit.store().begin().await?;
+    let passkeys = of(&mut tx, user).await?;
+    drop(tx);
+    let passkeys: Vec<_> = passkeys.into_iter().map(|(_, passkey)| passkey).collect();
+    let (asked, state) = webauthn.start_passkey_authentication(&passkeys).map_err(wrong)?;
+    remember::<PasskeyAuthentication>(visit, user, state).await?;
+    to_json(&asked).map(Some)
+}
+
+/// Checks what the browser showed, and notes the passkey's counter.
+pub(super) async fn verify(visit: &Visit, tx: &mut Tx, user: &UserId, shown: &str) -> Result<Verdict, Failure> {
+    let Some(webauthn) = &visit.broker.passkeys().0 else {
+        return Ok(Err("wrong_passkey"));
+    };
+    let Some(state) = take::<PasskeyAuthentication>(visit, user).await? else {
+        return Ok(Err("challenge_unknown"));
+    };
+    let Ok(shown) = serde_json::from_str::<PublicKeyCredential>(shown) else {
+        return Ok(Err("wrong_passkey"));
+    };
+    let result = match webauthn.finish_passkey_authentication(&shown, &state) {
+        Ok(result) => result,
+        Err(WebauthnError::CredentialPossibleCompromise) => return Ok(Err("passkey_counter")),
+        Err(error) => {
+            tracing::debug!(request = %visit.request.id, %error, "a passkey was refused");
+            return Ok(Err("wrong_passkey"));
+        }
+    };
+    let mine = of(tx, user).await?.into_iter();
+    let used = mine.map(|(known, passkey)| (known, passkey)).find(|(_, passkey)| passkey.cred_id() == result.cred_id());
+    // Removed since the question was asked.
+    let Some((known, mut passkey)) = used else {
+        return Ok(Err("wrong_passkey"));
+    };
+    passkey.update_credential(&result);
+    let credential = to_json(&passkey)?;
+    let counter = i64::from(result.counter());
+    if !factor::note_passkey(tx, &known.factor.id, credential.as_bytes(), counter).await? {
+        return Ok(Err("passkey_counter"));
+    }
+    // A passkey that can leave its device is a key in software.
+    let amr: &[&str] = if result.backup_eligible() {
+        &["pwd", "swk", "mfa"]
+    } else {
+        &["pwd", "hwk", "mfa"]
+    };
+    Ok(Ok(Proof {
+        amr,
+        events: Vec::new(),
+    }))
+}
+
+/// What to ask of the browser so that it makes a passkey; `None` where there can be none.
+pub(super) async fn invite(visit: &Visit, user: &User) -> Result<Option<String>, Failure> {
+    let Some(webauthn) = &visit.broker.passkeys().0 else {
+        return Ok(None);
+    };
+    let mut tx = visit.store().begin().await?;
+    let there = of(&mut tx, &user.id).await?;
+    drop(tx);
+    let there = there.iter().map(|(_, passkey)| passkey.cred_id().clone()).collect();
+    let id = user.id.as_ref().rsplit_once('_').map_or("", |(_, hex)| hex);
+    let id = Uuid::parse_str(id).map_err(|e| Failure::Store(Error::internal(e)))?;
+    let email = user.email.as_deref().unwrap_or(&user.subject);
+    let name = user.name.as_deref().unwrap_or(email);
+    let (asked, state) = webauthn
+        .start_passkey_registration(id, email, name, Some(there))
+        .map_err(wrong)?;
+    remember::<PasskeyRegistration>(visit, &user.id, state).await?;
+    to_json(&asked).map(Some)
+}
+
+/// A passkey that the browser made.
+pub(super) struct Made {
+    /// The credential, for [`factor::New`].
+    pub(super) secret: String,
+    /// Its id.
+    pub(super) credential: String,
+    /// How it proves who somebody is.
+    pub(super) amr: &'static [&'static str],
+}
+
+/// Checks what the browser made.
+pub(super) async fn made(visit: &Visit, user: &UserId, answer: &str) -> Result<Option<Made>, Failure> {
+    let Some(webauthn) = &visit.broker.passkeys().0 else {
+        return Ok(None);
+    };
+    let Some(state) = take::<PasskeyRegistration>(visit, user).await? else {
+        return Ok(None);
+    };
+    let Ok(answer) = serde_json::from_str::<RegisterPublicKeyCredential>(answer) else {
+        return Ok(None);
+    };
+    match webauthn.finish_passkey_registration(&answer, &state) {
+        Ok(passkey) => {
+            let id: &[u8] = passkey.cred_id().as_ref();
+            Ok(Some(Made {
+                secret: to_json(&passkey)?,
+                credential: store::sha256(id),
+                amr: &["pwd", "hwk", "mfa"],
+            }))
+        }
+        Err(error) => {
+            tracing::debug!(request = %visit.request.id, %error, "a new passkey was refused");
+            Ok(None)
+        }
+    }
+}
+
+/// Whether a person has any factor at all.
+pub(super) async fn has_any(visit: &Visit, user: &UserId) -> Result<bool, Failure> {
+    Ok(!factor::list(visit.store(), user, &Paging::default()).await?.is_empty())
+}
