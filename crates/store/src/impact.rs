@@ -16,11 +16,15 @@ use crate::{Change, Result, Tx};
 use held::{Held, Holding, Wanted, people_of};
 use sign_in::{Bits, Crowd, Doubts, could_enter};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::pin::Pin;
 use std::sync::Arc;
 use wire::{
     AccountId, AuditEvent, ClientId, Impact, ImpactCount, ImpactName, ImpactRow, ImpactShare, ImpactSignIn,
     ImpactSummary, Reason, Timestamp, UserId,
 };
+
+/// An impact being worked out. Boxed, so that those who wait for it need not be proven `Send` through it.
+type Foresight<'a> = Pin<Box<dyn Future<Output = Result<Option<Impact>>> + Send + 'a>>;
 
 /// Rows of an impact at the most.
 const ROWS: usize = 200;
@@ -41,8 +45,8 @@ impl Tx {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn foresee(&mut self, events: &mut [AuditEvent]) -> Result<Option<Impact>> {
-        self.foresee_since(None, events).await
+    pub fn foresee<'a>(&'a mut self, events: &'a mut [AuditEvent]) -> Foresight<'a> {
+        Box::pin(self.foresee_since(None, events))
     }
 
     /// As [`Tx::foresee`], compared with what was enforced at a moment that is over.
@@ -53,10 +57,9 @@ impl Tx {
     ) -> Result<Option<Impact>> {
         let (store, now, changes) = (self.store.clone(), self.now(), self.changes.clone());
         // What is not said more precisely concerns all organisations, and is nobody's to look at.
-        let views = changes
-            .iter()
-            .filter(|c| !matches!(c, Change::Config | Change::All));
-        let accounts = concerned(&mut *self, views).await?.unwrap_or_default();
+        let mut views = changes.clone();
+        views.retain(|c| !matches!(c, Change::Config | Change::All));
+        let accounts = concerned(&mut *self, &views).await?.unwrap_or_default();
         let wanted = Wanted::new(&accounts, &changes);
         if accounts.is_empty() && !wanted.moves() {
             return Ok(None);
