@@ -3,7 +3,7 @@
 
 use crate::page::{Failure, Forms, html, redirect};
 use crate::return_to::with_query;
-use crate::{SignedIn, Visit, audit, person_facts};
+use crate::{SignedIn, Visit, audit};
 use askama::Template;
 use axum::extract::{OriginalUri, Path, Query};
 use axum::response::Response;
@@ -97,9 +97,10 @@ fn decide(visit: &Visit, view: &AppView, who: &SignedIn) -> Decision {
             rule: None,
         };
     }
+    let seen = view.sees(&who.person);
     // Address and request are left out: the gateway decides about each request.
     let facts = Facts {
-        user: Some(person_facts(&who.person)),
+        user: Some(seen.facts()),
         ..Facts::nobody(Actor::Browser)
     };
     view.rules.could_allow(&facts).to_decision()

@@ -6,9 +6,9 @@ use crate::input::{Body, Id, PageQuery, Query};
 use crate::write::{Write, shown};
 use crate::{Control, check, record};
 use axum::{Json, response::Response};
-use store::{Paging, audit::target};
+use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use wire::{Account, AccountId, AccountSpec, AuditEvent, BindingMode, BindingSpec, BindingState, Page};
+use wire::{Account, AccountId, AccountSpec, AuditEvent, Page};
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::default()
@@ -40,22 +40,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     caller.require(Permission::Administer, Scope::Organisation)?;
     let spec: AccountSpec = body.read()?;
     check::name("/name", &spec.name)?;
-    let mut after = None;
-    let mut bound = Vec::new();
-    loop {
-        let paging = Paging { limit: 200, after };
-        let mut page = store::connection::list(caller.store(), &caller.org, None, &paging).await?;
-        let more = page.len() > 200;
-        page.truncate(200);
-        after = page.last().map(|c| c.id.clone());
-        bound.extend(
-            page.into_iter()
-                .filter(|c| c.account.is_none() && c.spec.bind_new_accounts),
-        );
-        if !more {
-            break;
-        }
-    }
+    let bound = store::binding::for_new_accounts(caller.store(), &caller.org).await?;
     let mut tx = caller.store().begin().await?;
     let account = store::org::create_account(&mut tx, &caller.org, spec).await?;
     let mut events: Vec<AuditEvent> = vec![event(
@@ -65,12 +50,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         (None, Some(&account.spec)),
     )];
     for connection in bound {
-        let spec = BindingSpec {
-            mode: BindingMode::Allowed,
-            state: BindingState::Active,
-            drain_until: None,
-            claims: None,
-        };
+        let spec = crate::bindings::of_new_account(&connection.spec);
         let at = (&connection.id, &account.id);
         let binding = store::binding::create(&mut tx, &caller.org, at, spec).await?;
         events.push(crate::bindings::event(

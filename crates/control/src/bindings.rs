@@ -6,16 +6,17 @@ use crate::input::{Body, Id, Query};
 use crate::write::{Write, shown};
 use crate::{Control, record};
 use axum::{Json, response::Response};
-use std::collections::HashMap;
-use store::{Paging, audit::target};
+use std::collections::HashSet;
+use store::{Tx, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
-    AccountId, AuditEvent, Binding, BindingId, BindingSpec, BindingState, ConnectionId, NewBindings, Page,
+    AccountId, AuditEvent, Binding, BindingId, BindingMode, BindingSpec, BindingState, BindingsChange,
+    Connection, ConnectionId, ConnectionSpec, NewBindings, Page,
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::default()
-        .routes(routes!(list, create))
+        .routes(routes!(list, create, patch_many))
         .routes(routes!(get, patch, delete))
 }
 
@@ -52,33 +53,33 @@ async fn list(caller: Caller, Query(query): Query<BindingQuery>) -> Answer<Json<
     )))
 }
 
-/// Binds one connection to several accounts or all, in one step; those that are bound stay as they are
+/// Binds one connection to several accounts or all, also to those made later, in one step; where it is bound
+/// already, nothing changes
 #[utoipa::path(post, path = "/bindings", tag = "bindings", request_body = NewBindings,
     responses((status = 201, body = Page<Binding>), (status = 200, body = Page<Binding>)))]
 async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     caller.require(Permission::Administer, Scope::Organisation)?;
     let new: NewBindings = body.read()?;
-    let found = store::connection::get(caller.store(), &caller.org, &new.connection).await;
-    let connection = found.map_err(|e| Fault::from(e).reference("/connection", "connection"))?;
-    if connection.account.is_some() {
-        return Err(Fault::invalid("/connection", "it belongs to one account already"));
-    }
-    let accounts = wanted(&caller, new.accounts).await?;
-    let mut there = bound(&caller, &connection.id).await?;
+    let connection = shared(&caller, &new.connection).await?;
+    let spec = BindingSpec {
+        mode: new.mode,
+        state: BindingState::Active,
+        drain_until: None,
+        claims: new.claims,
+    };
+    check(&spec, caller.store().clock().now())?;
     let mut tx = caller.store().begin().await?;
-    let (mut items, mut events) = (Vec::with_capacity(accounts.len()), Vec::new());
-    for account in accounts {
-        if let Some(binding) = there.remove(&account) {
-            items.push(binding);
-            continue;
-        }
-        let spec = BindingSpec {
-            mode: new.mode,
-            state: BindingState::Active,
-            drain_until: None,
-            claims: None,
-        };
-        let binding = store::binding::create(&mut tx, &caller.org, (&connection.id, &account), spec).await?;
+    let accounts = wanted(&mut tx, &caller.org, new.accounts).await?;
+    let mut items = store::binding::hold(&mut tx, &caller.org, &connection.id, Some(&accounts)).await?;
+    let there: HashSet<AccountId> = items.iter().map(|binding| binding.account.clone()).collect();
+    let missing: Vec<AccountId> = accounts.into_iter().filter(|id| !there.contains(id)).collect();
+    let mut events = Vec::new();
+    if spec.mode == BindingMode::Exclusive {
+        alone(&mut tx, &caller, &connection.id, &missing).await?;
+    }
+    let made = (&connection.id, missing.as_slice());
+    let made = store::binding::create_many(&mut tx, &caller.org, made, &spec).await?;
+    for binding in made {
         events.push(event(
             &caller,
             "binding.create",
@@ -87,61 +88,197 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         ));
         items.push(binding);
     }
+    if new.future {
+        let after = ConnectionSpec {
+            bind_new_accounts: true,
+            new_account_mode: spec.mode,
+            new_account_claims: spec.claims,
+            ..connection.spec.clone()
+        };
+        if after != connection.spec {
+            check_future(&caller, Some(&connection.id), &after).await?;
+            let after = store::connection::update(&mut tx, &connection, after).await?;
+            let about = target("connection", &after.id, Some(&after.spec.name));
+            let change = record::change(Some(&connection.spec), Some(&after.spec));
+            events.push(caller.event("connection.update", None, Some(about), change));
+        }
+    }
     if events.is_empty() {
         drop(tx);
     } else {
         write.commit(&caller, tx, events).await?;
     }
     let path = format!("bindings?connection={}", connection.id);
-    let mut response = write.created(&path, 1, &Page { items, next: None });
-    // Each binding has a version, their page has none.
+    Ok(unversioned(write.created(&path, 1, &Page { items, next: None })))
+}
+
+/// Changes many bindings of one connection alike: mode, state, the claims that they release. To detach a
+/// connection in stages, let its bindings drain; to turn back before the date, make them active again
+#[utoipa::path(patch, path = "/bindings", tag = "bindings",
+    request_body(content = BindingsChange, content_type = "application/merge-patch+json"),
+    responses((status = 200, body = Page<Binding>)))]
+async fn patch_many(caller: Caller, write: Write, body: Body) -> Answer<Response> {
+    caller.require(Permission::Administer, Scope::Organisation)?;
+    let asked: BindingsChange = body.read()?;
+    let connection = shared(&caller, &asked.connection).await?;
+    let mut tx = caller.store().begin().await?;
+    let chosen = asked.accounts.as_deref();
+    let bindings = store::binding::hold(&mut tx, &caller.org, &connection.id, chosen).await?;
+    for (i, account) in chosen.into_iter().flatten().enumerate() {
+        if !bindings.iter().any(|binding| binding.account == *account) {
+            let detail = "the connection is not bound to such an account";
+            return Err(Fault::invalid(format!("/accounts/{i}"), detail));
+        }
+    }
+    let items = change(&caller, &write, tx, bindings, |spec| Ok(asked.spec.apply(spec))).await;
+    let items = items.map_err(|fault| fault.below("/spec"))?;
+    Ok(unversioned(write.changed(1, &Page { items, next: None })))
+}
+
+/// Each binding has a version, a page of them has none.
+fn unversioned(mut response: Response) -> Response {
     response.headers_mut().remove(http::header::ETAG);
-    Ok(response)
+    response
+}
+
+/// A connection of the organisation that a body names.
+async fn shared(caller: &Caller, id: &ConnectionId) -> Answer<Connection> {
+    let found = store::connection::get(caller.store(), &caller.org, id).await;
+    let connection = found.map_err(|e| Fault::from(e).reference("/connection", "connection"))?;
+    if connection.account.is_some() {
+        return Err(Fault::invalid("/connection", "it belongs to one account already"));
+    }
+    Ok(connection)
 }
 
 /// The accounts to bind, each once.
-async fn wanted(caller: &Caller, accounts: Option<Vec<AccountId>>) -> Answer<Vec<AccountId>> {
-    let mut all = Vec::new();
-    let mut after = None;
-    loop {
-        let paging = Paging { limit: 200, after };
-        let mut page = store::org::accounts(caller.store(), &caller.org, None, &paging).await?;
-        let more = page.len() > 200;
-        page.truncate(200);
-        after = page.last().map(|a| a.id.clone());
-        all.extend(page.into_iter().map(|a| a.id));
-        if !more {
-            break;
-        }
+async fn wanted(tx: &mut Tx, org: &wire::OrgId, accounts: Option<Vec<AccountId>>) -> Answer<Vec<AccountId>> {
+    let found = store::binding::places(&mut *tx, org, accounts.as_deref()).await?;
+    let known: HashSet<&AccountId> = found.iter().collect();
+    let unknown = accounts
+        .iter()
+        .flatten()
+        .position(|account| !known.contains(account));
+    match unknown {
+        Some(i) => Err(Fault::invalid(format!("/accounts/{i}"), "no such account")),
+        None => Ok(found),
     }
-    let Some(mut given) = accounts else {
-        return Ok(all);
-    };
-    // Identifiers sort by age, and the list came in that order.
-    if let Some(i) = given.iter().position(|id| all.binary_search(id).is_err()) {
-        return Err(Fault::invalid(format!("/accounts/{i}"), "no such account"));
-    }
-    given.sort();
-    given.dedup();
-    Ok(given)
 }
 
-/// The bindings that a connection has, by account.
-async fn bound(caller: &Caller, connection: &ConnectionId) -> Answer<HashMap<AccountId, Binding>> {
-    let mut found = HashMap::new();
-    let mut after = None;
-    loop {
-        let paging = Paging { limit: 200, after };
-        let filter = (Some(connection), None);
-        let mut page = store::binding::list(caller.store(), &caller.org, filter, None, &paging).await?;
-        let more = page.len() > 200;
-        page.truncate(200);
-        after = page.last().map(|b| b.id.clone());
-        found.extend(page.into_iter().map(|b| (b.account.clone(), b)));
-        if !more {
-            return Ok(found);
+/// Refuses a second connection that would be the only one in an account.
+async fn alone(
+    tx: &mut Tx,
+    caller: &Caller,
+    connection: &ConnectionId,
+    accounts: &[AccountId],
+) -> Answer<()> {
+    let taken = store::binding::exclusive_in(&mut *tx, accounts).await?;
+    let Some((account, other)) = taken.into_iter().find(|(_, other)| other != connection) else {
+        return Ok(());
+    };
+    let other = store::connection::get(caller.store(), &caller.org, &other).await?;
+    let account = store::org::account(caller.store(), &caller.org, &account).await?;
+    Err(Fault::conflict(format!(
+        "`{}` ({}) is the only connection of the account `{}`; let it be `allowed` there, or detach it, first",
+        other.spec.name, other.id, account.spec.name
+    )))
+}
+
+/// Refuses a second connection that would be the only one in accounts to come.
+pub(crate) async fn check_future(
+    caller: &Caller,
+    id: Option<&ConnectionId>,
+    spec: &ConnectionSpec,
+) -> Answer<()> {
+    if let Some(claims) = &spec.new_account_claims {
+        check_claims("/new_account_claims", claims)?;
+    }
+    if !spec.bind_new_accounts || spec.new_account_mode != BindingMode::Exclusive {
+        return Ok(());
+    }
+    for other in store::binding::for_new_accounts(caller.store(), &caller.org).await? {
+        if Some(&other.id) != id && other.spec.new_account_mode == BindingMode::Exclusive {
+            return Err(Fault::conflict(format!(
+                "`{}` ({}) will be the only connection of new accounts; let it be `allowed` there first",
+                other.spec.name, other.id
+            )));
         }
     }
+    Ok(())
+}
+
+/// How a new account is bound to a connection that wants to be bound to those.
+pub(crate) fn of_new_account(spec: &ConnectionSpec) -> BindingSpec {
+    BindingSpec {
+        mode: spec.new_account_mode,
+        state: BindingState::Active,
+        drain_until: None,
+        claims: spec.new_account_claims.clone(),
+    }
+}
+
+/// Changes bindings of one connection that are held, each as `to` says, and commits. What is detached at once
+/// ends what people of the connection hold there.
+async fn change(
+    caller: &Caller,
+    write: &Write,
+    mut tx: Tx,
+    bindings: Vec<Binding>,
+    to: impl Fn(&BindingSpec) -> Answer<BindingSpec>,
+) -> Answer<Vec<Binding>> {
+    let now = caller.store().clock().now();
+    let mut alike: Vec<(BindingSpec, Vec<Binding>)> = Vec::new();
+    let (mut items, mut events) = (Vec::with_capacity(bindings.len()), Vec::new());
+    for binding in bindings {
+        let mut spec = to(&binding.spec)?;
+        if spec.state != BindingState::Draining {
+            spec.drain_until = None;
+        }
+        if spec == binding.spec {
+            items.push(binding);
+            continue;
+        }
+        check(&spec, now)?;
+        if spec.state == BindingState::Draining && binding.spec.state == BindingState::Detached {
+            return Err(Fault::conflict("what is detached has nothing left to drain"));
+        }
+        match alike.iter_mut().find(|(other, _)| *other == spec) {
+            Some((_, some)) => some.push(binding),
+            None => alike.push((spec, vec![binding])),
+        }
+    }
+    for (spec, before) in alike {
+        let Some(connection) = before.first().map(|binding| binding.connection.clone()) else {
+            continue;
+        };
+        if spec.state == BindingState::Active && spec.mode == BindingMode::Exclusive {
+            let accounts: Vec<_> = before.iter().map(|binding| binding.account.clone()).collect();
+            alone(&mut tx, caller, &connection, &accounts).await?;
+        }
+        let after = store::binding::update_many(&mut tx, &before, &spec).await?;
+        if spec.state == BindingState::Detached {
+            let ended: Vec<AccountId> = before
+                .iter()
+                .filter(|binding| binding.spec.state != BindingState::Detached)
+                .map(|binding| binding.account.clone())
+                .collect();
+            if !ended.is_empty() && !write.is_dry_run() {
+                caller.require_recent()?;
+            }
+            store::binding::end_held(&mut tx, &connection, &ended).await?;
+        }
+        for (before, after) in before.iter().zip(after) {
+            let specs = (Some(&before.spec), Some(&after.spec));
+            events.push(event(caller, "binding.update", &after, specs));
+            items.push(after);
+        }
+    }
+    if events.is_empty() {
+        drop(tx);
+    } else {
+        write.commit(caller, tx, events).await?;
+    }
+    Ok(items)
 }
 
 /// One binding
@@ -159,23 +296,11 @@ async fn patch(caller: Caller, Id(id): Id<BindingId>, write: Write, body: Body) 
     let binding = load(&caller, &id).await?;
     caller.require(Permission::Administer, Scope::Organisation)?;
     write.expects(binding.version)?;
-    let mut spec: BindingSpec = body.merge(&binding.spec)?;
-    if spec.state != BindingState::Draining {
-        spec.drain_until = None;
-    }
-    if spec == binding.spec {
-        return Ok(write.changed(binding.version, &binding));
-    }
-    check(&spec, caller.store().clock().now())?;
-    let mut tx = caller.store().begin().await?;
-    let after = store::binding::update(&mut tx, &binding, spec).await?;
-    let event = event(
-        &caller,
-        "binding.update",
-        &after,
-        (Some(&binding.spec), Some(&after.spec)),
-    );
-    write.commit(&caller, tx, vec![event]).await?;
+    let spec: BindingSpec = body.merge(&binding.spec)?;
+    let tx = caller.store().begin().await?;
+    let before = vec![binding.clone()];
+    let changed = change(&caller, &write, tx, before, |_| Ok(spec.clone())).await?;
+    let after = changed.into_iter().next().unwrap_or(binding);
     Ok(write.changed(after.version, &after))
 }
 
@@ -186,8 +311,13 @@ async fn delete(caller: Caller, Id(id): Id<BindingId>, write: Write) -> Answer<R
     let binding = load(&caller, &id).await?;
     caller.require(Permission::Administer, Scope::Organisation)?;
     write.expects(binding.version)?;
+    if binding.spec.state != BindingState::Detached && !write.is_dry_run() {
+        caller.require_recent()?;
+    }
     let mut tx = caller.store().begin().await?;
     store::binding::delete(&mut tx, &binding).await?;
+    let account = std::slice::from_ref(&binding.account);
+    store::binding::end_held(&mut tx, &binding.connection, account).await?;
     let event = event(&caller, "binding.delete", &binding, (Some(&binding.spec), None));
     write.commit(&caller, tx, vec![event]).await?;
     Ok(write.deleted(&binding))
@@ -204,17 +334,25 @@ fn check(spec: &BindingSpec, now: wire::Timestamp) -> Answer<()> {
         (BindingState::Draining, None) => {
             return Err(Fault::invalid("/drain_until", "required while draining"));
         }
-        (BindingState::Draining, Some(until)) if until <= now => {
-            return Err(Fault::invalid("/drain_until", "in the future"));
+        (BindingState::Draining, Some(until)) if until <= now || until > now.plus_seconds(LONGEST_DRAIN) => {
+            return Err(Fault::invalid("/drain_until", "in the future, within a year"));
         }
         _ => {}
     }
-    for (i, claim) in spec.claims.iter().flatten().enumerate() {
-        if !matches!(claim.as_str(), "email" | "name" | "groups") {
-            return Err(Fault::invalid(
-                format!("/claims/{i}"),
-                "`email`, `name` or `groups`",
-            ));
+    spec.claims
+        .as_ref()
+        .map_or(Ok(()), |claims| check_claims("/claims", claims))
+}
+
+/// How long a binding may drain, in seconds: a leap year.
+const LONGEST_DRAIN: i64 = 366 * 86_400;
+
+fn check_claims(pointer: &str, claims: &[String]) -> Answer<()> {
+    for (i, claim) in claims.iter().enumerate() {
+        let known = matches!(claim.as_str(), "email" | "name" | "groups");
+        if !known || claims[..i].contains(claim) {
+            let detail = "`email`, `name` or `groups`, each once";
+            return Err(Fault::invalid(format!("{pointer}/{i}"), detail));
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use crate::credential::{By, Known};
 use crate::mcp;
 use crate::site::Site;
-use policy::{ClientFacts, Facts, McpFacts, RequestFacts, UserFacts};
+use policy::{ClientFacts, Facts, McpFacts, RequestFacts};
 use std::net::IpAddr;
 use wire::{Actor, Reason, RuleRef, Timestamp};
 
@@ -84,18 +84,12 @@ impl Asked<'_> {
             return Ruling::denied(reason);
         }
         let agent = known.agent();
-        if agent.is_some_and(|a| a.client.tier < view.app.spec.oauth.registration.lowest_tier) {
+        if agent.is_some_and(|a| !view.accepts(&a.client)) {
             return Ruling::denied(Reason::ClientNotAccepted);
         }
+        let seen = view.sees(person);
         let facts = Facts {
-            user: Some(UserFacts {
-                id: &person.user.id,
-                email: person.user.email.as_deref(),
-                email_verified: person.user.email_verified,
-                connection: &person.user.connection,
-                claims: &person.claims,
-                groups: &person.user.groups,
-            }),
+            user: Some(seen.facts()),
             client: agent.map(|agent| ClientFacts {
                 id: &agent.client.id,
                 client_id: &agent.client.client_id,

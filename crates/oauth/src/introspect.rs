@@ -24,7 +24,7 @@ pub(crate) async fn endpoint(
         Authenticated::Client(client) => client,
         Authenticated::Refused(_, error) => return Err(error),
     };
-    if client.secret_hash.is_none() || !people::accepts(&view, &client.client) {
+    if client.secret_hash.is_none() || !view.accepts(&client.client) {
         return Err(OauthError::invalid_client(false));
     }
     let token = params
@@ -90,5 +90,14 @@ async fn refresh(
 async fn in_force(oauth: &Oauth, view: &AppView, id: &GrantId) -> store::Result<Option<Grant>> {
     let now = oauth.store.clock().now();
     let grant = store::grant::of_app(&oauth.store, &view.app.id, id, now).await?;
-    Ok(grant.filter(|grant| grant.state == GrantState::Active))
+    let Some(grant) = grant.filter(|grant| grant.state == GrantState::Active) else {
+        return Ok(None);
+    };
+    // What the gateway would refuse whatever is asked is not active: an excluded or drained connection.
+    let person = store::user::by_id(&oauth.store, &grant.user).await?;
+    let refused = person.is_none_or(|person| {
+        let user = &person.user;
+        view.refuses(&user.connection, user.disabled, now).is_some()
+    });
+    Ok((!refused).then_some(grant))
 }

@@ -2,7 +2,7 @@
 
 use policy::{ClientFacts, Facts};
 use store::{AppView, user::Person};
-use wire::{Actor, Client, ClientSource, ClientState, Decision, Reason, Timestamp};
+use wire::{Actor, Client, Decision, Reason, Timestamp};
 
 /// The whole question, in the order that every surface asks it: app, person and connection, then the
 /// client, then the policies. A refusal is final; a permission says that some request could be allowed.
@@ -15,11 +15,12 @@ pub(crate) fn decide(view: &AppView, person: &Person, client: &Client, now: Time
     if let Some(reason) = view.refuses(&person.user.connection, person.user.disabled, now) {
         return refused(reason);
     }
-    if !accepts(view, client) {
+    if !view.accepts(client) {
         return refused(Reason::ClientNotAccepted);
     }
+    let seen = view.sees(person);
     let facts = Facts {
-        user: Some(broker::person_facts(person)),
+        user: Some(seen.facts()),
         client: Some(ClientFacts {
             id: &client.id,
             client_id: &client.client_id,
@@ -29,12 +30,4 @@ pub(crate) fn decide(view: &AppView, person: &Person, client: &Client, now: Time
         ..Facts::nobody(Actor::Agent)
     };
     view.rules.could_allow(&facts).to_decision()
-}
-
-/// Whether the app takes this client at all, whoever uses it.
-pub(crate) fn accepts(view: &AppView, client: &Client) -> bool {
-    let rules = &view.app.spec.oauth.registration;
-    client.state == ClientState::Active
-        && client.tier >= rules.lowest_tier
-        && (client.source != ClientSource::MetadataDocument || rules.metadata_documents)
 }

@@ -3,10 +3,10 @@
 use crate::sql::{self, Paging, Row, Run, Sql, opt, word};
 use crate::{Change, Error, Result, Store, Tx, audit};
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wire::{
-    AccountId, ActorKind, AuditActor, AuditChange, Binding, BindingId, BindingSpec, ConnectionId, OrgId,
-    Timestamp,
+    AccountId, ActorKind, AuditActor, AuditChange, Binding, BindingId, BindingSpec, Connection, ConnectionId,
+    OrgId, Timestamp,
 };
 
 pub(crate) fn read(row: &Row) -> Result<Binding> {
@@ -189,6 +189,50 @@ pub async fn exclusive_in(
         }
     }
     Ok(found)
+}
+
+/// The accounts among these, or of all, that the organisation has, in order of age.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn places(mut db: impl Run, org: &OrgId, accounts: Option<&[AccountId]>) -> Result<Vec<AccountId>> {
+    let sql = || Sql::new("SELECT id FROM accounts WHERE org = $1").bind(org);
+    let parts: Vec<_> = match accounts {
+        None => vec![sql()],
+        Some(accounts) => accounts
+            .chunks(BATCH)
+            .map(|some| sql().and_in("id", Some(some)))
+            .collect(),
+    };
+    let mut found = BTreeSet::new();
+    for sql in parts {
+        for row in db.rows(sql).await? {
+            found.insert(row.id("id")?);
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// The shared connections that new accounts are bound to.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn for_new_accounts(store: &Store, org: &OrgId) -> Result<Vec<Connection>> {
+    let mut found = Vec::new();
+    let mut page = Paging::default();
+    loop {
+        let mut some = crate::connection::list(store, org, None, &page).await?;
+        let more = some.len() > page.limit as usize;
+        some.truncate(page.limit as usize);
+        page.after = some.last().map(|c| c.id.clone());
+        found.extend(
+            some.into_iter()
+                .filter(|c| c.account.is_none() && c.spec.bind_new_accounts),
+        );
+        if !more {
+            return Ok(found);
+        }
+    }
 }
 
 /// Identifiers in one statement at the most.

@@ -4,8 +4,8 @@
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
 use crate::{Change, Error, Result, Store, Tx};
 use wire::{
-    AccountId, Connection, ConnectionId, ConnectionKind, ConnectionSpec, ConnectionWarning, ConnectionWarningCode, OrgId,
-    Timestamp,
+    AccountId, Connection, ConnectionId, ConnectionKind, ConnectionSpec, ConnectionWarning,
+    ConnectionWarningCode, OrgId, Timestamp,
 };
 use zeroize::Zeroizing;
 
@@ -138,7 +138,10 @@ pub async fn create(
         ("kind", word(connection.spec.kind)?.into()),
         ("spec", json(&connection.spec)?),
         ("secret", secret.into()),
-        ("secret_expires_at", connection.spec.client_secret_expires_at.into()),
+        (
+            "secret_expires_at",
+            connection.spec.client_secret_expires_at.into(),
+        ),
         ("created_at", connection.created_at.into()),
         ("version", connection.version.into()),
     ];
@@ -245,7 +248,16 @@ pub async fn update(tx: &mut Tx, connection: &Connection, mut spec: ConnectionSp
         .bind(id)
         .bind(connection.version);
     tx.run_fresh(sql).await?;
-    tx.changed(of(connection));
+    // What only accounts to come will see concerns none that is there.
+    let of_today = ConnectionSpec {
+        bind_new_accounts: connection.spec.bind_new_accounts,
+        new_account_mode: connection.spec.new_account_mode,
+        new_account_claims: connection.spec.new_account_claims.clone(),
+        ..spec.clone()
+    };
+    if of_today != connection.spec {
+        tx.changed(of(connection));
+    }
     Ok(Connection {
         warnings: warnings(&spec, connection.last_error.as_deref(), tx.now()),
         spec,

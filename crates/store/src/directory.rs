@@ -134,6 +134,13 @@ impl AppView {
             .any(|c| c.id == *connection && c.until.is_none_or(|until| now < until))
     }
 
+    /// When access of people of `connection` ends, because its binding drains.
+    #[must_use]
+    pub fn until(&self, connection: &ConnectionId) -> Option<Timestamp> {
+        let bound = self.connections.iter().find(|c| c.id == *connection);
+        bound.and_then(|c| c.until)
+    }
+
     /// Whether `connection` may sign somebody in to this app, or consent to something, now.
     #[must_use]
     pub fn signs_in(&self, connection: &ConnectionId) -> bool {

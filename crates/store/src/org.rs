@@ -294,7 +294,8 @@ pub async fn given_to(mut db: impl Run, user: &UserId) -> Result<Vec<Member>> {
     db.rows(sql).await?.iter().map(read_member).collect()
 }
 
-/// All roles of a person: given directly, and those that follow from the groups of their last sign-in.
+/// All roles of a person that count: given directly, and those that follow from the groups of their last
+/// sign-in; but none in accounts that an exclusive binding keeps their connection out of.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -307,6 +308,17 @@ pub async fn roles_of(store: &Store, user: &UserId) -> Result<Vec<EffectiveRole>
     });
     let mut roles: Vec<EffectiveRole> = direct.collect();
     roles.extend(crate::role_mapping::of(store, user).await?);
+    let directory = store.directory();
+    let account = |role: &EffectiveRole| role.account.as_ref().and_then(|id| directory.account(id));
+    if roles
+        .iter()
+        .any(|role| account(role).is_some_and(|a| !a.exclusive.is_empty()))
+    {
+        let sql = Sql::new("SELECT connection FROM users WHERE id = $1").bind(user);
+        let row = opt(store, sql).await?.ok_or(Error::NotFound("user"))?;
+        let connection = row.id("connection")?;
+        roles.retain(|role| account(role).is_none_or(|a| !a.excludes(&connection)));
+    }
     Ok(roles)
 }
 

@@ -229,7 +229,10 @@ impl Exchange<'_> {
     fn mint(&self, ready: &Ready, scope: &str) -> store::Result<(String, i64)> {
         let now = self.oauth.store.clock().now().seconds();
         let life = i64::from(self.view.app.spec.oauth.access_token_seconds);
-        let expires_in = life.min(ready.grant.expires_at.seconds() - now).max(0);
+        // No token says that it outlives what it hangs on.
+        let until = self.view.until(&ready.person.user.connection);
+        let end = until.map_or(ready.grant.expires_at, |until| until.min(ready.grant.expires_at));
+        let expires_in = life.min(end.seconds() - now).max(0);
         let client_id = self.client.client.client_id.clone();
         let claims = AccessClaims {
             iss: tokens::metadata::issuer(self.view, &self.oauth.control_url),

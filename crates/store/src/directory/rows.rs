@@ -19,7 +19,7 @@ const BATCH: usize = 500;
 /// The accounts whose views changes concern; `None` for all of the server.
 pub(crate) async fn concerned(
     mut db: impl Run,
-    changes: impl IntoIterator<Item = &Change>,
+    changes: &[Change],
 ) -> Result<Option<BTreeSet<AccountId>>> {
     let mut accounts = BTreeSet::new();
     for change in changes {

@@ -233,7 +233,8 @@ async fn apps_are_changed_and_deleted_with_everything_of_them() {
         assert_stale(w.write(async |tx| app::delete(tx, &w.app).await).await);
         let mut changes = w.store.changes();
         w.write(async |tx| app::delete(tx, &changed).await).await.unwrap();
-        while changes.recv().await.unwrap() != Change::All {}
+        let of_account = Change::Account(w.account.id.clone());
+        while changes.recv().await.unwrap() != of_account {}
         assert!(w.store.directory().app(&w.app.id).is_none());
         let now = w.clock.now();
         assert_not_found(app::get(&w.store, &w.org, &w.app.id).await);
