@@ -36,6 +36,9 @@ impl Failure {
             Self::Problem(_) if self.is_stale() => {
                 "Somebody else changed this in the meantime. Reload it and make your change again.".into()
             }
+            Self::Problem(_) if self.is_unproven() => {
+                "This needs a fresh sign-in. Confirm that it is you, then do this again.".into()
+            }
             Self::Problem(problem) => problem.detail.clone().unwrap_or_else(|| problem.title.clone()),
             Self::Expired => "Your session has ended. Sign in again, then repeat this.".into(),
             Self::Unreachable => "The server cannot be reached. Check the connection and try again.".into(),
@@ -72,6 +75,11 @@ impl Failure {
     /// Whether the thing was changed since it was read.
     pub(crate) fn is_stale(&self) -> bool {
         matches!(self, Self::Problem(problem) if problem.status == 412)
+    }
+
+    /// Whether the person must first prove once more who they are.
+    pub(crate) fn is_unproven(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.kind == "/problems/reauthentication-required")
     }
 
     /// Whether the thing asked for does not exist (or is not ours to see).
@@ -127,6 +135,8 @@ pub(crate) struct Client {
     csrf: RwSignal<Option<String>>,
     /// True from the first 401 until somebody has signed in again.
     pub(crate) expired: RwSignal<bool>,
+    /// True when something was refused because the sign-in is too old for it, until the person has read so.
+    pub(crate) unproven: RwSignal<bool>,
 }
 
 impl Client {
@@ -134,6 +144,7 @@ impl Client {
         Self {
             csrf: RwSignal::new(None),
             expired: RwSignal::new(false),
+            unproven: RwSignal::new(false),
         }
     }
 
@@ -237,7 +248,11 @@ impl Client {
             self.expired.set(true);
             return Err(Failure::Expired);
         }
-        Err(serde_json::from_str(&text).map_or(Failure::Unexpected(status), Failure::Problem))
+        let failure = serde_json::from_str(&text).map_or(Failure::Unexpected(status), Failure::Problem);
+        if failure.is_unproven() {
+            self.unproven.set(true);
+        }
+        Err(failure)
     }
 }
 

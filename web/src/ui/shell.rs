@@ -113,6 +113,7 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
         </div>
         <Palette open=palette pages=PAGES />
         <SessionEnded />
+        <Unproven />
     }
 }
 
@@ -146,6 +147,28 @@ fn SessionEnded() -> impl IntoView {
                 <div class="flex flex-wrap justify-end gap-2">
                     <a class="btn btn-sm btn-primary" href=login_url("/") target="_blank" rel="noopener external">"Sign in (new tab)"</a>
                     <Button look=Look::Plain busy=sending.busy on_press=again>"I have signed in"</Button>
+                </div>
+            </div>
+        </Dialog>
+    }
+}
+
+/// Shown when something was refused because the last proof of who is signed in is too old for it.
+#[component]
+fn Unproven() -> impl IntoView {
+    let client = client();
+    let path = move || {
+        let location = window().location();
+        location.pathname().unwrap_or_else(|_| "/".to_owned())
+    };
+    let href = move || format!("/login/confirm?return_to={}", crate::client::encode(&path()));
+    view! {
+        <Dialog open=client.unproven title="Confirm that it is you">
+            <div class="flex flex-col gap-4">
+                <p>"This can do great harm in the wrong hands, so it needs a sign-in of the last 15 minutes. Confirm in a new tab that it is you, then come back here and do it again. What you have typed on this page stays as it is."</p>
+                <div class="flex flex-wrap justify-end gap-2">
+                    <a class="btn btn-sm btn-primary" href=href target="_blank" rel="noopener external">"Confirm it is you (new tab)"</a>
+                    <Button look=Look::Plain on_press=move |()| client.unproven.set(false)>"Close"</Button>
                 </div>
             </div>
         </Dialog>
