@@ -1,6 +1,7 @@
 //! What makes values acceptable, beyond their types.
 
 use crate::fault::{Answer, Fault};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use url::{Host, Url};
@@ -20,6 +21,23 @@ pub(crate) fn name(pointer: &str, name: &str) -> Answer<()> {
         Err(Fault::invalid(pointer, "no control or invisible characters"))
     } else {
         Ok(())
+    }
+}
+
+/// An e-mail address, as far as can be told without sending to it.
+pub(crate) fn email(pointer: &str, text: &str) -> Answer<()> {
+    let visible = |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[],;:\"\\".contains(c);
+    let parts = text.split_once('@');
+    let whole = parts.is_some_and(|(local, domain)| {
+        !local.is_empty() && local.len() <= 64 && !domain.is_empty() && !domain.contains('@')
+    });
+    if whole && text.len() <= 254 && text.chars().all(visible) && name(pointer, text).is_ok() {
+        Ok(())
+    } else {
+        Err(Fault::invalid(
+            pointer,
+            "an e-mail address such as ada@example.com",
+        ))
     }
 }
 
@@ -120,6 +138,50 @@ pub(crate) fn redirect_uri(pointer: &str, text: &str) -> Answer<Url> {
         | "ws" | "wss" | "ftp" => Err(bad("this scheme cannot receive codes")),
         _ => Ok(url),
     }
+}
+
+/// The name of a claim: as it is, or a JSON pointer (RFC 6901) if it begins with `/`.
+fn claim_name(pointer: &str, name: &str) -> Answer<()> {
+    if name.is_empty()
+        || name.chars().count() > 200
+        || name.trim() != name
+        || name.chars().any(char::is_control)
+    {
+        return Err(Fault::invalid(
+            pointer,
+            "the name of a claim, 1 to 200 characters",
+        ));
+    }
+    let mut escapes = name.split('~').skip(1);
+    if name.starts_with('/') && !escapes.all(|rest| rest.starts_with(['0', '1'])) {
+        return Err(Fault::invalid(
+            pointer,
+            "not a JSON pointer: `~` is written `~0`, `/` is written `~1`",
+        ));
+    }
+    Ok(())
+}
+
+/// Which claims carry what.
+pub(crate) fn claim_mapping(pointer: &str, mapping: &wire::ClaimMapping) -> Answer<()> {
+    claim_name(&format!("{pointer}/email"), &mapping.email)?;
+    claim_name(&format!("{pointer}/name"), &mapping.name)?;
+    claim_name(&format!("{pointer}/groups"), &mapping.groups)
+}
+
+/// Claims that must have certain values.
+pub(crate) fn required_claims(pointer: &str, required: &BTreeMap<String, String>) -> Answer<()> {
+    if required.len() > 20 {
+        return Err(Fault::invalid(pointer, "at most 20"));
+    }
+    for (name, value) in required {
+        claim_name(pointer, name)?;
+        let at = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+        if value.is_empty() || value.chars().count() > 200 || value.chars().any(char::is_control) {
+            return Err(Fault::invalid(at, "1 to 200 characters"));
+        }
+    }
+    Ok(())
 }
 
 /// RFC 6749 section 3.3 and others: a token of visible characters without `"` and `\`.

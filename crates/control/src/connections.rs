@@ -10,7 +10,8 @@ use std::collections::HashSet;
 use store::{Paging, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
-    AccountId, AuditEvent, Connection, ConnectionId, ConnectionKind, ConnectionSpec, NewConnection, Page,
+    AccountId, AuditEvent, Connection, ConnectionId, ConnectionKind, ConnectionSpec, ConnectionWarning,
+    ConnectionWarningCode, EmailVerification, NewConnection, Page, Preset,
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
@@ -33,7 +34,20 @@ async fn list(caller: Caller, Query(query): Query<PageQuery>) -> Answer<Json<Pag
         page.items
             .retain(|c| c.account.is_some() || bound.contains(&c.id));
     }
+    for connection in &mut page.items {
+        look_at(&caller, connection).await;
+    }
     Ok(Json(page))
+}
+
+/// Adds what the provider's discovery document gives reason for.
+async fn look_at(caller: &Caller, connection: &mut Connection) {
+    let concerns = caller.control.broker().concerns(connection).await;
+    let warnings = concerns.into_iter().map(|detail| ConnectionWarning {
+        code: ConnectionWarningCode::Discovery,
+        detail,
+    });
+    connection.warnings.extend(warnings);
 }
 
 /// Makes a connection, shared or of one account
@@ -55,6 +69,7 @@ async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response
             ));
         }
     }
+    crate::bindings::check_future(&caller, None, &spec).await?;
     let logged = spec.clone();
     let mut tx = caller.store().begin().await?;
     let connection = store::connection::create(&mut tx, &caller.org, account.as_ref(), spec).await?;
@@ -70,7 +85,8 @@ async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response
 /// One connection
 #[utoipa::path(get, path = "/connections/{id}", tag = "connections", responses((status = 200, body = Connection)))]
 async fn get(caller: Caller, Id(id): Id<ConnectionId>) -> Answer {
-    let connection = load(&caller, &id).await?;
+    let mut connection = load(&caller, &id).await?;
+    look_at(&caller, &mut connection).await;
     Ok(shown(connection.version, &connection))
 }
 
@@ -92,6 +108,7 @@ async fn patch(caller: Caller, Id(id): Id<ConnectionId>, write: Write, body: Bod
         &spec,
         Some(&connection.spec),
     )?;
+    crate::bindings::check_future(&caller, Some(&id), &spec).await?;
     let logged = spec.clone();
     let mut tx = caller.store().begin().await?;
     let after = store::connection::update(&mut tx, &connection, spec).await?;
@@ -140,7 +157,8 @@ pub(crate) async fn bound(caller: &Caller) -> Answer<Option<HashSet<ConnectionId
     Ok(Some(connections.collect()))
 }
 
-async fn load(caller: &Caller, id: &ConnectionId) -> Answer<Connection> {
+/// A connection, if the caller may see it.
+pub(crate) async fn load(caller: &Caller, id: &ConnectionId) -> Answer<Connection> {
     let connection = store::connection::get(caller.store(), &caller.org, id).await?;
     match &connection.account {
         Some(account) => caller.require(Permission::Read, Scope::Account(account))?,
@@ -153,7 +171,8 @@ async fn load(caller: &Caller, id: &ConnectionId) -> Answer<Connection> {
     Ok(connection)
 }
 
-fn require(caller: &Caller, connection: &Connection) -> Answer<()> {
+/// Goes on if the caller may change a connection.
+pub(crate) fn require(caller: &Caller, connection: &Connection) -> Answer<()> {
     match &connection.account {
         Some(account) => caller.require(Permission::Administer, Scope::Account(account)),
         None => caller.require(Permission::Administer, Scope::Organisation),
@@ -199,33 +218,140 @@ fn check(
         let detail = "a connection of one account is bound to no other";
         return Err(Fault::invalid("/bind_new_accounts", detail));
     }
-    for (member, claim) in [
-        ("email", &spec.claims.email),
-        ("name", &spec.claims.name),
-        ("groups", &spec.claims.groups),
+    check::claim_mapping("/claims", &spec.claims)?;
+    check::required_claims("/required_claims", &spec.required_claims)?;
+    if spec.email_verification == EmailVerification::Always
+        && spec.allowed_domains.is_empty()
+        && spec.required_claims.is_empty()
+    {
+        let detail = "`always` needs `allowed_domains` or `required_claims`: otherwise whoever can enter an address \
+                      at the provider is taken for its owner";
+        return Err(Fault::invalid("/email_verification", detail));
+    }
+    if spec.kind != ConnectionKind::Oidc && spec.preset != Preset::Generic {
+        return Err(Fault::invalid("/preset", "for `oidc` only"));
+    }
+    if spec.kind != ConnectionKind::Github && !spec.github_organisations.is_empty() {
+        return Err(Fault::invalid("/github_organisations", "for `github` only"));
+    }
+    for (pointer, on) in [
+        ("/logout/rp_initiated", spec.logout.rp_initiated),
+        ("/logout/back_channel", spec.logout.back_channel),
     ] {
-        check::name(&format!("/claims/{member}"), claim)?;
+        if on && spec.kind != ConnectionKind::Oidc {
+            return Err(Fault::invalid(pointer, "for `oidc` only"));
+        }
     }
     match spec.kind {
         ConnectionKind::Oidc => check_oidc(spec, &internal),
+        ConnectionKind::Github => check_github(spec, &internal),
+        ConnectionKind::EmailCode => check_email_code(caller, spec, before),
         ConnectionKind::Password => check_password(spec),
     }
 }
+
+fn check_email_code(caller: &Caller, spec: &ConnectionSpec, before: Option<&ConnectionSpec>) -> Answer<()> {
+    no_provider(spec, "not for `email_code`")?;
+    if spec.allowed_domains.is_empty() {
+        let detail = "required for `email_code`: whoever reads mail there can sign in";
+        return Err(Fault::invalid("/allowed_domains", detail));
+    }
+    if before.is_none() && !caller.control.broker().mailer().is_configured() {
+        return Err(Fault::conflict(
+            "the server has no way to send mail: set `transport` under [mail] in its configuration",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses what only makes sense with a provider.
+fn no_provider(spec: &ConnectionSpec, detail: &'static str) -> Answer<()> {
+    for (pointer, given) in [
+        ("/issuer", spec.issuer.is_some()),
+        ("/client_id", spec.client_id.is_some()),
+        ("/client_secret", spec.client_secret.is_some()),
+    ] {
+        if given {
+            return Err(Fault::invalid(pointer, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Entra's names for all tenants at once.
+const ALL_TENANTS: [&str; 3] = ["common", "organizations", "consumers"];
 
 fn check_oidc(spec: &ConnectionSpec, internal: &[url::Origin]) -> Answer<()> {
     let issuer = spec.issuer.as_deref();
     let issuer = issuer.ok_or_else(|| Fault::invalid("/issuer", "required for `oidc`"))?;
     let url = check::http_url("/issuer", issuer)?;
-    if url.scheme() != "https" && !internal.contains(&url.origin()) {
-        let detail = "https, or http to an origin that `allow_internal` names";
-        return Err(Fault::invalid("/issuer", detail));
+    check_reachable(&url, internal)?;
+    check_client(spec)?;
+    let pin = |name: &str| spec.required_claims.get(name).map(String::as_str);
+    match spec.preset {
+        Preset::Entra => {
+            let tenant = url.path_segments().and_then(|mut parts| parts.next());
+            let all =
+                tenant.is_some_and(|tenant| ALL_TENANTS.iter().any(|all| tenant.eq_ignore_ascii_case(all)));
+            let detail = "an issuer for several tenants needs the tenant id in `tid`";
+            match pin("tid") {
+                None if all => return Err(Fault::invalid("/required_claims", detail)),
+                Some(tenant) if !is_tenant_id(tenant) => {
+                    return Err(Fault::invalid(
+                        "/required_claims/tid",
+                        "the id of a tenant, a UUID",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Preset::GoogleWorkspace if pin("hd").is_none_or(str::is_empty) => {
+            let detail = "Google needs your Workspace domain in `hd`: otherwise everybody with a Google account \
+                          signs in";
+            return Err(Fault::invalid("/required_claims", detail));
+        }
+        _ => {}
     }
+    Ok(())
+}
+
+/// The id of an Entra tenant; it becomes a part of the issuer.
+fn is_tenant_id(text: &str) -> bool {
+    let dashes = [8, 13, 18, 23];
+    let fits = |(at, b): (usize, u8)| match dashes.contains(&at) {
+        true => b == b'-',
+        false => b.is_ascii_hexdigit(),
+    };
+    text.len() == 36 && text.bytes().enumerate().all(fits)
+}
+
+fn check_github(spec: &ConnectionSpec, internal: &[url::Origin]) -> Answer<()> {
+    if let Some(origin) = spec.issuer.as_deref() {
+        check_reachable(&check::origin("/issuer", origin)?, internal)?;
+    }
+    check::at_most("/github_organisations", &spec.github_organisations, 100)?;
+    for (i, name) in spec.github_organisations.iter().enumerate() {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if name.is_empty() || name.len() > 100 || !name.bytes().all(plain) {
+            let pointer = format!("/github_organisations/{i}");
+            return Err(Fault::invalid(pointer, "the login name of an organisation"));
+        }
+    }
+    check_client(spec)
+}
+
+fn check_reachable(url: &url::Url, internal: &[url::Origin]) -> Answer<()> {
+    if url.scheme() == "https" || internal.contains(&url.origin()) {
+        return Ok(());
+    }
+    let detail = "https, or http to an origin that `allow_internal` names";
+    Err(Fault::invalid("/issuer", detail))
+}
+
+fn check_client(spec: &ConnectionSpec) -> Answer<()> {
     let client_id = spec.client_id.as_deref().unwrap_or_default();
     if client_id.is_empty() || client_id.len() > 512 || client_id.chars().any(char::is_control) {
-        return Err(Fault::invalid(
-            "/client_id",
-            "required for `oidc`, 1 to 512 characters",
-        ));
+        return Err(Fault::invalid("/client_id", "required, 1 to 512 characters"));
     }
     if spec
         .client_secret
@@ -238,15 +364,7 @@ fn check_oidc(spec: &ConnectionSpec, internal: &[url::Origin]) -> Answer<()> {
 }
 
 fn check_password(spec: &ConnectionSpec) -> Answer<()> {
-    for (pointer, given) in [
-        ("/issuer", spec.issuer.is_some()),
-        ("/client_id", spec.client_id.is_some()),
-        ("/client_secret", spec.client_secret.is_some()),
-    ] {
-        if given {
-            return Err(Fault::invalid(pointer, "not for `password`"));
-        }
-    }
+    no_provider(spec, "not for `password`")?;
     if !spec.enabled {
         return Err(Fault::conflict("local passwords are the owners' last way in"));
     }

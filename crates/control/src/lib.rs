@@ -9,6 +9,7 @@ mod check;
 mod fault;
 mod idempotency;
 mod input;
+mod network;
 mod openapi;
 mod record;
 mod reference;
@@ -23,17 +24,26 @@ mod audit;
 mod bindings;
 mod clients;
 mod connections;
+mod delivery;
 mod export;
+mod factors;
 mod grants;
 mod groups;
+mod invitations;
 mod members;
 mod organisation;
 mod overview;
 mod policies;
+mod providers;
+mod role_mappings;
+mod service_tokens;
 mod sessions;
 mod signing_keys;
+mod tester;
 mod users;
+mod webhooks;
 
+pub use delivery::Deliverer;
 pub use openapi::openapi;
 pub use token::mint_api_token;
 
@@ -42,6 +52,7 @@ use broker::Broker;
 use caller::Limiter;
 use governor::{Quota, RateLimiter};
 use input::Cursors;
+use outbound::Outbound;
 use serde_path_to_error::{Path, Segment};
 use std::{num::NonZeroU32, sync::Arc};
 use store::Store;
@@ -58,6 +69,7 @@ struct Inner {
     store: Store,
     keyring: Keyring,
     broker: Broker,
+    deliverer: Deliverer,
     control_url: String,
     cursors: Cursors,
     limiter: Limiter,
@@ -82,6 +94,8 @@ pub struct ControlConfig {
     pub keyring: Keyring,
     /// Signs people in; knows connections from the inside, and sends mail.
     pub broker: Broker,
+    /// Reaches the receivers of webhooks.
+    pub outbound: Outbound,
     /// The control plane's public URL, without a trailing slash.
     pub control_url: String,
 }
@@ -100,6 +114,7 @@ impl Control {
             cursors: Cursors::new(config.store.vault()),
             limiter: RateLimiter::dashmap(quota).with_middleware(),
             control_url: config.control_url.trim_end_matches('/').to_owned(),
+            deliverer: Deliverer::new(config.store.clone(), config.outbound),
             store: config.store,
             keyring: config.keyring,
             broker: config.broker,
@@ -111,6 +126,12 @@ impl Control {
 
     fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// Sends webhooks; somebody has to [`Deliverer::run`] it.
+    #[must_use]
+    pub fn deliverer(&self) -> &Deliverer {
+        &self.inner.deliverer
     }
 
     fn control_url(&self) -> &str {
@@ -155,16 +176,23 @@ fn resources() -> OpenApiRouter<Control> {
         .merge(organisation::routes())
         .merge(accounts::routes())
         .merge(members::routes())
+        .merge(invitations::routes())
+        .merge(role_mappings::routes())
         .merge(connections::routes())
+        .merge(providers::routes())
         .merge(bindings::routes())
         .merge(users::routes())
+        .merge(factors::routes())
         .merge(groups::routes())
         .merge(policies::routes())
+        .merge(tester::routes())
         .merge(apps::routes())
         .merge(clients::routes())
         .merge(grants::routes())
         .merge(api_tokens::routes())
+        .merge(service_tokens::routes())
         .merge(signing_keys::routes())
+        .merge(webhooks::routes())
         .merge(audit::routes())
         .merge(overview::routes())
 }
