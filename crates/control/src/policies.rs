@@ -1,4 +1,4 @@
-//! `/policies`: reusable rules, and the tester, which asks the engine that enforces them.
+//! `/policies`: reusable rules.
 
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault};
@@ -7,12 +7,8 @@ use crate::rules::{self, Kind};
 use crate::write::{Write, shown};
 use crate::{Control, check};
 use axum::{Json, response::Response};
-use policy::{ClientFacts, Facts, RequestFacts, Ruleset, ScopeSet};
 use utoipa_axum::{router::OpenApiRouter, routes};
-use wire::{
-    Actor, App, AppKind, Client, ClientState, Decision, NewPolicy, Page, Policy, PolicyId, PolicySpec,
-    PolicyTest, PolicyTestResult, Reason, RuleRef,
-};
+use wire::{NewPolicy, Page, Policy, PolicyId, PolicySpec};
 
 const KIND: Kind<Policy> = Kind {
     noun: "policy",
@@ -20,13 +16,7 @@ const KIND: Kind<Policy> = Kind {
     spec: |policy| &policy.spec,
     check: |spec, groups| {
         check::name("/name", &spec.name)?;
-        for (pointer, selectors) in [
-            ("/include", &spec.include),
-            ("/require", &spec.require),
-            ("/exclude", &spec.exclude),
-        ] {
-            check::at_most(pointer, selectors, 200)?;
-        }
+        check_size("", spec)?;
         policy::check_policy(spec, groups).map_err(|e| Fault::compile("", e))
     },
 };
@@ -35,7 +25,6 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::default()
         .routes(routes!(list, create))
         .routes(routes!(get, patch, delete))
-        .routes(routes!(test))
 }
 
 /// Policies that the caller may see
@@ -79,138 +68,14 @@ async fn delete(caller: Caller, Id(id): Id<PolicyId>, write: Write) -> Answer<Re
     rules::delete(&caller, &KIND, &policy, &write).await
 }
 
-/// Tries an app's rules, or unsaved ones, on one person, with or without an agent
-#[utoipa::path(post, path = "/policies/test", tag = "policies", request_body = PolicyTest,
-    responses((status = 200, body = PolicyTestResult)))]
-async fn test(
-    caller: Caller,
-    Query(NoQuery {}): Query<NoQuery>,
-    body: Body,
-) -> Answer<Json<PolicyTestResult>> {
-    let test: PolicyTest = body.read()?;
-    let app = crate::apps::load(&caller, &test.app).await;
-    let app = app.map_err(|fault| fault.reference("/app", "app"))?;
-    let user = crate::users::load(&caller, &test.user).await;
-    let user = user.map_err(|fault| fault.reference("/user", "user"))?;
-    let person = store::user::get(caller.store(), &caller.org, &user.id).await?;
-    let client = match &test.client {
-        Some(id) => {
-            let found = crate::clients::load(&caller, id).await;
-            let client = found.map_err(|fault| fault.reference("/client", "client"))?;
-            if client.app != app.id {
-                return Err(Fault::invalid("/client", "it is registered at another app"));
-            }
-            Some(client)
-        }
-        None => None,
-    };
-    let rules = ruleset(&caller, &app, test.draft).await?;
-    let scopes: Vec<String> = app.spec.oauth.scopes.iter().map(|s| s.name.clone()).collect();
-    let method = test.method.unwrap_or_else(|| "GET".into());
-    let path = test.path.unwrap_or_else(|| "/".into());
-    let tools: Vec<&str> = test.tool.as_deref().into_iter().collect();
-    let is_mcp = app.spec.kind == AppKind::Mcp || test.tool.is_some();
-    let request = if is_mcp {
-        RequestFacts::mcp(&method, &path, &tools)
-    } else {
-        RequestFacts::web(&method, &path)
-    };
-    let facts = Facts {
-        user: Some(broker::person_facts(&person)),
-        client: client.as_ref().map(client_facts),
-        actor: if client.is_some() {
-            Actor::Agent
-        } else {
-            Actor::Browser
-        },
-        scopes: client.is_some().then_some(scopes.as_slice()),
-        request: Some(request),
-        ..Facts::nobody(Actor::Browser)
-    };
-    let mut result = rules.explain(&facts);
-    // What enforcement looks at before it asks the rules.
-    let before = refused_anyway(&caller, &app, &person, client.as_ref());
-    // An agent can ask for every scope; what none of them covers, it cannot do.
-    let uncovered = || {
-        let set = ScopeSet::compile(&app.spec.oauth.scopes).ok()?;
-        (client.is_some() && !set.covers(&scopes, &request)).then_some(Reason::InsufficientScope)
-    };
-    if let Some(reason) = before.or_else(uncovered) {
-        result.decision = Decision {
-            allowed: false,
-            reason,
-            rule: None,
-        };
+/// A policy is as large as somebody can still read; `pointer` leads to it.
+pub(crate) fn check_size(pointer: &str, spec: &PolicySpec) -> Answer<()> {
+    for (list, selectors) in [
+        ("include", &spec.include),
+        ("require", &spec.require),
+        ("exclude", &spec.exclude),
+    ] {
+        check::at_most(&format!("{pointer}/{list}"), selectors, 200)?;
     }
-    Ok(Json(result))
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoQuery {}
-
-async fn ruleset(caller: &Caller, app: &App, draft: Option<Vec<PolicySpec>>) -> Answer<Ruleset> {
-    let org = store::org::get(caller.store(), &caller.org).await?;
-    let groups = rules::groups(caller, &app.account).await?;
-    let policies = match draft {
-        Some(draft) => {
-            check::at_most("/draft", &draft, 100)?;
-            let named = draft.into_iter().enumerate().map(|(i, spec)| {
-                let id = format!("draft/{i}");
-                let name = spec.name.clone();
-                (RuleRef { id, name }, spec)
-            });
-            named.collect::<Vec<_>>()
-        }
-        None => {
-            let all: Vec<Policy> = rules::all(caller, &app.account).await?;
-            let find = |id: &PolicyId| all.iter().find(|p| p.id == *id);
-            let used = app.spec.policies.iter().filter_map(find);
-            let named = used.map(|p| {
-                let (id, name) = (p.id.to_string(), p.spec.name.clone());
-                (RuleRef { id, name }, p.spec.clone())
-            });
-            named.collect()
-        }
-    };
-    Ruleset::compile(&org.spec.floor, &policies, &groups).map_err(|mut error| {
-        if let Some(rest) = error.pointer.strip_prefix("/policies/") {
-            error.pointer = format!("/draft/{rest}");
-        }
-        Fault::compile("", error)
-    })
-}
-
-fn client_facts(client: &Client) -> ClientFacts<'_> {
-    ClientFacts {
-        id: &client.id,
-        client_id: &client.client_id,
-        verified_host: client.verified_host.as_deref(),
-        tier: client.tier,
-    }
-}
-
-/// Why nobody asks the rules, if so.
-fn refused_anyway(
-    caller: &Caller,
-    app: &App,
-    person: &store::user::Person,
-    client: Option<&Client>,
-) -> Option<Reason> {
-    let snapshot = caller.store().directory();
-    let now = caller.store().clock().now();
-    let Some(view) = snapshot.app(&app.id) else {
-        return Some(Reason::Disabled);
-    };
-    if let Some(reason) = view.refuses(&person.user.connection, person.user.disabled, now) {
-        return Some(reason);
-    }
-    let client = client?;
-    let accepted =
-        client.state == ClientState::Active && client.tier >= app.spec.oauth.registration.lowest_tier;
-    match (app.spec.managed_oauth, accepted) {
-        (false, _) => Some(Reason::ManagedOauthOff),
-        (true, false) => Some(Reason::ClientNotAccepted),
-        (true, true) => None,
-    }
+    Ok(())
 }

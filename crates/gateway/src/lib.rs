@@ -23,7 +23,6 @@ mod forward;
 mod headers;
 mod mcp;
 mod own;
-mod path;
 mod record;
 mod ruling;
 mod site;
@@ -224,7 +223,7 @@ impl Gateway {
             );
         }
         let path = parts.uri.path();
-        let is_plain = path::is_plain(path);
+        let is_plain = policy::path::is_plain(path);
         if is_plain && let Some(asked) = wellknown::parse(path) {
             let document = asked.app(views).and_then(|view| {
                 let site = self.0.site(view);

@@ -38,6 +38,7 @@
 //! ```
 
 mod facts;
+pub mod path;
 mod pattern;
 mod relation;
 mod review;
@@ -48,7 +49,7 @@ mod week;
 mod words;
 
 pub use facts::{ClientFacts, Facts, McpFacts, RequestFacts, UserFacts};
-pub use ruleset::{Ruleset, Verdict, check_floor, check_group, check_policy};
+pub use ruleset::{Explanation, Ruleset, Verdict, check_floor, check_group, check_policy};
 pub use scope::ScopeSet;
 
 use std::fmt;

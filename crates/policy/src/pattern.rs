@@ -61,21 +61,23 @@ impl PathPattern {
         } else {
             !self.any_rest && self.segments.len() == other.segments.len()
         };
-        let within = |(mine, theirs): (&Box<[u8]>, &Box<[u8]>)| {
-            mine == theirs || **theirs == *b"*" || (is_literal(mine) && glob(theirs, mine))
+        let within = |mine: &[u8], theirs: &[u8]| {
+            mine == theirs || theirs == b"*" || (is_literal(mine) && glob(theirs, mine))
         };
-        length && self.segments.iter().zip(&other.segments).all(within)
+        let mut pairs = self.segments.iter().zip(&other.segments);
+        length && pairs.all(|(mine, theirs)| within(mine, theirs))
     }
 
     /// Whether certainly no path is matched by both.
     pub(crate) fn is_apart(&self, other: &Self) -> bool {
         let shorter = |a: &Self, b: &Self| !a.any_rest && a.segments.len() < b.segments.len();
-        let apart = |(a, b): (&Box<[u8]>, &Box<[u8]>)| match (is_literal(a), is_literal(b)) {
+        let apart = |a: &[u8], b: &[u8]| match (is_literal(a), is_literal(b)) {
             (true, _) => !glob(b, a),
             (false, true) => !glob(a, b),
             (false, false) => false,
         };
-        shorter(self, other) || shorter(other, self) || self.segments.iter().zip(&other.segments).any(apart)
+        let mut pairs = self.segments.iter().zip(&other.segments);
+        shorter(self, other) || shorter(other, self) || pairs.any(|(a, b)| apart(a, b))
     }
 
     /// Whether it matches every path.

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use wire::{Actor, ClientTier};
 
 /// Comparisons in one review at the most; what comes after them counts as "perhaps".
-const FUEL: u32 = 1_000_000;
+const FUEL: u32 = 300_000;
 
 /// Who is behind a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl<'r> Relations<'r> {
 
     /// Whether `b` certainly holds wherever `a` does.
     pub(crate) fn implies(&self, place: Place, a: Literal<'_>, b: Literal<'_>) -> bool {
-        if self.is_spent() {
+        if self.spend() {
             return false;
         }
         if !self.can_hold(place, a) || !self.can_fail(place, b) {
@@ -157,7 +157,7 @@ impl<'r> Relations<'r> {
 
     /// Whether certainly nothing at this place meets both.
     pub(crate) fn is_apart(&self, place: Place, a: Literal<'_>, b: Literal<'_>) -> bool {
-        if self.is_spent() {
+        if self.spend() {
             return false;
         }
         if !self.can_hold(place, a) || !self.can_hold(place, b) {
@@ -206,7 +206,12 @@ impl<'r> Relations<'r> {
         }
     }
 
-    fn is_spent(&self) -> bool {
+    /// Whether there were too many comparisons, so that further answers are all "perhaps".
+    pub(crate) const fn is_spent(&self) -> bool {
+        self.fuel.get() == 0
+    }
+
+    fn spend(&self) -> bool {
         let left = self.fuel.get();
         self.fuel.set(left.saturating_sub(1));
         left == 0

@@ -138,7 +138,7 @@ impl<'r> Review<'r> {
     /// Whether `policy` matches wherever the way is gone.
     fn covers(&self, policy: &Policy, way: &Way<'_>) -> bool {
         let (place, relations) = (way.place, &self.relations);
-        if !admits(policy.decision, place.who) {
+        if relations.is_spent() || !admits(policy.decision, place.who) {
             return false;
         }
         let (match_speaks, exclusion_speaks) = policy.sides();

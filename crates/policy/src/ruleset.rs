@@ -7,8 +7,7 @@ use crate::{
 };
 use std::collections::HashSet;
 use wire::{
-    Decision, Group, GroupId, GroupSpec, PolicyDecision, PolicySpec, PolicyTestResult, PolicyTrace, Reason,
-    RuleRef, Selector,
+    Decision, Group, GroupId, GroupSpec, PolicyDecision, PolicySpec, PolicyTrace, Reason, RuleRef, Selector,
 };
 
 /// The rules of one app, compiled. Cheap to ask, made anew when a rule changes.
@@ -40,6 +39,15 @@ impl Verdict<'_> {
             rule: self.rule.cloned(),
         }
     }
+}
+
+/// A decision with what led to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// What [`Ruleset::decide`] says.
+    pub decision: Decision,
+    /// Each policy that was looked at, in order.
+    pub trace: Vec<PolicyTrace>,
 }
 
 /// Three-valued logic (Kleene); the order makes `and` the minimum and `or` the maximum.
@@ -206,7 +214,7 @@ impl Ruleset {
     /// [`decide`](Self::decide), with each policy that was looked at on the way. Of a batch, it shows the
     /// call that decided.
     #[must_use]
-    pub fn explain(&self, facts: &Facts<'_>) -> PolicyTestResult {
+    pub fn explain(&self, facts: &Facts<'_>) -> Explanation {
         let mut trace = Vec::new();
         let verdict = self.each_call(facts, Mode::Enforce, |case| {
             trace.clear();
@@ -233,7 +241,7 @@ impl Ruleset {
             }
             verdict
         });
-        PolicyTestResult {
+        Explanation {
             decision: verdict.to_decision(),
             trace,
         }

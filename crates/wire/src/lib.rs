@@ -13,6 +13,7 @@
 //! | `/invitations[/{id}]` | GET list `?account=&state=`, POST [`NewInvitation`] → [`CreatedInvitation`], GET, DELETE (revoke) |
 //! | `/invitations/{id}/resend` | POST [`ResendInvitation`] → [`CreatedInvitation`] |
 //! | `/role-mappings[/{id}]` | GET list `?connection=&account=`, POST [`RoleMappingSpec`], GET, PATCH, DELETE |
+//! | `/users/{id}/factors[/{factor}]` | GET list [`Factor`], DELETE |
 //! | `/users/{id}/roles` | GET [`EffectiveRole`]s: given directly, and by mappings |
 //! | `/connections[/{id}]` | GET list, POST [`NewConnection`], GET, PATCH, DELETE |
 //! | `/connections/discover` | POST [`DiscoverRequest`] → [`Discovery`] |
@@ -20,7 +21,7 @@
 //! | `/connections/{id}/trials[/{trial}]` | GET list, POST, GET [`Trial`] |
 //! | `/connections/{id}/health` | GET [`ConnectionHealth`] |
 //! | `/connection-presets` | GET list of [`PresetInfo`] |
-//! | `/bindings[/{id}]` | GET list `?account=&connection=`, POST [`NewBindings`] → `Page<Binding>`, GET, PATCH, DELETE |
+//! | `/bindings[/{id}]` | GET list `?account=&connection=`, POST [`NewBindings`] → `Page<Binding>`, PATCH [`BindingsChange`] → `Page<Binding>`; GET, PATCH, DELETE |
 //! | `/users[/{id}]` | GET list `?q=`, GET, PATCH [`UserSpec`] |
 //! | `/sessions[/{id}]` | GET list `?user=`, DELETE |
 //! | `/groups[/{id}]`, `/policies[/{id}]`, `/apps[/{id}]` | GET list `?account=`, POST, GET, PATCH, DELETE |

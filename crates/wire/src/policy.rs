@@ -2,6 +2,7 @@
 
 use crate::{AccountId, AppId, ClientId, ConnectionId, GroupId, PolicyId, ServiceTokenId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What happens when a policy matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -384,7 +385,9 @@ pub enum RuleWarningKind {
     AnyServiceToken,
 }
 
-/// `POST /api/v1/policies/test`.
+/// `POST /api/v1/policies/test`: a person (`user`), an agent (`user` and `client`), a service token
+/// (`service_token`), or all people at once (`everyone`, with or without `client`). Nobody named: somebody who
+/// has not signed in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -392,30 +395,118 @@ pub struct PolicyTest {
     /// The app whose rules are tried.
     pub app: AppId,
     /// The person.
-    pub user: UserId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
     /// The agent, if one acts for the person.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientId>,
+    /// The service token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_token: Option<ServiceTokenId>,
+    /// All people that the account's connections know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub everyone: bool,
+    /// What the agent's token carries; all of the app's scopes if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
     /// Upper case; `GET` if absent.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// `/` if absent.
-    #[serde(default)]
+    /// Where the app lies if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// The MCP tool, if one is called.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
+    /// The address that the request comes from; not known if absent, which counts against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// When the request comes; now if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
     /// Unsaved policies to use instead of the app's own.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draft: Option<Vec<PolicySpec>>,
+    /// Unsaved changes of policies, by their identifier.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, PolicySpec>))]
+    pub policies: BTreeMap<PolicyId, PolicySpec>,
+    /// Unsaved changes of groups, by their identifier; one that is not there yet may have any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, GroupSpec>))]
+    pub groups: BTreeMap<GroupId, GroupSpec>,
+    /// Unsaved rules of the organisation, instead of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Vec<Selector>>,
+    /// With `everyone`: goes on where the answer before this one ended, at its `people.next`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// The tester's answer: the same engine as enforcement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PolicyTestResult {
-    /// What would happen.
-    pub decision: Decision,
-    /// Each policy that was looked at, in order.
+    /// What would happen; absent when everyone was asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// Each policy that was looked at, in order; empty when everyone was asked about.
     pub trace: Vec<PolicyTrace>,
+    /// What would happen to whom, when everyone was asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub people: Option<PeopleTested>,
+    /// What is the matter with the rules that were tried.
+    pub warnings: Vec<RuleWarning>,
+}
+
+/// What would happen to all people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PeopleTested {
+    /// How many are let through.
+    pub allowed: u64,
+    /// How many are refused.
+    pub refused: u64,
+    /// The same by what decides, the largest share first.
+    pub outcomes: Vec<TestOutcome>,
+    /// Present when there are more people than one answer counts (20 000): send it as `cursor`, and add up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Those whom the same rule lets through or refuses for the same reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TestOutcome {
+    /// What happens to them.
+    pub decision: Decision,
+    /// How many they are.
+    pub count: u64,
+    /// The first 20 of them.
+    pub people: Vec<PersonRef>,
+}
+
+/// A person in few words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PersonRef {
+    /// Their identifier.
+    pub id: UserId,
+    /// Their name, as the identity provider gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Their e-mail address, as the identity provider gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// Somebody who is in a group. `/api/v1/groups/{id}/members`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GroupMember {
+    /// Who.
+    #[serde(flatten)]
+    pub person: PersonRef,
+    /// Whether they are named in the group; otherwise one of its rules matches them.
+    pub named: bool,
 }

@@ -1,4 +1,5 @@
-//! The tester: what would happen to one person, now or with an unsaved policy. Asks the engine that enforces.
+//! The tester: what would happen to one person, or to everyone, now or with an unsaved policy. Asks the engine
+//! that enforces.
 
 use crate::{
     client::{client, query},
@@ -7,7 +8,11 @@ use crate::{
     ui::*,
 };
 use leptos::prelude::*;
-use wire::{Client, Page as ListPage, PolicySpec, PolicyTest, PolicyTestResult, Reason};
+use std::collections::BTreeMap;
+use wire::{Client, Decision, Page as ListPage, PeopleTested, PolicySpec, PolicyTest, PolicyTestResult, Reason, RuleWarning};
+
+/// Stands for all people in the choice of the person.
+const EVERYONE: &str = "everyone";
 
 /// Tries one request. With `draft`, as if the app had that policy alone.
 #[component]
@@ -23,6 +28,7 @@ pub(crate) fn Tester(
     let method = RwSignal::new(String::new());
     let path = RwSignal::new(String::new());
     let tool = RwSignal::new(String::new());
+    let ip = RwSignal::new(String::new());
     let result = RwSignal::new(None::<PolicyTestResult>);
     let sending = Sending::new();
     Effect::new(move |_| {
@@ -61,12 +67,19 @@ pub(crate) fn Tester(
             .chain(rest.into_iter().map(|c| (c.id.to_string(), c.name)))
             .collect::<Vec<_>>()
     });
+    let users = names.user_options(None);
+    let people = Signal::derive(move || {
+        let all = (EVERYONE.to_owned(), "Everyone".to_owned());
+        std::iter::once(all).chain(users.get()).collect::<Vec<_>>()
+    });
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let text = |signal: RwSignal<String>| {
             Some(signal.get_untracked().trim().to_owned()).filter(|text| !text.is_empty())
         };
-        let (Ok(app), Ok(user)) = (app.get_untracked().parse(), user.get_untracked().parse()) else {
+        let everyone = user.get_untracked() == EVERYONE;
+        let user = user.get_untracked().parse().ok();
+        let (Ok(app), true) = (app.get_untracked().parse(), everyone || user.is_some()) else {
             return sending.refuse("/user", "choose an app and a person");
         };
         let draft = match draft.map(|draft| draft.run(())) {
@@ -83,6 +96,15 @@ pub(crate) fn Tester(
             path: text(path),
             tool: text(tool),
             draft,
+            everyone,
+            service_token: None,
+            scopes: None,
+            ip: text(ip),
+            at: None,
+            policies: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            floor: None,
+            cursor: None,
         };
         sending.run(
             async move { client.post::<PolicyTestResult>("/policies/test", &body).await },
@@ -96,7 +118,7 @@ pub(crate) fn Tester(
         )
     } else {
         (
-            "Test one person",
+            "Test one person, or everyone",
             "The same engine that enforces says what would happen, and which rule decides.",
         )
     };
@@ -105,11 +127,12 @@ pub(crate) fn Tester(
             <form class="flex flex-col gap-4" on:submit=send>
                 <div class="grid gap-4 sm:grid-cols-2 lg:grid-cols-3">
                     <Select label="App" value=app options=names.app_options(None) error=sending.at("/app") />
-                    <Select label="Person" value=user options=names.user_options(None) error=sending.at("/user") />
+                    <Select label="Person" value=user options=people error=sending.at("/user") />
                     <Select label="Agent" value=agent options=agents error=sending.at("/client") />
                     <TextField label="Method" value=method placeholder="GET" error=sending.at("/method") />
                     <TextField label="Path" value=path placeholder="/" error=sending.at("/path") />
                     <TextField label="MCP tool" value=tool placeholder="create_ticket" error=sending.at("/tool") />
+                    <TextField label="Address" value=ip placeholder="not known" error=sending.at("/ip") />
                 </div>
                 <FormError sending />
                 <div><Submit busy=sending.busy>"Test"</Submit></div>
@@ -120,21 +143,11 @@ pub(crate) fn Tester(
 }
 
 fn outcome(answer: &PolicyTestResult) -> AnyView {
-    let decision = &answer.decision;
-    let verdict = if decision.allowed {
-        badge(Tone::Good, "Allowed")
-    } else {
-        badge(Tone::Bad, "Denied")
-    };
-    let rule = decision
-        .rule
-        .as_ref()
-        .map(|rule| format!(" by “{}”", rule.name))
-        .unwrap_or_default();
     view! {
         <div class="mt-4 flex flex-col gap-3 border-t border-base-300 pt-4">
-            <p class="flex flex-wrap items-center gap-2">{verdict} <span>{format!("{}{rule}.", in_words(decision.reason))}</span></p>
-            <ol class="flex flex-col gap-2">
+            {answer.decision.as_ref().map(verdict)}
+            {answer.people.as_ref().map(shares)}
+            <ol class="flex flex-col gap-2 empty:hidden">
                 {answer
                     .trace
                     .iter()
@@ -150,9 +163,84 @@ fn outcome(answer: &PolicyTestResult) -> AnyView {
                     })
                     .collect_view()}
             </ol>
+            {warnings(&answer.warnings)}
         </div>
     }
     .into_any()
+}
+
+fn verdict(decision: &Decision) -> AnyView {
+    let mark = if decision.allowed {
+        badge(Tone::Good, "Allowed")
+    } else {
+        badge(Tone::Bad, "Denied")
+    };
+    let rule = decision
+        .rule
+        .as_ref()
+        .map(|rule| format!(" by “{}”", rule.name))
+        .unwrap_or_default();
+    view! { <p class="flex flex-wrap items-center gap-2">{mark} <span>{format!("{}{rule}.", in_words(decision.reason))}</span></p> }
+        .into_any()
+}
+
+/// How many would get in, and who would not, by what decides.
+fn shares(people: &PeopleTested) -> AnyView {
+    let more = people.next.is_some().then_some("Only the first 20,000 people are counted.");
+    view! {
+        <p class="font-semibold">{format!("{} allowed, {} refused", people.allowed, people.refused)}</p>
+        <p class="muted empty:hidden">{more}</p>
+        <ul class="flex flex-col gap-3">
+            {people
+                .outcomes
+                .iter()
+                .map(|outcome| {
+                    let names: Vec<_> = outcome
+                        .people
+                        .iter()
+                        .map(|p| p.email.clone().or(p.name.clone()).unwrap_or_else(|| p.id.to_string()))
+                        .collect();
+                    let rest = outcome.count.saturating_sub(names.len() as u64);
+                    let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+                    view! {
+                        <li class="flex flex-col gap-1">
+                            {verdict(&outcome.decision)}
+                            <span class="muted">{format!("{}: {}{rest}", outcome.count, names.join(", "))}</span>
+                        </li>
+                    }
+                })
+                .collect_view()}
+        </ul>
+    }
+    .into_any()
+}
+
+/// Rules that do not do what somebody may have meant.
+fn warnings(all: &[RuleWarning]) -> Option<AnyView> {
+    if all.is_empty() {
+        return None;
+    }
+    let lines = all
+        .iter()
+        .map(|warning| {
+            view! {
+                <li>
+                    <span class="font-semibold">{warning.policy.name.clone()}</span>
+                    ": "
+                    {warning.detail.clone()}
+                </li>
+            }
+        })
+        .collect_view();
+    Some(
+        view! {
+            <section aria-label="Warnings about the rules" class="flex flex-col gap-1">
+                <p>{badge(Tone::Careful, "Look at these rules")}</p>
+                <ul class="flex flex-col gap-1">{lines}</ul>
+            </section>
+        }
+        .into_any(),
+    )
 }
 
 /// A reason code in words.

@@ -24,43 +24,60 @@ pub(crate) fn id_for(path: &str, company: &Company) -> String {
     match path {
         "/accounts/{id}" => company.account.id.to_string(),
         "/members/{id}" => company.owner.member.id.to_string(),
+        "/invitations/{id}" | "/invitations/{id}/resend" => company.invitation.id.to_string(),
+        "/role-mappings/{id}" => company.mapping.id.to_string(),
         "/connections/{id}" => company.connection.id.to_string(),
         "/bindings/{id}" => company.binding.id.to_string(),
-        "/users/{id}" => company.employee.id.to_string(),
+        "/users/{id}" | "/users/{id}/roles" => company.employee.id.to_string(),
+        "/users/{id}/factors" | "/users/{id}/factors/{factor}" => company.owner.user.id.to_string(),
         "/sessions/{id}" => company.session.to_string(),
-        "/groups/{id}" => company.group.id.to_string(),
+        "/groups/{id}" | "/groups/{id}/members" => company.group.id.to_string(),
         "/policies/{id}" => company.policy.id.to_string(),
-        "/apps/{id}" => company.app.id.to_string(),
+        "/apps/{id}" | "/apps/{id}/policy-warnings" => company.app.id.to_string(),
         "/clients/{id}" => company.client.id.to_string(),
         "/grants/{id}" => company.grant.to_string(),
-        "/api-tokens/{id}" => company.owner.token_id.to_string(),
+        "/api-tokens/{id}" | "/api-tokens/{id}/roll" => company.owner.token_id.to_string(),
         "/audit/{id}" => company.event.to_string(),
+        "/service-tokens/{id}" | "/service-tokens/{id}/rotate" => company.service_token.id.to_string(),
+        path if path.starts_with("/webhooks/{id}") => company.webhook.id.to_string(),
         _ => panic!("a route without a case: {path}"),
     }
+}
+
+/// A route with its identifiers.
+pub(crate) fn filled(route: &str, company: &Company) -> String {
+    if !route.contains("{id}") {
+        assert!(!route.contains('{'), "a parameter without a case: {route}");
+        return route.to_owned();
+    }
+    route
+        .replace("{id}", &id_for(route, company))
+        .replace("{delivery}", company.delivery.as_ref())
+        .replace("{factor}", company.factor.as_ref())
 }
 
 #[tokio::test]
 async fn tn1_every_id_of_another_organisation_is_404_on_every_verb() {
     on_each(async |world| {
         for (method, route) in operations() {
-            if !route.contains("{id}") {
-                assert!(!route.contains('{'), "a parameter without a case: {route}");
+            let foreign = filled(&route, &world.other);
+            if foreign == route {
                 continue;
             }
-            let foreign = route.replace("{id}", &id_for(&route, &world.other));
             let body = (method == Method::PATCH).then(|| json!({}));
             let answer = world.owner(method.clone(), &foreign, body.clone()).await;
             answer.refused(404, "not-found");
             // The same answer as for what never was.
-            let prefix = foreign.rsplit_once('_').unwrap().0;
-            let nothing = format!("{prefix}_{}", "0".repeat(32));
+            let id = id_for(&route, &world.other);
+            let prefix = id.rsplit_once('_').unwrap().0;
+            let nothing = foreign.replace(&id, &format!("{prefix}_{}", "0".repeat(32)));
             let never = world.owner(method, &nothing, body).await;
             assert_eq!(never.text, answer.text, "{route}");
         }
         // And all of it is still there for its owner.
         for (method, route) in operations() {
             if method == Method::GET && route.contains("{id}") {
-                let own = route.replace("{id}", &id_for(&route, &world.other));
+                let own = filled(&route, &world.other);
                 let answer = world.call(&world.other.owner.token, method, &own, None).await;
                 assert_eq!(answer.status, 200, "{own}: {}", answer.text);
             }
@@ -94,6 +111,14 @@ async fn tn1_lists_show_nothing_of_another_organisation() {
             format!("/sessions?user={}", world.other.employee.id),
             format!("/audit?app={}", world.other.app.id),
             format!("/audit?account={}", world.other.account.id),
+            format!("/members?account={}", world.other.account.id),
+            format!("/members?user={}", world.other.owner.user.id),
+            format!("/invitations?account={}", world.other.account.id),
+            format!("/role-mappings?account={}", world.other.account.id),
+            format!("/role-mappings?connection={}", world.other.connection.id),
+            format!("/api-tokens?account={}", world.other.account.id),
+            format!("/service-tokens?account={}", world.other.account.id),
+            format!("/webhooks?account={}", world.other.account.id),
         ] {
             assert_eq!(world.get(&query).await["items"], json!([]), "{query}");
         }
@@ -134,6 +159,38 @@ async fn tn1_nothing_of_another_organisation_can_be_referred_to() {
             (
                 "/members",
                 json!({"user": mine.employee.id, "role": "account_admin", "account": theirs.account.id}),
+                "/account",
+            ),
+            (
+                "/invitations",
+                json!({"email": "x@example.com", "role": "account_admin", "account": theirs.account.id}),
+                "/account",
+            ),
+            (
+                "/role-mappings",
+                json!({"connection": theirs.connection.id, "group": "G", "role": "org_auditor"}),
+                "/connection",
+            ),
+            (
+                "/role-mappings",
+                json!({"connection": mine.connection.id, "group": "G", "role": "account_admin",
+                    "account": theirs.account.id}),
+                "/account",
+            ),
+            (
+                "/api-tokens",
+                json!({"name": "T", "scopes": ["read"], "role": "account_admin", "account": theirs.account.id}),
+                "/account",
+            ),
+            (
+                "/service-tokens",
+                json!({"name": "S", "account": theirs.account.id}),
+                "/account",
+            ),
+            (
+                "/webhooks",
+                json!({"name": "W", "url": "https://x.example.com/", "events": ["*"],
+                    "account": theirs.account.id}),
                 "/account",
             ),
             (

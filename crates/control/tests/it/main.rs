@@ -5,9 +5,15 @@
 mod audit;
 mod conventions;
 mod description;
+mod enforcement;
 mod isolation;
+mod matrix;
 mod refusals;
 mod resources;
 mod roles;
+mod service_tokens;
 mod session;
+mod signing_out;
+mod tenancy;
+mod webhooks;
 mod world;

@@ -12,7 +12,8 @@
 //! `%20`, `%C3%A4`, `%3F` and the like stay.
 
 /// Whether the raw path of a request target can be read in one way only.
-pub(crate) fn is_plain(path: &str) -> bool {
+#[must_use]
+pub fn is_plain(path: &str) -> bool {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {
         return false;
