@@ -11,7 +11,7 @@
 
 use crate::fault::{Answer, Fault, Kind};
 use crate::input::Cursors;
-use crate::{Control, idempotency, token};
+use crate::{Control, idempotency, network, token};
 use axum::{
     extract::{FromRequestParts, MatchedPath, Request, State},
     middleware::Next,
@@ -29,16 +29,13 @@ use std::sync::Arc;
 use store::{Store, user::Person};
 use tower_sessions::Session;
 use wire::{
-    AccountId, ActorKind, ApiToken, AuditActor, AuditChange, AuditEvent, AuditRequest, AuditTarget, Member,
-    OrgId, Role, TokenScope,
+    AccountId, ActorKind, ApiToken, AuditActor, AuditChange, AuditEvent, AuditRequest, AuditTarget,
+    EffectiveRole, OrgId, Outcome, Role, TokenScope, UserId,
 };
 
 /// Counts requests by credential.
 pub(crate) type Limiter =
     RateLimiter<String, DashMapStateStore<String>, DefaultClock, StateInformationMiddleware>;
-
-/// How long a proof of identity is good for dangerous acts, in seconds.
-const RECENT: i64 = 15 * 60;
 
 /// What a caller came with.
 #[derive(Clone)]
@@ -51,9 +48,10 @@ pub(crate) enum Credential {
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) control: Control,
-    pub(crate) person: Arc<Person>,
+    /// Nobody, for a token that belongs to an account.
+    pub(crate) person: Option<Arc<Person>>,
     pub(crate) org: OrgId,
-    pub(crate) roles: Arc<[Member]>,
+    pub(crate) roles: Arc<[EffectiveRole]>,
     pub(crate) credential: Credential,
     request: AuditRequest,
 }
@@ -100,6 +98,11 @@ impl Caller {
         &self.control.inner.cursors
     }
 
+    /// The person who calls, if it is one.
+    pub(crate) fn user(&self) -> Option<&UserId> {
+        self.person.as_ref().map(|person| &person.user.id)
+    }
+
     /// What tells the caller's credential from all others.
     pub(crate) fn credential_key(&self) -> String {
         match &self.credential {
@@ -111,7 +114,7 @@ impl Caller {
     /// Opens every operation: goes on if the caller may. An account that the caller has no role in does
     /// not exist for them.
     pub(crate) fn require(&self, permission: Permission, scope: Scope<'_>) -> Answer<()> {
-        let at = |member: &Member| match (&member.account, scope) {
+        let at = |role: &EffectiveRole| match (&role.account, scope) {
             (None, _) => true,
             (Some(_), Scope::Organisation) => false,
             (Some(mine), Scope::Account(account)) => mine == account,
@@ -134,9 +137,7 @@ impl Caller {
     /// who they are lately. API tokens pass: whoever made them was asked then.
     pub(crate) fn require_recent(&self) -> Answer<()> {
         match &self.credential {
-            Credential::Session(signed_in)
-                if signed_in.authenticated_at.plus_seconds(RECENT) <= self.store().clock().now() =>
-            {
+            Credential::Session(signed_in) if !signed_in.is_recent(self.store()) => {
                 let detail = "This needs a sign-in of the last 15 minutes. Open /login/confirm in this browser to \
                               confirm that it is you, then send the request again.";
                 Err(Fault::new(Kind::ReauthenticationRequired, detail))
@@ -196,11 +197,13 @@ impl Caller {
         change: Option<AuditChange>,
     ) -> AuditEvent {
         let mut actor = AuditActor::of(ActorKind::Admin);
-        actor.user = Some(self.person.user.id.clone());
-        actor.email.clone_from(&self.person.user.email);
+        if let Some(person) = &self.person {
+            actor.user = Some(person.user.id.clone());
+            actor.email.clone_from(&person.user.email);
+        }
         let source = match &self.credential {
             Credential::Token(token) => {
-                actor.token = Some(token.id.clone());
+                name_token(&mut actor, token);
                 "api"
             }
             Credential::Session(signed_in) => {
@@ -214,6 +217,14 @@ impl Caller {
         event.change = change;
         event.request = Some(self.request.clone());
         event
+    }
+}
+
+fn name_token(actor: &mut AuditActor, token: &ApiToken) {
+    actor.token = Some(token.id.clone());
+    if let Some(account) = &token.account {
+        actor.token_account = Some(account.clone());
+        actor.token_name = Some(token.spec.name.clone());
     }
 }
 
@@ -261,8 +272,11 @@ async fn identify(control: &Control, parts: &Parts) -> Answer<Caller> {
     let context = parts.extensions.get::<AuditRequest>().cloned();
     let context = context.ok_or(Fault::of(Kind::Internal))?;
     let (person, org, credential) = if parts.headers.contains_key(header::AUTHORIZATION) {
-        let (org, token) = by_token(store, &parts.headers).await?;
-        let person = store::user::get(store, &org, &token.owner).await?;
+        let (org, token) = by_token(control, &parts.headers, &context).await?;
+        let person = match &token.owner {
+            Some(owner) => Some(store::user::get(store, &org, owner).await?),
+            None => None,
+        };
         (person, org, Credential::Token(token))
     } else {
         let session = parts.extensions.get::<Session>();
@@ -275,12 +289,16 @@ async fn identify(control: &Control, parts: &Parts) -> Answer<Caller> {
         }
         let person = signed_in.person.clone();
         let org = person.org.clone();
-        (person, org, Credential::Session(signed_in))
+        (Some(person), org, Credential::Session(signed_in))
     };
-    let roles = store::org::roles_of(store, &person.user.id).await?;
+    let roles = match (&person, &credential) {
+        (Some(person), _) => store::org::roles_of(store, &person.user.id).await?,
+        (None, Credential::Token(token)) => token.role.map(|role| own(token, role)).into_iter().collect(),
+        (None, Credential::Session(_)) => Vec::new(),
+    };
     Ok(Caller {
         control: control.clone(),
-        person: Arc::new(person),
+        person: person.map(Arc::new),
         org,
         roles: roles.into(),
         credential,
@@ -293,8 +311,23 @@ fn has_csrf(store: &Store, signed_in: &SignedIn, headers: &HeaderMap) -> bool {
     sent.is_some_and(|token| signed_in.csrf_ok(store, "api", token))
 }
 
+/// The role of a token that belongs to an account.
+fn own(token: &ApiToken, role: Role) -> EffectiveRole {
+    EffectiveRole {
+        role,
+        account: token.account.clone(),
+        member: None,
+        mapping: None,
+    }
+}
+
 /// All that is wrong with a token has the same answer.
-async fn by_token(store: &Store, headers: &HeaderMap) -> Answer<(OrgId, ApiToken)> {
+async fn by_token(
+    control: &Control,
+    headers: &HeaderMap,
+    request: &AuditRequest,
+) -> Answer<(OrgId, ApiToken)> {
+    let store = control.store();
     let mut sent = headers.get_all(header::AUTHORIZATION).iter();
     let hash = match (sent.next(), sent.next()) {
         (Some(value), None) => value
@@ -309,12 +342,39 @@ async fn by_token(store: &Store, headers: &HeaderMap) -> Answer<(OrgId, ApiToken
     let now = store.clock().now();
     let found = store::api_token::by_hash(store, &hash, now).await?;
     let (org, token) = found.ok_or(Fault::of(Kind::Unauthenticated))?;
+    if !network::allows(&token.spec.allowed_ips, request.ip.as_deref()) {
+        record_elsewhere(control, &org, &token, request).await;
+        return Err(Fault::of(Kind::Unauthenticated));
+    }
     if token.last_used_at.is_none_or(|last| last.plus_seconds(60) <= now) {
         let mut tx = store.begin().await?;
-        store::api_token::note_use(&mut tx, &token.id).await?;
+        store::api_token::note_use(&mut tx, &token.id, request.ip.as_deref()).await?;
         tx.commit_housekeeping().await?;
     }
     Ok((org, token))
+}
+
+/// A good token at an address where it may not be is somebody's mistake or a theft: the log says so, within
+/// the token's rate.
+async fn record_elsewhere(control: &Control, org: &OrgId, token: &ApiToken, request: &AuditRequest) {
+    if control.inner.limiter.check_key(&token.id.to_string()).is_err() {
+        return;
+    }
+    let mut actor = AuditActor::of(ActorKind::Anonymous);
+    name_token(&mut actor, token);
+    let mut event = store::audit::event(org, "api", "api_token.refuse", actor);
+    event.account.clone_from(&token.account);
+    event.target = Some(store::audit::target(
+        "api_token",
+        &token.id,
+        Some(&token.spec.name),
+    ));
+    event.outcome = Outcome::Denied;
+    event.reason = Some("address_not_allowed".to_owned());
+    event.request = Some(request.clone());
+    if let Err(error) = control.store().record(event).await {
+        tracing::error!(%error, "a refused token could not be recorded");
+    }
 }
 
 /// How many requests the credential has left at once.
@@ -340,7 +400,8 @@ fn permitted(caller: &Caller, parts: &Parts) -> Answer<()> {
     let path = parts.extensions.get::<MatchedPath>();
     let path = path.map_or("", |p| p.as_str().trim_start_matches("/api/v1"));
     let read = matches!(parts.method, Method::GET | Method::HEAD) || crate::QUESTIONS.contains(&path);
-    let (scope, name) = if path.starts_with("/audit") {
+    // Deliveries are parts of the log.
+    let (scope, name) = if path.starts_with("/audit") || (read && path.contains("/deliveries")) {
         (TokenScope::Audit, "audit")
     } else if read {
         (TokenScope::Read, "read")

@@ -5,7 +5,7 @@ use crate::fault::{Answer, Fault, Kind};
 use crate::{Control, json_pointer};
 use aws_lc_rs::hmac;
 use axum::body::HttpBody;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Request};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Method, header, request::Parts};
 use serde::{Serialize, de::DeserializeOwned};
@@ -27,6 +27,23 @@ impl<T: wire::Id> FromRequestParts<Control> for Id<T> {
             .await
             .map_err(|_| Fault::not_found())?;
         text.parse().map(Self).map_err(|_| Fault::not_found())
+    }
+}
+
+/// Two identifiers of the path, the second of a thing that belongs to the first.
+pub(crate) struct Ids<A, B>(pub A, pub B);
+
+impl<A: wire::Id, B: wire::Id> FromRequestParts<Control> for Ids<A, B> {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Answer<Self> {
+        let Path((first, second)) = Path::<(String, String)>::from_request_parts(parts, control)
+            .await
+            .map_err(|_| Fault::not_found())?;
+        match (first.parse(), second.parse()) {
+            (Ok(first), Ok(second)) => Ok(Self(first, second)),
+            _ => Err(Fault::not_found()),
+        }
     }
 }
 
@@ -220,6 +237,22 @@ impl Body {
             merge(target, patch);
         }
         read(target)
+    }
+}
+
+/// A body that may be left out altogether.
+impl OptionalFromRequest<Control> for Body {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, control: &Control) -> Answer<Option<Self>> {
+        let absent = request.body().size_hint().exact() == Some(0)
+            && !request.headers().contains_key(header::CONTENT_TYPE);
+        if absent {
+            return Ok(None);
+        }
+        <Self as FromRequest<Control>>::from_request(request, control)
+            .await
+            .map(Some)
     }
 }
 

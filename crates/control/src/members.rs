@@ -1,30 +1,55 @@
-//! `/members`: who has which role.
+//! `/members`: who was given which role; `/users/{id}/roles`: all roles that somebody has, whatever from.
 
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
-use crate::input::{Body, Id, PageQuery, Query};
-use crate::write::Write;
-use crate::{Control, record};
+use crate::input::{Body, Id, Query};
+use crate::write::{Write, shown};
+use crate::{Control, record, users};
 use axum::{Json, response::Response};
-use store::audit::target;
+use store::{audit::target, org::MemberFilter};
 use utoipa_axum::{router::OpenApiRouter, routes};
-use wire::{AccountId, AuditEvent, Member, MemberId, NewMember, Page, Role};
+use wire::{
+    AccountId, AuditEvent, EffectiveRole, Member, MemberId, MemberSpec, NewMember, Page, Role, UserId,
+};
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::default()
         .routes(routes!(list, create))
-        .routes(routes!(get, delete))
+        .routes(routes!(get, patch, delete))
+        .routes(routes!(roles))
+}
+
+#[derive(serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct MemberQuery {
+    /// Only roles of this person.
+    user: Option<UserId>,
+    /// Only roles in this account.
+    account: Option<AccountId>,
+    /// Only this role.
+    role: Option<Role>,
+    /// Items on a page, 1 to 200; 50 if absent.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    /// `next` of the page before.
+    cursor: Option<String>,
 }
 
 /// Members that the caller may see
-#[utoipa::path(get, path = "/members", tag = "members", params(PageQuery),
+#[utoipa::path(get, path = "/members", tag = "members", params(MemberQuery),
     responses((status = 200, body = Page<Member>)))]
-async fn list(caller: Caller, Query(query): Query<PageQuery>) -> Answer<Json<Page<Member>>> {
+async fn list(caller: Caller, Query(query): Query<MemberQuery>) -> Answer<Json<Page<Member>>> {
     let paging = caller
         .cursors()
         .paging(&caller.org, query.limit, query.cursor.as_deref())?;
-    let mine = caller.accounts(Permission::Read);
-    let items = store::org::members(caller.store(), &caller.org, mine.as_deref(), &paging).await?;
+    let accounts = caller.accounts_within(Permission::Read, query.account);
+    let filter = MemberFilter {
+        accounts: accounts.as_deref(),
+        user: query.user.as_ref(),
+        role: query.role,
+    };
+    let items = store::org::members(caller.store(), &caller.org, &filter, &paging).await?;
     Ok(Json(caller.cursors().page(
         &caller.org,
         items,
@@ -49,13 +74,41 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     let member = store::org::add_member(&mut tx, &caller.org, new).await?;
     let event = event(&caller, "member.create", (None, Some(&member)));
     write.commit(&caller, tx, vec![event]).await?;
-    Ok(write.created(&format!("members/{}", member.id), 1, &member))
+    Ok(write.created(&format!("members/{}", member.id), member.version, &member))
 }
 
 /// One member
 #[utoipa::path(get, path = "/members/{id}", tag = "members", responses((status = 200, body = Member)))]
-async fn get(caller: Caller, Id(id): Id<MemberId>) -> Answer<Json<Member>> {
-    load(&caller, &id).await.map(Json)
+async fn get(caller: Caller, Id(id): Id<MemberId>) -> Answer {
+    let member = load(&caller, &id).await?;
+    Ok(shown(member.version, &member))
+}
+
+/// Changes a role at its place; the last owner stays one
+#[utoipa::path(patch, path = "/members/{id}", tag = "members",
+    request_body(content = MemberSpec, content_type = "application/merge-patch+json"),
+    responses((status = 200, body = Member)))]
+async fn patch(caller: Caller, Id(id): Id<MemberId>, write: Write, body: Body) -> Answer<Response> {
+    let member = load(&caller, &id).await?;
+    let account = member.account.as_ref();
+    require(&caller, member.role, account)?;
+    write.expects(member.version)?;
+    let MemberSpec { role } = body.merge(&MemberSpec { role: member.role })?;
+    if role == member.role {
+        return Ok(write.changed(member.version, &member));
+    }
+    if role.is_account_role() != account.is_some() {
+        let detail = "a role of the organisation stays one, and so does a role in an account";
+        return Err(Fault::invalid("/role", detail));
+    }
+    require(&caller, role, account)?;
+    recent(&caller, role)?;
+    recent(&caller, member.role)?;
+    let mut tx = caller.store().begin().await?;
+    let after = store::org::update_member(&mut tx, &caller.org, &member, role).await?;
+    let event = event(&caller, "member.update", (Some(&member), Some(&after)));
+    write.commit(&caller, tx, vec![event]).await?;
+    Ok(write.changed(after.version, &after))
 }
 
 /// Takes a role away; the last owner stays
@@ -64,6 +117,7 @@ async fn get(caller: Caller, Id(id): Id<MemberId>) -> Answer<Json<Member>> {
 async fn delete(caller: Caller, Id(id): Id<MemberId>, write: Write) -> Answer<Response> {
     let member = load(&caller, &id).await?;
     require(&caller, member.role, member.account.as_ref())?;
+    write.expects(member.version)?;
     recent(&caller, member.role)?;
     let mut tx = caller.store().begin().await?;
     store::org::remove_member(&mut tx, &caller.org, &member).await?;
@@ -72,8 +126,23 @@ async fn delete(caller: Caller, Id(id): Id<MemberId>, write: Write) -> Answer<Re
     Ok(write.deleted(&member))
 }
 
+/// All roles of a person that the caller may know of: given directly, and by groups of their last sign-in
+#[utoipa::path(get, path = "/users/{id}/roles", tag = "users", responses((status = 200, body = Page<EffectiveRole>)))]
+async fn roles(caller: Caller, Id(id): Id<UserId>) -> Answer<Json<Page<EffectiveRole>>> {
+    let user = users::load(&caller, &id).await?;
+    let mut items = store::org::roles_of(caller.store(), &user.id).await?;
+    if let Some(mine) = caller.accounts(Permission::Read) {
+        items.retain(|role| {
+            role.account
+                .as_ref()
+                .is_some_and(|account| mine.contains(account))
+        });
+    }
+    Ok(Json(Page { items, next: None }))
+}
+
 /// Whether the caller may give and take this role there.
-fn require(caller: &Caller, role: Role, account: Option<&AccountId>) -> Answer<()> {
+pub(crate) fn require(caller: &Caller, role: Role, account: Option<&AccountId>) -> Answer<()> {
     match (role, account) {
         (Role::OrgOwner, _) => caller.require(Permission::Own, Scope::Organisation),
         (_, None) => caller.require(Permission::Administer, Scope::Organisation),
@@ -82,7 +151,7 @@ fn require(caller: &Caller, role: Role, account: Option<&AccountId>) -> Answer<(
 }
 
 /// Roles that rule the whole organisation are given and taken with a fresh proof only.
-fn recent(caller: &Caller, role: Role) -> Answer<()> {
+pub(crate) fn recent(caller: &Caller, role: Role) -> Answer<()> {
     match role {
         Role::OrgOwner | Role::OrgAdmin => caller.require_recent(),
         _ => Ok(()),
@@ -102,7 +171,7 @@ async fn load(caller: &Caller, id: &MemberId) -> Answer<Member> {
 
 fn event(caller: &Caller, action: &str, (before, after): (Option<&Member>, Option<&Member>)) -> AuditEvent {
     let member = before.or(after);
-    let about = member.map(|m| target("member", &m.id, None));
+    let about = member.map(|m| target("member", &m.id, m.email.as_deref().or(m.user_name.as_deref())));
     let account = member.and_then(|m| m.account.as_ref());
     caller.event(action, account, about, record::change(before, after))
 }

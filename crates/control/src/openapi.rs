@@ -14,7 +14,7 @@ use utoipa::openapi::{
 
 use wire::{
     AccountId, ApiTokenId, AppId, BindingId, ClientId, ConnectionId, EventId, GrantId, GroupId, Id as _,
-    KeyId, MemberId, OrgId, PolicyId, ServiceTokenId, SessionId, UserId,
+    KeyId, MemberId, OrgId, PolicyId, ServiceTokenId, SessionId, UserId, WebhookDeliveryId, WebhookId,
 };
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -74,11 +74,16 @@ pub(crate) fn text() -> String {
     openapi().to_pretty_json().unwrap_or_default() + "\n"
 }
 
-const TAGS: [(&str, &str); 17] = [
+const TAGS: &[(&str, &str)] = &[
     ("session", "Who calls"),
     ("organisation", "The company"),
     ("accounts", "Its tenants"),
     ("members", "Roles of people"),
+    ("invitations", "Links that give a role"),
+    (
+        "role-mappings",
+        "Roles that follow from groups of an identity provider",
+    ),
     ("connections", "Upstream identity providers"),
     ("bindings", "Connections made available to accounts"),
     ("users", "People"),
@@ -89,6 +94,8 @@ const TAGS: [(&str, &str); 17] = [
     ("clients", "Agent software"),
     ("grants", "What people allowed agents"),
     ("api-tokens", "Credentials for automation"),
+    ("service-tokens", "Credentials with which machines come to apps"),
+    ("webhooks", "Where events of the log are sent"),
     ("signing-keys", "Keys that sign tokens and assertions"),
     ("audit", "The log"),
     ("overview", "Numbers of the last 24 hours"),
@@ -263,7 +270,7 @@ fn tidy(components: &mut Components) {
     }
 }
 
-const IDS: [(&str, &str); 16] = [
+const IDS: &[(&str, &str)] = &[
     ("AccountId", AccountId::PREFIX),
     ("ApiTokenId", ApiTokenId::PREFIX),
     ("AppId", AppId::PREFIX),
@@ -274,12 +281,16 @@ const IDS: [(&str, &str); 16] = [
     ("GrantId", GrantId::PREFIX),
     ("GroupId", GroupId::PREFIX),
     ("KeyId", KeyId::PREFIX),
+    ("InvitationId", wire::InvitationId::PREFIX),
     ("MemberId", MemberId::PREFIX),
     ("OrgId", OrgId::PREFIX),
     ("PolicyId", PolicyId::PREFIX),
+    ("RoleMappingId", wire::RoleMappingId::PREFIX),
     ("ServiceTokenId", ServiceTokenId::PREFIX),
     ("SessionId", SessionId::PREFIX),
     ("UserId", UserId::PREFIX),
+    ("WebhookDeliveryId", WebhookDeliveryId::PREFIX),
+    ("WebhookId", WebhookId::PREFIX),
 ];
 
 enum Of {

@@ -4,7 +4,7 @@ use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::Body;
 use crate::write::{Write, shown};
-use crate::{Control, check, record};
+use crate::{Control, check, connections, record};
 use axum::response::Response;
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -17,8 +17,20 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 /// The organisation
 #[utoipa::path(get, path = "/organisation", tag = "organisation", responses((status = 200, body = Organisation)))]
 async fn get(caller: Caller) -> Answer {
-    let org = store::org::get(caller.store(), &caller.org).await?;
+    let org = load(&caller).await?;
     Ok(shown(org.version, &org))
+}
+
+/// The organisation as the caller may see it: whoever has roles in accounts only does not hear of a primary
+/// connection that is not theirs.
+pub(crate) async fn load(caller: &Caller) -> Answer<Organisation> {
+    let mut org = store::org::get(caller.store(), &caller.org).await?;
+    let bound = connections::bound(caller).await?;
+    org.spec.primary_connection = org
+        .spec
+        .primary_connection
+        .filter(|id| bound.is_none_or(|bound| bound.contains(id)));
+    Ok(org)
 }
 
 /// Changes the organisation. Needs `If-Match`, because floor and primary connection concern everybody
@@ -33,7 +45,10 @@ async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     if spec == org.spec {
         return Ok(write.changed(org.version, &org));
     }
-    if spec.floor != org.spec.floor || spec.primary_connection != org.spec.primary_connection {
+    if spec.floor != org.spec.floor
+        || spec.primary_connection != org.spec.primary_connection
+        || spec.require_second_factor != org.spec.require_second_factor
+    {
         caller.require_recent()?;
     }
     check(&caller, &spec).await?;

@@ -1,10 +1,10 @@
 //! `/session`: who calls. `/sessions`: browser sessions, which an administrator can end.
 
-use crate::Control;
 use crate::caller::{Caller, Credential, Permission, Scope};
 use crate::fault::Answer;
 use crate::input::{Id, Query};
 use crate::write::Write;
+use crate::{Control, organisation};
 use axum::{Json, response::Response};
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -24,9 +24,14 @@ async fn current(caller: Caller) -> Answer<Json<Session>> {
         Credential::Session(signed_in) => Some(signed_in.csrf(caller.store(), "api")),
         Credential::Token(_) => None,
     };
+    let token = match &caller.credential {
+        Credential::Session(_) => None,
+        Credential::Token(token) => Some(token.clone()),
+    };
     Ok(Json(Session {
-        user: caller.person.user.clone(),
-        organisation: store::org::get(caller.store(), &caller.org).await?,
+        user: caller.person.as_ref().map(|person| person.user.clone()),
+        token,
+        organisation: organisation::load(&caller).await?,
         roles: caller.roles.to_vec(),
         csrf_token,
         control_url: caller.control.control_url().to_owned(),

@@ -148,6 +148,7 @@ pub(crate) async fn seed(store: &Store, keyring: &Keyring, ports: Ports) -> anyh
         name: "Acme".into(),
         primary_connection: Some(connection.id.clone()),
         floor,
+        ..OrganisationSpec::default()
     };
     store::org::update(&mut seeding.tx, &made.organisation, spec).await?;
 
@@ -206,12 +207,8 @@ pub(crate) async fn seed(store: &Store, keyring: &Keyring, ports: Ports) -> anyh
 
     let (token, prefix, hash) = control::mint_api_token()?;
     let scopes = vec![TokenScope::Read, TokenScope::Write, TokenScope::Audit];
-    let new = NewApiToken {
-        name: "demo".into(),
-        scopes,
-        expires_at: None,
-    };
-    let owner = &made.owner.user.id;
+    let new = NewApiToken::of("demo", &scopes);
+    let owner = Some(&made.owner.user.id);
     let record = store::api_token::create(&mut seeding.tx, org, owner, new, (&prefix, &hash)).await?;
     seeding.made("api_token", &record.id, "demo", None);
     seeding.tx.commit_all(seeding.events).await?;

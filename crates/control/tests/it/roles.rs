@@ -1,31 +1,35 @@
-//! Who may do what.
+//! Who may do what, beyond the matrix.
 
-use crate::isolation::{id_for, operations};
-use crate::world::{World, hire, on_each, token};
+use crate::isolation::{filled, operations};
+use crate::world::{Answer, World, hire, on_each, token};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use wire::{Role, TokenScope};
 
 fn own(route: &str, world: &World) -> String {
-    if route.contains("{id}") {
-        route.replace("{id}", &id_for(route, &world.acme))
-    } else {
-        route.to_owned()
-    }
+    filled(route, &world.acme)
 }
 
 /// A body that is fine, so that only permission can be what refuses.
-fn body(method: &Method, route: &str, world: &World) -> Option<Value> {
+pub(crate) fn body(method: &Method, route: &str, world: &World) -> Option<Value> {
     let acme = &world.acme;
     let account = &acme.account.id;
     Some(match (method.as_str(), route) {
         ("PATCH", "/organisation") => json!({"name": "Acme 2"}),
+        ("PATCH", "/bindings") => json!({"connection": acme.connection.id, "spec": {"mode": "exclusive"}}),
         ("PATCH", "/bindings/{id}") => json!({"mode": "exclusive"}),
         ("PATCH", "/users/{id}") => json!({"disabled": true}),
         ("PATCH", "/clients/{id}") => json!({"state": "blocked"}),
+        ("PATCH", "/members/{id}") => json!({"role": "org_admin"}),
+        ("PATCH", "/role-mappings/{id}") => json!({"group": "Other"}),
         ("PATCH", _) => json!({"name": "Another name"}),
         ("POST", "/accounts") => json!({"name": "New"}),
         ("POST", "/members") => json!({"user": acme.employee.id, "role": "org_auditor"}),
+        ("POST", "/invitations") => json!({"email": "new@example.com", "role": "org_auditor"}),
+        ("POST", "/invitations/{id}/resend") => json!({}),
+        ("POST", "/role-mappings") => {
+            json!({"connection": acme.connection.id, "group": "Auditors", "role": "org_auditor"})
+        }
         ("POST", "/connections") => {
             json!({"name": "C", "kind": "oidc", "issuer": "https://x.example.com", "client_id": "x"})
         }
@@ -43,31 +47,43 @@ fn body(method: &Method, route: &str, world: &World) -> Option<Value> {
             json!({"app": acme.app.id, "name": "C", "redirect_uris": ["https://x.example.com/cb"]})
         }
         ("POST", "/api-tokens") => json!({"name": "T", "scopes": ["read"]}),
+        ("POST", "/api-tokens/{id}/roll") => json!({"overlap_seconds": 60}),
+        ("POST", "/service-tokens") => json!({"account": account, "name": "S"}),
+        ("POST", "/webhooks") => {
+            json!({"account": account, "name": "W", "url": "https://x.example.com/hook", "events": ["app."]})
+        }
+        ("POST", "/service-tokens/{id}/rotate" | "/webhooks/{id}/rotate-secret") => {
+            json!({"overlap_seconds": 60})
+        }
+        ("POST", "/webhooks/{id}/test" | "/webhooks/{id}/deliveries/{delivery}/replay") => return None,
         ("POST", "/signing-keys/rotate") | ("GET" | "DELETE", _) => return None,
         other => panic!("an operation without a case: {other:?}"),
     })
 }
 
-async fn statuses(world: &World, token: &str) -> Vec<(String, StatusCode)> {
+/// What is answered to each operation, on what belongs to Acme.
+pub(crate) async fn statuses(world: &World, token: &str) -> Vec<(String, Answer)> {
     let mut found = Vec::new();
     for (method, route) in operations() {
+        let operation = format!("{method} {route}");
         // What would be done is not done, so that the order does not matter.
-        let dry = if method == Method::GET || route == "/policies/test" {
-            ""
-        } else {
-            "?dry_run=true"
-        };
+        let dry = if is_read(&operation) { "" } else { "?dry_run=true" };
         let path = format!("{}{dry}", own(&route, world));
-        let answer = world
-            .call(token, method.clone(), &path, body(&method, &route, world))
-            .await;
-        found.push((format!("{method} {route}"), answer.status));
+        let body = body(&method, &route, world);
+        found.push((operation, world.call(token, method, &path, body).await));
     }
     found
 }
 
+/// What changes nothing.
 fn is_read(operation: &str) -> bool {
-    operation.starts_with("GET ") || operation == "POST /policies/test"
+    const QUESTIONS: [&str; 3] = [
+        "/policies/test",
+        "/connections/discover",
+        "/connections/{id}/claims-preview",
+    ];
+    let question = operation.strip_prefix("POST ");
+    operation.starts_with("GET ") || question.is_some_and(|route| QUESTIONS.contains(&route))
 }
 
 fn is_audit(operation: &str) -> bool {
@@ -75,31 +91,15 @@ fn is_audit(operation: &str) -> bool {
 }
 
 #[tokio::test]
-async fn an_owner_may_do_everything() {
-    on_each(async |world| {
-        for (operation, status) in statuses(world, &world.acme.owner.token).await {
-            // What is in use, and the last owner, stay.
-            let kept = ["account", "connection", "polic", "member"];
-            let kept = kept
-                .iter()
-                .any(|k| operation.starts_with(&format!("DELETE /{k}")));
-            let expected = if kept {
-                StatusCode::CONFLICT
-            } else {
-                StatusCode::OK
-            };
-            assert_eq!(status, expected, "{operation}");
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn without_a_credential_every_operation_is_401() {
     on_each(async |world| {
         for token in ["", "cht_", &control::mint_api_token().unwrap().0] {
-            for (operation, status) in statuses(world, token).await {
-                assert_eq!(status, StatusCode::UNAUTHORIZED, "{operation} with {token:?}");
+            for (operation, answer) in statuses(world, token).await {
+                assert_eq!(
+                    answer.status,
+                    StatusCode::UNAUTHORIZED,
+                    "{operation} with {token:?}"
+                );
             }
         }
         world.clock.advance(1);
@@ -111,35 +111,9 @@ async fn without_a_credential_every_operation_is_401() {
 }
 
 #[tokio::test]
-async fn an_auditor_reads_everything_and_changes_nothing() {
-    on_each(async |world| {
-        let auditor = world.hire(Role::OrgAuditor, None).await;
-        for (operation, status) in statuses(world, &auditor.token).await {
-            // A token of one's own is nobody else's business.
-            let own = operation == "POST /api-tokens";
-            let expected = if is_read(&operation) || own {
-                StatusCode::OK
-            } else {
-                StatusCode::FORBIDDEN
-            };
-            assert_eq!(status, expected, "{operation}");
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn only_owners_manage_owners() {
     on_each(async |world| {
         let admin = world.hire(Role::OrgAdmin, None).await;
-        for (operation, status) in statuses(world, &admin.token).await {
-            let forbidden = ["DELETE /members/{id}", "DELETE /api-tokens/{id}"];
-            assert_eq!(
-                status == StatusCode::FORBIDDEN,
-                forbidden.contains(&operation.as_str()),
-                "{operation}: {status}"
-            );
-        }
         let new = json!({"user": admin.user.id, "role": "org_owner"});
         let answer = world
             .call(&admin.token, Method::POST, "/members", Some(new.clone()))
@@ -179,23 +153,6 @@ async fn an_account_admin_knows_only_the_account() {
     on_each(async |world| {
         let acme = &world.acme;
         let admin = world.hire(Role::AccountAdmin, Some(&acme.labs)).await;
-        // Everything of Acme's in the list lies in Production, or belongs to the organisation.
-        for (operation, status) in statuses(world, &admin.token).await {
-            let (_, route) = operation.split_once(' ').unwrap();
-            let expected = match (operation.as_str(), route) {
-                ("DELETE /sessions/{id}", _) => StatusCode::FORBIDDEN,
-                (_, route) if route.contains("{id}") => StatusCode::NOT_FOUND,
-                ("POST /policies/test" | "POST /apps" | "POST /policies" | "POST /groups", _) => {
-                    StatusCode::BAD_REQUEST
-                }
-                ("POST /clients", _) => StatusCode::BAD_REQUEST,
-                ("POST /api-tokens", _) => StatusCode::OK,
-                (_, "/sessions" | "/signing-keys") => StatusCode::FORBIDDEN,
-                (operation, _) if is_read(operation) => StatusCode::OK,
-                _ => StatusCode::FORBIDDEN,
-            };
-            assert_eq!(status, expected, "{operation}");
-        }
         for list in [
             "/apps",
             "/policies",
@@ -286,12 +243,18 @@ async fn a_token_does_no_more_than_its_scopes() {
             (TokenScope::Audit, is_audit),
         ] {
             let (_, token) = token(&world.store, org, owner, &[scope]).await;
-            for (operation, status) in statuses(world, &token).await {
-                let forbidden = status == StatusCode::FORBIDDEN;
+            for (operation, answer) in statuses(world, &token).await {
+                // A narrow token of the owner's does not act upon their wide one.
+                let wider = ["PATCH /api-tokens/{id}", "POST /api-tokens/{id}/roll"];
+                if scope == TokenScope::Write && wider.contains(&operation.as_str()) {
+                    continue;
+                }
+                let forbidden = answer.status == StatusCode::FORBIDDEN;
                 assert_eq!(
                     forbidden,
                     !allowed(&operation),
-                    "{scope:?}: {operation}: {status}"
+                    "{scope:?}: {operation}: {}",
+                    answer.text
                 );
             }
             let more = Some(json!({"name": "More", "scopes": ["read", "write", "audit"]}));
@@ -314,8 +277,8 @@ async fn somebody_without_a_role_is_refused() {
             &[TokenScope::Read],
         )
         .await;
-        for (operation, status) in statuses(world, &token).await {
-            assert_eq!(status, StatusCode::FORBIDDEN, "{operation}");
+        for (operation, answer) in statuses(world, &token).await {
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{operation}");
         }
     })
     .await;

@@ -6,7 +6,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
-use store::{Clock, MasterKey, Store, client, grant, session, user};
+use store::{Clock, MasterKey, Store, client, grant, invitation, role_mapping, session, user};
 use testkit::{CONTROL, Database, START, from_json};
 use tokens::Keyring;
 use tower::ServiceExt as _;
@@ -48,8 +48,15 @@ pub(crate) struct Company {
     pub(crate) grant: GrantId,
     pub(crate) session: SessionId,
     pub(crate) employee: User,
+    pub(crate) invitation: Invitation,
+    pub(crate) mapping: RoleMapping,
     pub(crate) owner: Colleague,
     pub(crate) event: EventId,
+    pub(crate) service_token: ServiceToken,
+    pub(crate) webhook: Webhook,
+    pub(crate) delivery: WebhookDeliveryId,
+    /// Of the owner.
+    pub(crate) factor: FactorId,
 }
 
 /// Somebody with a role and a token that may do everything.
@@ -94,6 +101,25 @@ impl World {
             router: control::router(control),
             acme: self.acme.same(),
             other: self.other.same(),
+        }
+    }
+
+    /// The same server with a mail transport that writes into a folder.
+    pub(crate) fn mailing(&self, folder: &std::path::Path) -> Self {
+        let transport = broker::mail::Transport::File(folder.to_owned());
+        let sender = "Chatelaine <no-reply@example.com>";
+        let mailer = broker::mail::Mailer::new(&transport, sender, self.clock.clone()).unwrap();
+        let config = control::ControlConfig {
+            broker: broker::Broker::new(broker::BrokerConfig {
+                mailer,
+                ..broker_config(&self.store)
+            }),
+            ..config(&self.store, &self.keyring)
+        };
+        let router = control::router(control::Control::new(config));
+        Self {
+            router: router.layer(broker::session_layer(&self.store, CONTROL)),
+            ..self.limited_to(1)
         }
     }
 
@@ -161,16 +187,21 @@ impl World {
     }
 }
 
+fn broker_config(store: &Store) -> broker::BrokerConfig {
+    broker::BrokerConfig {
+        store: store.clone(),
+        outbound: outbound::Outbound::new(outbound::Policy::default()),
+        control_url: CONTROL.to_owned(),
+        mailer: broker::mail::Mailer::none(),
+    }
+}
+
 fn config(store: &Store, keyring: &Keyring) -> control::ControlConfig {
     control::ControlConfig {
         store: store.clone(),
         keyring: keyring.clone(),
-        broker: broker::Broker::new(broker::BrokerConfig {
-            store: store.clone(),
-            outbound: outbound::Outbound::new(outbound::Policy::default()),
-            control_url: CONTROL.to_owned(),
-            mailer: broker::mail::Mailer::none(),
-        }),
+        broker: broker::Broker::new(broker_config(store)),
+        outbound: outbound::Outbound::new(outbound::Policy::default()),
         control_url: CONTROL.to_owned(),
     }
 }
@@ -288,13 +319,51 @@ impl Company {
         session::save(&mut tx, &store::sha256(session.to_string()), &row)
             .await
             .unwrap();
+        let new = invitation::New {
+            email: "bob@example.com".into(),
+            account: Some(production.id.clone()),
+            role: Role::AccountEditor,
+            local: false,
+            created_by: None,
+            expires_at: tx.now().plus_seconds(86_400),
+        };
+        let hash = store::sha256(format!("invitation of {slug}"));
+        let invitation = invitation::create(&mut tx, &org, new, &hash).await.unwrap();
+        let spec = RoleMappingSpec {
+            connection: connection.id.clone(),
+            group: "Nobody yet".into(),
+            account: Some(production.id.clone()),
+            role: Role::AccountAuditor,
+        };
+        let mapping = role_mapping::create(&mut tx, &org, spec).await.unwrap();
+        let spec = from_json(json!({"name": "CI"}));
+        let secret = store::service_token::SECRET.mint().unwrap();
+        let place = (&org, &production.id);
+        let service_token = store::service_token::create(&mut tx, place, spec, &secret)
+            .await
+            .unwrap();
+        let spec = from_json(json!({
+            "name": "SIEM", "url": "https://siem.example.com/hook", "events": ["*"],
+            "enabled": false,
+        }));
+        let place = (&org, Some(&production.id));
+        let webhook = store::webhook::create(&mut tx, place, spec, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+            .await
+            .unwrap();
         let actor = AuditActor::of(ActorKind::System);
         let mut event = store::audit::event(&org, "system", "organisation.create", actor);
         event.account = Some(production.id.clone());
         let event_id = event.id.clone();
         tx.commit(event).await.unwrap();
         keyring.ensure(&org).await.unwrap();
+        let stored = store::audit::get(store, &org, &event_id).await.unwrap();
+        let delivery = store::webhook::deliver_now(store, &webhook.id, &stored)
+            .await
+            .unwrap()
+            .delivery
+            .id;
         let owner = hire(store, (&org, &local.id), (Role::OrgOwner, None), &ALL).await;
+        let factor = add_factor(store, &org, &owner.user.id).await;
         Self {
             org,
             account: production,
@@ -309,8 +378,14 @@ impl Company {
             grant,
             session,
             employee,
+            invitation,
+            mapping,
             owner,
             event: event_id,
+            service_token,
+            webhook,
+            delivery,
+            factor,
         }
     }
 
@@ -329,6 +404,8 @@ impl Company {
             grant: self.grant.clone(),
             session: self.session.clone(),
             employee: self.employee.clone(),
+            invitation: self.invitation.clone(),
+            mapping: self.mapping.clone(),
             owner: Colleague {
                 user: self.owner.user.clone(),
                 member: self.owner.member.clone(),
@@ -336,8 +413,27 @@ impl Company {
                 token: self.owner.token.clone(),
             },
             event: self.event.clone(),
+            service_token: self.service_token.clone(),
+            webhook: self.webhook.clone(),
+            delivery: self.delivery.clone(),
+            factor: self.factor.clone(),
         }
     }
+}
+
+/// Gives a person an authenticator app.
+pub(crate) async fn add_factor(store: &Store, org: &OrgId, user: &UserId) -> FactorId {
+    let new = store::factor::New {
+        kind: FactorKind::Totp,
+        name: "Phone",
+        secret: b"canary-totp-key-0123",
+        credential: None,
+        counter: 0,
+    };
+    let mut tx = store.begin().await.unwrap();
+    let factor = store::factor::add(&mut tx, org, user, new).await.unwrap();
+    tx.commit_housekeeping().await.unwrap();
+    factor.id
 }
 
 /// Somebody with a role and a token with these scopes.
@@ -369,6 +465,45 @@ pub(crate) async fn hire(
     }
 }
 
+/// Somebody at Acme with this role from a group of theirs, and a token that may do everything.
+pub(crate) async fn mapped(world: &World, role: Role, account: Option<&Account>) -> (User, String) {
+    let (org, connection) = (&world.acme.org, &world.acme.connection.id);
+    let group = OrgId::fresh().to_string();
+    let mut tx = world.store.begin().await.unwrap();
+    let spec = RoleMappingSpec {
+        connection: connection.clone(),
+        group: group.clone(),
+        account: account.map(|a| a.id.clone()),
+        role,
+    };
+    role_mapping::create(&mut tx, org, spec).await.unwrap();
+    let who = user::Identity {
+        groups: vec![group.clone()],
+        ..identity(connection, &group)
+    };
+    let user = user::sign_in(&mut tx, org, who).await.unwrap().user;
+    tx.commit_housekeeping().await.unwrap();
+    let (_, token) = token(&world.store, org, &user.id, &ALL).await;
+    (user, token)
+}
+
+/// A token that belongs to an account of Acme and may do everything that its role may.
+pub(crate) async fn account_token(world: &World, role: Role, account: &Account) -> String {
+    let (token, prefix, hash) = control::mint_api_token().unwrap();
+    let new = NewApiToken {
+        account: Some(account.id.clone()),
+        role: Some(role),
+        ..NewApiToken::of("automation", &ALL)
+    };
+    let mut tx = world.store.begin().await.unwrap();
+    let maker = Some(&world.acme.owner.user.id);
+    store::api_token::create(&mut tx, &world.acme.org, maker, new, (&prefix, &hash))
+        .await
+        .unwrap();
+    tx.commit_housekeeping().await.unwrap();
+    token
+}
+
 pub(crate) async fn token(
     store: &Store,
     org: &OrgId,
@@ -376,13 +511,9 @@ pub(crate) async fn token(
     scopes: &[TokenScope],
 ) -> (ApiTokenId, String) {
     let (token, prefix, hash) = control::mint_api_token().unwrap();
-    let new = NewApiToken {
-        name: "test".into(),
-        scopes: scopes.to_vec(),
-        expires_at: None,
-    };
+    let new = NewApiToken::of("test", scopes);
     let mut tx = store.begin().await.unwrap();
-    let record = store::api_token::create(&mut tx, org, owner, new, (&prefix, &hash))
+    let record = store::api_token::create(&mut tx, org, Some(owner), new, (&prefix, &hash))
         .await
         .unwrap();
     tx.commit_housekeeping().await.unwrap();
