@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::handler::Handler as _;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use control::Deliverer;
 use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header, uri::Authority};
 use hyper::body::Incoming;
@@ -38,12 +39,16 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often what is over gets deleted.
 const SWEEP: Duration = Duration::from_secs(600);
+/// How often it is looked whether a binding has drained.
+const DETACH: Duration = Duration::from_secs(10);
 
 /// A server whose listeners are bound.
 pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) keyring: Keyring,
     oauth: Oauth,
+    deliverer: Deliverer,
+    mailer: broker::mail::Mailer,
     listeners: Vec<TcpListener>,
     surface: Arc<Surface>,
     shutdown: Duration,
@@ -82,17 +87,21 @@ impl Server {
         let outbound = Outbound::new(policy);
         let control_url = config.public_url.clone();
         let oauth = Oauth::new(store.clone(), keyring.clone(), outbound.clone(), &control_url);
+        let mailer = config.mail.mailer(store.clock().clone())?;
         let broker = broker::Broker::new(broker::BrokerConfig {
             store: store.clone(),
-            outbound,
+            outbound: outbound.clone(),
             control_url: control_url.clone(),
+            mailer: mailer.clone(),
         });
         let api = control::Control::new(control::ControlConfig {
             store: store.clone(),
             keyring: keyring.clone(),
             broker: broker.clone(),
+            outbound,
             control_url: control_url.clone(),
         });
+        let deliverer = api.deliverer().clone();
         let operations = Operations {
             store: store.clone(),
             metrics: observe::metrics()?,
@@ -127,6 +136,8 @@ impl Server {
             store,
             keyring,
             oauth,
+            deliverer,
+            mailer,
             listeners,
             surface: Arc::new(surface),
             shutdown: Duration::from_secs(config.shutdown_seconds),
@@ -152,16 +163,29 @@ impl Server {
             })
             .collect();
         let sweeping = tokio::spawn(sweep(self.store.clone(), self.oauth, stop.clone()));
+        let detaching = tokio::spawn(detach(self.store.clone(), stop.clone()));
+        let delivering = tokio::spawn({
+            let stop = stop.clone();
+            async move { stop.run_until_cancelled_owned(self.deliverer.run()).await }
+        });
         for task in accepting {
             task.await?;
         }
         sweeping.await?;
+        detaching.await?;
+        delivering.await?;
         connections.close();
         if tokio::time::timeout(self.shutdown, connections.wait())
             .await
             .is_err()
         {
             tracing::warn!(connections = connections.len(), "some requests were cut off");
+        }
+        if tokio::time::timeout(self.shutdown, self.mailer.settled())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some mail was not sent");
         }
         self.store.close().await;
         Ok(())
@@ -321,13 +345,34 @@ async fn sweep(store: Store, oauth: Oauth, stop: CancellationToken) {
         let swept = async {
             let mut tx = store.begin().await?;
             store::session::sweep(&mut tx).await?;
+            store::idempotency::sweep(&mut tx).await?;
+            store::expiry::sweep(&mut tx).await?;
+            store::webhook::sweep(&mut tx).await?;
             tx.commit_housekeeping().await
         };
         if let Err(error) = swept.await {
             tracing::warn!(%error, source = ?error, "what is over could not be deleted");
         }
+        if let Err(error) = store::expiry::warn(&store).await {
+            tracing::warn!(%error, source = ?error, "nobody could be warned of what ends soon");
+        }
         if let Err(error) = oauth.reap_unused().await {
             tracing::warn!(%error, source = ?error, "unused clients could not be deleted");
+        }
+    }
+}
+
+/// Detaches what has drained. The rules stop it at its time; this says so in the log, and ends what hangs on it.
+async fn detach(store: Store, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(DETACH);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = store::binding::detach_drained(&store).await {
+            tracing::warn!(%error, source = ?error, "what has drained could not be detached");
         }
     }
 }

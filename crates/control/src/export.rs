@@ -72,7 +72,7 @@ fn ndjson(events: &[AuditEvent]) -> Result<Bytes> {
 }
 
 /// Columns of the CSV form; documented in `docs/AUDIT.md`.
-const COLUMNS: [&str; 31] = [
+const COLUMNS: [&str; 32] = [
     "seq",
     "time",
     "id",
@@ -91,6 +91,7 @@ const COLUMNS: [&str; 31] = [
     "grant",
     "session",
     "token",
+    "service_token",
     "target_kind",
     "target",
     "target_name",
@@ -153,6 +154,7 @@ fn row(event: &AuditEvent) -> Result<[String; COLUMNS.len()]> {
         text(actor.grant.as_ref()),
         text(actor.session.as_ref()),
         text(actor.token.as_ref()),
+        text(actor.service_token.as_ref()),
         text(target.map(|t| &t.kind)),
         text(target.map(|t| &t.id)),
         text(target.and_then(|t| t.name.as_ref())),

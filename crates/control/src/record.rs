@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use wire::AuditChange;
 
 /// Members whose value never reaches the log.
-const SECRET: [&str; 3] = ["client_secret", "token", "password"];
+const SECRET: [&str; 4] = ["client_secret", "secret", "token", "password"];
 /// Stands for a secret.
 const HIDDEN: &str = "***";
 

@@ -265,7 +265,14 @@ pub async fn collect(store: &Store) -> Result<usize> {
     let mut made = 0;
     for row in rows {
         let stored = read(&row, store.clock().now())?;
-        made += collect_for(store, &stored, row.int("head")?).await?;
+        match collect_for(store, &stored, row.int("head")?).await {
+            Ok(count) => made += count,
+            // One that cannot be served must not keep the others from it.
+            Err(error) => {
+                let id = &stored.webhook.id;
+                tracing::error!(%error, source = ?error, webhook = %id, "events could not be collected");
+            }
+        }
     }
     Ok(made)
 }
@@ -330,7 +337,8 @@ async fn insert(
         ("leased_until", leased_until.into()),
         ("created_at", now.into()),
     ];
-    tx.run(Sql::insert("webhook_deliveries", values)).await?;
+    let once = Sql::insert("webhook_deliveries", values).then(" ON CONFLICT (webhook, event) DO NOTHING");
+    tx.run(once).await?;
     Ok(id)
 }
 

@@ -41,12 +41,10 @@ async fn unreadable_bodies_change_nothing() {
             if !takes_body {
                 continue;
             }
-            let path = match route.as_str() {
-                route if route.contains("{id}") => {
-                    route.replace("{id}", &crate::isolation::id_for(route, &world.acme))
-                }
-                route => route.to_owned(),
-            };
+            if route.starts_with("/webhooks/{id}/") && !route.ends_with("/rotate-secret") {
+                continue;
+            }
+            let path = crate::isolation::filled(&route, &world.acme);
             let send =
                 async |kind, body: &[u8]| raw(world, method.clone(), &path, (kind, body.to_vec())).await;
             send(json, b"{").await.refused(400, "malformed");

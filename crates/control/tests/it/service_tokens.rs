@@ -52,7 +52,10 @@ async fn a_token_is_made_shown_once_changed_and_ended() {
 
         let answer = world.owner(Method::DELETE, &path, None).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
-        world.owner(Method::GET, &path, None).await.refused(404, "not-found");
+        world
+            .owner(Method::GET, &path, None)
+            .await
+            .refused(404, "not-found");
     })
     .await;
 }
@@ -61,7 +64,11 @@ async fn a_token_is_made_shown_once_changed_and_ended() {
 async fn only_an_explicit_null_never_ends() {
     on_each(async |world| {
         let account = &world.acme.account.id;
-        let never = make(world, json!({"account": account, "name": "A", "expires_at": null})).await;
+        let never = make(
+            world,
+            json!({"account": account, "name": "A", "expires_at": null}),
+        )
+        .await;
         assert_eq!(never["expires_at"], Value::Null);
         assert_eq!(never["warnings"], json!(["never_expires"]));
         let at = world.clock.now().plus_seconds(60).to_string();
@@ -78,7 +85,9 @@ async fn only_an_explicit_null_never_ends() {
         // What is over may still be renamed.
         world.clock.advance(60);
         let path = format!("/service-tokens/{}", soon["id"].as_str().unwrap());
-        let answer = world.owner(Method::PATCH, &path, Some(json!({"name": "Old"}))).await;
+        let answer = world
+            .owner(Method::PATCH, &path, Some(json!({"name": "Old"})))
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_eq!(answer.json()["warnings"], json!(["expired"]));
     })
@@ -120,8 +129,13 @@ async fn au3_secrets_of_service_tokens_are_in_no_answer_and_no_event() {
     on_each(async |world| {
         let made = make(world, json!({"account": world.acme.account.id, "name": "R"})).await;
         let path = format!("/service-tokens/{}", made["id"].as_str().unwrap());
-        let rotated = world.owner(Method::POST, &format!("{path}/rotate"), None).await.json();
-        world.owner(Method::PATCH, &path, Some(json!({"name": "S"}))).await;
+        let rotated = world
+            .owner(Method::POST, &format!("{path}/rotate"), None)
+            .await
+            .json();
+        world
+            .owner(Method::PATCH, &path, Some(json!({"name": "S"})))
+            .await;
         let texts = [
             world.get(&path).await.to_string(),
             world.get("/service-tokens").await.to_string(),

@@ -64,7 +64,9 @@ fn deliverer(world: &World) -> Deliverer {
 
 async fn make(world: &World, receiver: &Receiver, more: Value) -> Value {
     let mut body = json!({"name": "Hook", "url": receiver.url, "events": ["*"], "allow_internal": true});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     let answer = world.owner(Method::POST, "/webhooks", Some(body)).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
     answer.json()
@@ -76,7 +78,9 @@ fn path(hook: &Value) -> String {
 
 async fn rename(world: &World, name: &str) {
     let path = format!("/groups/{}", world.acme.group.id);
-    let answer = world.owner(Method::PATCH, &path, Some(json!({"name": name}))).await;
+    let answer = world
+        .owner(Method::PATCH, &path, Some(json!({"name": name})))
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
@@ -109,7 +113,10 @@ async fn an_admins_change_arrives_signed_as_it_is_in_the_log() {
         assert_eq!(verified(&hook["secret"], &delivery), [true]);
         let (headers, body) = delivery;
         assert_eq!(headers["webhook-id"], event.id.to_string());
-        assert_eq!(headers["webhook-timestamp"], world.clock.now().seconds().to_string());
+        assert_eq!(
+            headers["webhook-timestamp"],
+            world.clock.now().seconds().to_string()
+        );
         assert_eq!(headers["content-type"], "application/json");
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body["type"], "group.update");
@@ -117,12 +124,21 @@ async fn an_admins_change_arrives_signed_as_it_is_in_the_log() {
         assert_eq!(body["data"], serde_json::to_value(&event).unwrap());
         let list = world.get(&format!("{}/deliveries", path(&hook))).await;
         let item = &list["items"][0];
-        assert_eq!((&item["state"], &item["attempts"]), (&json!("succeeded"), &json!(1)));
-        assert_eq!((&item["status"], &item["type"]), (&json!(200), &json!("group.update")));
+        assert_eq!(
+            (&item["state"], &item["attempts"]),
+            (&json!("succeeded"), &json!(1))
+        );
+        assert_eq!(
+            (&item["status"], &item["type"]),
+            (&json!(200), &json!("group.update"))
+        );
         let one = format!("{}/deliveries/{}", path(&hook), item["id"].as_str().unwrap());
         let one = world.get(&one).await;
         assert_eq!(one["response_excerpt"], "thanks");
-        assert_eq!(serde_json::from_str::<Value>(one["request_body"].as_str().unwrap()).unwrap(), body);
+        assert_eq!(
+            serde_json::from_str::<Value>(one["request_body"].as_str().unwrap()).unwrap(),
+            body
+        );
         // It arrived: nothing more is sent.
         world.clock.advance(3600);
         deliverer(world).step().await.unwrap();
@@ -145,7 +161,10 @@ async fn what_fails_is_tried_again_with_growing_pauses_and_then_given_up() {
         assert_eq!(first.len(), 1);
         let list = format!("{}/deliveries", path(&hook));
         let item = world.get(&list).await["items"][0].clone();
-        assert_eq!((&item["state"], &item["status"]), (&json!("pending"), &json!(500)));
+        assert_eq!(
+            (&item["state"], &item["status"]),
+            (&json!("pending"), &json!(500))
+        );
         let one = format!("{list}/{}", item["id"].as_str().unwrap());
         assert_eq!(world.get(&one).await["response_excerpt"], "out of order");
         let failing = world.get(&path(&hook)).await;
@@ -169,7 +188,10 @@ async fn what_fails_is_tried_again_with_growing_pauses_and_then_given_up() {
         ids.dedup();
         assert_eq!(ids.len(), 1, "the same event has the same webhook-id");
         let item = world.get(&list).await["items"][0].clone();
-        assert_eq!((&item["state"], &item["attempts"]), (&json!("exhausted"), &json!(10)));
+        assert_eq!(
+            (&item["state"], &item["attempts"]),
+            (&json!("exhausted"), &json!(10))
+        );
         world.clock.advance(30 * 86_400);
         deliverer.step().await.unwrap();
         assert_eq!(receiver.take().len(), 0);
@@ -201,15 +223,22 @@ async fn a_receiver_that_is_gone_gets_nothing_more() {
         assert_eq!(event.reason.as_deref(), Some("gone"));
         assert_eq!(event.actor.kind, ActorKind::System);
         let now = world.get(&path(&hook)).await;
-        assert_eq!((&now["enabled"], &now["disabled_reason"]), (&json!(false), &json!("gone")));
-        let list = world.get(&format!("{}/deliveries?state=failed", path(&hook))).await;
+        assert_eq!(
+            (&now["enabled"], &now["disabled_reason"]),
+            (&json!(false), &json!("gone"))
+        );
+        let list = world
+            .get(&format!("{}/deliveries?state=failed", path(&hook)))
+            .await;
         assert_eq!(list["items"].as_array().unwrap().len(), 1);
         rename(world, "Team").await;
         deliverer(world).step().await.unwrap();
         assert_eq!(receiver.take().len(), 0);
         // Enabled again, it begins with what comes then.
         receiver.answers(200, "");
-        let answer = world.owner(Method::PATCH, &path(&hook), Some(json!({"enabled": true}))).await;
+        let answer = world
+            .owner(Method::PATCH, &path(&hook), Some(json!({"enabled": true})))
+            .await;
         assert!(answer.json().get("disabled_reason").is_none());
         rename(world, "Gang").await;
         deliverer(world).step().await.unwrap();
@@ -230,7 +259,10 @@ async fn a_webhook_where_nothing_arrives_for_five_days_is_disabled() {
             world.clock.advance(86_400);
         }
         let now = world.get(&path(&hook)).await;
-        assert_eq!((&now["enabled"], &now["disabled_reason"]), (&json!(false), &json!("failing")));
+        assert_eq!(
+            (&now["enabled"], &now["disabled_reason"]),
+            (&json!(false), &json!("failing"))
+        );
         let event = world.newest().await;
         assert_eq!(event.action, "webhook.disabled");
         assert_eq!(event.reason.as_deref(), Some("failing"));
@@ -247,23 +279,34 @@ async fn a_test_event_is_sent_at_once_and_its_outcome_shown() {
         let answer = world.owner(Method::POST, &test, None).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
         let shown = answer.json();
-        assert_eq!((&shown["state"], &shown["status"]), (&json!("succeeded"), &json!(200)));
+        assert_eq!(
+            (&shown["state"], &shown["status"]),
+            (&json!("succeeded"), &json!(200))
+        );
         assert_eq!(shown["type"], "webhook.test");
         let seen = receiver.take();
         assert_eq!(verified(&hook["secret"], &seen[0]), [true]);
         // One that fails is not tried again, and says nothing about the webhook.
         receiver.answers(410, "no");
         let shown = world.owner(Method::POST, &test, None).await.json();
-        assert_eq!((&shown["state"], &shown["response_excerpt"]), (&json!("failed"), &json!("no")));
+        assert_eq!(
+            (&shown["state"], &shown["response_excerpt"]),
+            (&json!("failed"), &json!("no"))
+        );
         receiver.answers(302, "");
         let shown = world.owner(Method::POST, &test, None).await.json();
-        assert_eq!((&shown["state"], &shown["status"]), (&json!("exhausted"), &json!(302)));
+        assert_eq!(
+            (&shown["state"], &shown["status"]),
+            (&json!("exhausted"), &json!(302))
+        );
         assert_eq!(receiver.take().len(), 2, "redirects are not followed");
         assert!(world.get(&path(&hook)).await.get("failing_since").is_none());
         world.clock.advance(86_400);
         deliverer(world).step().await.unwrap();
         assert_eq!(receiver.take().len(), 0);
-        let dry = world.owner(Method::POST, &format!("{test}?dry_run=true"), None).await;
+        let dry = world
+            .owner(Method::POST, &format!("{test}?dry_run=true"), None)
+            .await;
         assert_eq!(dry.status, 200);
         assert_eq!(receiver.take().len(), 0);
     })
@@ -279,7 +322,9 @@ async fn a_rotated_secret_signs_beside_the_one_before_for_a_while() {
         let body = Some(json!({"overlap_seconds": 3600}));
         let rotated = world.owner(Method::POST, &rotate, body).await.json();
         let test = async || {
-            world.owner(Method::POST, &format!("{}/test", path(&hook)), None).await;
+            world
+                .owner(Method::POST, &format!("{}/test", path(&hook)), None)
+                .await;
             receiver.take().remove(0)
         };
         let seen = test().await;
@@ -298,7 +343,10 @@ async fn a_big_answer_is_an_answer_and_only_its_beginning_is_kept() {
         let receiver = Receiver::start().await;
         receiver.answers(200, &"x".repeat(1_000_000));
         let hook = make(world, &receiver, json!({})).await;
-        let shown = world.owner(Method::POST, &format!("{}/test", path(&hook)), None).await.json();
+        let shown = world
+            .owner(Method::POST, &format!("{}/test", path(&hook)), None)
+            .await
+            .json();
         assert_eq!(shown["state"], "succeeded", "{shown}");
         assert_eq!(shown["response_excerpt"], "x".repeat(1024));
     })
@@ -311,7 +359,9 @@ async fn ss1_internal_addresses_are_reached_only_where_the_organisation_says_so(
         let receiver = Receiver::start().await;
         let body = |more: Value| {
             let mut body = json!({"name": "H", "url": "https://x.example.com/", "events": ["*"]});
-            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
             Some(body)
         };
         let make_it = async |more| world.owner(Method::POST, "/webhooks", body(more)).await;
@@ -323,28 +373,47 @@ async fn ss1_internal_addresses_are_reached_only_where_the_organisation_says_so(
             "https://[fe80::1]/",
             "x",
         ] {
-            assert_eq!(make_it(json!({"url": url})).await.refused(400, "invalid"), ["/url"], "{url}");
+            assert_eq!(
+                make_it(json!({"url": url})).await.refused(400, "invalid"),
+                ["/url"],
+                "{url}"
+            );
         }
         // Judged again when it is sent, after the name is resolved.
         let secure = receiver.url.replace("http:", "https:");
         let hook = make_it(json!({"url": secure})).await.json();
-        let shown = world.owner(Method::POST, &format!("{}/test", path(&hook)), None).await.json();
+        let shown = world
+            .owner(Method::POST, &format!("{}/test", path(&hook)), None)
+            .await
+            .json();
         assert_eq!(shown["state"], "exhausted");
-        assert!(shown["error"].as_str().unwrap().contains("not a public internet address"), "{shown}");
+        assert!(
+            shown["error"]
+                .as_str()
+                .unwrap()
+                .contains("not a public internet address"),
+            "{shown}"
+        );
         assert_eq!(receiver.take().len(), 0);
 
         let account = &world.acme.account;
         let admin = world.hire(Role::AccountAdmin, Some(account)).await;
         let inside = json!({"account": account.id, "allow_internal": true, "url": receiver.url, "name": "I"});
-        let answer = world.call(&admin.token, Method::POST, "/webhooks", body(inside.clone())).await;
+        let answer = world
+            .call(&admin.token, Method::POST, "/webhooks", body(inside.clone()))
+            .await;
         answer.refused(403, "forbidden");
         let opened = make_it(inside).await.json();
         // What was opened for one address cannot be turned to another.
         let turn = Some(json!({"url": "http://127.0.0.1:1/"}));
-        let answer = world.call(&admin.token, Method::PATCH, &path(&opened), turn).await;
+        let answer = world
+            .call(&admin.token, Method::PATCH, &path(&opened), turn)
+            .await;
         answer.refused(403, "forbidden");
         let rename = Some(json!({"name": "J"}));
-        let answer = world.call(&admin.token, Method::PATCH, &path(&opened), rename).await;
+        let answer = world
+            .call(&admin.token, Method::PATCH, &path(&opened), rename)
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text);
     })
     .await;
@@ -363,15 +432,25 @@ async fn an_account_sees_its_own_events_and_webhooks_only() {
         deliverer(world).step().await.unwrap();
         assert_eq!(receiver.types(), ["group.create"]);
         let admin = world.hire(Role::AccountAdmin, Some(&acme.labs)).await;
-        let list = world.call(&admin.token, Method::GET, "/webhooks", None).await.json();
-        let ids: Vec<_> = list["items"].as_array().unwrap().iter().map(|h| &h["id"]).collect();
+        let list = world
+            .call(&admin.token, Method::GET, "/webhooks", None)
+            .await
+            .json();
+        let ids: Vec<_> = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|h| &h["id"])
+            .collect();
         assert_eq!(ids, [&hook["id"]]);
         for other in [&path(&whole), &format!("/webhooks/{}", acme.webhook.id)] {
             let answer = world.call(&admin.token, Method::GET, other, None).await;
             answer.refused(404, "not-found");
         }
         let body = json!({"name": "O", "url": "https://x.example.com/", "events": ["*"]});
-        let answer = world.call(&admin.token, Method::POST, "/webhooks", Some(body)).await;
+        let answer = world
+            .call(&admin.token, Method::POST, "/webhooks", Some(body))
+            .await;
         answer.refused(403, "forbidden");
     })
     .await;
@@ -384,7 +463,10 @@ async fn tn1_a_delivery_belongs_to_its_webhook() {
         let hook = make(world, &receiver, json!({})).await;
         for delivery in [&world.acme.delivery, &world.other.delivery] {
             let one = format!("{}/deliveries/{delivery}", path(&hook));
-            world.owner(Method::GET, &one, None).await.refused(404, "not-found");
+            world
+                .owner(Method::GET, &one, None)
+                .await
+                .refused(404, "not-found");
             let replay = world.owner(Method::POST, &format!("{one}/replay"), None).await;
             replay.refused(404, "not-found");
         }
@@ -403,12 +485,20 @@ async fn a_token_without_the_scope_audit_gets_no_log_through_webhooks() {
         let body = json!({"name": "N", "url": "https://x.example.com/", "events": ["*"]});
         for (method, path, body) in [
             (Method::POST, "/webhooks".to_owned(), Some(body)),
-            (Method::PATCH, own.clone(), Some(json!({"url": "https://y.example.com/"}))),
+            (
+                Method::PATCH,
+                own.clone(),
+                Some(json!({"url": "https://y.example.com/"})),
+            ),
             (Method::POST, format!("{own}/rotate-secret"), None),
             (Method::POST, format!("{own}/test"), None),
             (Method::GET, format!("{own}/deliveries"), None),
             (Method::GET, format!("{own}/deliveries/{}", acme.delivery), None),
-            (Method::POST, format!("{own}/deliveries/{}/replay", acme.delivery), None),
+            (
+                Method::POST,
+                format!("{own}/deliveries/{}/replay", acme.delivery),
+                None,
+            ),
         ] {
             let answer = world.call(&admin.token, method, &path, body).await;
             answer.refused(403, "forbidden");
