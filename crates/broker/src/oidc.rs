@@ -81,7 +81,9 @@ impl Providers {
             return Ok(known);
         }
         if let Some(known) = self.known.get(&key).await {
-            trace.skipped("discovery", "known from a moment ago");
+            if !trace.has("discovery") {
+                trace.skipped("discovery", "known from a moment ago");
+            }
             return Ok(known);
         }
         let fetch = async { self.discover(connection, trace).await.map(Arc::new) };

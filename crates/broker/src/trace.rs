@@ -59,6 +59,11 @@ impl Trace {
         });
     }
 
+    /// Whether a step of this name was taken.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.steps.iter().any(|step| step.name == name)
+    }
+
     /// A step that went well.
     pub(crate) fn ok(&mut self, name: &str, detail: impl AsRef<str>) {
         self.push(name, StepState::Ok, detail.as_ref(), None);

@@ -75,6 +75,12 @@ struct Inner {
     userinfo: Mutex<Value>,
     /// Whether discovery names an end session endpoint.
     signs_out: AtomicBool,
+    /// What discovery says otherwise.
+    document: Mutex<Map<String, Value>>,
+    /// Whether every answer is 503.
+    is_down: AtomicBool,
+    /// Requests of any kind.
+    asked: AtomicUsize,
     discoveries: AtomicUsize,
     codes: AtomicUsize,
 }
@@ -96,14 +102,19 @@ impl Idp {
             grants: Mutex::default(),
             userinfo: Mutex::new(Value::Null),
             signs_out: AtomicBool::new(false),
+            document: Mutex::default(),
+            is_down: AtomicBool::new(false),
+            asked: AtomicUsize::new(0),
             discoveries: AtomicUsize::new(0),
             codes: AtomicUsize::new(0),
         }));
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(discovery))
+            .route("/{tenant}/v2.0/.well-known/openid-configuration", get(discovery))
             .route("/jwks", get(jwks))
             .route("/token", post(token))
             .route("/userinfo", get(userinfo))
+            .layer(axum::middleware::from_fn_with_state(idp.clone(), gate))
             .with_state(idp.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         idp
@@ -124,6 +135,21 @@ impl Idp {
 
     pub(crate) fn userinfo(&self, claims: Value) {
         *self.0.userinfo.lock().unwrap() = claims;
+    }
+
+    /// Says something else in its discovery document: adds, replaces, or (when null) leaves out.
+    pub(crate) fn say(&self, name: &str, value: Value) {
+        self.0.document.lock().unwrap().insert(name.to_owned(), value);
+    }
+
+    /// Answers everything with 503 from now on, or no longer.
+    pub(crate) fn down(&self, is_down: bool) {
+        self.0.is_down.store(is_down, Ordering::SeqCst);
+    }
+
+    /// Requests of any kind so far.
+    pub(crate) fn asked(&self) -> usize {
+        self.0.asked.load(Ordering::SeqCst)
     }
 
     /// Signs people out there, too, from now on.
@@ -197,6 +223,19 @@ pub(crate) fn callback(pairs: &[(&str, &str)]) -> String {
     format!("/login/callback?{query}")
 }
 
+async fn gate(
+    State(idp): State<Idp>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> axum::response::Response {
+    use axum::response::IntoResponse as _;
+    idp.0.asked.fetch_add(1, Ordering::SeqCst);
+    if idp.0.is_down.load(Ordering::SeqCst) {
+        return (http::StatusCode::SERVICE_UNAVAILABLE, "<h1>Down</h1>").into_response();
+    }
+    next.run(request).await
+}
+
 async fn discovery(State(idp): State<Idp>) -> Json<Value> {
     idp.0.discoveries.fetch_add(1, Ordering::SeqCst);
     let issuer = idp.issuer();
@@ -215,6 +254,13 @@ async fn discovery(State(idp): State<Idp>) -> Json<Value> {
     });
     if idp.0.signs_out.load(Ordering::SeqCst) {
         document["end_session_endpoint"] = json!(format!("{issuer}/end?tenant=acme"));
+    }
+    for (name, value) in idp.0.document.lock().unwrap().iter() {
+        if value.is_null() {
+            document.as_object_mut().unwrap().remove(name);
+        } else {
+            document[name] = value.clone();
+        }
     }
     Json(document)
 }
