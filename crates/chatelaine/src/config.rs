@@ -102,7 +102,7 @@ impl Default for Config {
 }
 
 /// Names that look like settings but are read elsewhere.
-const NOT_SETTINGS: [&str; 2] = ["config", "demo_journal"];
+const NOT_SETTINGS: [&str; 6] = ["config", "demo_journal", "url", "token", "profile", "plain_http"];
 
 impl Config {
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {

@@ -9,7 +9,7 @@ mod server;
 mod setup;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use config::Config;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,12 +45,18 @@ enum Command {
     Doctor,
     /// Print the REST API's OpenAPI 3.1 document.
     Openapi,
+    /// What a client of the REST API does: resources, profiles, the organisation as code.
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 #[derive(Subcommand)]
 enum Audit {
-    /// Walk the hash chain of every organisation and name the first break.
+    /// Walk the hash chain of every organisation and name the first break. Needs the database.
     Verify,
+    /// What a client of the REST API does.
+    #[command(flatten)]
+    Client(cli::Audit),
 }
 
 fn main() -> ExitCode {
@@ -63,7 +69,7 @@ fn main() -> ExitCode {
         }
     };
     match runtime.block_on(run(cli)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("chatelaine: {error:#}");
             ExitCode::FAILURE
@@ -71,9 +77,17 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
-    match cli.command {
+    let done = match cli.command {
+        Command::Client(command) => {
+            let mut around = cli::Surroundings::process();
+            return Ok(cli::run(command, Cli::command(), &mut around).await.into());
+        }
+        Command::Audit(Audit::Client(command)) => {
+            let mut around = cli::Surroundings::process();
+            return Ok(cli::run_audit(command, &mut around).await.into());
+        }
         Command::Openapi => {
             println!("{}", control::openapi().to_pretty_json()?);
             Ok(())
@@ -103,7 +117,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let config = Config::load(cli.config.as_deref())?;
             doctor(&config).await
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 async fn verify(store: &store::Store) -> anyhow::Result<()> {
