@@ -51,7 +51,7 @@ use second_factor::manage;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Store, user::Person};
+use store::Store;
 use tower_sessions::Session;
 use wire::AuditRequest;
 

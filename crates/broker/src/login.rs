@@ -1,22 +1,19 @@
-//! The page on which people choose how to sign in, and the way out.
+//! The page on which people choose how to sign in.
 
-use crate::page::{Failure, Forms, html, notice, redirect};
+use crate::page::{Failure, Forms, html, redirect};
 use crate::return_to::{safe, with_query};
-use crate::{SignedIn, Visit, audit, session};
+use crate::{SignedIn, Visit, session};
 use askama::Template;
-use axum::Form;
 use axum::extract::Query;
-use axum::extract::rejection::FormRejection;
 use axum::response::Response;
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde::Deserialize;
 use std::sync::Arc;
 use store::AccountView;
-use wire::{AccountId, ConnectionId, ConnectionKind, OrgId, Organisation};
+use wire::{AccountId, ConnectionId, ConnectionKind, Organisation};
 
 /// The purpose of the CSRF token in the password form.
 pub(crate) const PURPOSE: &str = "login";
-const LOGOUT: &str = "logout";
 
 /// What a link to the sign-in page says.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -25,6 +22,8 @@ pub(crate) struct Asked {
     pub(crate) account: Option<String>,
     pub(crate) org: Option<String>,
     pub(crate) auto: Option<String>,
+    /// Whether somebody who is signed in proves once more who they are.
+    pub(crate) confirm: Option<String>,
 }
 
 impl Asked {
@@ -155,16 +154,16 @@ pub(crate) async fn page(
     let with_password = connections
         .iter()
         .any(|(.., kind)| *kind == ConnectionKind::Password);
-    let href = |id: &ConnectionId| {
+    let href = |id: &ConnectionId, kind: ConnectionKind| {
         let pairs = [("return_to", return_to), ("account", account_id)];
-        with_query(&format!("/login/oidc/{id}"), &pairs)
+        with_query(&way_in(id, kind), &pairs)
     };
-    let oidc = connections
+    let elsewhere = connections
         .into_iter()
-        .filter(|(.., kind)| *kind == ConnectionKind::Oidc);
-    let buttons: Vec<_> = oidc
-        .map(|(id, name, _)| Button {
-            href: href(&id),
+        .filter(|(.., kind)| *kind != ConnectionKind::Password);
+    let buttons: Vec<_> = elsewhere
+        .map(|(id, name, kind)| Button {
+            href: href(&id, kind),
             name,
         })
         .collect();
@@ -200,6 +199,14 @@ pub(crate) async fn page(
     Ok(html(status, &page, Forms::Anywhere))
 }
 
+/// Where sign-in through a connection begins.
+pub(crate) fn way_in(id: &ConnectionId, kind: ConnectionKind) -> String {
+    match kind {
+        ConnectionKind::EmailCode => format!("/login/email/{id}"),
+        _ => format!("/login/oidc/{id}"),
+    }
+}
+
 /// What to call a person.
 pub(crate) fn display_name(who: &SignedIn) -> String {
     let user = &who.person.user;
@@ -219,62 +226,4 @@ pub(crate) async fn home(visit: &Visit, user: &wire::UserId) -> store::Result<&'
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Confirmed {
     pub(crate) csrf: Option<String>,
-}
-
-#[derive(Template)]
-#[template(path = "logout.html")]
-struct LogoutPage {
-    name: String,
-    csrf: String,
-}
-
-const SIGN_IN: &[(&str, &str)] = &[("/login", "Sign in again")];
-
-fn signed_out() -> Response {
-    notice("You are signed out", "You can close this page.", SIGN_IN)
-}
-
-/// `GET /logout`: asks first, because a link alone must not sign anybody out.
-pub(crate) async fn confirm_logout(visit: Visit) -> Result<Response, Failure> {
-    let Some(who) = visit.signed_in().await? else {
-        return Ok(signed_out());
-    };
-    let page = LogoutPage {
-        name: display_name(&who),
-        csrf: who.csrf(visit.store(), LOGOUT),
-    };
-    Ok(html(StatusCode::OK, &page, Forms::Here))
-}
-
-/// `POST /logout`: ends this session and the app sessions that came from it.
-pub(crate) async fn logout(
-    visit: Visit,
-    form: Result<Form<Confirmed>, FormRejection>,
-) -> Result<Response, Failure> {
-    let Some(who) = visit.signed_in().await? else {
-        return Ok(signed_out());
-    };
-    let csrf = form.ok().and_then(|Form(form)| form.csrf).unwrap_or_default();
-    if !who.csrf_ok(visit.store(), LOGOUT, &csrf) {
-        return Err(Failure::Csrf);
-    }
-    end(&visit, &who).await?;
-    let mut response = signed_out();
-    if let Ok(cookie) = HeaderValue::try_from(session::forget_cookie(visit.broker.control_url())) {
-        response.headers_mut().append(header::SET_COOKIE, cookie);
-    }
-    Ok(response)
-}
-
-/// Ends the session of this browser.
-pub(crate) async fn end(visit: &Visit, who: &SignedIn) -> Result<(), Failure> {
-    let org: &OrgId = &who.person.org;
-    let mut tx = visit.store().begin().await?;
-    store::session::end(&mut tx, &who.session).await?;
-    tx.commit(audit::event(visit, org, "logout", audit::by(who)))
-        .await?;
-    if let Err(error) = visit.session.flush().await {
-        return Err(session::failure(visit.store(), error).await.into());
-    }
-    Ok(())
 }

@@ -347,6 +347,8 @@ async fn sweep(store: Store, oauth: Oauth, stop: CancellationToken) {
             store::session::sweep(&mut tx).await?;
             store::idempotency::sweep(&mut tx).await?;
             store::expiry::sweep(&mut tx).await?;
+            store::trial::sweep(&mut tx).await?;
+            store::health::sweep(&mut tx).await?;
             store::webhook::sweep(&mut tx).await?;
             tx.commit_housekeeping().await
         };

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot set up has failed")]
 
 mod audit;
+mod bindings;
 mod conventions;
 mod description;
 mod enforcement;
