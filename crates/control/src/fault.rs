@@ -269,6 +269,16 @@ impl Fault {
         self
     }
 
+    /// The same, of a value that is a part of the body: its pointers lead through `root`.
+    pub(crate) fn below(mut self, root: &str) -> Self {
+        for error in &mut self.errors {
+            if !error.pointer.starts_with('?') {
+                error.pointer.insert_str(0, root);
+            }
+        }
+        self
+    }
+
     /// As [`Fault::invalid`], when the thing that a reference in the body names is not there.
     pub(crate) fn reference(self, pointer: &str, noun: &str) -> Self {
         match self.kind {

@@ -4,8 +4,8 @@ use crate::Control;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::Answer;
 use crate::input::{Id, Query};
-use crate::record;
 use crate::write::Write;
+use crate::{record, users};
 use axum::{Json, response::Response};
 use store::{audit::target, grant::Which};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -52,7 +52,10 @@ async fn list(caller: Caller, Query(query): Query<GrantQuery>) -> Answer<Json<Pa
         state: query.state,
     };
     let (store, now) = (caller.store(), caller.store().clock().now());
-    let items = store::grant::list(store, &caller.org, filter, now, &paging).await?;
+    let mut items = store::grant::list(store, &caller.org, filter, now, &paging).await?;
+    for grant in &mut items {
+        conceal(&caller, grant).await?;
+    }
     Ok(Json(caller.cursors().page(
         &caller.org,
         items,
@@ -96,7 +99,23 @@ async fn revoke(caller: Caller, Id(id): Id<GrantId>, write: Write) -> Answer<Res
 
 async fn load(caller: &Caller, id: &GrantId) -> Answer<Grant> {
     let now = caller.store().clock().now();
-    let grant = store::grant::get(caller.store(), &caller.org, id, now).await?;
+    let mut grant = store::grant::get(caller.store(), &caller.org, id, now).await?;
     caller.require(Permission::Read, Scope::Account(&grant.account))?;
+    conceal(caller, &mut grant).await?;
     Ok(grant)
+}
+
+/// Takes the person's address away if the binding to the account does not release it.
+async fn conceal(caller: &Caller, grant: &mut Grant) -> Answer<()> {
+    let directory = caller.store().directory();
+    let account = directory.account(&grant.account);
+    let concealed = account.is_some_and(|a| a.connections.iter().any(|c| !c.releases("email")));
+    if !concealed || caller.may(Permission::Read, Scope::Organisation) {
+        return Ok(());
+    }
+    let person = store::user::get(caller.store(), &caller.org, &grant.user).await?;
+    if !users::releases(caller, &person.user.connection, "email") {
+        grant.user_email = None;
+    }
+    Ok(())
 }

@@ -42,6 +42,13 @@ async fn list(caller: Caller, Query(query): Query<UserQuery>) -> Answer<Json<Pag
     let mut page = caller.cursors().page(&caller.org, items, paging.limit, |u| &u.id);
     if let Some(bound) = connections::bound(&caller).await? {
         page.items.retain(|u| bound.contains(&u.connection));
+        for user in &mut page.items {
+            conceal(&caller, user);
+        }
+        // Nor does a search tell what is not shown.
+        if let Some(q) = &query.q {
+            page.items.retain(|user| mentions(user, q));
+        }
     }
     Ok(Json(page))
 }
@@ -83,9 +90,51 @@ async fn patch(caller: Caller, Id(id): Id<UserId>, write: Write, body: Body) -> 
 
 /// A person, if the caller may see them.
 pub(crate) async fn load(caller: &Caller, id: &UserId) -> Answer<User> {
-    let user = store::user::get(caller.store(), &caller.org, id).await?.user;
+    let mut user = store::user::get(caller.store(), &caller.org, id).await?.user;
     match connections::bound(caller).await? {
         Some(bound) if !bound.contains(&user.connection) => Err(Fault::not_found()),
-        _ => Ok(user),
+        Some(_) => {
+            conceal(caller, &mut user);
+            Ok(user)
+        }
+        None => Ok(user),
     }
+}
+
+/// Takes away what no binding to an account of the caller releases.
+fn conceal(caller: &Caller, user: &mut User) {
+    let released = |claim| releases(caller, &user.connection, claim);
+    let (email, name, groups) = (released("email"), released("name"), released("groups"));
+    if !email {
+        user.email = None;
+        user.email_verified = false;
+    }
+    if !name {
+        user.name = None;
+    }
+    if !groups {
+        user.groups.clear();
+    }
+}
+
+/// Whether the caller may see `email`, `name` or `groups` of a connection's people.
+pub(crate) fn releases(caller: &Caller, connection: &ConnectionId, claim: &str) -> bool {
+    let Some(mine) = caller.accounts(Permission::Read) else {
+        return true;
+    };
+    let directory = caller.store().directory();
+    mine.iter()
+        .filter_map(|id| directory.account(id))
+        .flat_map(|account| account.connections.iter())
+        .any(|bound| bound.id == *connection && bound.releases(claim))
+}
+
+/// Whether a text occurs in what is shown of a person, as the store looks for it.
+fn mentions(user: &User, q: &str) -> bool {
+    let shown = format!(
+        "{} {}",
+        user.name.as_deref().unwrap_or_default(),
+        user.email.as_deref().unwrap_or_default()
+    );
+    shown.to_lowercase().contains(&q.to_lowercase())
 }

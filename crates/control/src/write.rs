@@ -114,6 +114,7 @@ impl Write {
 
     /// Records what was tried.
     pub(crate) async fn record_dry_run(&self, caller: &Caller, events: Vec<AuditEvent>) -> Answer<()> {
+        let mut tried = Vec::with_capacity(events.len());
         for mut event in events {
             self.found().changes.push(PreviewChange {
                 action: event.action.clone(),
@@ -121,8 +122,10 @@ impl Write {
                 change: event.change.clone(),
             });
             event.action.push_str(".dry_run");
-            caller.store().record(event).await?;
+            tried.push(caller.store().record(event));
         }
+        // Together, so that they share a commit.
+        futures_util::future::try_join_all(tried).await?;
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use crate::answer::{OauthError, no_store};
 use crate::context::{Body, Live};
 use crate::params::Params;
 use crate::token::{Authenticated, authenticate};
-use crate::{Oauth, people};
+use crate::Oauth;
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};

@@ -4,6 +4,7 @@
 
 mod audit;
 mod bindings;
+mod connections;
 mod conventions;
 mod description;
 mod enforcement;

@@ -33,6 +33,9 @@ pub(crate) fn body(method: &Method, route: &str, world: &World) -> Option<Value>
         ("POST", "/connections") => {
             json!({"name": "C", "kind": "oidc", "issuer": "https://x.example.com", "client_id": "x"})
         }
+        ("POST", "/connections/discover") => json!({"issuer": "https://127.0.0.1:1"}),
+        ("POST", "/connections/{id}/claims-preview") => json!({"sample": {"sub": "ada"}}),
+        ("POST", "/connections/{id}/trials") => return None,
         ("POST", "/bindings") => json!({"connection": acme.connection.id}),
         ("POST", "/groups") => json!({"account": account, "name": "G"}),
         ("POST", "/policies") => {
@@ -87,7 +90,7 @@ fn is_read(operation: &str) -> bool {
 }
 
 fn is_audit(operation: &str) -> bool {
-    operation.contains(" /audit")
+    operation.contains(" /audit") || operation.starts_with("GET ") && operation.contains("/deliveries")
 }
 
 #[tokio::test]

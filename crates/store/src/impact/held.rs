@@ -115,7 +115,10 @@ impl Held {
         }
         let agents = held.holdings.values().filter_map(|h| h.agent.as_ref());
         let clients: BTreeSet<ClientId> = agents.map(|(_, client)| client.clone()).collect();
-        let clients: Vec<ClientId> = clients.into_iter().collect();
+        let clients: Vec<ClientId> = clients
+            .into_iter()
+            .chain(wanted.clients.iter().cloned())
+            .collect();
         for some in clients.chunks(BATCH) {
             let text = "SELECT c.*, CAST(0 AS BIGINT) AS live_grants FROM clients c WHERE 1 = 1";
             for row in db.rows(Sql::new(text).and_in("c.id", Some(some))).await? {
