@@ -29,7 +29,7 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>(control_url: &str) -> Rou
 #[derive(Template)]
 #[template(path = "reference.html")]
 struct Reference {
-    about: String,
+    about: Prose,
     control_url: String,
     tags: Vec<Tag>,
     types: Vec<Type>,
@@ -37,7 +37,7 @@ struct Reference {
 
 struct Tag {
     name: String,
-    text: String,
+    text: Prose,
     operations: Vec<Operation>,
 }
 
@@ -45,8 +45,8 @@ struct Operation {
     id: String,
     method: String,
     path: String,
-    summary: String,
-    text: String,
+    summary: Prose,
+    text: Prose,
     example: String,
     parameters: Vec<Field>,
     body: Option<Shape>,
@@ -55,7 +55,7 @@ struct Operation {
 
 struct Reply {
     status: String,
-    text: String,
+    text: Prose,
     shape: Option<Shape>,
 }
 
@@ -70,12 +70,12 @@ struct Field {
     name: String,
     required: bool,
     shape: Shape,
-    text: String,
+    text: Prose,
 }
 
 struct Type {
     name: String,
-    text: String,
+    text: Prose,
     /// Of an object.
     fields: Vec<Field>,
     /// Of anything else.
@@ -85,7 +85,7 @@ struct Type {
 }
 
 struct Variant {
-    text: String,
+    text: Prose,
     shape: Shape,
     fields: Vec<Field>,
 }
@@ -98,7 +98,7 @@ impl Reference {
         for tag in list(&description["tags"]) {
             tags.push(Tag {
                 name: text(&tag["name"]),
-                text: text(&tag["description"]),
+                text: Prose::of(&tag["description"]),
                 operations: Vec::new(),
             });
         }
@@ -114,7 +114,7 @@ impl Reference {
         }
         let types = members(&description["components"]["schemas"]);
         Self {
-            about: text(&description["info"]["description"]),
+            about: Prose::of(&description["info"]["description"]),
             control_url: control_url.to_owned(),
             tags,
             types: types.map(|(name, schema)| Type::of(name, schema)).collect(),
@@ -128,14 +128,14 @@ impl Operation {
             name: text(&parameter["name"]),
             required: parameter["required"] == true,
             shape: Shape::of(&parameter["schema"]),
-            text: text(&parameter["description"]),
+            text: Prose::of(&parameter["description"]),
         });
         let body = &operation["requestBody"]["content"];
         let answers = members(&operation["responses"]).map(|(status, answer)| {
             let answer = resolve(answer, whole);
             Reply {
                 status: status.to_owned(),
-                text: text(&answer["description"]),
+                text: Prose::of(&answer["description"]),
                 shape: schema_of(&answer["content"]).map(Shape::of),
             }
         });
@@ -143,8 +143,8 @@ impl Operation {
             id: text(&operation["operationId"]),
             method: method.to_uppercase(),
             path: path.to_owned(),
-            summary: text(&operation["summary"]),
-            text: text(&operation["description"]),
+            summary: Prose::of(&operation["summary"]),
+            text: Prose::of(&operation["description"]),
             example: example(method, &format!("{control_url}{path}"), !body.is_null()),
             parameters: parameters.collect(),
             body: schema_of(body).map(Shape::of),
@@ -172,7 +172,7 @@ impl Type {
     fn of(name: &str, schema: &Value) -> Self {
         let choice = ["oneOf", "anyOf"].iter().find_map(|key| schema[*key].as_array());
         let variants = choice.into_iter().flatten().map(|schema| Variant {
-            text: text(&schema["description"]),
+            text: Prose::of(&schema["description"]),
             fields: fields(schema),
             shape: if schema["properties"].is_object() {
                 named(schema)
@@ -183,7 +183,7 @@ impl Type {
         let is_object = schema["properties"].is_object();
         Self {
             name: name.to_owned(),
-            text: text(&schema["description"]),
+            text: Prose::of(&schema["description"]),
             fields: fields(schema),
             shape: if is_object || choice.is_some() {
                 Shape::default()
@@ -218,9 +218,44 @@ fn fields(schema: &Value) -> Vec<Field> {
         name: name.to_owned(),
         required: list(required).any(|r| r == name),
         shape: Shape::of(property),
-        text: text(&property["description"]),
+        text: described(property),
     });
     fields.collect()
+}
+
+/// What a property means; where it is one of several, the choice says so.
+fn described(property: &Value) -> Prose {
+    let choice = list(&property["oneOf"]).chain(list(&property["allOf"]));
+    let mut texts = std::iter::once(property).chain(choice).map(|p| &p["description"]);
+    Prose::of(texts.find(|text| text.is_string()).unwrap_or(&Value::Null))
+}
+
+/// A sentence of the description, with code between backticks.
+struct Prose(String);
+
+struct Piece<'a> {
+    is_code: bool,
+    text: &'a str,
+}
+
+impl Prose {
+    fn of(value: &Value) -> Self {
+        // Links of the source's documentation lead nowhere here.
+        let text = text(value).replace("[`", "`").replace("`]", "`");
+        Self(text.replace("crate::", ""))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+        let pieces = self.0.split('`').enumerate();
+        pieces.map(|(i, text)| Piece {
+            is_code: i % 2 == 1,
+            text,
+        })
+    }
 }
 
 impl Shape {
