@@ -288,6 +288,7 @@ const IDS: &[(&str, &str)] = &[
     ("RoleMappingId", wire::RoleMappingId::PREFIX),
     ("ServiceTokenId", ServiceTokenId::PREFIX),
     ("SessionId", SessionId::PREFIX),
+    ("TrialId", wire::TrialId::PREFIX),
     ("UserId", UserId::PREFIX),
     ("WebhookDeliveryId", WebhookDeliveryId::PREFIX),
     ("WebhookId", WebhookId::PREFIX),

@@ -67,10 +67,14 @@ async fn discover(caller: Caller, body: Body) -> Answer<Json<Discovery>> {
 /// Tries a claim mapping on claims; changes nothing
 #[utoipa::path(post, path = "/connections/{id}/claims-preview", tag = "connections",
     request_body = ClaimsPreviewRequest, responses((status = 200, body = ClaimsPreview)))]
-async fn preview(caller: Caller, Id(id): Id<ConnectionId>, body: Body) -> Answer<Json<ClaimsPreview>> {
+async fn preview(
+    caller: Caller,
+    Id(id): Id<ConnectionId>,
+    body: Option<Body>,
+) -> Answer<Json<ClaimsPreview>> {
     let mut connection = load(&caller, &id).await?;
     require(&caller, &connection)?;
-    let request: ClaimsPreviewRequest = body.read()?;
+    let request: ClaimsPreviewRequest = body.map(Body::read).transpose()?.unwrap_or_default();
     let (source, claims) = match (request.sample, &request.user) {
         (Some(_), Some(_)) => {
             return Err(Fault::invalid("/user", "either a sample or a person"));

@@ -190,3 +190,46 @@ async fn bindings_are_made_listed_changed_and_taken_away() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_end_of_a_client_secret_is_announced_at_30_14_7_and_1_days_once_each() {
+    on_each(async |w| {
+        let day = 86_400;
+        let spec = ConnectionSpec {
+            client_secret: Some("hunter2".into()),
+            client_secret_expires_at: Some(w.clock.now().plus_seconds(31 * day)),
+            ..connection_spec("Entra")
+        };
+        let made = w
+            .write(async |tx| connection::create(tx, &w.org, None, spec).await)
+            .await
+            .unwrap();
+        let mut announced = Vec::new();
+        for passed in 0..33 {
+            for _ in 0..2 {
+                if store::expiry::warn(&w.store).await.unwrap() > 0 {
+                    announced.push(31 - passed);
+                }
+            }
+            w.clock.advance(day);
+        }
+        assert_eq!(announced, [30, 14, 7, 1]);
+        let filter = store::audit::Filter {
+            action: Some("connection.secret_expiring".into()),
+            ..store::audit::Filter::default()
+        };
+        let newest = (store::audit::Order::Newest, None);
+        let events = store::audit::list(&w.store, &w.org, &filter, newest, 10).await.unwrap();
+        assert_eq!(events.len(), 4);
+        assert_eq!(events[0].target.as_ref().unwrap().id, made.id.to_string());
+        assert_eq!(events[0].change.as_ref().unwrap().after["days"], 1);
+        // A new secret with another end is announced anew.
+        let renewed = ConnectionSpec {
+            client_secret_expires_at: Some(w.clock.now().plus_seconds(10 * day)),
+            ..made.spec.clone()
+        };
+        w.write(async |tx| connection::update(tx, &made, renewed).await).await.unwrap();
+        assert_eq!(store::expiry::warn(&w.store).await.unwrap(), 1);
+    })
+    .await;
+}
