@@ -26,10 +26,10 @@ pub(crate) fn id_for(path: &str, company: &Company) -> String {
         "/members/{id}" => company.owner.member.id.to_string(),
         "/invitations/{id}" | "/invitations/{id}/resend" => company.invitation.id.to_string(),
         "/role-mappings/{id}" => company.mapping.id.to_string(),
-        "/connections/{id}" => company.connection.id.to_string(),
+        path if path.starts_with("/connections/{id}") => company.connection.id.to_string(),
         "/bindings/{id}" => company.binding.id.to_string(),
         "/users/{id}" | "/users/{id}/roles" => company.employee.id.to_string(),
-        "/users/{id}/factors" | "/users/{id}/factors/{factor}" => company.owner.user.id.to_string(),
+        "/users/{id}/factors" | "/users/{id}/factors/{factor}" => company.guarded.to_string(),
         "/sessions/{id}" => company.session.to_string(),
         "/groups/{id}" | "/groups/{id}/members" => company.group.id.to_string(),
         "/policies/{id}" => company.policy.id.to_string(),
@@ -54,6 +54,7 @@ pub(crate) fn filled(route: &str, company: &Company) -> String {
         .replace("{id}", &id_for(route, company))
         .replace("{delivery}", company.delivery.as_ref())
         .replace("{factor}", company.factor.as_ref())
+        .replace("{trial}", company.trial.as_ref())
 }
 
 #[tokio::test]
@@ -64,7 +65,7 @@ async fn tn1_every_id_of_another_organisation_is_404_on_every_verb() {
             if foreign == route {
                 continue;
             }
-            let body = (method == Method::PATCH).then(|| json!({}));
+            let body = matches!(method, Method::PATCH | Method::POST).then(|| json!({}));
             let answer = world.owner(method.clone(), &foreign, body.clone()).await;
             answer.refused(404, "not-found");
             // The same answer as for what never was.

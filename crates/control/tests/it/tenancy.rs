@@ -294,12 +294,14 @@ async fn an_invitation_is_mailed_where_mail_is_configured() {
         assert!(text.contains("Production, acme, as an administrator"), "{mail}");
         std::fs::remove_dir_all(&folder).unwrap();
         // A transport that fails undoes nothing.
+        std::fs::write(&folder, "not a folder").unwrap();
         let body = json!({"email": "bob@example.com", "role": "org_auditor"});
         let new = made(&mailing, &world.acme.owner.token, "/invitations", body).await;
         assert_eq!(
             (&new["mailed"], &new["state"]),
             (&json!(false), &json!("pending"))
         );
+        std::fs::remove_file(&folder).unwrap();
     })
     .await;
 }

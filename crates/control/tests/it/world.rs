@@ -48,6 +48,7 @@ pub(crate) struct Company {
     pub(crate) grant: GrantId,
     pub(crate) session: SessionId,
     pub(crate) employee: User,
+    pub(crate) trial: TrialId,
     pub(crate) invitation: Invitation,
     pub(crate) mapping: RoleMapping,
     pub(crate) owner: Colleague,
@@ -55,7 +56,8 @@ pub(crate) struct Company {
     pub(crate) service_token: ServiceToken,
     pub(crate) webhook: Webhook,
     pub(crate) delivery: WebhookDeliveryId,
-    /// Of the owner.
+    /// Somebody with a local password and a second factor.
+    pub(crate) guarded: UserId,
     pub(crate) factor: FactorId,
 }
 
@@ -319,6 +321,10 @@ impl Company {
         session::save(&mut tx, &store::sha256(session.to_string()), &row)
             .await
             .unwrap();
+        let place = (&org, &connection.id);
+        let hash = store::sha256(format!("trial of {slug}"));
+        let trial = store::trial::create(&mut tx, place, &hash, (TrialState::Failed, vec![])).await;
+        let trial = trial.unwrap().id;
         let new = invitation::New {
             email: "bob@example.com".into(),
             account: Some(production.id.clone()),
@@ -363,7 +369,10 @@ impl Company {
             .delivery
             .id;
         let owner = hire(store, (&org, &local.id), (Role::OrgOwner, None), &ALL).await;
-        let factor = add_factor(store, &org, &owner.user.id).await;
+        let mut tx = store.begin().await.unwrap();
+        let guarded = user::provision(&mut tx, &org, identity(&local.id, "gwen")).await.unwrap().user.id;
+        tx.commit_housekeeping().await.unwrap();
+        let factor = add_factor(store, &org, &guarded).await;
         Self {
             org,
             account: production,
@@ -378,6 +387,7 @@ impl Company {
             grant,
             session,
             employee,
+            trial,
             invitation,
             mapping,
             owner,
@@ -385,6 +395,7 @@ impl Company {
             service_token,
             webhook,
             delivery,
+            guarded,
             factor,
         }
     }
@@ -404,6 +415,7 @@ impl Company {
             grant: self.grant.clone(),
             session: self.session.clone(),
             employee: self.employee.clone(),
+            trial: self.trial.clone(),
             invitation: self.invitation.clone(),
             mapping: self.mapping.clone(),
             owner: Colleague {
@@ -416,6 +428,7 @@ impl Company {
             service_token: self.service_token.clone(),
             webhook: self.webhook.clone(),
             delivery: self.delivery.clone(),
+            guarded: self.guarded.clone(),
             factor: self.factor.clone(),
         }
     }
