@@ -137,13 +137,20 @@ test('service tokens: a machine reaches the ticket server, and not any more once
     assert.equal(event.actor.service_token_name, 'Nightly job');
   });
 
-  await t.test('with one it comes through, and the origin accepts the assertion', async () => {
+  await t.test('a policy of the account does not get it past the organisation\'s floor', async () => {
     const policy = await demo.api.post('/policies', {
       account, name: 'Nightly job', decision: 'service_auth',
       include: [{ type: 'service_token', service_token: token.id }],
     });
     const app = await demo.api.get(`/apps/${tickets.id}`);
     await demo.api.patch(`/apps/${tickets.id}`, { policies: [policy.id, ...app.policies] });
+    assert.equal(await call(token.client_secret), 403);
+    const [event] = (await demo.api.get(`/audit?action=gateway.request&q=${token.id}`)).items;
+    assert.equal(event.reason, 'organisation_floor');
+  });
+
+  await t.test('once the floor lets machines in, it comes through, and the origin accepts the assertion', async () => {
+    await demo.api.patch('/organisation', { floor: [] });
     await within(5000, 'the way in', async () => (await call(token.client_secret)) === 200);
     const { result } = await within(5000, 'the noted use', async () => {
       const shown = await demo.api.get(`/service-tokens/${token.id}`);

@@ -7,8 +7,9 @@ use crate::rules::{self, Kind};
 use crate::write::{Write, shown};
 use crate::{Control, check};
 use axum::{Json, response::Response};
+use serde_json::Value;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use wire::{NewPolicy, Page, Policy, PolicyId, PolicySpec};
+use wire::{AccountId, NewPolicy, Page, Policy, PolicyId, PolicySpec};
 
 const KIND: Kind<Policy> = Kind {
     noun: "policy",
@@ -38,6 +39,10 @@ async fn list(caller: Caller, Query(query): Query<AccountQuery>) -> Answer<Json<
 #[utoipa::path(post, path = "/policies", tag = "policies", request_body = NewPolicy,
     responses((status = 201, body = Policy), (status = 200, body = Policy)))]
 async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
+    let account = body.0.get("account").and_then(Value::as_str);
+    if let Some(Ok(account)) = account.map(str::parse) {
+        check_service_tokens(&caller, &account, &body).await?;
+    }
     rules::create(&caller, &KIND, &write, body).await
 }
 
@@ -53,6 +58,8 @@ async fn get(caller: Caller, Id(id): Id<PolicyId>) -> Answer {
     request_body(content = PolicySpec, content_type = "application/merge-patch+json"),
     responses((status = 200, body = Policy)))]
 async fn patch(caller: Caller, Id(id): Id<PolicyId>, write: Write, body: Body) -> Answer<Response> {
+    let policy: Policy = rules::load_to_edit(&caller, &id).await?;
+    check_service_tokens(&caller, &policy.account, &body).await?;
     rules::patch(&caller, &KIND, &id, &write, body).await
 }
 
@@ -66,6 +73,26 @@ async fn delete(caller: Caller, Id(id): Id<PolicyId>, write: Write) -> Answer<Re
     let users: Vec<_> = users.map(|a| a.spec.name.as_str()).collect();
     rules::refuse_if_used("app", &users)?;
     rules::delete(&caller, &KIND, &policy, &write).await
+}
+
+/// Service tokens named in a body must be the account's: another one would never match.
+async fn check_service_tokens(caller: &Caller, account: &AccountId, body: &Body) -> Answer<()> {
+    for list in ["include", "require", "exclude"] {
+        let selectors = body.0.get(list).and_then(Value::as_array);
+        for (i, selector) in selectors.into_iter().flatten().take(200).enumerate() {
+            let id = selector.get("service_token").and_then(Value::as_str);
+            let Some(Ok(id)) = id.map(str::parse) else {
+                continue;
+            };
+            let pointer = format!("/{list}/{i}/service_token");
+            let found = store::service_token::get(caller.store(), &caller.org, &id).await;
+            let token = found.map_err(|e| Fault::from(e).reference(&pointer, "service token"))?;
+            if token.account != *account {
+                return Err(Fault::invalid(pointer, "no such service token"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A policy is as large as somebody can still read; `pointer` leads to it.

@@ -25,7 +25,7 @@ const SOURCES: &[Source] = &[
         action: "service_token.expiring",
         kind: "service_token",
         sql: "SELECT id, org, account, name, expires_at FROM service_tokens \
-              WHERE expires_at > $1 AND expires_at <= $2",
+              WHERE enabled AND expires_at > $1 AND expires_at <= $2",
     },
     Source {
         action: "api_token.expiring",

@@ -16,7 +16,7 @@ const BATCH: u32 = 200;
 /// Positions of the log that are looked at in one step at the most.
 const STRIDE: i64 = 20_000;
 /// How long an attempt may take before somebody else makes it, in seconds; far longer than one may.
-const LEASE: i64 = 60;
+const LEASE: i64 = 30;
 /// How long deliveries are kept, in seconds.
 const KEPT: i64 = 30 * 86_400;
 

@@ -153,6 +153,12 @@ async fn tn1_nothing_of_another_organisation_can_be_referred_to() {
                 "/include/0/group",
             ),
             (
+                "/policies",
+                json!({"account": account, "name": "P", "decision": "service_auth",
+                    "include": [{"type": "service_token", "service_token": theirs.service_token.id}]}),
+                "/include/0/service_token",
+            ),
+            (
                 "/members",
                 json!({"user": theirs.employee.id, "role": "org_admin"}),
                 "/user",

@@ -151,3 +151,45 @@ async fn au3_secrets_of_service_tokens_are_in_no_answer_and_no_event() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn policies_name_service_tokens_of_their_own_account_only() {
+    on_each(async |world| {
+        let (production, labs) = (&world.acme.account.id, &world.acme.labs.id);
+        let policy = async |account: &wire::AccountId, token: &Value| {
+            let body = json!({"account": account, "name": format!("P {account}"), "decision": "service_auth",
+                "include": [{"type": "any_service_token"}, {"type": "service_token", "service_token": token}]});
+            world.owner(Method::POST, "/policies", Some(body)).await
+        };
+        let made = make(world, json!({"account": production, "name": "R"})).await;
+        let answer = policy(labs, &made["id"]).await;
+        assert_eq!(answer.refused(400, "invalid"), ["/include/1/service_token"]);
+        let answer = policy(production, &made["id"]).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        let path = format!("/policies/{}", answer.json()["id"].as_str().unwrap());
+        let nothing = json!({"exclude": [{"type": "service_token", "service_token": wire::ServiceTokenId::fresh()}]});
+        let answer = world.owner(Method::PATCH, &path, Some(nothing)).await;
+        assert_eq!(answer.refused(400, "invalid"), ["/exclude/0/service_token"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_service_token_is_no_credential_of_the_api() {
+    on_each(async |world| {
+        let made = make(world, json!({"account": world.acme.account.id, "name": "R"})).await;
+        let request = http::Request::builder()
+            .uri("/api/v1/apps")
+            .header(wire::SERVICE_TOKEN_ID_HEADER, made["id"].as_str().unwrap())
+            .header(
+                wire::SERVICE_TOKEN_SECRET_HEADER,
+                made["client_secret"].as_str().unwrap(),
+            );
+        let answer = world.send(request.body(axum::body::Body::empty()).unwrap()).await;
+        answer.refused(401, "unauthenticated");
+        let secret = made["client_secret"].as_str().unwrap();
+        let answer = world.call(secret, Method::GET, "/apps", None).await;
+        answer.refused(401, "unauthenticated");
+    })
+    .await;
+}

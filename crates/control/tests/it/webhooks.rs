@@ -148,6 +148,31 @@ async fn an_admins_change_arrives_signed_as_it_is_in_the_log() {
 }
 
 #[tokio::test]
+async fn of_several_deliverers_one_sends_each_event() {
+    on_each(async |world| {
+        let receiver = Receiver::start().await;
+        make(world, &receiver, json!({"events": ["group."]})).await;
+        for n in 0..20 {
+            rename(world, &format!("Crew {n}")).await;
+        }
+        let (one, two, three) = (deliverer(world), deliverer(world), deliverer(world));
+        // Who loses the race for new events finds the deliveries at the next step.
+        let _ = tokio::join!(one.step(), two.step(), three.step());
+        one.step().await.unwrap();
+        let mut ids: Vec<_> = receiver
+            .take()
+            .into_iter()
+            .map(|(headers, _)| headers["webhook-id"].to_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(ids.len(), 20);
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 20);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_fails_is_tried_again_with_growing_pauses_and_then_given_up() {
     on_each(async |world| {
         let receiver = Receiver::start().await;

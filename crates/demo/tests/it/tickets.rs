@@ -131,6 +131,34 @@ async fn tickets_are_opened_shown_closed_and_listed() {
 }
 
 #[tokio::test]
+async fn a_service_token_is_a_caller_without_a_person() {
+    let gateway = Gateway::start().await;
+    let config = tickets::Config {
+        assertion: Some(gateway.config.clone()),
+        ..Default::default()
+    };
+    let mut client = Client::connect(config).await;
+    let mut claims = gateway.claims();
+    let machine = "svc_01a201106508728b967c18ae10522b6b";
+    for absent in ["email", "act", "groups"] {
+        claims.as_object_mut().unwrap().remove(absent);
+    }
+    claims["sub"] = machine.into();
+    claims["actor"] = "service".into();
+    claims["name"] = "Nightly job".into();
+    client.headers = vec![(assertion::HEADER, gateway.sign(&claims))];
+    let seen = client.call("whoami", json!({})).await["structuredContent"].clone();
+    assert_eq!(
+        (&seen["verified"], &seen["user"]),
+        (&json!(true), &json!(machine))
+    );
+    assert_eq!((&seen["email"], &seen["agent"]), (&Value::Null, &Value::Null));
+    assert_eq!(seen["claims"]["actor"], "service");
+    let created = client.call("create_ticket", json!({ "title": "x" })).await;
+    assert_eq!(created["structuredContent"]["opened_by"], machine);
+}
+
+#[tokio::test]
 async fn whoami_names_the_employee_and_the_agent_of_a_verified_assertion() {
     let gateway = Gateway::start().await;
     let config = tickets::Config {

@@ -378,6 +378,27 @@ async fn a_rotation_never_makes_the_old_secret_outlive_the_token() {
 }
 
 #[tokio::test]
+async fn no_account_gets_a_machine_past_the_organisations_floor() {
+    on_each(async |world| {
+        let ci = machine(world, &world.account.id, None).await;
+        let_in(world, &world.wiki, &ci.token.id).await;
+        assert_eq!(status(world, &world.wiki, &ci).await, 200);
+        let org = store::org::get(&world.store, &world.org).await.unwrap();
+        let spec = OrganisationSpec {
+            floor: vec![Selector::Mfa {}],
+            ..org.spec.clone()
+        };
+        world
+            .write(async |tx| store::org::update(tx, &org, spec).await)
+            .await;
+        assert_eq!(status(world, &world.wiki, &ci).await, 403);
+        let event = world.events().await.remove(0);
+        assert_eq!(event.reason.as_deref(), Some("organisation_floor"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn machines_call_tools_as_the_rules_say() {
     on_each(async |world| {
         let ci = machine(world, &world.account.id, None).await;

@@ -40,6 +40,14 @@ async fn the_end_is_announced_at_30_14_7_and_1_days_once_each() {
     on_each(async |w| {
         let long = token(w, "long", Some(40)).await;
         let never = token(w, "never", None).await;
+        let off = token(w, "off", Some(20)).await;
+        let spec = ServiceTokenSpec {
+            enabled: false,
+            ..off.spec.clone()
+        };
+        w.write(async |tx| service_token::update(tx, &off, spec).await)
+            .await
+            .unwrap();
         let other = w.other_instance().await;
         for _ in 0..45 {
             join_all([&w.store, &other, &w.store].map(expiry::warn)).await;
@@ -47,6 +55,7 @@ async fn the_end_is_announced_at_30_14_7_and_1_days_once_each() {
         }
         assert_eq!(warned(w, long.id.as_ref()).await, [30, 14, 7, 1]);
         assert_eq!(warned(w, never.id.as_ref()).await, [0; 0]);
+        assert_eq!(warned(w, off.id.as_ref()).await, [0; 0]);
         other.close().await;
     })
     .await;
