@@ -13,6 +13,7 @@ use crate::user::Person;
 use crate::{Change, Error, Result, Store};
 use arc_swap::ArcSwap;
 use policy::{Ruleset, ScopeSet};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,8 +57,12 @@ impl BoundConnection {
 /// Says how a person authenticated, not who they are: policies see it whatever is released.
 const ALWAYS_SEEN: [&str; 3] = ["acr", "amr", "auth_time"];
 
+/// Where a provider lists claims that it has and does not send (OpenID Connect Core section 5.6.2).
+const ELSEWHERE: &str = "_claim_names";
+
 /// A person as an account sees them that `connections` count in: without what its binding does not
-/// release. Policies, the origin and the account's administrators all see this.
+/// release. Policies, the origin and the account's administrators all see this. To a policy, what is not
+/// released is as what the provider did not send: it counts against the person, it is not a "no".
 #[must_use]
 pub(crate) fn seen<'a>(connections: &[BoundConnection], person: &'a Person) -> Cow<'a, Person> {
     let bound = connections.iter().find(|c| c.id == person.user.connection);
@@ -79,11 +84,26 @@ pub(crate) fn seen<'a>(connections: &[BoundConnection], person: &'a Person) -> C
         seen.user.name = None;
     }
     if bound.releases("groups") {
-        names.push(&mapping.groups);
+        names.extend([mapping.groups.as_str(), "hasgroups"]);
     } else {
         seen.user.groups.clear();
     }
-    seen.claims.retain(|name, _| names.contains(&name.as_str()));
+    let mut withheld = match seen.claims.remove(ELSEWHERE) {
+        Some(Value::Object(there)) => there,
+        _ => Map::new(),
+    };
+    let known = ["groups", &mapping.email, &mapping.name, &mapping.groups];
+    let sent = person.claims.keys().map(String::as_str);
+    for name in sent.chain(known) {
+        let released = names.contains(&name) || name == "groups" && bound.releases("groups");
+        if !released && name != ELSEWHERE {
+            seen.claims.remove(name);
+            withheld.insert(name.to_owned(), Value::from("withheld"));
+        }
+    }
+    if !withheld.is_empty() {
+        seen.claims.insert(ELSEWHERE.to_owned(), Value::Object(withheld));
+    }
     Cow::Owned(seen)
 }
 

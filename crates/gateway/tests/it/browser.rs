@@ -6,7 +6,7 @@ use store::session::{self, Handoff, Record};
 use wire::{App, BindingSpec, BindingState, SessionId, User};
 
 /// What the browser holds after it was sent to sign in: the state, and the cookie with it.
-async fn begin(world: &World, app: &App, target: &str) -> (String, String) {
+pub(crate) async fn begin(world: &World, app: &App, target: &str) -> (String, String) {
     let request = world
         .request("GET", app, target)
         .header("sec-fetch-mode", "navigate");
@@ -33,7 +33,7 @@ fn set_cookie(answer: &Response, name: &str) -> Option<String> {
 }
 
 /// What the control plane does once the person is signed in and allowed.
-async fn hand_off(world: &World, app: &App, user: &User, state: &str) -> (SessionId, String) {
+pub(crate) async fn hand_off(world: &World, app: &App, user: &User, state: &str) -> (SessionId, String) {
     let code = store::random_secret("").unwrap();
     let parent = Record {
         id: SessionId::fresh(),
@@ -62,7 +62,12 @@ async fn hand_off(world: &World, app: &App, user: &User, state: &str) -> (Sessio
     (parent.id, code)
 }
 
-async fn come_back(world: &World, app: &App, (code, state): (&str, &str), cookie: &str) -> Response {
+pub(crate) async fn come_back(
+    world: &World,
+    app: &App,
+    (code, state): (&str, &str),
+    cookie: &str,
+) -> Response {
     let path = format!("/.chatelaine/callback?code={code}&state={state}");
     world
         .request("GET", app, &path)

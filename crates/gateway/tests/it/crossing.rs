@@ -231,7 +231,7 @@ async fn claims_that_a_binding_withholds_stay_here() {
     on_each(async |world| {
         let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
         let spec = BindingSpec {
-            claims: Some(vec!["name".into()]),
+            claims: Some(vec!["groups".into()]),
             ..world.binding.spec.clone()
         };
         world
@@ -240,11 +240,10 @@ async fn claims_that_a_binding_withholds_stay_here() {
         let request = world
             .request("GET", &world.wiki, "/page")
             .bearer_auth(&agent.token);
-        // Policies still know the groups.
         assert_eq!(request.send().await.unwrap().status(), 200);
         let claims = world.origin.last().assertion();
-        assert_eq!((claims.get("email"), claims.get("groups")), (None, None));
-        assert_eq!(claims["name"], "ada");
+        assert_eq!((claims.get("email"), claims.get("name")), (None, None));
+        assert_eq!(claims["groups"], serde_json::json!(["staff"]));
     })
     .await;
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot set up has failed")]
 
 mod access;
+mod bindings;
 mod browser;
 mod challenge;
 mod crossing;
