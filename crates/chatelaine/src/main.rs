@@ -21,7 +21,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Identity federation for people and agents.
 #[derive(Parser)]
-#[command(version, about, long_about = None)]
+#[command(version, long_about = None)]
 struct Cli {
     /// Configuration file (TOML). `CHATELAINE_*` variables come on top.
     #[arg(long, global = true, env = "CHATELAINE_CONFIG")]
@@ -38,6 +38,9 @@ enum Command {
     Setup(setup::Args),
     /// Start the whole story on this machine: server, identity provider, a wiki and an MCP server.
     Demo(demo::Args),
+    /// Help owners who cannot sign in any more. Works on the database itself, on the server.
+    #[command(subcommand)]
+    Owner(Owner),
     /// Look after the audit log.
     #[command(subcommand)]
     Audit(Audit),
@@ -48,6 +51,12 @@ enum Command {
     /// What a client of the REST API does: resources, profiles, the organisation as code.
     #[command(flatten)]
     Client(cli::Command),
+}
+
+#[derive(Subcommand)]
+enum Owner {
+    /// Give an owner with a local password a new one, take their second factors away and end their sessions.
+    Reset(setup::ResetArgs),
 }
 
 #[derive(Subcommand)]
@@ -108,6 +117,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = Config::load(cli.config.as_deref())?;
             setup::run(&config, args).await
         }
+        Command::Owner(Owner::Reset(args)) => {
+            let config = Config::load(cli.config.as_deref())?;
+            setup::reset_owner(&config, args).await
+        }
         Command::Audit(Audit::Verify) => {
             let config = Config::load(cli.config.as_deref())?;
             let store = setup::open(&config, &config.master_key()?).await?;
@@ -150,6 +163,12 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
     println!("master key     ok");
     let store = setup::open(config, &key).await?;
     println!("database       ok: schema is current, the key fits");
+    let mailer = config.mail.mailer(store.clock().clone())?;
+    if mailer.is_configured() {
+        println!("mail           ok: from {}", config.mail.from);
+    } else {
+        println!("mail           none: no one-time codes, no mailed invitations (see [mail])");
+    }
     let organisations = store::org::all(&store).await?;
     if organisations.is_empty() {
         println!("organisation   none yet: run `chatelaine setup`");

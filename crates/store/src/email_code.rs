@@ -54,6 +54,9 @@ fn mac(tx: &Tx, parts: &[&str]) -> String {
 /// When the database does not answer.
 pub async fn offer(tx: &mut Tx, new: NewCode<'_>, most: i64) -> Result<bool> {
     let now = tx.now();
+    // Locks the row until the end of the transaction, so that requests at the same moment count each other.
+    let lock = Sql::new("UPDATE connections SET name = name WHERE id = $1");
+    tx.run(lock.bind(new.connection)).await?;
     let address = mac(tx, &["address", new.connection.as_ref(), new.address]);
     let sql = Sql::new(
         "SELECT COUNT(*) AS n FROM email_codes WHERE connection = $1 AND address = $2 AND created_at > $3",

@@ -2,6 +2,7 @@
 
 use crate::sql::{Run, Sql, opt};
 use crate::{Result, Store, Tx, session};
+use std::collections::HashSet;
 use wire::{ConnectionId, SessionId, Timestamp, UserId};
 use zeroize::Zeroizing;
 
@@ -73,7 +74,7 @@ pub struct Ended<'a> {
     pub sid: Option<&'a str>,
 }
 
-/// Ends control-plane sessions and the app sessions that came from them. Says whose they were.
+/// Ends sessions, each with the app sessions that came from it. Says which, and whose they were.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -82,24 +83,27 @@ pub async fn end(tx: &mut Tx, ended: Ended<'_>) -> Result<Vec<(SessionId, UserId
         // That would be everybody.
         return Ok(Vec::new());
     }
+    // An app's session may outlive the one that it came from.
     let sql = Sql::new(
-        "SELECT s.id, s.user_id FROM sessions s JOIN users u ON u.id = s.user_id \
-         LEFT JOIN upstream_sessions x ON x.session = s.id \
-         WHERE s.app IS NULL AND u.connection = $1 AND u.issuer = $2",
+        "SELECT s.id, s.parent, s.user_id FROM sessions s JOIN users u ON u.id = s.user_id \
+         LEFT JOIN upstream_sessions x ON x.session = COALESCE(s.parent, s.id) \
+         WHERE u.connection = $1 AND u.issuer = $2",
     );
     let sql = sql
         .bind(ended.connection)
         .bind(ended.issuer)
         .and("u.subject =", ended.subject)
         .and("x.sid =", ended.sid);
-    let mut sessions = Vec::new();
+    let mut sessions: Vec<(SessionId, Option<SessionId>, UserId)> = Vec::new();
     for row in (&mut *tx).rows(sql).await? {
-        sessions.push((row.id::<SessionId>("id")?, row.id("user_id")?));
+        sessions.push((row.id("id")?, row.opt_id("parent")?, row.id("user_id")?));
     }
-    for (id, _) in &sessions {
+    let all: HashSet<_> = sessions.iter().map(|(id, ..)| id.clone()).collect();
+    sessions.retain(|(_, parent, _)| parent.as_ref().is_none_or(|parent| !all.contains(parent)));
+    for (id, ..) in &sessions {
         session::end(tx, id).await?;
     }
-    Ok(sessions)
+    Ok(sessions.into_iter().map(|(id, _, user)| (id, user)).collect())
 }
 
 /// Spends a logout token. Says `false` when it was spent before.
@@ -125,7 +129,8 @@ pub async fn spend_token(
 /// When the database does not answer.
 pub(crate) async fn sweep(tx: &mut Tx, now: Timestamp) -> Result<()> {
     let orphans = "DELETE FROM upstream_sessions WHERE created_at < $1 \
-                   AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = upstream_sessions.session)";
+                   AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = upstream_sessions.session) \
+                   AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.parent = upstream_sessions.session)";
     tx.run(Sql::new(orphans).bind(now.plus_seconds(-GRACE))).await?;
     let tokens = Sql::new("DELETE FROM logout_tokens WHERE expires_at < $1");
     tx.run(tokens.bind(now)).await.map(drop)

@@ -209,6 +209,66 @@ async fn an_address_gets_five_codes_in_a_quarter_of_an_hour_from_wherever_they_a
 }
 
 #[tokio::test]
+async fn asking_at_the_same_moment_gets_no_more_codes() {
+    on_each(async |w| {
+        let connection = by_mail(w).await;
+        let path = format!("/login/email/{}", connection.id);
+        let mut asking = Vec::new();
+        for i in 0..15 {
+            let mut browser = w.browser();
+            browser.ip = format!("198.51.77.{i}");
+            let csrf = browser.get(&path).await.field("csrf");
+            let path = path.clone();
+            asking.push(tokio::spawn(async move {
+                let fields = [("csrf", csrf.as_str()), ("address", "gina@guest.example")];
+                browser.post(&path, &fields).await.status
+            }));
+        }
+        for one in asking {
+            one.await.unwrap();
+        }
+        assert_eq!(w.mails().await.len(), 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn somebody_who_is_signed_in_confirms_with_another_code() {
+    on_each(async |w| {
+        let connection = by_mail(w).await;
+        let mut browser = w.browser();
+        ask(w, &mut browser, &connection, "gina@guest.example").await;
+        let first = code(&w.mails().await[0]);
+        enter(&mut browser, &connection, &first).await.location();
+        let page = browser.get("/login/confirm?return_to=%2Fme%3Fagain").await;
+        let way = format!("/login/email/{}", connection.id);
+        assert!(page.body.contains(&way), "{}", page.body);
+
+        let confirm = async |browser: &mut Browser, address: &str| {
+            let csrf = browser.get(&way).await.field("csrf");
+            let fields = [
+                ("csrf", csrf.as_str()),
+                ("address", address),
+                ("confirm", "1"),
+                ("return_to", "/me?again"),
+            ];
+            browser.post(&way, &fields).await.location();
+            let code = code(&w.mails().await[0]);
+            enter(browser, &connection, &code).await
+        };
+        assert_eq!(confirm(&mut browser, "gina@guest.example").await.location(), "/me?again");
+        assert_eq!(w.last("login.confirm").await.outcome, Outcome::Success);
+        confirm(&mut browser, "greta@guest.example").await.is_error(StatusCode::FORBIDDEN);
+        // Nobody confirms who is not signed in.
+        let mut stranger = w.browser();
+        let csrf = stranger.get(&way).await.field("csrf");
+        let fields = [("csrf", csrf.as_str()), ("address", "gina@guest.example"), ("confirm", "1")];
+        stranger.post(&way, &fields).await.is_error(StatusCode::NOT_FOUND);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn one_network_cannot_ask_for_ever() {
     on_each(async |w| {
         let connection = by_mail(w).await;

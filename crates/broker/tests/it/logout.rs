@@ -27,7 +27,7 @@ async fn signing_out_leads_on_to_the_provider_where_the_connection_says_so() {
         w.configure(|spec| spec.logout.rp_initiated = true).await;
         let mut browser = w.signed_in(json!({ "sid": "s1" })).await;
         let page = browser.get("/logout").await;
-        assert!(page.body.contains("signed out at Acme SSO, too"), "{}", page.body);
+        assert!(page.body.contains("Where Acme SSO supports it, you are signed out there, too."), "{}", page.body);
         let policy = page.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(!policy.contains("form-action"), "browsers apply it to the redirect: {policy}");
         let away = sign_out(&mut browser).await.location().to_owned();
@@ -110,9 +110,8 @@ async fn sessions(w: &World, user: &UserId) -> Vec<BrowserSession> {
 }
 
 /// A session at the wiki that came from a control-plane session.
-async fn at_app(w: &World, user: &UserId, parent: &SessionId) -> SessionId {
-    let mut tx = w.store.begin().await.unwrap();
-    let record = store::session::Record {
+fn app_session(w: &World, user: &UserId, parent: &SessionId) -> store::session::Record {
+    store::session::Record {
         id: SessionId::fresh(),
         org: Some(w.org.clone()),
         user: Some(user.clone()),
@@ -122,7 +121,12 @@ async fn at_app(w: &World, user: &UserId, parent: &SessionId) -> SessionId {
         expires_at: w.clock.now().plus_seconds(3600),
         ip: None,
         user_agent: None,
-    };
+    }
+}
+
+async fn at_app(w: &World, user: &UserId, parent: &SessionId) -> SessionId {
+    let mut tx = w.store.begin().await.unwrap();
+    let record = app_session(w, user, parent);
     store::session::save(&mut tx, record.id.as_ref(), &record).await.unwrap();
     tx.commit_housekeeping().await.unwrap();
     record.id
@@ -185,6 +189,33 @@ async fn a_provider_ends_the_session_that_it_names_and_what_came_from_it() {
 
         // Nobody is left: that is fine, too.
         assert_eq!(tell(w, &w.idp.logout_token(json!({ "sub": "alice" }))).await.status, StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_at_an_app_that_outlived_the_one_it_came_from_ends_as_well() {
+    on_each(async |w| {
+        let (_, _, alice) = listening(w).await;
+        let now = w.clock.now();
+        let first = sessions(w, &alice).await.remove(0).id;
+        let mut tx = w.store.begin().await.unwrap();
+        let record = store::session::Record {
+            expires_at: now.plus_seconds(7 * 86_400),
+            ..app_session(w, &alice, &first)
+        };
+        store::session::save(&mut tx, "app", &record).await.unwrap();
+        tx.commit_housekeeping().await.unwrap();
+        w.clock.advance(13 * 3600);
+        let mut tx = w.store.begin().await.unwrap();
+        store::session::sweep(&mut tx).await.unwrap();
+        tx.commit_housekeeping().await.unwrap();
+        let left = sessions(w, &alice).await;
+        assert_eq!(left.iter().map(|s| &s.id).collect::<Vec<_>>(), [&record.id]);
+        let iat = w.clock.now().seconds();
+        let token = w.idp.logout_token(json!({ "sid": "one", "iat": iat, "exp": iat + 120 }));
+        assert_eq!(tell(w, &token).await.status, StatusCode::OK);
+        assert!(sessions(w, &alice).await.is_empty());
     })
     .await;
 }
