@@ -5,7 +5,7 @@ import http from 'node:http';
 import { test } from 'node:test';
 import { Provider } from 'oidc-provider';
 import { within } from '../lib/api.mjs';
-import { launch, person } from '../lib/browser.mjs';
+import { clean, launch, person, violations } from '../lib/browser.mjs';
 import { startDemo } from '../lib/demo.mjs';
 
 const PORT_BASE = 8060;
@@ -50,10 +50,19 @@ test('people of a partner sign in through its certified provider', async (t) => 
   const partner = await upstream(t, `${demo.info.control_url.replace(/\/$/, '')}/login/callback`);
   const wiki = demo.app('Labs', 'web');
 
+  const found = await api.post('/connections/discover', {
+    issuer: `${partner.issuer}/.well-known/openid-configuration`,
+    allow_internal: [partner.issuer],
+  });
+  assert.equal(found.issuer, partner.issuer);
+  assert.ok(found.pkce_methods.includes('S256') && found.signing_keys > 0, JSON.stringify(found));
+  assert.ok(found.scopes.includes('groups'), JSON.stringify(found.scopes));
+
   const connection = await api.post('/connections', {
     name: 'Partner',
     kind: 'oidc',
-    issuer: partner.issuer,
+    issuer: found.issuer,
+    enabled: false,
     client_id: 'chatelaine',
     client_secret: 'a-secret-between-two-servers',
     scopes: ['profile', 'email', 'groups'],
@@ -72,11 +81,14 @@ test('people of a partner sign in through its certified provider', async (t) => 
   await api.patch(`/apps/${wiki.id}`, { policies: [policy.id, ...before.policies] });
 
   const browser = await launch(t);
-  const signIn = async (page) => {
+  const signIn = async (page, who = 'pat') => {
     await page.goto(wiki.url, { waitUntil: 'domcontentloaded' });
     await page.getByRole('link', { name: /Partner/ }).or(page.getByRole('button', { name: /Partner/ })).first().click();
+    await atProvider(page, who);
+  };
+  const atProvider = async (page, who) => {
     await page.waitForURL((url) => url.href.startsWith(partner.issuer));
-    await page.locator('input[name=login]').fill('pat');
+    await page.locator('input[name=login]').fill(who);
     await page.locator('input[name=password]').fill('whatever');
     await page.locator('button[type=submit]').click();
     await page.locator('input[name=prompt][value=consent]').waitFor({ state: 'attached' });
@@ -84,6 +96,33 @@ test('people of a partner sign in through its certified provider', async (t) => 
     await page.waitForURL((url) => !url.href.startsWith(partner.issuer))
       .catch((error) => { throw new Error(`${error}\nat ${page.url()}\n${partner.errors.join('\n')}`); });
   };
+
+  await t.test('before anybody relies on it, the partner tries it by a link', async () => {
+    const trial = await api.post(`/connections/${connection.id}/trials`);
+    assert.equal(trial.state, 'waiting', JSON.stringify(trial.trace));
+    const page = await person(browser);
+    await page.goto(trial.url, { waitUntil: 'domcontentloaded' });
+    assert.deepEqual(await violations(page), []);
+    await page.getByRole('button', { name: 'Start the test' }).click();
+    await atProvider(page, 'admin');
+    await page.getByText('Everything fits').waitFor();
+    assert.match(await page.locator('dl').innerText(), /admin@partner\.example \(verified\)/);
+    assert.deepEqual(await violations(page), []);
+    page.problems = page.problems.filter((problem) => !problem.startsWith(partner.issuer));
+    clean(page, 'the trial');
+    const shown = await api.get(`/connections/${connection.id}/trials/${trial.id}`);
+    assert.equal(shown.state, 'passed');
+    assert.deepEqual(shown.identity.groups, ['staff']);
+    assert.ok(shown.trace.every((step) => step.state !== 'failed') && shown.trace.length > 10, JSON.stringify(shown.trace));
+    assert.equal(shown.url, undefined, 'the link is shown once');
+    await page.goto(`${demo.info.control_url.replace(/\/$/, '')}/me`, { waitUntil: 'domcontentloaded' });
+    assert.match(page.url(), /\/login/, 'nobody is signed in by it');
+    assert.deepEqual(await api.list('/users?q=partner.example'), [], 'nobody was made by it');
+    const preview = await api.post(`/connections/${connection.id}/claims-preview`, { claims: { groups: '/groups' } });
+    assert.equal(preview.source, 'trial');
+    assert.deepEqual(preview.missing, []);
+  });
+  await api.patch(`/connections/${connection.id}`, { enabled: true });
 
   await t.test('the organisation\'s floor holds in every account, whatever the account allows', async () => {
     const page = await person(browser);
@@ -105,6 +144,19 @@ test('people of a partner sign in through its certified provider', async (t) => 
   assert.equal(users[0].issuer, partner.issuer);
   assert.equal(users[0].subject, 'pat');
   assert.deepEqual(partner.errors, []);
+
+  await t.test('and only with the claims that the connection requires', async () => {
+    await api.patch(`/connections/${connection.id}`, { required_claims: { sub: 'pat' } });
+    const other = await person(browser);
+    await signIn(other, 'kim');
+    await other.getByRole('heading', { name: 'Not for this account' }).waitFor();
+    const { result: refusal } = await within(5000, 'the record of the refusal', async () =>
+      (await api.exported('&action=login.failure')).find((event) => event.reason === 'claim_mismatch'));
+    assert.equal(refusal.target.id, connection.id);
+    const health = await api.get(`/connections/${connection.id}/health`);
+    assert.equal(health.state, 'healthy', JSON.stringify(health));
+    assert.ok(health.successes_1h >= 2 && health.latency_ms_avg >= 0, JSON.stringify(health));
+  });
 
   await t.test('and only where the connection is bound', async () => {
     const other = await person(browser);

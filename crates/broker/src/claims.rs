@@ -80,7 +80,13 @@ fn mismatch<'a>(spec: &'a ConnectionSpec, claims: &Map<String, Value>) -> Option
     spec.required_claims.iter().find_map(|(name, expected)| {
         let found = find(claims, name).and_then(plain);
         let fits = found.as_deref() == Some(expected);
-        (!fits).then(|| (name.as_str(), expected.as_str(), found.unwrap_or_else(|| "nothing".to_owned())))
+        (!fits).then(|| {
+            (
+                name.as_str(),
+                expected.as_str(),
+                found.unwrap_or_else(|| "nothing".to_owned()),
+            )
+        })
     })
 }
 
@@ -92,7 +98,9 @@ pub(crate) fn require(
 ) -> Result<(), Fault> {
     // Entra, when there are more than 200: rather nobody than somebody without the groups that deny.
     let left_out = claims.get("hasgroups") == Some(&Value::Bool(true))
-        || claims.get("_claim_names").is_some_and(|names| names.get("groups").is_some());
+        || claims
+            .get("_claim_names")
+            .is_some_and(|names| names.get("groups").is_some());
     if left_out && claims.get("groups").is_none() {
         let text = "the provider leaves the groups out because there are too many: let it send only those that \
                     are assigned to the application";
@@ -167,7 +175,9 @@ pub(crate) fn refusal(spec: &ConnectionSpec, identity: &Identity) -> Option<Faul
     }
     let reason = domain_refusal(&spec.allowed_domains, identity)?;
     let text = match reason {
-        EMAIL_UNVERIFIED => "the e-mail address does not count as verified, and only certain domains are let in",
+        EMAIL_UNVERIFIED => {
+            "the e-mail address does not count as verified, and only certain domains are let in"
+        }
         _ => "the e-mail address is in none of the allowed domains",
     };
     Some(Fault::Refused(reason, text.to_owned()))

@@ -72,7 +72,8 @@ impl Document {
             return Err(Fault::status("its discovery document", answer.status));
         }
         let json = serde_json::from_slice(&answer.body).ok().filter(Value::is_object);
-        let json = json.ok_or_else(|| Fault::Answer("its discovery document is not a JSON object".to_owned()))?;
+        let json =
+            json.ok_or_else(|| Fault::Answer("its discovery document is not a JSON object".to_owned()))?;
         Ok(Self { url, json })
     }
 
@@ -106,7 +107,11 @@ impl Document {
         if algorithms.iter().any(|a| a == "none") {
             concerns.push("It offers unsigned id tokens. They are never accepted.".to_owned());
         }
-        if !self.list("code_challenge_methods_supported").iter().any(|m| m == "S256") {
+        if !self
+            .list("code_challenge_methods_supported")
+            .iter()
+            .any(|m| m == "S256")
+        {
             concerns.push(
                 "It does not say that it supports PKCE with S256. The challenge is sent all the same; whether \
                  it is checked is up to the provider."
@@ -152,7 +157,11 @@ fn expected(spec: &ConnectionSpec, configured: &str, stated: &str) -> Result<Str
 }
 
 /// Asks a provider, step by step.
-pub(crate) async fn discover(http: &Http, connection: &Connection, trace: &mut Trace) -> Result<Known, Fault> {
+pub(crate) async fn discover(
+    http: &Http,
+    connection: &Connection,
+    trace: &mut Trace,
+) -> Result<Known, Fault> {
     let spec = &connection.spec;
     let setup = |text: &str| Fault::Setup(text.to_owned());
     let Some(configured) = spec.issuer.as_deref() else {
@@ -179,7 +188,8 @@ pub(crate) async fn discover(http: &Http, connection: &Connection, trace: &mut T
         _ => stated.clone(),
     };
     if whole != expected {
-        let fault = Fault::Answer("its discovery document names another issuer than the connection".to_owned());
+        let fault =
+            Fault::Answer("its discovery document names another issuer than the connection".to_owned());
         return Err(trace.differs("issuer", fault, &expected, &stated));
     }
     trace.ok("issuer", "the document names the issuer of the connection");
@@ -224,7 +234,9 @@ fn endpoints(metadata: &Metadata) -> Result<(), Fault> {
     // The browser is sent there: no other schemes.
     let scheme = metadata.authorization_endpoint().url().scheme();
     if scheme != "https" && scheme != metadata.issuer().url().scheme() {
-        return Err(Fault::Answer("its authorization endpoint is not https".to_owned()));
+        return Err(Fault::Answer(
+            "its authorization endpoint is not https".to_owned(),
+        ));
     }
     if metadata.token_endpoint().is_none() {
         return Err(Fault::Answer("it has no token endpoint".to_owned()));
@@ -268,7 +280,8 @@ pub(crate) async fn report(http: &Http, typed: &str) -> Result<Discovery, Fault>
         ));
     }
     if stated.contains(TENANT) {
-        let text = "The issuer is for several tenants. Use your own tenant's, or pin it by required_claims.tid.";
+        let text =
+            "The issuer is for several tenants. Use your own tenant's, or pin it by required_claims.tid.";
         warnings.push(text.to_owned());
     }
     let mut signing_keys = 0;
@@ -314,7 +327,10 @@ mod tests {
     fn what_people_paste_becomes_an_issuer() {
         for (typed, issuer) in [
             ("acme.okta.com", "https://acme.okta.com/"),
-            (" https://acme.okta.com/oauth2/default ", "https://acme.okta.com/oauth2/default"),
+            (
+                " https://acme.okta.com/oauth2/default ",
+                "https://acme.okta.com/oauth2/default",
+            ),
             (
                 "https://sso.example/realms/a/.well-known/openid-configuration?x=1#y",
                 "https://sso.example/realms/a",
@@ -332,7 +348,10 @@ mod tests {
         let stated = "https://login.microsoftonline.com/{tenantid}/v2.0";
         let common = "https://login.microsoftonline.com/common/v2.0";
         let entra = serde_json::json!({"name": "E", "kind": "oidc", "preset": "entra"});
-        assert!(matches!(expected(&spec(entra.clone()), common, stated), Err(Fault::Setup(_))));
+        assert!(matches!(
+            expected(&spec(entra.clone()), common, stated),
+            Err(Fault::Setup(_))
+        ));
         let mut pinned = entra;
         pinned["required_claims"] = serde_json::json!({"tid": "T"});
         let pinned = spec(pinned);

@@ -197,7 +197,10 @@ async fn redeem(
     let secret = store::connection::secret(store, &connection.id).await?;
     let secret = secret.ok_or_else(|| Fault::Setup("it has no client secret".to_owned()))?;
     let fields = [
-        ("client_id", connection.spec.client_id.as_deref().unwrap_or_default()),
+        (
+            "client_id",
+            connection.spec.client_id.as_deref().unwrap_or_default(),
+        ),
         ("client_secret", secret.as_str()),
         ("code", answer.code),
         ("redirect_uri", providers.redirect_uri.as_str()),
@@ -222,8 +225,13 @@ async fn redeem(
     }
     // GitHub Apps have permissions in place of scopes, and say nothing here.
     let granted = answer.scope.unwrap_or_default();
-    let has = |wanted: &[&str]| granted.split([',', ' ']).any(|scope| wanted.contains(&scope.trim()));
-    if !granted.is_empty() && !(has(&["user:email", "user"]) && has(&["read:org", "write:org", "admin:org"])) {
+    let has = |wanted: &[&str]| {
+        granted
+            .split([',', ' '])
+            .any(|scope| wanted.contains(&scope.trim()))
+    };
+    let whole = has(&["user:email", "user"]) && has(&["read:org", "write:org", "admin:org"]);
+    if !granted.is_empty() && !whole {
         let text = "it did not grant what was asked for: user:email and read:org";
         return Err(Fault::Answer(text.to_owned()));
     }

@@ -186,7 +186,10 @@ mod tests {
         }
         // What did not ask says nothing.
         assert_eq!(breakers.leave(&id, at(0), Outcome::NotAsked), None);
-        assert_eq!(breakers.leave(&id, at(0), Outcome::Failed), Some(Transition::Opened));
+        assert_eq!(
+            breakers.leave(&id, at(0), Outcome::Failed),
+            Some(Transition::Opened)
+        );
         assert_eq!(breakers.enter(&id, at(29)), Entry::Stop);
         assert_eq!(breakers.view(&id, at(29)).state, BreakerState::Open);
         // One probe at a time; a failure rests again, without being news.
@@ -199,7 +202,10 @@ mod tests {
         assert_eq!(breakers.enter(&id, at(61)), Entry::Probe);
         assert_eq!(breakers.enter(&id, at(90)), Entry::Stop);
         assert_eq!(breakers.enter(&id, at(91)), Entry::Probe);
-        assert_eq!(breakers.leave(&id, at(92), Outcome::Answered), Some(Transition::Closed));
+        assert_eq!(
+            breakers.leave(&id, at(92), Outcome::Answered),
+            Some(Transition::Closed)
+        );
         assert_eq!(breakers.enter(&id, at(92)), Entry::Go);
         assert_eq!(breakers.view(&id, at(92)).state, BreakerState::Closed);
     }

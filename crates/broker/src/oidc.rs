@@ -154,7 +154,10 @@ impl Providers {
         match (connection.has_client_secret, posts_secret(&known.metadata)) {
             (true, true) => trace.ok("client_secret", "there; sent in the body (client_secret_post)"),
             (true, false) => trace.ok("client_secret", "there; sent in a header (client_secret_basic)"),
-            (false, _) => trace.skipped("client_secret", "none: the provider must take us for a public client"),
+            (false, _) => trace.skipped(
+                "client_secret",
+                "none: the provider must take us for a public client",
+            ),
         }
         let verifier = PkceCodeVerifier::new(attempt.verifier.clone());
         let (state, nonce) = (attempt.state.clone(), attempt.nonce.clone());
@@ -245,8 +248,13 @@ impl Providers {
             .authorization_response_iss_parameter_supported;
         match answer.iss {
             Some(iss) if iss != issuer => return Err(trace.differs("callback", Fault::Issuer, issuer, iss)),
-            None if named => return Err(trace.differs("callback", Fault::Issuer, issuer, "no iss parameter")),
-            Some(_) => trace.ok("callback", "a code came for this attempt, from the issuer that was asked"),
+            None if named => {
+                return Err(trace.differs("callback", Fault::Issuer, issuer, "no iss parameter"));
+            }
+            Some(_) => trace.ok(
+                "callback",
+                "a code came for this attempt, from the issuer that was asked",
+            ),
             None => trace.ok("callback", "a code came for this attempt"),
         }
         let client = self.client(store, connection, &known.metadata).await?;
@@ -265,9 +273,8 @@ impl Providers {
         let nonce = Nonce::new(answer.nonce.to_owned());
         let access = tokens.access_token();
         let mut checked = check(token, &verifier(&client, store), &nonce, access);
-        if let Err(ClaimsVerificationError::SignatureVerification(
-            SignatureVerificationError::NoMatchingKey,
-        )) = checked
+        if let Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) =
+            checked
             && let Some(known) = self.refetch(connection).await
         {
             let client = self.client(store, connection, &known.metadata).await?;
@@ -284,11 +291,20 @@ impl Providers {
             let fault = Fault::Token("the provider did not ask the person again".to_owned());
             return Err(trace.failed("id_token", fault));
         }
-        trace.ok("id_token", "signature, issuer, audience, nonce and times are right");
+        trace.ok(
+            "id_token",
+            "signature, issuer, audience, nonce and times are right",
+        );
         claims::require(&connection.spec, &claims, trace)?;
 
         let sid = claims.get("sid").and_then(Value::as_str).map(ToOwned::to_owned);
-        let claims = complete(&http, (connection, &known.metadata), (claims, access.secret()), trace).await?;
+        let claims = complete(
+            &http,
+            (connection, &known.metadata),
+            (claims, access.secret()),
+            trace,
+        )
+        .await?;
         let identity = claims::identity(connection, issuer, claims);
         Ok(Identified {
             identity: identity.map_err(|fault| trace.failed("mapping", fault))?,
@@ -395,7 +411,11 @@ fn explain(
     (issuer, claims): (&str, &Map<String, Value>),
 ) -> Fault {
     let token = |text: &str| Fault::Token(text.to_owned());
-    let shown = |name: &str| claims.get(name).map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    let shown = |name: &str| {
+        claims
+            .get(name)
+            .map_or_else(|| "nothing".to_owned(), ToString::to_string)
+    };
     match error {
         ClaimsVerificationError::InvalidAudience(_) => {
             let client = connection.spec.client_id.as_deref().unwrap_or_default();
@@ -407,9 +427,7 @@ fn explain(
             trace.differs("id_token", fault, issuer, &shown("iss"))
         }
         ClaimsVerificationError::Expired(_) => trace.failed("id_token", token("it has expired")),
-        ClaimsVerificationError::InvalidNonce(_) => {
-            trace.failed("id_token", token("its nonce is not ours"))
-        }
+        ClaimsVerificationError::InvalidNonce(_) => trace.failed("id_token", token("its nonce is not ours")),
         ClaimsVerificationError::SignatureVerification(error) => trace.failed("id_token", unverified(error)),
         _ => trace.failed("id_token", token("it is malformed")),
     }
@@ -445,7 +463,10 @@ fn verify(
         return Err(malformed());
     }
     if !ALGORITHMS.contains(&head.alg) {
-        return Err(SignatureVerificationError::DisallowedAlg(format!("{:?}", head.alg)));
+        return Err(SignatureVerificationError::DisallowedAlg(format!(
+            "{:?}",
+            head.alg
+        )));
     }
     let signature = decode(signature)?;
     let known = |key: &&CoreJsonWebKey| {

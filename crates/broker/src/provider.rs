@@ -99,7 +99,11 @@ impl Http {
 
     /// A JSON document, whatever its status.
     pub(crate) async fn get(&self, url: &str, bearer: Option<&str>) -> Result<outbound::Response, Fault> {
-        let fetch = self.outbound.get(url).allow(&self.allow).accept("application/json");
+        let fetch = self
+            .outbound
+            .get(url)
+            .allow(&self.allow)
+            .accept("application/json");
         let fetch = match bearer {
             Some(token) => fetch.header(http::header::AUTHORIZATION, format!("Bearer {token}")),
             None => fetch,
@@ -240,7 +244,13 @@ impl Providers {
             _ => self.identify_oidc(store, connection, answer, trace).await,
         }?;
         let identity = &identified.identity;
-        let listed = |what: &str, there: bool| if there { String::new() } else { format!(", no {what}") };
+        let listed = |what: &str, there: bool| {
+            if there {
+                String::new()
+            } else {
+                format!(", no {what}")
+            }
+        };
         let text = format!(
             "{} groups{}{}{}",
             identity.groups.len(),
@@ -276,9 +286,10 @@ impl Providers {
         trace: &Trace,
     ) {
         let outcome = match result {
+            // Whoever waited for somebody else's fetch has nothing to add.
+            _ if !trace.has_asked => Outcome::NotAsked,
             Err(Fault::Unreachable(_)) => Outcome::Failed,
-            _ if trace.has_asked => Outcome::Answered,
-            _ => Outcome::NotAsked,
+            _ => Outcome::Answered,
         };
         let now = store.clock().now();
         let action = match self.breakers.leave(&connection.id, now, outcome) {

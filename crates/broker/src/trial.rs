@@ -176,13 +176,12 @@ async fn load(visit: &Visit, token: &str) -> Result<(OrgId, Connection, Trial), 
         None
     };
     let Some((org, trial)) = found else {
-        // A token cannot be guessed; whoever tries all the same shall not keep the database busy.
-        let text = if visit.broker.is_flooding(&visit.request) {
-            "Too many attempts. Try again in a minute."
-        } else {
-            "This link has ended: it works for an hour. Ask whoever sent it for a new one."
-        };
-        return Err(Failure::told(StatusCode::NOT_FOUND, "There is no such test", text));
+        let text = "This link has ended: it works for an hour. Ask whoever sent it for a new one.";
+        return Err(Failure::told(
+            StatusCode::NOT_FOUND,
+            "There is no such test",
+            text,
+        ));
     };
     let connection = store::connection::get(visit.store(), &org, &trial.connection).await?;
     Ok((org, connection, trial))
@@ -243,7 +242,11 @@ pub(crate) async fn run(
     let (org, connection, mut trial) = load(&visit, &token).await?;
     if visit.broker.is_flooding(&visit.request) {
         let text = "Wait a minute, then try again.";
-        return Err(Failure::told(StatusCode::TOO_MANY_REQUESTS, "Too many attempts", text));
+        return Err(Failure::told(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many attempts",
+            text,
+        ));
     }
     let attempt = Attempt::fresh(false)?;
     let mut trace = Trace::new();
@@ -332,7 +335,12 @@ async fn end(
         },
         reason: result.err().map(|fault| fault.reason().to_owned()),
         change: Some(change),
-        ..audit::event(visit, org, "connection.trial", AuditActor::of(ActorKind::Anonymous))
+        ..audit::event(
+            visit,
+            org,
+            "connection.trial",
+            AuditActor::of(ActorKind::Anonymous),
+        )
     };
     let mut tx = visit.store().begin().await?;
     store::trial::update(&mut tx, trial).await?;

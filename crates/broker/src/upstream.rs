@@ -240,7 +240,9 @@ pub(crate) async fn callback(visit: Visit, Query(sent): Query<Sent>) -> Result<R
     let mut trace = Trace::new();
     let answer = attempt.answer(code, sent.iss.as_deref());
     let identified = providers.identify(store, &connection, answer, &mut trace).await;
-    providers.leave(store, (&org, &connection), &identified, &trace).await;
+    providers
+        .leave(store, (&org, &connection), &identified, &trace)
+        .await;
     let Identified {
         identity,
         sid,

@@ -97,11 +97,7 @@ pub async fn list(
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn get(
-    store: &Store,
-    (org, connection): (&OrgId, &ConnectionId),
-    id: &TrialId,
-) -> Result<Trial> {
+pub async fn get(store: &Store, (org, connection): (&OrgId, &ConnectionId), id: &TrialId) -> Result<Trial> {
     let sql = Sql::new("SELECT * FROM connection_trials WHERE id = $1 AND org = $2 AND connection = $3")
         .bind(id)
         .bind(org)

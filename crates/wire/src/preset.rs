@@ -132,7 +132,11 @@ const TABLE: &[Line] = &[
         label: "Keycloak",
         issuer: "https://{host}/realms/{realm}",
         placeholders: &[
-            ("host", "Host, with /auth behind it before version 17", "sso.example.com"),
+            (
+                "host",
+                "Host, with /auth behind it before version 17",
+                "sso.example.com",
+            ),
             ("realm", "Realm", "acme"),
         ],
         scopes: &["profile", "email"],
@@ -182,7 +186,9 @@ const TABLE: &[Line] = &[
             "SSO: application type Web, token endpoint Basic or POST.",
             "Parameters, Groups: send the user's roles or groups.",
         ],
-        notes: &["Groups come in the claim groups with the scope groups, as roles or as groups of the directory."],
+        notes: &[
+            "Groups come in the claim groups with the scope groups, as roles or as groups of the directory.",
+        ],
     },
 ];
 

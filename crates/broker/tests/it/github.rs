@@ -81,7 +81,10 @@ impl GitHub {
     #[track_caller]
     fn authorize(&self, location: &str) -> String {
         let url = Url::parse(location).unwrap();
-        assert!(location.starts_with(&format!("{}/login/oauth/authorize?", self.0.origin)), "{location}");
+        assert!(
+            location.starts_with(&format!("{}/login/oauth/authorize?", self.0.origin)),
+            "{location}"
+        );
         let query: HashMap<_, _> = url.query_pairs().into_owned().collect();
         assert_eq!(query["client_id"], CLIENT);
         assert_eq!(query["redirect_uri"], format!("{CONTROL}/login/callback"));
@@ -118,7 +121,9 @@ async fn user(State(hub): State<GitHub>, headers: HeaderMap) -> Result<Json<Valu
     if account.broken == "user" {
         return Err(StatusCode::BAD_GATEWAY);
     }
-    Ok(Json(json!({"id": account.id, "login": account.login, "name": null, "site_admin": true})))
+    Ok(Json(
+        json!({"id": account.id, "login": account.login, "name": null, "site_admin": true}),
+    ))
 }
 
 async fn list(
@@ -134,7 +139,11 @@ async fn list(
     }
     let all: Vec<Value> = match list.as_str() {
         "emails" => account.emails.as_array().unwrap().clone(),
-        "orgs" => account.organisations.iter().map(|login| json!({"login": login})).collect(),
+        "orgs" => account
+            .organisations
+            .iter()
+            .map(|login| json!({"login": login}))
+            .collect(),
         "teams" => {
             let team = |(org, slug): &(String, String)| json!({"slug": slug, "organization": {"login": org}});
             account.teams.iter().map(team).collect()
@@ -168,10 +177,16 @@ async fn somebody_signs_in_as_a_number_with_organisations_and_teams_as_groups() 
         let hub = GitHub::start().await;
         let connection = connect(w, &hub, &[]).await;
         let page = w.browser().get(&format!("/login?account={}", w.production)).await;
-        assert!(page.body.contains(&format!("/login/oidc/{}", connection.id)), "{}", page.body);
+        assert!(
+            page.body.contains(&format!("/login/oidc/{}", connection.id)),
+            "{}",
+            page.body
+        );
         // More teams than fit on a page.
         hub.is(|account| {
-            account.teams.extend((0..120).map(|n| ("Acme".to_owned(), format!("team-{n}"))));
+            account
+                .teams
+                .extend((0..120).map(|n| ("Acme".to_owned(), format!("team-{n}"))));
         });
         let (mut browser, answer) = sign_in(w, &hub, &connection).await;
         assert_eq!(answer.location(), "/me");
@@ -210,7 +225,10 @@ async fn only_members_of_the_organisations_that_are_let_in() {
                 account.teams = vec![("hobby".into(), "acme".into())];
             });
             let before = w.users().await.len();
-            sign_in(w, &hub, &connection).await.1.is_error(StatusCode::FORBIDDEN);
+            sign_in(w, &hub, &connection)
+                .await
+                .1
+                .is_error(StatusCode::FORBIDDEN);
             let reason = w.last("login.failure").await.reason;
             assert_eq!(reason.as_deref(), Some("organisation_membership"));
             assert_eq!(w.users().await.len(), before);
@@ -258,19 +276,80 @@ async fn what_github_refuses_or_does_not_grant_signs_nobody_in() {
         let mut browser = w.browser();
         let away = browser.get(&format!("/login/oidc/{}", connection.id)).await;
         let back = hub.authorize(away.location());
-        browser.get(&format!("{back}&iss=https%3A%2F%2Fevil")).await.is_error(StatusCode::FORBIDDEN);
+        browser
+            .get(&format!("{back}&iss=https%3A%2F%2Fevil"))
+            .await
+            .is_error(StatusCode::FORBIDDEN);
         assert_eq!(reason().await, "issuer_mismatch");
 
         hub.is(|account| account.scope = "read:user,user:email");
-        sign_in(w, &hub, &connection).await.1.is_error(StatusCode::BAD_GATEWAY);
+        sign_in(w, &hub, &connection)
+            .await
+            .1
+            .is_error(StatusCode::BAD_GATEWAY);
         hub.is(|account| account.scope = "");
-        assert_eq!(sign_in(w, &hub, &connection).await.1.location(), "/me", "a GitHub App");
+        assert_eq!(
+            sign_in(w, &hub, &connection).await.1.location(),
+            "/me",
+            "a GitHub App"
+        );
         for broken in ["user", "emails", "orgs", "teams"] {
             hub.is(|account| account.broken = broken);
             let (_, answer) = sign_in(w, &hub, &connection).await;
             answer.is_error(StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(reason().await, "provider_unreachable", "{broken}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_trial_goes_the_same_way_and_signs_nobody_in() {
+    on_each(async |w| {
+        let hub = GitHub::start().await;
+        let connection = connect(w, &hub, &["acme"]).await;
+        let mut tx = w.store.begin().await.unwrap();
+        let place = (&w.org, &connection.id);
+        let begun = (wire::TrialState::Waiting, vec![]);
+        let trial = store::trial::create(&mut tx, place, &store::sha256("token"), begun)
+            .await
+            .unwrap();
+        tx.commit_housekeeping().await.unwrap();
+        for (organisation, state, last) in [
+            ("Acme", wire::TrialState::Passed, "admission"),
+            ("hobby", wire::TrialState::Failed, "admission"),
+        ] {
+            hub.is(|account| account.organisations = vec![organisation.to_owned()]);
+            let mut browser = w.browser();
+            let csrf = browser.get("/login/trial/token").await.field("csrf");
+            let away = browser.post("/login/trial/token", &[("csrf", &csrf)]).await;
+            let page = browser.get(&hub.authorize(away.location())).await;
+            assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+            assert!(!page.body.contains("gho_canary"));
+            assert!(browser.get("/me").await.location().starts_with("/login"));
+            let trial = store::trial::get(&w.store, place, &trial.id).await.unwrap();
+            assert_eq!(
+                (trial.state, trial.trace.last().unwrap().name.as_str()),
+                (state, last)
+            );
+            let steps: Vec<_> = trial.trace.iter().map(|step| step.name.as_str()).collect();
+            let all = [
+                "setup",
+                "client_secret",
+                "redirect",
+                "callback",
+                "token",
+                "profile",
+                "emails",
+                "organisations",
+                "teams",
+                "claims",
+                "mapping",
+                "admission",
+            ];
+            assert_eq!(steps, all);
+        }
+        assert!(w.users().await.iter().all(|user| user.subject != "4711"));
     })
     .await;
 }
@@ -283,9 +362,14 @@ async fn ss1_the_api_is_inside_only_where_the_connection_allows_it() {
         let mut tx = w.store.begin().await.unwrap();
         let mut spec = connection.spec.clone();
         spec.allow_internal.clear();
-        connection = store::connection::update(&mut tx, &connection, spec).await.unwrap();
+        connection = store::connection::update(&mut tx, &connection, spec)
+            .await
+            .unwrap();
         tx.commit_housekeeping().await.unwrap();
-        sign_in(w, &hub, &connection).await.1.is_error(StatusCode::SERVICE_UNAVAILABLE);
+        sign_in(w, &hub, &connection)
+            .await
+            .1
+            .is_error(StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(hub.0.codes.lock().unwrap().len(), 1, "nobody redeemed the code");
     })
     .await;

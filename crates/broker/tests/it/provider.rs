@@ -28,7 +28,10 @@ async fn refused(w: &World, claims: Value, reason: &str) {
 }
 
 fn required(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 #[tokio::test]
@@ -52,7 +55,8 @@ async fn without_each_required_claim_in_the_id_token_nobody_signs_in() {
             refused(w, claims, "claim_mismatch").await;
         }
         // Userinfo cannot make up for it.
-        w.idp.userinfo(json!({"sub": "alice", "hd": "acme.example", "email": "alice@acme.example"}));
+        w.idp
+            .userinfo(json!({"sub": "alice", "hd": "acme.example", "email": "alice@acme.example"}));
         let mut claims = good.clone();
         claims["hd"] = json!(null);
         claims["email"] = json!(null);
@@ -75,7 +79,11 @@ async fn whether_an_address_is_verified_is_the_connections_rule() {
             w.configure(|spec| spec.email_verification = rule).await;
             let (_, answer) = through(w, &w.connection, json!({"email_verified": stated})).await;
             assert_eq!(answer.location(), "/me");
-            assert_eq!(w.user("alice").await.email_verified, verified, "{rule:?} {stated}");
+            assert_eq!(
+                w.user("alice").await.email_verified,
+                verified,
+                "{rule:?} {stated}"
+            );
         }
         // No address is never a verified one.
         w.configure(|spec| spec.email_verification = EmailVerification::Always)
@@ -135,9 +143,17 @@ async fn entra_for_several_tenants_lets_in_the_pinned_one_only() {
         };
         // Another tenant, even one that claims to be this one.
         for (iss, tid, status) in [
-            (of("11111111-1111-1111-1111-111111111111"), TENANT, StatusCode::BAD_GATEWAY),
+            (
+                of("11111111-1111-1111-1111-111111111111"),
+                TENANT,
+                StatusCode::BAD_GATEWAY,
+            ),
             (of("{tenantid}"), TENANT, StatusCode::BAD_GATEWAY),
-            (of(TENANT), "11111111-1111-1111-1111-111111111111", StatusCode::FORBIDDEN),
+            (
+                of(TENANT),
+                "11111111-1111-1111-1111-111111111111",
+                StatusCode::FORBIDDEN,
+            ),
         ] {
             let answer = back(json!({"iss": iss, "tid": tid})).await;
             answer.is_error(status);
@@ -177,7 +193,10 @@ async fn google_is_told_which_domain_and_the_claim_is_what_counts() {
         .await;
         let away = w.browser().get(&format!("/login/oidc/{}", w.connection.id)).await;
         let url = Url::parse(away.location()).unwrap();
-        assert!(url.query_pairs().any(|(k, v)| k == "hd" && v == "acme.example"), "{url}");
+        assert!(
+            url.query_pairs().any(|(k, v)| k == "hd" && v == "acme.example"),
+            "{url}"
+        );
         refused(w, json!({}), "claim_mismatch").await;
         let (_, answer) = through(w, &w.connection, json!({"hd": "acme.example"})).await;
         assert_eq!(answer.location(), "/me");
@@ -207,7 +226,8 @@ async fn groups_come_from_where_the_mapping_says() {
 #[tokio::test]
 async fn userinfo_is_asked_for_groups_where_they_are_asked_for() {
     on_each(async |w| {
-        w.idp.userinfo(json!({"sub": "alice", "groups": ["staff", "admins"]}));
+        w.idp
+            .userinfo(json!({"sub": "alice", "groups": ["staff", "admins"]}));
         let without = || json!({"groups": null});
         let (_, answer) = through(w, &w.connection, without()).await;
         assert_eq!(answer.location(), "/me");
@@ -229,7 +249,10 @@ async fn ss1_no_document_leads_to_an_internal_address_that_the_connection_does_n
     on_each(async |w| {
         let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let inside = format!("http://{}", trap.local_addr().unwrap());
-        for (n, endpoint) in ["jwks_uri", "token_endpoint", "userinfo_endpoint"].into_iter().enumerate() {
+        for (n, endpoint) in ["jwks_uri", "token_endpoint", "userinfo_endpoint"]
+            .into_iter()
+            .enumerate()
+        {
             w.idp.say(endpoint, json!(format!("{inside}/x")));
             let spec = ConnectionSpec {
                 name: format!("Trap {n}"),
@@ -243,10 +266,22 @@ async fn ss1_no_document_leads_to_an_internal_address_that_the_connection_does_n
                 answer = browser.get(&back).await;
             }
             answer.is_error(StatusCode::SERVICE_UNAVAILABLE);
-            let connection = store::connection::get(&w.store, &w.org, &connection.id).await.unwrap();
+            let connection = store::connection::get(&w.store, &w.org, &connection.id)
+                .await
+                .unwrap();
             let error = connection.last_error.unwrap();
-            assert!(error.contains("not https") || error.contains("blocked") || error.contains("only https"), "{error}");
-            w.idp.say(endpoint, json!(format!("{}/{}", w.idp.issuer(), &endpoint[..endpoint.find('_').unwrap()])));
+            assert!(
+                error.contains("not https") || error.contains("blocked") || error.contains("only https"),
+                "{error}"
+            );
+            w.idp.say(
+                endpoint,
+                json!(format!(
+                    "{}/{}",
+                    w.idp.issuer(),
+                    &endpoint[..endpoint.find('_').unwrap()]
+                )),
+            );
         }
         // Nobody ever came there.
         let came = tokio::time::timeout(std::time::Duration::from_millis(1), trap.accept()).await;

@@ -21,7 +21,9 @@ async fn trial(w: &World, token: &str) -> TrialId {
 }
 
 async fn stored(w: &World, id: &TrialId) -> Trial {
-    store::trial::get(&w.store, (&w.org, &w.connection.id), id).await.unwrap()
+    store::trial::get(&w.store, (&w.org, &w.connection.id), id)
+        .await
+        .unwrap()
 }
 
 /// Opens the link and presses the button.
@@ -33,7 +35,11 @@ async fn begin(browser: &mut Browser, token: &str) -> Answer {
 
 #[track_caller]
 fn failing(trial: &Trial) -> &TrialStep {
-    let failed: Vec<_> = trial.trace.iter().filter(|s| s.state == StepState::Failed).collect();
+    let failed: Vec<_> = trial
+        .trace
+        .iter()
+        .filter(|s| s.state == StepState::Failed)
+        .collect();
     assert_eq!(failed.len(), 1, "{:#?}", trial.trace);
     assert_eq!(trial.trace.last(), failed.first().copied(), "it ends there");
     assert_eq!(trial.state, TrialState::Failed);
@@ -49,7 +55,11 @@ async fn anybody_with_the_link_tries_a_disabled_connection_and_is_signed_in_nowh
         let mut browser = w.browser();
         let page = browser.get(&format!("/login/trial/{TOKEN}")).await;
         assert_eq!(page.status, StatusCode::OK);
-        assert!(page.body.contains("Acme SSO") && page.body.contains("Start the test"), "{}", page.body);
+        assert!(
+            page.body.contains("Acme SSO") && page.body.contains("Start the test"),
+            "{}",
+            page.body
+        );
         assert_eq!(page.headers["referrer-policy"], "no-referrer");
         assert_eq!(w.idp.asked(), 0, "opening the link begins nothing");
         assert_eq!(stored(w, &id).await.state, TrialState::Waiting);
@@ -59,7 +69,12 @@ async fn anybody_with_the_link_tries_a_disabled_connection_and_is_signed_in_nowh
         let back = w.idp.authorize(away.location(), json!({"department": "Canary"}));
         let done = browser.get(&back).await;
         assert_eq!(done.status, StatusCode::OK, "{}", done.body);
-        for text in ["Everything fits", "alice@acme.example", "staff", "Required claims"] {
+        for text in [
+            "Everything fits",
+            "alice@acme.example",
+            "staff",
+            "Required claims",
+        ] {
             assert!(done.body.contains(text), "{text}: {}", done.body);
         }
         assert!(!done.body.contains("Canary"), "claims are for administrators");
@@ -77,16 +92,35 @@ async fn anybody_with_the_link_tries_a_disabled_connection_and_is_signed_in_nowh
         assert_eq!(
             names,
             [
-                "setup", "discovery", "issuer", "endpoints", "keys", "client_secret", "redirect", "callback",
-                "token", "id_token", "claims", "userinfo", "mapping", "admission"
+                "setup",
+                "discovery",
+                "issuer",
+                "endpoints",
+                "keys",
+                "client_secret",
+                "redirect",
+                "callback",
+                "token",
+                "id_token",
+                "claims",
+                "userinfo",
+                "mapping",
+                "admission"
             ]
         );
         assert!(trial.trace.iter().all(|step| step.state != StepState::Failed));
         let event = w.last("connection.trial").await;
         assert_eq!(event.outcome, Outcome::Success);
         assert_eq!(event.actor.user, None);
-        assert_eq!(store::trial::last_claims(&w.store, &w.connection.id).await.unwrap(), trial.claims);
-        let connection = store::connection::get(&w.store, &w.org, &w.connection.id).await.unwrap();
+        assert_eq!(
+            store::trial::last_claims(&w.store, &w.connection.id)
+                .await
+                .unwrap(),
+            trial.claims
+        );
+        let connection = store::connection::get(&w.store, &w.org, &w.connection.id)
+            .await
+            .unwrap();
         assert_eq!(connection.last_success_at, None, "a trial is no sign-in");
     })
     .await;
@@ -124,17 +158,61 @@ async fn the_step_at_which_it_fails_says_what_was_expected_and_what_came() {
     on_each(async |w| {
         type Break = fn(&World);
         let nothing: Break = |_| {};
-        let cases: [(Break, Value, &str, &str, Option<(&str, &str)>); 10] = [
-            (nothing, json!({"aud": "other"}), "id_token", "another client", Some((CLIENT_ID, "other"))),
-            (nothing, json!({"iss": "https://evil"}), "id_token", "another issuer", Some(("http://", "https://evil"))),
+        type Found = Option<(&'static str, &'static str)>;
+        type Case = (Break, Value, &'static str, &'static str, Found);
+        let cases: [Case; 10] = [
+            (
+                nothing,
+                json!({"aud": "other"}),
+                "id_token",
+                "another client",
+                Some((CLIENT_ID, "other")),
+            ),
+            (
+                nothing,
+                json!({"iss": "https://evil"}),
+                "id_token",
+                "another issuer",
+                Some(("http://", "https://evil")),
+            ),
             (nothing, json!({"nonce": "x"}), "id_token", "nonce", None),
             (nothing, json!({"exp": 1}), "id_token", "expired", None),
             (|w| w.idp.sign(Signing::None), json!({}), "id_token", "not", None),
-            (|w| w.idp.sign(Signing::Hmac), json!({}), "id_token", "algorithm", None),
-            (|w| w.idp.sign(Signing::Forged), json!({}), "id_token", "signature", None),
-            (|w| w.idp.sign(Signing::Right), json!({"sub": "x".repeat(300)}), "mapping", "subject", None),
-            (|w| w.idp.userinfo(json!({"sub": "bob"})), json!({"email": null}), "userinfo", "somebody else", None),
-            (nothing, json!({"tid": "theirs"}), "claims", "tid", Some(("ours", "theirs"))),
+            (
+                |w| w.idp.sign(Signing::Hmac),
+                json!({}),
+                "id_token",
+                "algorithm",
+                None,
+            ),
+            (
+                |w| w.idp.sign(Signing::Forged),
+                json!({}),
+                "id_token",
+                "signature",
+                None,
+            ),
+            (
+                |w| w.idp.sign(Signing::Right),
+                json!({"sub": "x".repeat(300)}),
+                "mapping",
+                "subject",
+                None,
+            ),
+            (
+                |w| w.idp.userinfo(json!({"sub": "bob"})),
+                json!({"email": null}),
+                "userinfo",
+                "somebody else",
+                None,
+            ),
+            (
+                nothing,
+                json!({"tid": "theirs"}),
+                "claims",
+                "tid",
+                Some(("ours", "theirs")),
+            ),
         ];
         let id = trial(w, TOKEN).await;
         for (arrange, claims, step, detail, found) in cases {
@@ -169,7 +247,10 @@ async fn the_step_at_which_it_fails_says_what_was_expected_and_what_came() {
         let away = begin(&mut browser, TOKEN).await;
         browser.get(&w.idp.authorize(away.location(), json!({}))).await;
         assert_eq!(failing(&stored(w, &id).await).name, "admission");
-        assert_eq!(w.last("connection.trial").await.reason.as_deref(), Some("email_domain"));
+        assert_eq!(
+            w.last("connection.trial").await.reason.as_deref(),
+            Some("email_domain")
+        );
     })
     .await;
 }
@@ -189,12 +270,18 @@ async fn what_goes_wrong_before_and_on_the_way_back_has_its_step() {
         w.idp.say("issuer", json!("https://evil.example\u{202e}"));
         assert_eq!(step(&mut w.browser()).await, "issuer");
         let trial = stored(w, &id).await;
-        assert_eq!(failing(&trial).received.as_deref(), Some("https://evil.example"), "cleaned");
+        assert_eq!(
+            failing(&trial).received.as_deref(),
+            Some("https://evil.example"),
+            "cleaned"
+        );
         w.idp.say("issuer", json!(w.idp.issuer()));
         w.idp.say("token_endpoint", json!(null));
         assert_eq!(step(&mut w.browser()).await, "endpoints");
-        w.idp.say("token_endpoint", json!(format!("{}/token", w.idp.issuer())));
-        w.idp.say("jwks_uri", json!(format!("{}/nothing", w.idp.issuer())));
+        w.idp
+            .say("token_endpoint", json!(format!("{}/token", w.idp.issuer())));
+        w.idp
+            .say("jwks_uri", json!(format!("{}/nothing", w.idp.issuer())));
         assert_eq!(step(&mut w.browser()).await, "keys");
         w.idp.say("jwks_uri", json!(format!("{}/jwks", w.idp.issuer())));
 
@@ -214,11 +301,14 @@ async fn what_goes_wrong_before_and_on_the_way_back_has_its_step() {
         let away = begin(&mut browser, TOKEN).await;
         let back = w.idp.authorize(away.location(), json!({}));
         let (other, _) = back.split_once("&iss=").unwrap();
-        browser.get(&format!("{other}&iss=https%3A%2F%2Fevil.example")).await;
+        browser
+            .get(&format!("{other}&iss=https%3A%2F%2Fevil.example"))
+            .await;
         let trial = stored(w, &id).await;
         assert_eq!(failing(&trial).received.as_deref(), Some("https://evil.example"));
 
-        w.configure(|spec| spec.client_secret = Some("wrong".into())).await;
+        w.configure(|spec| spec.client_secret = Some("wrong".into()))
+            .await;
         let mut browser = w.browser();
         let away = begin(&mut browser, TOKEN).await;
         browser.get(&w.idp.authorize(away.location(), json!({}))).await;
@@ -241,7 +331,11 @@ async fn cn2_a_trial_answers_only_to_the_browser_that_began_it_and_its_link_ends
 
         let path = format!("/login/trial/{TOKEN}");
         w.browser().post(&path, &[]).await.is_error(StatusCode::FORBIDDEN);
-        for nothing in ["/login/trial/x", "/login/trial/", &format!("/login/trial/{}", "x".repeat(5000))] {
+        for nothing in [
+            "/login/trial/x",
+            "/login/trial/",
+            &format!("/login/trial/{}", "x".repeat(5000)),
+        ] {
             assert_eq!(w.browser().get(nothing).await.status, StatusCode::NOT_FOUND);
         }
         w.clock.advance(3600);
@@ -252,7 +346,11 @@ async fn cn2_a_trial_answers_only_to_the_browser_that_began_it_and_its_link_ends
         let mut tx = w.store.begin().await.unwrap();
         store::trial::sweep(&mut tx).await.unwrap();
         tx.commit_housekeeping().await.unwrap();
-        assert!(store::trial::get(&w.store, (&w.org, &w.connection.id), &id).await.is_err());
+        assert!(
+            store::trial::get(&w.store, (&w.org, &w.connection.id), &id)
+                .await
+                .is_err()
+        );
     })
     .await;
 }

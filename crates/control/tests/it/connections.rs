@@ -64,7 +64,16 @@ async fn the_presets_are_one_table_for_everybody() {
             .iter()
             .map(|preset| preset["preset"].as_str().unwrap())
             .collect();
-        let all = ["generic", "okta", "entra", "google_workspace", "auth0", "keycloak", "ping", "onelogin"];
+        let all = [
+            "generic",
+            "okta",
+            "entra",
+            "google_workspace",
+            "auth0",
+            "keycloak",
+            "ping",
+            "onelogin",
+        ];
         assert_eq!(names, all);
     })
     .await;
@@ -80,7 +89,10 @@ async fn discovery_tells_what_a_provider_says_and_what_speaks_against_it() {
             let found = post(world, "/connections/discover", body).await;
             assert_eq!(found["issuer"], json!(issuer));
             assert_eq!(found["warnings"], json!([]), "{found}");
-            assert_eq!((&found["signing_keys"], &found["backchannel_logout"]), (&json!(1), &json!(true)));
+            assert_eq!(
+                (&found["signing_keys"], &found["backchannel_logout"]),
+                (&json!(1), &json!(true))
+            );
             assert_eq!(found["end_session_endpoint"], json!(format!("{issuer}/end")));
             assert_eq!(found["scopes"], json!(["openid", "groups"]));
         }
@@ -90,9 +102,21 @@ async fn discovery_tells_what_a_provider_says_and_what_speaks_against_it() {
             "jwks_uri": "https://127.0.0.1:1/jwks",
         }))
         .await;
-        let found = post(world, "/connections/discover", json!({"issuer": poor, "allow_internal": [poor]})).await;
+        let found = post(
+            world,
+            "/connections/discover",
+            json!({"issuer": poor, "allow_internal": [poor]}),
+        )
+        .await;
         let warnings = found["warnings"].to_string();
-        for text in ["S256", "RS256", "unsigned", "another issuer", "no token endpoint", "keys cannot be read"] {
+        for text in [
+            "S256",
+            "RS256",
+            "unsigned",
+            "another issuer",
+            "no token endpoint",
+            "keys cannot be read",
+        ] {
             assert!(warnings.contains(text), "{text}: {warnings}");
         }
     })
@@ -103,19 +127,38 @@ async fn discovery_tells_what_a_provider_says_and_what_speaks_against_it() {
 async fn ss1_discovery_reaches_inside_only_for_administrators_who_say_so() {
     on_each(async |world| {
         let issuer = provider(json!({})).await;
-        for closed in [issuer.as_str(), "https://127.0.0.1:1", "http://169.254.169.254/latest", "file:///etc/passwd", "https://"] {
+        for closed in [
+            issuer.as_str(),
+            "https://127.0.0.1:1",
+            "http://169.254.169.254/latest",
+            "file:///etc/passwd",
+            "https://",
+        ] {
             let answer = world
-                .owner(Method::POST, "/connections/discover", Some(json!({"issuer": closed})))
+                .owner(
+                    Method::POST,
+                    "/connections/discover",
+                    Some(json!({"issuer": closed})),
+                )
                 .await;
-            assert_eq!(answer.refused(400, "invalid"), ["/issuer"], "{closed}: {}", answer.text);
+            assert_eq!(
+                answer.refused(400, "invalid"),
+                ["/issuer"],
+                "{closed}: {}",
+                answer.text
+            );
         }
         let admin = world.hire(Role::AccountAdmin, Some(&world.acme.labs)).await;
         let body = Some(json!({"issuer": issuer, "allow_internal": [issuer]}));
-        let answer = world.call(&admin.token, Method::POST, "/connections/discover", body).await;
+        let answer = world
+            .call(&admin.token, Method::POST, "/connections/discover", body)
+            .await;
         answer.refused(403, "forbidden");
         let editor = world.hire(Role::AccountEditor, Some(&world.acme.labs)).await;
         let body = Some(json!({"issuer": "https://127.0.0.1:1"}));
-        let answer = world.call(&editor.token, Method::POST, "/connections/discover", body).await;
+        let answer = world
+            .call(&editor.token, Method::POST, "/connections/discover", body)
+            .await;
         answer.refused(403, "forbidden");
     })
     .await;
@@ -198,15 +241,34 @@ async fn a_trial_begins_at_once_and_its_link_is_shown_once() {
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
         let made = answer.json();
         assert_eq!(made["state"], "waiting");
-        let steps: Vec<_> = made["trace"].as_array().unwrap().iter().map(|s| s["name"].clone()).collect();
-        assert_eq!(json!(steps), json!(["setup", "discovery", "issuer", "endpoints", "keys", "client_secret", "redirect"]));
+        let steps: Vec<_> = made["trace"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| s["name"].clone())
+            .collect();
+        assert_eq!(
+            json!(steps),
+            json!([
+                "setup",
+                "discovery",
+                "issuer",
+                "endpoints",
+                "keys",
+                "client_secret",
+                "redirect"
+            ])
+        );
         let url = made["url"].as_str().unwrap();
         let token = url.strip_prefix("https://control.example.com/login/trial/");
         let token = token.unwrap_or_else(|| panic!("{url}"));
         assert!(token.len() >= 40);
         assert_eq!(made["expires_at"], json!(world.clock.now().plus_seconds(3600)));
         let event = world.newest().await;
-        assert_eq!((event.action.as_str(), event.outcome), ("connection.trial", Outcome::Success));
+        assert_eq!(
+            (event.action.as_str(), event.outcome),
+            ("connection.trial", Outcome::Success)
+        );
         assert!(!serde_json::to_string(&event).unwrap().contains(token));
 
         let one = format!("{trials}/{}", made["id"].as_str().unwrap());
@@ -216,18 +278,32 @@ async fn a_trial_begins_at_once_and_its_link_is_shown_once() {
         }
         // Not under another connection.
         let other = one.replace(&path, &format!("/connections/{}", world.acme.connection.id));
-        world.owner(Method::GET, &other, None).await.refused(404, "not-found");
+        world
+            .owner(Method::GET, &other, None)
+            .await
+            .refused(404, "not-found");
         world.clock.advance(3600);
         assert_eq!(world.get(&one).await["state"], "expired");
 
         // What is wrong is in the trace, not in the status.
-        let (_, path) = connection(world, &issuer, json!({"name": "Wrong", "issuer": format!("{issuer}/x")})).await;
+        let (_, path) = connection(
+            world,
+            &issuer,
+            json!({"name": "Wrong", "issuer": format!("{issuer}/x")}),
+        )
+        .await;
         let failed = post(world, &format!("{path}/trials"), json!({})).await;
         assert_eq!(failed["state"], "failed");
-        assert_eq!(failed["trace"].as_array().unwrap().last().unwrap()["name"], "discovery");
+        assert_eq!(
+            failed["trace"].as_array().unwrap().last().unwrap()["name"],
+            "discovery"
+        );
         assert_eq!(world.newest().await.outcome, Outcome::Failure);
         let local = format!("/connections/{}/trials", world.acme.local.id);
-        world.owner(Method::POST, &local, None).await.refused(409, "conflict");
+        world
+            .owner(Method::POST, &local, None)
+            .await
+            .refused(409, "conflict");
         // Nothing hangs on trials.
         let gone = world.owner(Method::DELETE, &path, None).await;
         assert_eq!(gone.status, StatusCode::NO_CONTENT, "{}", gone.text);
@@ -243,8 +319,13 @@ async fn what_a_trial_found_out_about_a_person_is_for_those_who_may_change_the_c
         let mut trial = store::trial::get(&world.store, place, &acme.trial).await.unwrap();
         trial.state = TrialState::Passed;
         trial.finished_at = Some(world.clock.now());
-        trial.identity = Some(wire::MappedIdentity { subject: "canary-sub".into(), ..Default::default() });
-        trial.claims = json!({"sub": "canary-sub", "upn": "ada@acme.example"}).as_object().cloned();
+        trial.identity = Some(wire::MappedIdentity {
+            subject: "canary-sub".into(),
+            ..Default::default()
+        });
+        trial.claims = json!({"sub": "canary-sub", "upn": "ada@acme.example"})
+            .as_object()
+            .cloned();
         let mut tx = world.store.begin().await.unwrap();
         store::trial::update(&mut tx, &trial).await.unwrap();
         tx.commit_housekeeping().await.unwrap();
@@ -289,18 +370,29 @@ async fn a_mapping_is_tried_on_a_sample_or_a_persons_claims() {
         assert_eq!(found.get("refused"), None);
 
         let found = post(world, &preview, json!({"user": acme.employee.id})).await;
-        assert_eq!((&found["source"], &found["identity"]["subject"]), (&json!("user"), &json!("ada")));
+        assert_eq!(
+            (&found["source"], &found["identity"]["subject"]),
+            (&json!("user"), &json!("ada"))
+        );
 
         for (body, pointer) in [
             (json!({"user": acme.employee.id, "sample": {"sub": "1"}}), "/user"),
             (json!({"user": acme.owner.user.id}), "/user"),
             (json!({"user": world.other.employee.id}), "/user"),
             (json!({"sample": {"email": "a@b"}}), "/sample"),
-            (json!({"sample": {"sub": "1"}, "claims": {"email": ""}}), "/claims/email"),
+            (
+                json!({"sample": {"sub": "1"}, "claims": {"email": ""}}),
+                "/claims/email",
+            ),
             (json!({}), "/sample"),
         ] {
             let answer = world.owner(Method::POST, &preview, Some(body.clone())).await;
-            assert_eq!(answer.refused(400, "invalid"), [pointer], "{body}: {}", answer.text);
+            assert_eq!(
+                answer.refused(400, "invalid"),
+                [pointer],
+                "{body}: {}",
+                answer.text
+            );
         }
         let auditor = world.hire(Role::OrgAuditor, None).await;
         let body = Some(json!({"user": acme.employee.id}));
@@ -318,7 +410,9 @@ async fn health_follows_from_the_last_hour() {
         let health = async || world.get(&path).await;
         let note = async |failure: Option<&str>, millis: u64| {
             let mut tx = world.store.begin().await.unwrap();
-            store::connection::note_health(&mut tx, id, failure).await.unwrap();
+            store::connection::note_health(&mut tx, id, failure)
+                .await
+                .unwrap();
             store::health::count(&mut tx, id, failure, millis).await.unwrap();
             tx.commit_housekeeping().await.unwrap();
         };
@@ -327,16 +421,25 @@ async fn health_follows_from_the_last_hour() {
         note(None, 200).await;
         let found = health().await;
         assert_eq!(found["state"], "healthy");
-        assert_eq!((&found["error_rate_1h"], &found["latency_ms_avg"]), (&json!(0.0), &json!(150)));
+        assert_eq!(
+            (&found["error_rate_1h"], &found["latency_ms_avg"]),
+            (&json!(0.0), &json!(150))
+        );
         assert_eq!(found["breaker"], json!({"state": "closed"}));
         note(Some("provider_unreachable"), 0).await;
         note(None, 0).await;
         let found = health().await;
-        assert_eq!((&found["state"], &found["error_rate_1h"]), (&json!("degraded"), &json!(0.25)));
+        assert_eq!(
+            (&found["state"], &found["error_rate_1h"]),
+            (&json!("degraded"), &json!(0.25))
+        );
         assert_eq!(found["failures_1h"], json!({"provider_unreachable": 1}));
         world.clock.advance(2 * 3600);
         let found = health().await;
-        assert_eq!((&found["state"], found.get("error_rate_1h")), (&json!("healthy"), None));
+        assert_eq!(
+            (&found["state"], found.get("error_rate_1h")),
+            (&json!("healthy"), None)
+        );
         assert_eq!(found["hours"][0]["successes"], 3);
         world.clock.advance(86_400);
         assert_eq!(health().await["hours"], json!([]));
@@ -355,11 +458,19 @@ async fn a_connection_says_what_to_look_at() {
         let codes = async || {
             let shown = world.get(&path).await;
             let warnings = shown["warnings"].as_array().cloned().unwrap_or_default();
-            warnings.iter().map(|w| w["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+            warnings
+                .iter()
+                .map(|w| w["code"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
         };
         world.clock.advance(11 * day);
         assert_eq!(codes().await, ["secret_expiring"]);
-        assert!(world.get(&path).await["warnings"][0]["detail"].as_str().unwrap().contains("in 29 days"));
+        assert!(
+            world.get(&path).await["warnings"][0]["detail"]
+                .as_str()
+                .unwrap()
+                .contains("in 29 days")
+        );
         world.clock.advance(30 * day);
         assert_eq!(codes().await, ["secret_expired"]);
         let patch = json!({"client_secret_expires_at": null, "enabled": false});

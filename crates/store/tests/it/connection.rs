@@ -219,7 +219,9 @@ async fn the_end_of_a_client_secret_is_announced_at_30_14_7_and_1_days_once_each
             ..store::audit::Filter::default()
         };
         let newest = (store::audit::Order::Newest, None);
-        let events = store::audit::list(&w.store, &w.org, &filter, newest, 10).await.unwrap();
+        let events = store::audit::list(&w.store, &w.org, &filter, newest, 10)
+            .await
+            .unwrap();
         assert_eq!(events.len(), 4);
         assert_eq!(events[0].target.as_ref().unwrap().id, made.id.to_string());
         assert_eq!(events[0].change.as_ref().unwrap().after["days"], 1);
@@ -228,7 +230,9 @@ async fn the_end_of_a_client_secret_is_announced_at_30_14_7_and_1_days_once_each
             client_secret_expires_at: Some(w.clock.now().plus_seconds(10 * day)),
             ..made.spec.clone()
         };
-        w.write(async |tx| connection::update(tx, &made, renewed).await).await.unwrap();
+        w.write(async |tx| connection::update(tx, &made, renewed).await)
+            .await
+            .unwrap();
         assert_eq!(store::expiry::warn(&w.store).await.unwrap(), 1);
     })
     .await;
