@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod app;
+mod break_glass;
 mod browser;
 mod confirm;
 mod email_code;

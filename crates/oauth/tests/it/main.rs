@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot set up has failed")]
 
 mod authorize;
+mod bindings;
 mod discovery;
 mod document;
 mod register;
