@@ -1,10 +1,10 @@
-//! `/invitations`: links that give a role to whoever opens them, once. The page behind the link is the
-//! broker's.
+//! `/invitations`: links that give a role to the person they were sent to, once. The page behind the link is
+//! the broker's.
 
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault, Kind};
 use crate::input::{Body, Id, Query};
-use crate::write::{Write, shown};
+use crate::write::Write;
 use crate::{Control, check, members, record};
 use axum::{Json, response::Response};
 use broker::mail::Mail;

@@ -4,7 +4,7 @@ use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
 use crate::write::{Write, shown};
-use crate::{Control, check, connections, members, record};
+use crate::{Control, connections, members, record};
 use axum::{Json, response::Response};
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};

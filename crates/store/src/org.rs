@@ -357,7 +357,7 @@ pub async fn remove_member(tx: &mut Tx, org: &OrgId, member: &Member) -> Result<
 
 /// Makes those who may leave an organisation without owner wait for each other: each sees the others
 /// still there until they commit.
-async fn lock(tx: &mut Tx, org: &OrgId) -> Result<()> {
+pub(crate) async fn lock(tx: &mut Tx, org: &OrgId) -> Result<()> {
     let sql = Sql::new("UPDATE organisations SET version = version WHERE id = $1").bind(org);
     tx.run(sql).await.map(drop)
 }

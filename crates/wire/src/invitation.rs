@@ -1,4 +1,4 @@
-//! Invitations: a link that gives whoever opens it, once, a role.
+//! Invitations: a link that gives the person it was sent to a role, once.
 
 use crate::{AccountId, InvitationId, Role, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,8 @@ pub enum InvitationState {
 pub struct Invitation {
     /// Its identifier.
     pub id: InvitationId,
-    /// Where it was sent to. Who accepts it is whoever has the link.
+    /// Where it was sent to. Who signs in to accept it has this address, verified; the local person that a
+    /// `local` one makes is named by it.
     pub email: String,
     /// Where: absent for a role of the organisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
