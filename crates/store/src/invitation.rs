@@ -3,8 +3,8 @@
 use crate::sql::{Paging, Row, Run, Sql, opt, word};
 use crate::{Error, Result, Tx, org};
 use wire::{
-    AccountId, Id as _, Invitation, InvitationId, InvitationState, Member, NewMember, OrgId, Role, Timestamp,
-    UserId,
+    AccountId, EffectiveRole, Id as _, Invitation, InvitationId, InvitationState, Member, NewMember, OrgId,
+    Role, Timestamp, UserId,
 };
 
 /// What an invitation is about.
@@ -170,7 +170,7 @@ pub async fn by_token_hash(db: impl Run, hash: &str, now: Timestamp) -> Result<O
 
 /// Redeems an invitation: one of any number of attempts succeeds. Who redeems it belongs to its organisation
 /// and is not disabled; what is for a local password goes to somebody who has one. Whoever has the role
-/// already keeps it.
+/// already keeps it. Whoever made it must still be somebody who could give the role.
 ///
 /// # Errors
 /// `NotFound` when the link cannot be used, by this person or any more.
@@ -186,6 +186,12 @@ pub async fn accept(tx: &mut Tx, org: &OrgId, hash: &str, user: &UserId) -> Resu
     let sql = sql.bind(now).bind(user).bind(hash).bind(org).bind(false);
     let row = opt(&mut *tx, sql).await?.ok_or(Error::NotFound("invitation"))?;
     let invitation = read(&row, now)?;
+    if let Some(creator) = &invitation.created_by {
+        let roles = org::roles_of(&tx.store, creator).await?;
+        if !roles.iter().any(|role| could_give(role, &invitation)) {
+            return Err(Error::NotFound("invitation"));
+        }
+    }
     let roles = org::given_to(&mut *tx, user).await?;
     let has = |m: &Member| m.role == invitation.role && m.account == invitation.account;
     let member = match roles.into_iter().find(has) {
@@ -200,6 +206,16 @@ pub async fn accept(tx: &mut Tx, org: &OrgId, hash: &str, user: &UserId) -> Resu
         }
     };
     Ok((invitation, member))
+}
+
+/// Whether somebody with `role` could give directly what the invitation gives.
+fn could_give(role: &EffectiveRole, invitation: &Invitation) -> bool {
+    match role.role {
+        Role::OrgOwner => true,
+        Role::OrgAdmin => invitation.role != Role::OrgOwner,
+        Role::AccountAdmin => role.account.is_some() && role.account == invitation.account,
+        Role::OrgAuditor | Role::AccountEditor | Role::AccountAuditor => false,
+    }
 }
 
 /// Gives an invitation that nobody accepted a new secret; the old one is worthless from now on.

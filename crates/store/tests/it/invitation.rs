@@ -3,9 +3,32 @@
 use crate::world::{World, assert_conflict, assert_not_found, connection_spec, identity, on_each};
 use futures_util::future::join_all;
 use store::{Paging, invitation, org, user};
-use wire::{ConnectionKind, ConnectionSpec, Invitation, InvitationState, OrgId, Role, User, UserId};
+use wire::{
+    ConnectionKind, ConnectionSpec, Invitation, InvitationState, Member, NewMember, OrgId, Role, User, UserId,
+};
 
+/// Gives a role, unless they have it.
+async fn give(w: &World, user: &UserId, role: Role) -> Member {
+    let has = org::given_to(&w.store, user).await.unwrap();
+    if let Some(member) = has.into_iter().find(|m| m.role == role) {
+        return member;
+    }
+    let new = NewMember {
+        user: user.clone(),
+        account: role.is_account_role().then(|| w.account.id.clone()),
+        role,
+    };
+    w.write(async |tx| org::add_member(tx, &w.org, new).await)
+        .await
+        .unwrap()
+}
+
+/// An invitation by the company's person, who is an owner and not the only one.
 async fn invite(w: &World, role: Role, local: bool, hash: &str) -> Invitation {
+    let other = w.person("other owner").await;
+    for owner in [&w.user, &other] {
+        give(w, &owner.id, Role::OrgOwner).await;
+    }
     let new = invitation::New {
         email: format!("{hash}@example.com"),
         account: role.is_account_role().then(|| w.account.id.clone()),
@@ -109,6 +132,31 @@ async fn an_invitation_ends_with_its_time_its_revocation_and_its_maker() {
             .unwrap();
         assert_not_found(accept(w, "later", &bob.id).await);
         assert_eq!(state(w, &late).await, InvitationState::Revoked);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_invitation_is_worth_no_more_than_what_its_maker_could_give_by_now() {
+    on_each(async |w| {
+        let bob = w.person("bob").await;
+        let (accounts, admins) = ((Role::AccountEditor, "account"), (Role::OrgAuditor, "admin"));
+        let owners = (Role::OrgOwner, "owner");
+        for (role, hash) in [accounts, admins, owners] {
+            invite(w, role, false, hash).await;
+        }
+        let mut now = give(w, &w.user.id, Role::OrgOwner).await;
+        for (lower, refused) in [(Role::OrgAdmin, owners), (Role::OrgAuditor, admins)] {
+            now = w
+                .write(async |tx| org::update_member(tx, &w.org, &now, lower).await)
+                .await
+                .unwrap();
+            assert_not_found(accept(w, refused.1, &bob.id).await);
+        }
+        assert_not_found(accept(w, accounts.1, &bob.id).await);
+        give(w, &w.user.id, Role::AccountAdmin).await;
+        assert_not_found(accept(w, admins.1, &bob.id).await);
+        accept(w, accounts.1, &bob.id).await.unwrap();
     })
     .await;
 }
