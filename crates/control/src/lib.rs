@@ -31,6 +31,7 @@ mod grants;
 mod groups;
 mod invitations;
 mod members;
+mod migrations;
 mod organisation;
 mod overview;
 mod policies;
@@ -138,7 +139,6 @@ impl Control {
         &self.inner.control_url
     }
 
-    #[expect(dead_code, reason = "connections and invitations are about to use it")]
     fn broker(&self) -> &Broker {
         &self.inner.broker
     }
@@ -176,6 +176,7 @@ fn resources() -> OpenApiRouter<Control> {
         .merge(organisation::routes())
         .merge(accounts::routes())
         .merge(members::routes())
+        .merge(migrations::routes())
         .merge(invitations::routes())
         .merge(role_mappings::routes())
         .merge(connections::routes())

@@ -46,14 +46,14 @@ pub fn openapi() -> OpenApi {
             complete(path, &method, operation, components);
         }
     }
-    flatten(components);
-    tidy(components);
-    refusals(components);
     // Parameters name their types, but do not bring them along.
     components.schemas.extend(<(wire::Problem,)>::all());
     components.schemas.extend(<(wire::Preview,)>::all());
     components.schemas.extend(<(crate::audit::Direction,)>::all());
     components.schemas.extend(<(crate::audit::Format,)>::all());
+    flatten(components);
+    tidy(components);
+    refusals(components);
     let key = ApiKeyValue::new("chatelaine_session");
     for (name, scheme) in [
         (
@@ -86,6 +86,10 @@ const TAGS: &[(&str, &str)] = &[
     ),
     ("connections", "Upstream identity providers"),
     ("bindings", "Connections made available to accounts"),
+    (
+        "connection-migrations",
+        "From one identity provider to another, with explicit links",
+    ),
     ("users", "People"),
     ("sessions", "Browser sessions"),
     ("groups", "Groups of people"),
