@@ -258,7 +258,10 @@ async fn tail(args: Tail, api: &Api, around: &mut Surroundings) -> Outcome {
     for item in &items {
         around.print(line(item, args.output))?;
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         tokio::time::sleep(Duration::from_secs(args.every.max(1))).await;
         let mut query = query.clone();
         query.push(("after".into(), after.to_string()));
@@ -277,7 +280,6 @@ async fn tail(args: Tail, api: &Api, around: &mut Surroundings) -> Outcome {
             }
         }
     }
-    Ok(())
 }
 
 fn seq(event: &Node) -> Option<i64> {

@@ -57,8 +57,9 @@ impl Subcommand for Command {
     }
 }
 
-fn command(name: &'static str, about: &'static str) -> clap::Command {
-    clap::Command::new(name).about(about)
+/// Descriptions come after arguments: what the arguments are made of brings one of its own.
+fn command(name: &'static str) -> clap::Command {
+    clap::Command::new(name)
 }
 
 /// What is no resource.
@@ -68,18 +69,29 @@ fn general() -> Vec<clap::Command> {
             .value_name("PROFILE")
             .help("The profile; the current one if absent")
     };
+    let profile = profile_arg;
     vec![
-        profile::Login::augment_args(command("login", "Remember a server and an API token")),
-        command("logout", "Forget a server and its token").arg(name()),
-        command("whoami", "Say which server, and as whom").arg(profile_arg()),
-        profile::Context::augment_subcommands(
-            command("context", "Choose among remembered servers").subcommand_required(true),
-        ),
-        code::export::Export::augment_args(command("export", "Write the organisation as one YAML file"))
-            .arg(profile_arg()),
-        code::Diff::augment_args(command("diff", "Compare a file with the server")).arg(profile_arg()),
-        code::Apply::augment_args(command("apply", "Make the server as a file says")).arg(profile_arg()),
-        command("completion", "Print a completion script for a shell")
+        profile::Login::augment_args(command("login")).about("Remember a server and an API token"),
+        command("logout")
+            .about("Forget a server and its token")
+            .arg(name()),
+        command("whoami")
+            .about("Say which server, and as whom")
+            .arg(profile()),
+        profile::Context::augment_subcommands(command("context"))
+            .about("Choose among remembered servers")
+            .subcommand_required(true),
+        code::export::Export::augment_args(command("export"))
+            .about("Write the organisation as one YAML file")
+            .arg(profile()),
+        code::Diff::augment_args(command("diff"))
+            .about("Compare a file with the server")
+            .arg(profile()),
+        code::Apply::augment_args(command("apply"))
+            .about("Make the server as a file says")
+            .arg(profile()),
+        command("completion")
+            .about("Print a completion script for a shell")
             .arg(
                 Arg::new("shell")
                     .required(true)
@@ -90,7 +102,8 @@ fn general() -> Vec<clap::Command> {
                  chatelaine completion zsh > \"${fpath[1]}/_chatelaine\"\n  \
                  chatelaine completion fish > ~/.config/fish/completions/chatelaine.fish",
             ),
-        command("topics", "Read about what commands have in common")
+        command("topics")
+            .about("Read about what commands have in common")
             .arg(
                 Arg::new("topic")
                     .value_parser(topics::NAMES)

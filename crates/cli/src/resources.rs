@@ -260,7 +260,15 @@ pub(crate) static RESOURCES: &[Resource] = &[
         ],
         keys: &[],
         filters: &[ACCOUNT, ("connection", Some("connections"))],
-        actions: &[],
+        actions: &[Action {
+            name: "change",
+            about: "Change many bindings of one connection alike: mode, state, claims",
+            method: Method::PATCH,
+            path: "",
+            target: Target::Collection,
+            body: true,
+            columns: &[],
+        }],
         examples: "chatelaine binding create --set connection=Okta --set 'accounts=[Production, Labs]' --dry-run",
     },
     Resource {
@@ -278,12 +286,34 @@ pub(crate) static RESOURCES: &[Resource] = &[
         ],
         keys: &["email", "subject"],
         filters: &[("q", None)],
-        actions: &[look(
-            "roles",
-            "See which roles somebody has, and why",
-            Target::Item,
-            &[("ROLE", &["role"]), IN, ("BY", &["member", "mapping"])],
-        )],
+        actions: &[
+            look(
+                "roles",
+                "See which roles somebody has, and why",
+                Target::Item,
+                &[("ROLE", &["role"]), IN, ("BY", &["member", "mapping"])],
+            ),
+            look(
+                "factors",
+                "List somebody's second factors",
+                Target::Item,
+                &[
+                    ("FACTOR", &["name"]),
+                    ("KIND", &["kind"]),
+                    ("LAST USED", &["last_used_at"]),
+                    ID,
+                ],
+            ),
+            Action {
+                name: "remove-factor",
+                about: "Take a second factor away, such as a lost one",
+                method: Method::DELETE,
+                path: "factors",
+                target: Target::Part,
+                body: false,
+                columns: &[],
+            },
+        ],
         examples: "chatelaine users list --q ada\n  chatelaine user update ada@example.com --set disabled=true",
     },
     Resource {
@@ -311,7 +341,12 @@ pub(crate) static RESOURCES: &[Resource] = &[
         columns: &[NAME, IN, ID],
         keys: &["name"],
         filters: &[ACCOUNT],
-        actions: &[],
+        actions: &[look(
+            "members",
+            "See who is in it now, by name or by rule",
+            Target::Item,
+            &[("USER", &["email", "name", "id"]), ("NAMED", &["named"]), ID],
+        )],
         examples: "chatelaine group create --account Labs --set name=Staff --set 'include=[{type: email_domain, domain: example.com}]'",
     },
     Resource {
@@ -346,7 +381,19 @@ pub(crate) static RESOURCES: &[Resource] = &[
         ],
         keys: &["name", "public_url"],
         filters: &[ACCOUNT],
-        actions: &[],
+        actions: &[Action {
+            name: "warnings",
+            about: "See policies that never decide, or let more through than they say",
+            method: Method::GET,
+            path: "policy-warnings",
+            target: Target::Item,
+            body: false,
+            columns: &[
+                ("POLICY", &["policy.name"]),
+                ("KIND", &["kind"]),
+                ("WHY", &["detail"]),
+            ],
+        }],
         examples: "chatelaine app update Wiki --set managed_oauth=true --dry-run\n  chatelaine app get Wiki --account Labs -o yaml",
     },
     Resource {

@@ -99,6 +99,7 @@ impl Run<'_> {
 
     pub(crate) async fn action(mut self, action: &Action) -> Outcome {
         let path = match action.target {
+            Target::Collection if action.path.is_empty() => self.resource.name.to_owned(),
             Target::Collection => format!("{}/{}", self.resource.name, action.path),
             Target::Item => format!("{}/{}", self.item().await?, action.path),
             Target::Part => {

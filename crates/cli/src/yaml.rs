@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
 
     fn node(&mut self, depth: usize) -> Result<Node, Unreadable> {
         let (event, span) = self.next()?;
-        self.from_event(event, span, depth)
+        self.value_of(event, span, depth)
     }
 
     fn spend(&mut self, span: Span, values: usize) -> Result<(), Unreadable> {
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn from_event(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Unreadable> {
+    fn value_of(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Unreadable> {
         if depth > DEEPEST {
             return Err(refuse(span, "too deep"));
         }
@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
                 loop {
                     match self.next()? {
                         (Event::SequenceEnd, _) => break,
-                        (event, span) => items.push(self.from_event(event, span, depth + 1)?),
+                        (event, span) => items.push(self.value_of(event, span, depth + 1)?),
                     }
                 }
                 (Content::List(items), anchor)
@@ -239,11 +239,10 @@ fn write_items(text: &mut String, items: &[Node], depth: usize) {
     for item in items {
         indent(text, depth);
         text.push_str("- ");
-        // What has a name is a thing of its own, one key a line.
-        let line = match item.get("name") {
-            Some(_) => None,
-            None => on_one_line(item, depth * 2 + 2).or_else(|| short_map(item, depth * 2 + 2)),
-        };
+        // What begins with a name is a thing of its own, one key a line.
+        let thing = matches!(&item.content, Content::Map(entries) if entries.first().is_some_and(|(k, _)| k.name == "name"));
+        let line = on_one_line(item, depth * 2 + 2).or_else(|| short_map(item, depth * 2 + 2));
+        let line = line.filter(|_| !thing);
         match (line, &item.content) {
             (Some(line), _) => {
                 text.push_str(&line);
@@ -263,6 +262,12 @@ fn write_items(text: &mut String, items: &[Node], depth: usize) {
 fn on_one_line(node: &Node, column: usize) -> Option<String> {
     match &node.content {
         Content::Scalar(_) => Some(flow(node)),
+        // One value is as good beside its key as below it.
+        Content::Map(entries) if entries.len() == 1 => entries
+            .iter()
+            .all(|(_, value)| matches!(value.content, Content::Scalar(_)))
+            .then(|| flow(node))
+            .filter(|line| column + line.len() <= LINE),
         Content::Map(entries) => entries.is_empty().then(|| "{}".into()),
         Content::List(items) => {
             let scalars = items.iter().all(|i| matches!(i.content, Content::Scalar(_)));

@@ -169,11 +169,9 @@ impl<'a> Applier<'a> {
                 }
             }
             // Accounts of this plan get the bindings that the file says, not all that there can be.
-            Kind::Connection if new_accounts => {
-                if said("bind_new_accounts") == Some(true.into()) {
-                    let now = put_off("bind_new_accounts", true.into(), false.into());
-                    replace = Some(("bind_new_accounts", now));
-                }
+            Kind::Connection if new_accounts && said("bind_new_accounts") == Some(true.into()) => {
+                let now = put_off("bind_new_accounts", true.into(), false.into());
+                replace = Some(("bind_new_accounts", now));
             }
             _ => {}
         }
@@ -391,6 +389,7 @@ impl<'a> Applier<'a> {
             "connection": self.real(&first.thing.key),
             "accounts": accounts,
             "mode": first.thing.spec.get("mode").map(Node::to_value),
+            "claims": first.thing.spec.get("claims").map(Node::to_value),
         });
         let reply = self
             .api
@@ -468,7 +467,8 @@ fn is_new_binding(step: &Step) -> bool {
 }
 
 fn alike(one: &Step, other: &Step) -> bool {
-    one.thing.key == other.thing.key && one.thing.spec.get("mode") == other.thing.spec.get("mode")
+    let same = |field: &str| one.thing.spec.get(field) == other.thing.spec.get(field);
+    one.thing.key == other.thing.key && same("mode") && same("claims")
 }
 
 /// A refusal, with the places in the file that it is about.

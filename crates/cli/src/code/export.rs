@@ -115,9 +115,9 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// What is in one place, by name.
-    fn section<'s>(
+    fn section(
         &self,
-        sections: &mut Vec<(&'s str, Node)>,
+        sections: &mut Vec<(&str, Node)>,
         kind: Kind,
         (account, app): (Option<&str>, Option<&str>),
     ) {

@@ -51,8 +51,18 @@ accounts:
         include: [{type: group, group: Staff}]
         require: [{type: client, client: {app: Wiki, name: Our agent}}]
       - name: "on"
-        decision: allow
-        include: [{type: request, methods: [GET], path: /public/**}]
+        decision: service_auth
+        include: [{type: service_token, service_token: backup}]
+        require: [{type: request, methods: [GET], path: /public/**}]
+    service_tokens:
+      - name: backup
+        expires_at: 2027-03-01T00:00:00Z
+      - name: forever
+        enabled: false
+    webhooks:
+      - name: Production's events
+        url: https://hooks.example.com/production
+        events: [user., binding.update]
     apps:
       - name: Wiki
         kind: web
@@ -87,6 +97,10 @@ accounts:
         public_url: https://labs.example.com/mcp
         origin_url: http://10.0.0.2:8080
         policies: [Everybody]
+webhooks:
+  - name: SIEM
+    url: https://siem.example.com/in
+    events: ["*"]
 role_mappings:
   - {connection: Acme SSO, group: it, role: org_admin}
   - {connection: Acme SSO, group: it, account: Labs, role: account_admin}
@@ -124,7 +138,7 @@ async fn an_export_makes_the_same_organisation_of_an_empty_server() {
     on_each(async |rich, empty| {
         applied(rich, RICH, &[]).await;
         let first = rich.ok(&["export"]).await;
-        for secret in ["canary", "cht_", "chs_"] {
+        for secret in ["canary", "cht_", "chs_", "whsec_"] {
             assert!(!first.contains(secret), "{first}");
         }
         for said in [
@@ -496,6 +510,48 @@ async fn members_go_by_identity_and_come_when_they_have_signed_in() {
         let groups = other.api("GET", "groups", Value::Null).await["items"].clone();
         assert_eq!(groups[0]["members"], json!([ada]));
         assert_eq!(other.ok(&["export"]).await, file);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_thousand_accounts_are_planned_in_seconds() {
+    on_each(async |server, other| {
+        let mut text =
+            "chatelaine: 1\norganisation:\n  name: Large\nconnections:\n  - name: Okta\n    kind: oidc\n    \
+            issuer: https://idp.example.com\n    client_id: us\naccounts:\n"
+                .to_owned();
+        for n in 0..1000 {
+            text.push_str(&format!(
+                "  - name: Account {n:04}\n    bindings:\n      - {{connection: Okta, mode: exclusive}}\n"
+            ));
+        }
+        applied(server, &text, &[]).await;
+        let posted = server.writes();
+        let bindings = posted
+            .iter()
+            .filter(|(_, path)| path.starts_with("/api/v1/bindings"));
+        assert_eq!(bindings.count(), 2, "bound by the hundred");
+        let began = std::time::Instant::now();
+        let file = server.ok(&["export"]).await;
+        let exported = began.elapsed();
+        let changed = server.file("org.yaml", &file.replacen("mode: exclusive", "mode: allowed", 1));
+        let began = std::time::Instant::now();
+        let diff = server.shell().run(&["diff", "-f", path(&changed)]).await;
+        assert_eq!(diff.code, 2, "{}", diff.err);
+        assert!(
+            diff.err.contains("0 to create, 1 to update, 0 to delete"),
+            "{}",
+            diff.err
+        );
+        let planned = began.elapsed();
+        assert!(server.asked().len() < 80, "pages, not things");
+        println!("exported in {exported:?}, planned in {planned:?}");
+        assert!(
+            planned.as_secs() < 10 && exported.as_secs() < 10,
+            "{exported:?} {planned:?}"
+        );
+        drop(other);
     })
     .await;
 }
