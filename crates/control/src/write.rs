@@ -65,7 +65,15 @@ impl FromRequestParts<Control> for Write {
 
 /// Whether an action may let in, or keep out, everybody of a connection.
 fn is_sweeping(action: &str) -> bool {
-    action.starts_with("binding.") || matches!(action, "connection.update" | "organisation.update")
+    action.starts_with("binding.")
+        || matches!(
+            action,
+            "connection.update"
+                | "organisation.update"
+                | "connection_migration.create"
+                | "connection_migration.cut_over"
+                | "connection_migration.roll_back"
+        )
 }
 
 impl Write {

@@ -27,6 +27,7 @@ pub mod idempotency;
 mod impact;
 pub mod invitation;
 pub mod key;
+pub mod migration;
 pub mod org;
 pub mod overview;
 pub mod role_mapping;
@@ -168,6 +169,7 @@ impl Store {
             db: self.db().begin().await?,
             changes: Vec::new(),
             said: std::collections::HashSet::new(),
+            noted: Vec::new(),
         })
     }
 
@@ -248,6 +250,8 @@ pub struct Tx {
     changes: Vec<Change>,
     /// The same, to find what was said already.
     said: std::collections::HashSet<Change>,
+    /// What happened along the way, beside what the caller is about to say.
+    noted: Vec<AuditEvent>,
 }
 
 impl Run for &mut Tx {
@@ -276,6 +280,11 @@ impl Tx {
         }
     }
 
+    /// An event that is written together with those of the commit.
+    pub(crate) fn note(&mut self, event: AuditEvent) {
+        self.noted.push(event);
+    }
+
     /// Commits the writes together with the event that describes them.
     ///
     /// # Errors
@@ -290,6 +299,7 @@ impl Tx {
     /// When the database refuses; nothing is written then.
     pub async fn commit_all(mut self, mut events: Vec<AuditEvent>) -> Result<()> {
         let now = self.now();
+        events.append(&mut self.noted);
         change::append(&mut self.db, &self.changes, self.store.clock()).await?;
         audit::append(&mut self.db, &mut events, now).await?;
         self.finish().await
@@ -300,6 +310,9 @@ impl Tx {
     /// # Errors
     /// When the database refuses; nothing is written then.
     pub async fn commit_housekeeping(mut self) -> Result<()> {
+        if !self.noted.is_empty() {
+            return self.commit_all(Vec::new()).await;
+        }
         change::append(&mut self.db, &self.changes, self.store.clock()).await?;
         self.finish().await
     }

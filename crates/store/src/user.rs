@@ -87,6 +87,9 @@ pub async fn sign_in(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Per
             .bind(identity.subject.as_str());
     let now = tx.now();
     let Some(row) = opt(&mut *tx, find).await? else {
+        if let Some(person) = crate::migration::link_on_sign_in(tx, org, &identity).await? {
+            return Ok(person);
+        }
         return match create(tx, org, identity.clone(), Some(now)).await? {
             Some(person) => Ok(person),
             // Somebody else's first sign-in was faster, and is committed now.
@@ -140,7 +143,7 @@ pub async fn provision(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<P
 }
 
 /// `None` when they exist already.
-async fn create(
+pub(crate) async fn create(
     tx: &mut Tx,
     org: &OrgId,
     identity: Identity,
@@ -219,6 +222,21 @@ pub async fn people(
     let sql = Sql::new("SELECT * FROM users WHERE org = $1").bind(org);
     let sql = sql.and_in("connection", Some(connections)).page(page);
     db.rows(sql).await?.iter().map(read).collect()
+}
+
+/// Some people of an organisation, with their claims; those who are not there are left out.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn some(mut db: impl Run, org: &OrgId, ids: &[UserId]) -> Result<Vec<Person>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(500) {
+        let sql = Sql::new("SELECT * FROM users WHERE org = $1").bind(org);
+        for row in db.rows(sql.and_in("id", Some(ids))).await? {
+            found.push(read(&row)?);
+        }
+    }
+    Ok(found)
 }
 
 /// One person of an organisation.

@@ -132,6 +132,8 @@ ids! {
     WebhookId = "whk";
     /// One event on its way to one webhook.
     WebhookDeliveryId = "whd";
+    /// A change from one connection to another.
+    ConnectionMigrationId = "mig";
 }
 
 #[cfg(test)]

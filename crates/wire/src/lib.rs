@@ -22,6 +22,8 @@
 //! | `/connections/{id}/health` | GET [`ConnectionHealth`] |
 //! | `/connection-presets` | GET list of [`PresetInfo`] |
 //! | `/bindings[/{id}]` | GET list `?account=&connection=`, POST [`NewBindings`] → `Page<Binding>`, PATCH [`BindingsChange`] → `Page<Binding>`; GET, PATCH, DELETE |
+//! | `/connection-migrations[/{id}]` | GET list, POST [`NewConnectionMigration`], GET; POST `cut-over` [`CutOver`], `roll-back`, `complete` |
+//! | `/connection-migrations/{id}/links` | GET list [`ConnectionLink`], POST [`DecideLink`]; POST `links/approve-all` |
 //! | `/users[/{id}]` | GET list `?q=`, GET, PATCH [`UserSpec`] |
 //! | `/sessions[/{id}]` | GET list `?user=`, DELETE |
 //! | `/groups[/{id}]`, `/policies[/{id}]`, `/apps[/{id}]` | GET list `?account=`, POST, GET, PATCH, DELETE |
@@ -51,17 +53,18 @@ mod binding;
 mod connection;
 mod factor;
 mod id;
+mod impact;
 mod invitation;
 mod member;
-mod impact;
+mod migration;
 mod org;
 mod overview;
 mod person;
 mod policy;
 mod preset;
 mod problem;
-mod service_token;
 mod provider;
+mod service_token;
 mod time;
 mod token;
 mod webhook;
@@ -73,17 +76,18 @@ pub use binding::*;
 pub use connection::*;
 pub use factor::*;
 pub use id::*;
+pub use impact::*;
 pub use invitation::*;
 pub use member::*;
-pub use impact::*;
+pub use migration::*;
 pub use org::*;
 pub use overview::*;
 pub use person::*;
 pub use policy::*;
 pub use preset::*;
 pub use problem::*;
-pub use service_token::*;
 pub use provider::*;
+pub use service_token::*;
 pub use time::*;
 pub use token::*;
 pub use webhook::*;

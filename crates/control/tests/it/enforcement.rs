@@ -131,7 +131,7 @@ impl<'w> Place<'w> {
         let service: Value = make(
             world,
             "/service-tokens",
-            json!({"account": account, "name": "CI"}),
+            json!({"account": account, "name": "Robot"}),
         )
         .await;
         let id = service["id"].as_str().unwrap().parse().unwrap();

@@ -39,6 +39,7 @@ pub(crate) fn id_for(path: &str, company: &Company) -> String {
         "/api-tokens/{id}" | "/api-tokens/{id}/roll" => company.owner.token_id.to_string(),
         "/audit/{id}" => company.event.to_string(),
         "/service-tokens/{id}" | "/service-tokens/{id}/rotate" => company.service_token.id.to_string(),
+        path if path.starts_with("/connection-migrations/{id}") => company.migration.to_string(),
         path if path.starts_with("/webhooks/{id}") => company.webhook.id.to_string(),
         _ => panic!("a route without a case: {path}"),
     }

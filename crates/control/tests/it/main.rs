@@ -10,6 +10,7 @@ mod description;
 mod enforcement;
 mod isolation;
 mod matrix;
+mod migrations;
 mod refusals;
 mod resources;
 mod roles;

@@ -37,6 +37,14 @@ pub(crate) fn body(method: &Method, route: &str, world: &World) -> Option<Value>
         ("POST", "/connections/{id}/claims-preview") => json!({"sample": {"sub": "ada"}}),
         ("POST", "/connections/{id}/trials") => return None,
         ("POST", "/bindings") => json!({"connection": acme.connection.id}),
+        ("POST", "/connection-migrations") => {
+            json!({"from": acme.connection.id, "to": acme.elsewhere.id, "domains": ["example.com"]})
+        }
+        ("POST", "/connection-migrations/{id}/links") => {
+            json!({"from_user": acme.employee.id, "to_user": acme.owner.user.id, "state": "rejected"})
+        }
+        ("POST", "/connection-migrations/{id}/cut-over") => json!({}),
+        ("POST", path) if path.starts_with("/connection-migrations/{id}/") => return None,
         ("POST", "/groups") => json!({"account": account, "name": "G"}),
         ("POST", "/policies") => {
             json!({"account": account, "name": "P", "decision": "allow", "include": [{"type": "everyone"}]})

@@ -41,6 +41,10 @@ pub(crate) struct Company {
     pub(crate) local: Connection,
     pub(crate) connection: Connection,
     pub(crate) binding: Binding,
+    /// Another provider, bound nowhere.
+    pub(crate) elsewhere: Connection,
+    /// From the one to the other; given up.
+    pub(crate) migration: ConnectionMigrationId,
     pub(crate) group: Group,
     pub(crate) policy: Policy,
     pub(crate) app: App,
@@ -263,6 +267,23 @@ impl Company {
         let binding = store::binding::create(&mut tx, &org, ends, from_json(json!({})))
             .await
             .unwrap();
+        let spec = from_json(json!({
+            "name": "Entra", "kind": "oidc", "issuer": "https://other-idp.example.com", "client_id": "us",
+        }));
+        let elsewhere = store::connection::create(&mut tx, &org, None, spec)
+            .await
+            .unwrap();
+        let spec = NewConnectionMigration {
+            from: connection.id.clone(),
+            to: elsewhere.id.clone(),
+            domains: vec!["example.com".into()],
+            link_on_sign_in: false,
+        };
+        let migration = store::migration::create(&mut tx, &org, spec).await.unwrap();
+        let migration = store::migration::roll_back(&mut tx, &migration.migration)
+            .await
+            .unwrap();
+        let migration = migration.migration.shown.id;
         let employee = user::sign_in(&mut tx, &org, identity(&connection.id, "ada"))
             .await
             .unwrap()
@@ -370,7 +391,11 @@ impl Company {
             .id;
         let owner = hire(store, (&org, &local.id), (Role::OrgOwner, None), &ALL).await;
         let mut tx = store.begin().await.unwrap();
-        let guarded = user::provision(&mut tx, &org, identity(&local.id, "gwen")).await.unwrap().user.id;
+        let guarded = user::provision(&mut tx, &org, identity(&local.id, "gwen"))
+            .await
+            .unwrap()
+            .user
+            .id;
         tx.commit_housekeeping().await.unwrap();
         let factor = add_factor(store, &org, &guarded).await;
         Self {
@@ -380,6 +405,8 @@ impl Company {
             local,
             connection,
             binding,
+            elsewhere,
+            migration,
             group,
             policy,
             app,
@@ -408,6 +435,8 @@ impl Company {
             local: self.local.clone(),
             connection: self.connection.clone(),
             binding: self.binding.clone(),
+            elsewhere: self.elsewhere.clone(),
+            migration: self.migration.clone(),
             group: self.group.clone(),
             policy: self.policy.clone(),
             app: self.app.clone(),
