@@ -26,7 +26,7 @@ async fn codes_by_email_need_a_way_to_send_mail_and_a_list_of_domains() {
             let mut spec = guests.clone();
             spec[member] = value;
             let answer = w.owner(Method::POST, "/connections", Some(spec)).await;
-            assert_eq!(answer.refused(400, "validation"), [pointer]);
+            assert_eq!(answer.refused(400, "invalid"), [pointer]);
         }
         let made = w.owner(Method::POST, "/connections", Some(guests)).await;
         assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
@@ -35,7 +35,7 @@ async fn codes_by_email_need_a_way_to_send_mail_and_a_list_of_domains() {
         let path = format!("/connections/{}", made["id"].as_str().unwrap());
         let emptied = json!({ "allowed_domains": [] });
         let answer = w.owner(Method::PATCH, &path, Some(emptied)).await;
-        assert_eq!(answer.refused(400, "validation"), ["/allowed_domains"]);
+        assert_eq!(answer.refused(400, "invalid"), ["/allowed_domains"]);
     })
     .await;
 }
@@ -63,7 +63,7 @@ async fn what_signs_out_is_off_until_asked_for_and_says_what_to_register() {
         );
         let unknown = json!({ "logout": { "front_channel": true } });
         let answer = w.owner(Method::PATCH, &path, Some(unknown)).await;
-        answer.refused(400, "validation");
+        answer.refused(400, "invalid");
     })
     .await;
 }
