@@ -76,7 +76,7 @@ pub(crate) struct Colleague {
 const ALL: [TokenScope; 3] = [TokenScope::Read, TokenScope::Write, TokenScope::Audit];
 
 impl World {
-    async fn new(database: &Database) -> Self {
+    pub(crate) async fn new(database: &Database) -> Self {
         let key = MasterKey::generate().unwrap();
         let clock = Clock::manual(START);
         let store = database.open(&key, &clock).await.unwrap();
@@ -268,7 +268,7 @@ impl Company {
             .await
             .unwrap();
         let spec = from_json(json!({
-            "name": "Entra", "kind": "oidc", "issuer": "https://other-idp.example.com", "client_id": "us",
+            "name": "Next provider", "kind": "oidc", "issuer": "https://next-idp.example.com", "client_id": "us",
         }));
         let elsewhere = store::connection::create(&mut tx, &org, None, spec)
             .await
