@@ -157,6 +157,7 @@ async fn by_token(
 fn event(visit: &Visit, org: &OrgId, connection: &Connection) -> AuditEvent {
     let actor = AuditActor::of(ActorKind::System);
     AuditEvent {
+        account: connection.account.clone(),
         target: Some(audit::connection(connection)),
         ..audit::event(visit, org, "session.backchannel_logout", actor)
     }
