@@ -4,7 +4,7 @@ use crate::api::{Api, Call};
 use crate::audit::{self, Audit};
 use crate::code;
 use crate::failure::{Code, Failure, Outcome};
-use crate::output::Form;
+use crate::output::{Form, clean};
 use crate::profile;
 use crate::resources::{Action, RESOURCES, Resource, Target, Verb};
 use crate::rest::Run;
@@ -229,7 +229,11 @@ fn verb_command(resource: &'static Resource, verb: Verb) -> clap::Command {
         Verb::List => {
             let command = clap::Command::new("list")
                 .about(format!("List {}", resource.name.replace('-', " ")))
-                .after_help("More than 200 are shown only if they are asked for: --limit, --all.");
+                .after_help(format!(
+                    "Examples:\n  chatelaine {0} list\n  chatelaine {0} list --all -o json\n\n\
+                     More than 200 are shown only if they are asked for: --limit, --all.",
+                    resource.name
+                ));
             let command = resource.filters.iter().fold(command, |command, (name, of)| {
                 let value = if of.is_some() { "NAME" } else { "VALUE" };
                 let flag = Arg::new(*name).long(*name).value_name(value);
@@ -237,12 +241,13 @@ fn verb_command(resource: &'static Resource, verb: Verb) -> clap::Command {
             });
             list_args(command)
         }
-        Verb::Get => lookup_args(
-            clap::Command::new("get").about(format!("Show one {noun}")),
-            resource,
-        )
-        .arg(output_arg("yaml"))
-        .arg(profile_arg()),
+        Verb::Get => {
+            let command = clap::Command::new("get").about(format!("Show one {noun}"));
+            let command = lookup_args(command, resource)
+                .arg(output_arg("yaml"))
+                .arg(profile_arg());
+            examples(command, resource, &["get {}", "get {} -o json"])
+        }
         Verb::Create => {
             let about = format!("Make {article} {noun}");
             let command = clap::Command::new("create").about(about).after_help(format!(
@@ -260,14 +265,32 @@ fn verb_command(resource: &'static Resource, verb: Verb) -> clap::Command {
             let about =
                 format!("Change {article} {noun}: what is not said stays, null brings the default back");
             let command = lookup_args(clap::Command::new("update").about(about), resource);
-            write_args(body_args(command).arg(if_match()))
+            let lines = [
+                "update {} --set KEY=VALUE --dry-run",
+                "update {} -f changes.yaml --if-match 3",
+            ];
+            write_args(body_args(examples(command, resource, &lines)).arg(if_match()))
         }
         Verb::Delete => {
             let about = format!("Delete {article} {noun}");
             let command = lookup_args(clap::Command::new("delete").about(about), resource);
+            let command = examples(command, resource, &["delete {} --dry-run", "delete {}"]);
             write_args(command.arg(if_match()))
         }
     }
+}
+
+/// Help: what to type, with `{}` for the name of one.
+fn examples(command: clap::Command, resource: &Resource, lines: &[&str]) -> clap::Command {
+    let one = match resource.keys.first() {
+        Some(&"email") => "ada@example.com",
+        Some(_) => "NAME",
+        None => "ID",
+    };
+    let lines = lines
+        .iter()
+        .map(|line| format!("\n  chatelaine {} {}", resource.singular, line.replace("{}", one)));
+    command.after_help(format!("Examples:{}", lines.collect::<String>()))
 }
 
 fn list_args(command: clap::Command) -> clap::Command {
@@ -350,7 +373,9 @@ fn finish(outcome: Outcome, around: &mut Surroundings) -> u8 {
         Ok(()) => 0,
         Err(failure) => {
             if !failure.message.is_empty() {
-                around.note(format!("chatelaine: {}", failure.message));
+                // What the server says may repeat what somebody else entered.
+                let lines: Vec<_> = failure.message.lines().map(clean).collect();
+                around.note(format!("chatelaine: {}", lines.join("\n")));
             }
             failure.code as u8
         }

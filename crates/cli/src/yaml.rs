@@ -336,7 +336,7 @@ fn quoted(text: &str) -> String {
     for c in Value::from(text).to_string().chars() {
         let hidden = matches!(
             c,
-            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+            '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
         );
         if hidden {
             line.push_str(&format!("\\u{:04x}", u32::from(c)));

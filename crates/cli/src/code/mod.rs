@@ -8,6 +8,7 @@ mod kind;
 mod names;
 mod plan;
 mod refs;
+mod resolve;
 mod show;
 mod state;
 
@@ -197,6 +198,11 @@ pub(crate) async fn apply(args: Apply, api: &Api, around: &mut Surroundings) -> 
     if plan.steps.is_empty() {
         around.note("Nothing to do: the server is as the file says.");
         return report(around, &Done::default());
+    }
+    if foreseen.len() == FORESEEN {
+        around.note(format!(
+            "Who is affected was asked for the first {FORESEEN} changes only."
+        ));
     }
     around.note(format!("{}.", show::summary(&plan)));
     if args.dry_run {

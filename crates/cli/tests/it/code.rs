@@ -230,6 +230,33 @@ async fn what_was_applied_does_what_the_file_says() {
 }
 
 #[tokio::test]
+async fn an_app_lets_nobody_in_while_one_of_its_policies_is_still_to_come() {
+    on_each(async |server, _| {
+        applied(server, RICH, &[]).await;
+        let order = server.writes();
+        let path = "/audit?action=app.&order=oldest";
+        let events = server.api("GET", &path[1..], Value::Null).await["items"].clone();
+        let of_wiki = |event: &&Value| event["target"]["name"] == "Wiki";
+        let events: Vec<_> = events.as_array().unwrap().iter().filter(of_wiki).collect();
+        // The deny policy was there in time, and without it the rest would let too many in.
+        let created = events
+            .iter()
+            .find(|e| e["change"]["after"]["public_url"] == "https://wiki.example.com");
+        assert_eq!(
+            created.unwrap()["change"]["after"]["policies"],
+            json!([]),
+            "{order:?}"
+        );
+        let updated = events.iter().find(|e| e["action"] == "app.update").unwrap();
+        assert_eq!(
+            updated["change"]["after"]["policies"].as_array().unwrap().len(),
+            3
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn changes_are_planned_shown_and_made() {
     on_each(async |server, _| {
         applied(server, RICH, &[]).await;
@@ -516,7 +543,7 @@ async fn members_go_by_identity_and_come_when_they_have_signed_in() {
 
 #[tokio::test]
 async fn a_thousand_accounts_are_planned_in_seconds() {
-    on_each(async |server, other| {
+    on_each(async |server, _| {
         let mut text =
             "chatelaine: 1\norganisation:\n  name: Large\nconnections:\n  - name: Okta\n    kind: oidc\n    \
             issuer: https://idp.example.com\n    client_id: us\naccounts:\n"
@@ -551,7 +578,6 @@ async fn a_thousand_accounts_are_planned_in_seconds() {
             planned.as_secs() < 10 && exported.as_secs() < 10,
             "{exported:?} {planned:?}"
         );
-        drop(other);
     })
     .await;
 }
