@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { Webhook } from 'standardwebhooks';
 import { within } from '../lib/api.mjs';
-import { startDemo } from '../lib/demo.mjs';
+import { scratch, startDemo } from '../lib/demo.mjs';
 
 const PORT_BASE = 8420;
 
@@ -18,12 +18,16 @@ async function receiver(t) {
     request.on('data', (chunk) => chunks.push(chunk));
     request.on('end', () => {
       seen.push({ headers: request.headers, body: Buffer.concat(chunks).toString('utf8') });
-      response.writeHead(answers.shift() ?? 204).end();
+      const answer = answers.shift() ?? 204;
+      if (answer !== 'never') response.writeHead(answer).end();
     });
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  t.after(() => server.close());
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
   return { url: `http://127.0.0.1:${server.address().port}/hook`, seen, answers };
 }
 
@@ -104,6 +108,30 @@ test('webhooks: an admin\'s change arrives, signed, again after a failure, and o
     const log = JSON.stringify(await demo.api.exported());
     assert.ok(!log.includes(hook.secret.slice('whsec_'.length)));
   });
+});
+
+test('webhooks: what was on its way when the process was killed arrives after it', async (t) => {
+  const data = scratch(t, 'webhooks');
+  const start = () => startDemo(null, { portBase: PORT_BASE + 40, data, keep: true });
+  let running = await start();
+  t.after(() => running.stop());
+  const there = await receiver(t);
+  const hook = await running.api.post('/webhooks', {
+    name: 'SIEM', url: there.url, events: ['group.'], allow_internal: true,
+  });
+  there.answers.push('never');
+  await running.api.post('/groups', { account: running.account('Production').id, name: 'Night shift' });
+  await within(5000, 'the first attempt', () => there.seen.length === 1);
+  await running.kill9();
+  running = await start();
+  // The attempt that nobody finished is somebody else's after half a minute.
+  const { took } = await within(60_000, 'the second attempt', () => there.seen.length === 2);
+  t.diagnostic(`delivered ${(took / 1000).toFixed(0)} s after the start`);
+  const [first, second] = there.seen;
+  assert.equal(second.headers['webhook-id'], first.headers['webhook-id']);
+  new Webhook(hook.secret).verify(second.body, second.headers);
+  await within(5000, 'success', async () =>
+    (await running.api.get(`/webhooks/${hook.id}/deliveries`)).items[0].state === 'succeeded');
 });
 
 test('service tokens: a machine reaches the ticket server, and not any more once it is rotated away', async (t) => {
