@@ -232,7 +232,10 @@ fn read<'a>(signed: &'a Signed, client: &str, now: Timestamp) -> Result<LogoutTo
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit for the next 285 million years")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "seconds since 1970 fit for the next 285 million years"
+)]
 fn as_f64(seconds: i64) -> f64 {
     seconds as f64
 }
@@ -241,6 +244,9 @@ fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str
     match claims.get(name) {
         None => Ok(None),
         Some(Value::String(text)) if !text.is_empty() && text.len() <= MOST => Ok(Some(text)),
-        Some(_) => Err(refused("logout_token_invalid", "one of its members is not as it should be")),
+        Some(_) => Err(refused(
+            "logout_token_invalid",
+            "one of its members is not as it should be",
+        )),
     }
 }

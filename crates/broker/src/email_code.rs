@@ -26,7 +26,8 @@ use serde_json::{Map, json};
 use store::email_code::{Guess, LIFE, NewCode};
 use store::user::Identity;
 use wire::{
-    AccountId, ActorKind, AuditActor, AuditEvent, Connection, ConnectionId, ConnectionKind, SessionId, Timestamp,
+    AccountId, ActorKind, AuditActor, AuditEvent, Connection, ConnectionId, ConnectionKind, SessionId,
+    Timestamp,
 };
 
 /// The purpose of the CSRF tokens in the forms.
@@ -113,7 +114,11 @@ impl Here {
         let place = place(visit, &asked).await?.ok_or(Failure::NotFound)?;
         if !visit.broker.mailer().is_configured() {
             let text = "Codes by e-mail cannot be sent at the moment. Ask your administrator.";
-            return Err(Failure::told(StatusCode::SERVICE_UNAVAILABLE, "No mail can be sent", text));
+            return Err(Failure::told(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "No mail can be sent",
+                text,
+            ));
         }
         Ok(Self {
             place,
@@ -380,7 +385,11 @@ pub(crate) async fn redeem(
             org,
             account,
             target: Some(audit::connection(connection)),
-            reason: if guess == Guess::Over { "code_over" } else { "wrong_code" },
+            reason: if guess == Guess::Over {
+                "code_over"
+            } else {
+                "wrong_code"
+            },
         };
         tx.commit(failed.event(&visit)).await?;
         if guess == Guess::Over {
@@ -400,7 +409,8 @@ pub(crate) async fn redeem(
     // The list may have changed since the mail was sent.
     if !is_allowed(&here.connection, &waiting.address) {
         refuse(&visit, here.at(), "email_domain").await;
-        let text = "People with an address of this domain are not let in here any more. Ask your administrator.";
+        let text =
+            "People with an address of this domain are not let in here any more. Ask your administrator.";
         return Err(Failure::told(StatusCode::FORBIDDEN, "Not for this address", text));
     }
     sign_in(&visit, &here, waiting).await
@@ -511,7 +521,10 @@ mod tests {
 
     #[test]
     fn an_address_is_compared_in_lower_case_and_no_other_letter_turns_into_one_of_it() {
-        assert_eq!(address(" Alice@Acme.Example ").as_deref(), Some("alice@acme.example"));
+        assert_eq!(
+            address(" Alice@Acme.Example ").as_deref(),
+            Some("alice@acme.example")
+        );
         // KELVIN SIGN and LATIN SMALL LETTER LONG S become `k` and `s` elsewhere.
         for bad in [
             "\u{212a}im@acme.example",
@@ -534,7 +547,10 @@ mod tests {
         let codes: std::collections::HashSet<_> = (0..50).map(|_| fresh_code().unwrap()).collect();
         assert_eq!(codes.len(), 50);
         for code in codes {
-            assert!(code.len() == LENGTH && code.bytes().all(|b| LETTERS.contains(&b)), "{code}");
+            assert!(
+                code.len() == LENGTH && code.bytes().all(|b| LETTERS.contains(&b)),
+                "{code}"
+            );
         }
         assert_eq!(normal(" bcdf-ghjk\n"), "BCDFGHJK");
     }

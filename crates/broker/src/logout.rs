@@ -62,7 +62,9 @@ pub(crate) async fn confirm(visit: Visit) -> Result<Response, Failure> {
     let page = LogoutPage {
         name: display_name(&who),
         csrf: who.csrf(visit.store(), PURPOSE),
-        provider: connection.as_ref().map(|connection| connection.spec.name.as_str()),
+        provider: connection
+            .as_ref()
+            .map(|connection| connection.spec.name.as_str()),
     };
     let forms = match connection {
         Some(_) => Forms::Anywhere,
@@ -149,7 +151,9 @@ async fn provider(
         ("post_logout_redirect_uri", Some(back.as_str())),
         ("state", Some(state.as_str())),
     ];
-    let given = pairs.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
+    let given = pairs
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| (name, value)));
     url.query_pairs_mut().extend_pairs(given);
     let leaving = Leaving {
         state: store::sha256(&state),
@@ -184,7 +188,9 @@ pub(crate) async fn back(visit: Visit, Query(sent): Query<Back>) -> Result<Respo
     Ok(match leaving {
         Some(leaving) => {
             let name = leaving.name;
-            signed_out(&format!("You are signed out here, and {name} has finished signing you out. {CLOSE}"))
+            signed_out(&format!(
+                "You are signed out here, and {name} has finished signing you out. {CLOSE}"
+            ))
         }
         None => signed_out(CLOSE),
     })

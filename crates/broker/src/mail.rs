@@ -192,10 +192,9 @@ impl Inner {
             // RFC 3834: out-of-office answers and the like are not wanted.
             .raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()));
         let built = match &mail.html {
-            Some(html) => builder.multipart(MultiPart::alternative_plain_html(
-                mail.text.clone(),
-                html.clone(),
-            )),
+            Some(html) => {
+                builder.multipart(MultiPart::alternative_plain_html(mail.text.clone(), html.clone()))
+            }
             None => builder.singlepart(
                 SinglePart::builder()
                     .header(ContentType::TEXT_PLAIN)
@@ -222,7 +221,11 @@ fn smtp(url: &str, from: &Mailbox) -> Result<AsyncSmtpTransport<Tokio1Executor>,
         }
         "smtp" if has_password => return Err(wrong("would send its password in clear")),
         "smtp" => url.to_owned(),
-        _ => return Err(wrong("begins with neither smtps://, smtp+starttls:// nor smtp://")),
+        _ => {
+            return Err(wrong(
+                "begins with neither smtps://, smtp+starttls:// nor smtp://",
+            ));
+        }
     };
     let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(&url)
         .map_err(|_| wrong("does not name a mail server"))?;
@@ -233,7 +236,11 @@ fn smtp(url: &str, from: &Mailbox) -> Result<AsyncSmtpTransport<Tokio1Executor>,
 /// Enough randomness for a name that nobody else has.
 fn random() -> Result<String, MailError> {
     let random = store::random_secret("").map_err(|e| MailError::Failed(e.to_string()))?;
-    Ok(random.chars().filter(char::is_ascii_alphanumeric).take(20).collect())
+    Ok(random
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(20)
+        .collect())
 }
 
 /// Writes a file that only its owner can read; who watches the folder sees it whole or not at all.
@@ -289,7 +296,12 @@ mod tests {
         let mailer = Mailer::new(&transport, "Chatelaine <id@example.com>", clock()).unwrap();
         assert!(mailer.is_configured());
         mailer.send(mail("alice@example.com")).await.unwrap();
-        for bad in ["alice@example.com\r\nBcc: b@example.com", "a@b, c@d", "Alice <a@example.com>", ""] {
+        for bad in [
+            "alice@example.com\r\nBcc: b@example.com",
+            "a@b, c@d",
+            "Alice <a@example.com>",
+            "",
+        ] {
             let sent = mailer.send(mail(bad)).await;
             assert!(matches!(sent, Err(MailError::Malformed(_))), "{bad:?}");
         }
@@ -319,9 +331,17 @@ mod tests {
         ] {
             assert!(with(good).is_ok(), "{good}");
         }
-        for bad in ["smtp://user:hunter2@mail.example.com", "http://hunter2@x", "hunter2", ""] {
+        for bad in [
+            "smtp://user:hunter2@mail.example.com",
+            "http://hunter2@x",
+            "hunter2",
+            "",
+        ] {
             let error = with(bad).err().unwrap().to_string();
-            assert!(error.contains("`url` under [mail]") && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.contains("`url` under [mail]") && !error.contains("hunter2"),
+                "{error}"
+            );
         }
         assert!(Mailer::new(&Transport::Log, "nobody", clock()).is_err());
     }

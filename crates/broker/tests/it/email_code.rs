@@ -33,8 +33,12 @@ async fn enter(browser: &mut Browser, connection: &Connection, code: &str) -> An
 /// The code in a mail.
 #[track_caller]
 fn code(mail: &str) -> String {
-    let line = mail.lines().find(|line| line.starts_with("    ") && line.contains('-'));
-    line.unwrap_or_else(|| panic!("no code in {mail}")).trim().to_owned()
+    let line = mail
+        .lines()
+        .find(|line| line.starts_with("    ") && line.contains('-'));
+    line.unwrap_or_else(|| panic!("no code in {mail}"))
+        .trim()
+        .to_owned()
 }
 
 #[tokio::test]
@@ -65,20 +69,24 @@ async fn a_code_from_the_mail_signs_in_the_browser_that_asked_for_it_once() {
         let mut thief = w.browser();
         ask(w, &mut thief, &connection, "gina@guest.example").await;
         w.mails().await;
-        enter(&mut thief, &connection, &code)
-            .await
-            .field("csrf");
+        enter(&mut thief, &connection, &code).await.field("csrf");
         assert!(!thief.get("/me").await.status.is_success());
 
         let before = browser.cookies.clone();
         let typed = code.to_lowercase().replace('-', " ");
-        assert_eq!(enter(&mut browser, &connection, &typed).await.location(), "/me?from=mail");
+        assert_eq!(
+            enter(&mut browser, &connection, &typed).await.location(),
+            "/me?from=mail"
+        );
         assert_ne!(browser.cookies, before, "signed in under a new cookie");
         assert_eq!(browser.get("/me").await.status, StatusCode::OK);
         let user = w.user("gina@guest.example").await;
         assert_eq!(user.connection, connection.id);
         assert_eq!(user.issuer, format!("{CONTROL}/connections/{}", connection.id));
-        assert_eq!((user.email.as_deref(), user.email_verified), (Some("gina@guest.example"), true));
+        assert_eq!(
+            (user.email.as_deref(), user.email_verified),
+            (Some("gina@guest.example"), true)
+        );
         let event = w.last("login.success").await;
         assert_eq!(event.actor.user, Some(user.id));
         assert_eq!(event.account.as_ref(), Some(&w.production));
@@ -87,7 +95,10 @@ async fn a_code_from_the_mail_signs_in_the_browser_that_asked_for_it_once() {
         let mut again = w.browser();
         again.cookies = before;
         let path = format!("/login/email/{}/code", connection.id);
-        assert_eq!(again.get(&path).await.location(), format!("/login/email/{}", connection.id));
+        assert_eq!(
+            again.get(&path).await.location(),
+            format!("/login/email/{}", connection.id)
+        );
     })
     .await;
 }
@@ -106,19 +117,36 @@ async fn nobody_learns_which_addresses_may_sign_in() {
                 let csrf = answer.field("csrf");
                 answer.body.replace(address, "X").replace(&csrf, "T")
             };
-            answers.push((sent.location().to_owned(), blur(&page), wrong.status, blur(&wrong)));
+            answers.push((
+                sent.location().to_owned(),
+                blur(&page),
+                wrong.status,
+                blur(&wrong),
+            ));
         }
         assert_eq!(answers[0], answers[1]);
         assert_eq!(w.mails().await.len(), 1, "only the one that may");
 
         let long = format!("{}@evil.example", "a".repeat(60));
-        for not_allowed in ["x@evil-guest.example", "x@sub.guest.example", "x@guest.example.evil.example", &long] {
-            ask(w, &mut w.browser(), &connection, not_allowed).await.location();
+        for not_allowed in [
+            "x@evil-guest.example",
+            "x@sub.guest.example",
+            "x@guest.example.evil.example",
+            &long,
+        ] {
+            ask(w, &mut w.browser(), &connection, not_allowed)
+                .await
+                .location();
         }
         assert!(w.mails().await.is_empty());
         let event = w.last("login.failure").await;
         assert_eq!(event.reason.as_deref(), Some("email_domain"));
-        for none in ["", "nobody", "a@guest.example,b@guest.example", "\u{212a}im@guest.example"] {
+        for none in [
+            "",
+            "nobody",
+            "a@guest.example,b@guest.example",
+            "\u{212a}im@guest.example",
+        ] {
             let answer = ask(w, &mut w.browser(), &connection, none).await;
             assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{none:?}");
         }
@@ -137,7 +165,10 @@ async fn a_code_takes_five_guesses_and_ten_minutes() {
             let answer = enter(&mut browser, &connection, "BBBB-BBBB").await;
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{guess}");
             assert!(answer.body.contains("This is not the code"));
-            assert_eq!(w.last("login.failure").await.reason.as_deref(), Some("wrong_code"));
+            assert_eq!(
+                w.last("login.failure").await.reason.as_deref(),
+                Some("wrong_code")
+            );
         }
         let answer = enter(&mut browser, &connection, "CCCC-CCCC").await;
         assert!(answer.body.contains("no longer good"), "{}", answer.body);
@@ -194,7 +225,11 @@ async fn an_address_gets_five_codes_in_a_quarter_of_an_hour_from_wherever_they_a
                 let mut browser = w.browser();
                 browser.ip = format!("198.51.{n}.{i}");
                 let answer = ask(w, &mut browser, &connection, address).await;
-                let expected = if i < 5 { StatusCode::SEE_OTHER } else { StatusCode::TOO_MANY_REQUESTS };
+                let expected = if i < 5 {
+                    StatusCode::SEE_OTHER
+                } else {
+                    StatusCode::TOO_MANY_REQUESTS
+                };
                 assert_eq!(answer.status, expected, "{address} {i}");
             }
         }
@@ -202,7 +237,9 @@ async fn an_address_gets_five_codes_in_a_quarter_of_an_hour_from_wherever_they_a
         w.clock.advance(901);
         let mut browser = w.browser();
         browser.ip = "198.51.9.9".to_owned();
-        ask(w, &mut browser, &connection, "gina@guest.example").await.location();
+        ask(w, &mut browser, &connection, "gina@guest.example")
+            .await
+            .location();
         assert_eq!(w.mails().await.len(), 1);
     })
     .await;
@@ -256,13 +293,22 @@ async fn somebody_who_is_signed_in_confirms_with_another_code() {
             let code = code(&w.mails().await[0]);
             enter(browser, &connection, &code).await
         };
-        assert_eq!(confirm(&mut browser, "gina@guest.example").await.location(), "/me?again");
+        assert_eq!(
+            confirm(&mut browser, "gina@guest.example").await.location(),
+            "/me?again"
+        );
         assert_eq!(w.last("login.confirm").await.outcome, Outcome::Success);
-        confirm(&mut browser, "greta@guest.example").await.is_error(StatusCode::FORBIDDEN);
+        confirm(&mut browser, "greta@guest.example")
+            .await
+            .is_error(StatusCode::FORBIDDEN);
         // Nobody confirms who is not signed in.
         let mut stranger = w.browser();
         let csrf = stranger.get(&way).await.field("csrf");
-        let fields = [("csrf", csrf.as_str()), ("address", "gina@guest.example"), ("confirm", "1")];
+        let fields = [
+            ("csrf", csrf.as_str()),
+            ("address", "gina@guest.example"),
+            ("confirm", "1"),
+        ];
         stranger.post(&way, &fields).await.is_error(StatusCode::NOT_FOUND);
     })
     .await;
@@ -324,10 +370,17 @@ async fn it_opens_only_what_it_is_bound_to() {
         let mut tx = w.store.begin().await.unwrap();
         let mut spec = connection.spec.clone();
         spec.allowed_domains = vec!["other.example".to_owned()];
-        store::connection::update(&mut tx, &connection, spec).await.unwrap();
+        store::connection::update(&mut tx, &connection, spec)
+            .await
+            .unwrap();
         tx.commit_housekeeping().await.unwrap();
-        enter(&mut browser, &connection, &right).await.is_error(StatusCode::FORBIDDEN);
-        assert_eq!(w.last("login.failure").await.reason.as_deref(), Some("email_domain"));
+        enter(&mut browser, &connection, &right)
+            .await
+            .is_error(StatusCode::FORBIDDEN);
+        assert_eq!(
+            w.last("login.failure").await.reason.as_deref(),
+            Some("email_domain")
+        );
         assert!(!browser.get("/me").await.status.is_success());
     })
     .await;
@@ -341,9 +394,13 @@ async fn up2_the_same_address_through_another_connection_is_somebody_else() {
         ask(w, &mut browser, &connection, "alice@guest.example").await;
         let right = code(&w.mails().await[0]);
         enter(&mut browser, &connection, &right).await.location();
-        w.signed_in(json!({ "sub": "alice@guest.example", "email": "alice@guest.example" })).await;
+        w.signed_in(json!({ "sub": "alice@guest.example", "email": "alice@guest.example" }))
+            .await;
         let users = w.users().await;
-        let same: Vec<_> = users.iter().filter(|user| user.subject == "alice@guest.example").collect();
+        let same: Vec<_> = users
+            .iter()
+            .filter(|user| user.subject == "alice@guest.example")
+            .collect();
         assert_eq!(same.len(), 2);
         assert_eq!(w.last("login.success").await.outcome, Outcome::Success);
     })

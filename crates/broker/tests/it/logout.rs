@@ -27,29 +27,57 @@ async fn signing_out_leads_on_to_the_provider_where_the_connection_says_so() {
         w.configure(|spec| spec.logout.rp_initiated = true).await;
         let mut browser = w.signed_in(json!({ "sid": "s1" })).await;
         let page = browser.get("/logout").await;
-        assert!(page.body.contains("Where Acme SSO supports it, you are signed out there, too."), "{}", page.body);
+        assert!(
+            page.body
+                .contains("Where Acme SSO supports it, you are signed out there, too."),
+            "{}",
+            page.body
+        );
         let policy = page.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-        assert!(!policy.contains("form-action"), "browsers apply it to the redirect: {policy}");
+        assert!(
+            !policy.contains("form-action"),
+            "browsers apply it to the redirect: {policy}"
+        );
         let away = sign_out(&mut browser).await.location().to_owned();
         assert_eq!(w.last("logout").await.outcome, Outcome::Success);
         assert!(!browser.get("/me").await.status.is_success(), "ours ended first");
 
         let url = Url::parse(&away).unwrap();
-        assert!(away.starts_with(&format!("{}/end?tenant=acme&", w.idp.issuer())), "{away}");
+        assert!(
+            away.starts_with(&format!("{}/end?tenant=acme&", w.idp.issuer())),
+            "{away}"
+        );
         let query: HashMap<_, _> = url.query_pairs().into_owned().collect();
         assert_eq!(query["client_id"], CLIENT_ID);
-        assert_eq!(query["post_logout_redirect_uri"], format!("{CONTROL}/login/signed-out"));
-        assert_eq!(query["id_token_hint"].split('.').count(), 3, "the id token of the sign-in");
+        assert_eq!(
+            query["post_logout_redirect_uri"],
+            format!("{CONTROL}/login/signed-out")
+        );
+        assert_eq!(
+            query["id_token_hint"].split('.').count(),
+            3,
+            "the id token of the sign-in"
+        );
         assert!(query["state"].len() >= 40);
 
         let back = |state: &str| format!("/login/signed-out?state={state}");
         let other = w.browser().get(&back(&query["state"])).await;
         assert!(other.body.contains("You are signed out") && !other.body.contains("Acme SSO"));
         let done = browser.get(&back(&query["state"])).await;
-        assert!(done.body.contains("Acme SSO has finished signing you out"), "{}", done.body);
+        assert!(
+            done.body.contains("Acme SSO has finished signing you out"),
+            "{}",
+            done.body
+        );
         let again = browser.get(&back(&query["state"])).await;
         assert!(!again.body.contains("Acme SSO"));
-        assert!(browser.get("/login/signed-out").await.body.contains("You are signed out"));
+        assert!(
+            browser
+                .get("/login/signed-out")
+                .await
+                .body
+                .contains("You are signed out")
+        );
     })
     .await;
 }
@@ -89,14 +117,18 @@ async fn au3_the_id_token_kept_for_signing_out_is_sealed_and_goes_with_its_sessi
         let mut browser = w.signed_in(json!({ "sub": "alice" })).await;
         let alice = w.user("alice").await;
         let session = sessions(w, &alice.id).await.remove(0).id;
-        let kept = store::upstream_session::id_token(&w.store, &session).await.unwrap();
+        let kept = store::upstream_session::id_token(&w.store, &session)
+            .await
+            .unwrap();
         let kept = kept.unwrap();
         sign_out(&mut browser).await.location();
         w.clock.advance(700);
         let mut tx = w.store.begin().await.unwrap();
         store::session::sweep(&mut tx).await.unwrap();
         tx.commit_housekeeping().await.unwrap();
-        let gone = store::upstream_session::id_token(&w.store, &session).await.unwrap();
+        let gone = store::upstream_session::id_token(&w.store, &session)
+            .await
+            .unwrap();
         assert!(gone.is_none());
         assert_eq!(kept.split('.').count(), 3);
     })
@@ -106,7 +138,9 @@ async fn au3_the_id_token_kept_for_signing_out_is_sealed_and_goes_with_its_sessi
 /// Sessions of somebody that are there.
 async fn sessions(w: &World, user: &UserId) -> Vec<BrowserSession> {
     let (now, page) = (w.clock.now(), store::Paging::default());
-    store::session::list(&w.store, &w.org, Some(user), now, &page).await.unwrap()
+    store::session::list(&w.store, &w.org, Some(user), now, &page)
+        .await
+        .unwrap()
 }
 
 /// A session at the wiki that came from a control-plane session.
@@ -127,7 +161,9 @@ fn app_session(w: &World, user: &UserId, parent: &SessionId) -> store::session::
 async fn at_app(w: &World, user: &UserId, parent: &SessionId) -> SessionId {
     let mut tx = w.store.begin().await.unwrap();
     let record = app_session(w, user, parent);
-    store::session::save(&mut tx, record.id.as_ref(), &record).await.unwrap();
+    store::session::save(&mut tx, record.id.as_ref(), &record)
+        .await
+        .unwrap();
     tx.commit_housekeeping().await.unwrap();
     record.id
 }
@@ -169,8 +205,16 @@ async fn a_provider_ends_the_session_that_it_names_and_what_came_from_it() {
             ended.push(change);
         }
         assert!(ended.contains(&Change::Session(first.clone())), "{ended:?}");
-        assert!(ended.contains(&Change::Session(app.clone())), "gateways forget it, too: {ended:?}");
-        assert!(sessions(w, &alice).await.iter().all(|s| s.id != first && s.id != app));
+        assert!(
+            ended.contains(&Change::Session(app.clone())),
+            "gateways forget it, too: {ended:?}"
+        );
+        assert!(
+            sessions(w, &alice)
+                .await
+                .iter()
+                .all(|s| s.id != first && s.id != app)
+        );
         let event = w.last("session.backchannel_logout").await;
         assert_eq!(event.outcome, Outcome::Success);
         assert_eq!(event.target.unwrap().id, alice.to_string());
@@ -178,7 +222,12 @@ async fn a_provider_ends_the_session_that_it_names_and_what_came_from_it() {
 
         // All of a person.
         let mut three = w.signed_in(json!({ "sub": "alice", "sid": "four" })).await;
-        assert_eq!(tell(w, &w.idp.logout_token(json!({ "sub": "alice" }))).await.status, StatusCode::OK);
+        assert_eq!(
+            tell(w, &w.idp.logout_token(json!({ "sub": "alice" })))
+                .await
+                .status,
+            StatusCode::OK
+        );
         assert!(!is_in(&mut two).await && !is_in(&mut three).await);
         assert!(is_in(&mut bob).await);
 
@@ -188,7 +237,12 @@ async fn a_provider_ends_the_session_that_it_names_and_what_came_from_it() {
         assert!(is_in(&mut bob).await);
 
         // Nobody is left: that is fine, too.
-        assert_eq!(tell(w, &w.idp.logout_token(json!({ "sub": "alice" }))).await.status, StatusCode::OK);
+        assert_eq!(
+            tell(w, &w.idp.logout_token(json!({ "sub": "alice" })))
+                .await
+                .status,
+            StatusCode::OK
+        );
     })
     .await;
 }
@@ -213,7 +267,9 @@ async fn a_session_at_an_app_that_outlived_the_one_it_came_from_ends_as_well() {
         let left = sessions(w, &alice).await;
         assert_eq!(left.iter().map(|s| &s.id).collect::<Vec<_>>(), [&record.id]);
         let iat = w.clock.now().seconds();
-        let token = w.idp.logout_token(json!({ "sid": "one", "iat": iat, "exp": iat + 120 }));
+        let token = w
+            .idp
+            .logout_token(json!({ "sid": "one", "iat": iat, "exp": iat + 120 }));
         assert_eq!(tell(w, &token).await.status, StatusCode::OK);
         assert!(sessions(w, &alice).await.is_empty());
     })
@@ -233,7 +289,10 @@ async fn what_is_no_good_logout_token_ends_nothing() {
             ("no audience", json!({ "aud": [] })),
             ("nonce", json!({ "nonce": "n" })),
             ("no events", json!({ "events": null })),
-            ("other events", json!({ "events": { "https://example.com/other": {} } })),
+            (
+                "other events",
+                json!({ "events": { "https://example.com/other": {} } }),
+            ),
             ("event is no object", json!({ "events": { event: true } })),
             ("no jti", json!({ "jti": null })),
             ("empty jti", json!({ "jti": "" })),
@@ -271,7 +330,10 @@ async fn what_is_no_good_logout_token_ends_nothing() {
             assert_eq!(tell(w, garbage).await.status, StatusCode::BAD_REQUEST);
         }
         assert!(is_in(&mut one).await);
-        assert_eq!(tell(w, &w.idp.logout_token(json!({ "sid": "one" }))).await.status, StatusCode::OK);
+        assert_eq!(
+            tell(w, &w.idp.logout_token(json!({ "sid": "one" }))).await.status,
+            StatusCode::OK
+        );
         assert!(!is_in(&mut one).await);
     })
     .await;
@@ -298,7 +360,11 @@ async fn a_provider_ends_only_what_came_through_its_own_connection_and_only_when
     on_each(async |w| {
         let mut alice = w.signed_in(json!({ "sub": "alice", "sid": "one" })).await;
         let token = w.idp.logout_token(json!({ "sid": "one" }));
-        assert_eq!(tell(w, &token).await.status, StatusCode::BAD_REQUEST, "off by default");
+        assert_eq!(
+            tell(w, &token).await.status,
+            StatusCode::BAD_REQUEST,
+            "off by default"
+        );
         assert!(is_in(&mut alice).await);
 
         // Another connection, of the same provider even: its people are others.
@@ -316,7 +382,10 @@ async fn a_provider_ends_only_what_came_through_its_own_connection_and_only_when
         // Another provider's word does not count for this connection.
         let stranger = crate::idp::Idp::start(START, vec!["client_secret_basic"]).await;
         w.configure(|spec| spec.logout.back_channel = true).await;
-        for claims in [json!({ "sid": "one" }), json!({ "sid": "one", "iss": w.idp.issuer() })] {
+        for claims in [
+            json!({ "sid": "one" }),
+            json!({ "sid": "one", "iss": w.idp.issuer() }),
+        ] {
             let told = tell(w, &stranger.logout_token(claims)).await;
             assert_eq!(told.status, StatusCode::BAD_REQUEST);
         }
@@ -339,9 +408,15 @@ async fn what_to_register_at_the_provider_is_in_the_connection() {
             store::connection::get(&w.store, &w.org, id).await.unwrap(),
         ] {
             let back_channel = format!("{CONTROL}/login/backchannel/{id}");
-            assert_eq!(connection.backchannel_logout_uri.as_deref(), Some(back_channel.as_str()));
+            assert_eq!(
+                connection.backchannel_logout_uri.as_deref(),
+                Some(back_channel.as_str())
+            );
             let signed_out = format!("{CONTROL}/login/signed-out");
-            assert_eq!(connection.post_logout_redirect_uri.as_deref(), Some(signed_out.as_str()));
+            assert_eq!(
+                connection.post_logout_redirect_uri.as_deref(),
+                Some(signed_out.as_str())
+            );
         }
     })
     .await;
