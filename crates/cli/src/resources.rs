@@ -77,6 +77,7 @@ pub(crate) fn of_id(id: &str) -> Option<&'static str> {
     Some(match prefix {
         "acc" => "accounts",
         "con" => "connections",
+        "mig" => "connection-migrations",
         "bnd" => "bindings",
         "usr" => "users",
         "mem" => "members",
@@ -101,9 +102,9 @@ pub(crate) fn of_id(id: &str) -> Option<&'static str> {
 pub(crate) fn named_by(field: &str) -> Option<&'static str> {
     Some(match field {
         "account" | "accounts" => "accounts",
-        "connection" | "primary_connection" => "connections",
+        "connection" | "primary_connection" | "from" | "to" => "connections",
         "app" => "apps",
-        "user" => "users",
+        "user" | "from_user" | "to_user" => "users",
         "client" => "clients",
         "policies" => "policies",
         _ => return None,

@@ -174,6 +174,65 @@ pub(crate) static RESOURCES: &[Resource] = &[
         examples: "chatelaine connection create -f okta.yaml\n  chatelaine connection update Okta --set enabled=false --dry-run",
     },
     Resource {
+        name: "connection-migrations",
+        singular: "connection-migration",
+        about: "Moving people, with their grants and roles, from one connection to another",
+        verbs: &[List, Get, Create],
+        columns: &[
+            ("FROM", &["from"]),
+            ("TO", &["to"]),
+            ("STATE", &["state"]),
+            ("PROPOSED", &["links.proposed"]),
+            ("APPROVED", &["links.approved"]),
+            ("LINKED", &["links.linked"]),
+            ID,
+        ],
+        keys: &[],
+        filters: &[],
+        actions: &[
+            look(
+                "links",
+                "List who is who: proposed and decided",
+                Target::Item,
+                LINKS,
+            ),
+            Action {
+                name: "decide",
+                about: "Approve, reject or leave open that two are one person",
+                method: Method::POST,
+                path: "links",
+                target: Target::Item,
+                body: true,
+                columns: &[],
+            },
+            Action {
+                name: "approve-all",
+                about: "Approve all links that are proposed now",
+                method: Method::POST,
+                path: "links/approve-all",
+                target: Target::Item,
+                body: false,
+                columns: &[],
+            },
+            post(
+                "cut-over",
+                "Sign people in through the new connection",
+                Target::Item,
+                true,
+            ),
+            post("roll-back", "Take the last step back", Target::Item, false),
+            post(
+                "complete",
+                "End a migration that was cut over",
+                Target::Item,
+                false,
+            ),
+        ],
+        examples: "chatelaine connection-migration create --set from=Okta --set to=Entra --set 'domains=[example.com]'\n  \
+                   chatelaine connection-migration links mig_0193… --filter state=proposed\n  \
+                   chatelaine connection-migration cut-over mig_0193… --dry-run",
+    },
+    Resource {
         name: "connection-presets",
         singular: "connection-preset",
         about: "Vendors of identity providers that are known here",
@@ -484,4 +543,13 @@ const DELIVERIES: &[Column] = &[
     ("STATUS", &["status"]),
     ("LAST ATTEMPT", &["last_attempt_at"]),
     ID,
+];
+
+const LINKS: &[Column] = &[
+    ("OLD", &["from_user.email", "from_user.name", "from_user.id"]),
+    ("NEW", &["to_user.email", "to_user.name", "to_user.id"]),
+    ("STATE", &["state"]),
+    ("BY HAND", &["manual"]),
+    ("OLD ID", &["from_user.id"]),
+    ("NEW ID", &["to_user.id"]),
 ];
