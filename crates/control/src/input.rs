@@ -207,6 +207,10 @@ impl FromRequest<Control> for Body {
 impl Body {
     /// The body as a type that refuses unknown members.
     pub(crate) fn read<T: DeserializeOwned>(self) -> Answer<T> {
+        if !self.0.is_object() {
+            // A list would be taken for the members in their order.
+            return Err(Fault::invalid("", "an object"));
+        }
         read(self.0)
     }
 
