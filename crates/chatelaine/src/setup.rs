@@ -64,16 +64,7 @@ pub(crate) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
         println!("master key    {}", config.master_key_file.display());
     }
     let keyring = Keyring::load(&store).await?;
-    let given = if args.password_stdin {
-        Some(
-            std::io::read_to_string(std::io::stdin())?
-                .trim_end_matches(['\r', '\n'])
-                .to_owned(),
-        )
-    } else {
-        None
-    };
-    let password = given.clone().map_or_else(|| store::random_secret(""), Ok)?;
+    let (password, is_made) = password(args.password_stdin)?;
     let made = organisation(
         &store,
         &keyring,
@@ -86,10 +77,82 @@ pub(crate) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
         made.organisation.spec.name, made.organisation.id
     );
     println!("owner         {}", args.owner);
-    if given.is_none() {
+    if is_made {
         println!("password      {password}   (shown once)");
     }
     println!("dashboard     {}", config.public_url);
+    Ok(())
+}
+
+/// The password to set, and whether it was made here.
+fn password(from_stdin: bool) -> anyhow::Result<(String, bool)> {
+    if !from_stdin {
+        return Ok((store::random_secret("")?, true));
+    }
+    let given = std::io::read_to_string(std::io::stdin())?;
+    Ok((given.trim_end_matches(['\r', '\n']).to_owned(), false))
+}
+
+/// Options of `chatelaine owner reset`.
+#[derive(clap::Args)]
+pub(crate) struct ResetArgs {
+    /// The owner's e-mail address.
+    #[arg(long)]
+    email: String,
+    /// The organisation's short name; needed only where there are several.
+    #[arg(long)]
+    organisation: Option<String>,
+    /// Read the new password from standard input instead of making one.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// The last resort of an owner who lost password or second factor: whoever may run this on the server may do
+/// everything anyway.
+pub(crate) async fn reset_owner(config: &Config, args: ResetArgs) -> anyhow::Result<()> {
+    let store = open(config, &config.master_key()?).await?;
+    let mut found = store::org::all(&store).await?;
+    if let Some(slug) = &args.organisation {
+        found.retain(|org| org.slug == *slug);
+    }
+    let org = match found.as_slice() {
+        [only] => only,
+        [] => anyhow::bail!("there is no such organisation"),
+        _ => anyhow::bail!("there are several organisations: name one with --organisation"),
+    };
+    let known = store::user::password_by_email(&store, &org.id, args.email.trim()).await?;
+    let known = known.context("nobody with this address signs in with a local password")?;
+    let roles = store::org::roles_of(&store, &known.user).await?;
+    let is_owner = roles.iter().any(|role| role.role == Role::OrgOwner);
+    anyhow::ensure!(is_owner, "they are no owner: an owner can help them in the dashboard");
+    let (password, is_made) = password(args.password_stdin)?;
+    let phc = broker::hash_password(&password)
+        .await
+        .context("the password is not acceptable")?;
+    let mut tx = store.begin().await?;
+    store::user::set_password(&mut tx, &known.user, &phc).await?;
+    let page = store::Paging::default();
+    let factors = store::factor::list(&mut tx, &known.user, &page).await?;
+    store::factor::remove_all(&mut tx, &known.user).await?;
+    store::session::end_all_of(&mut tx, &known.user).await?;
+    let event = |action: &str, target| {
+        let mut event = store::audit::event(&org.id, "cli", action, AuditActor::of(ActorKind::System));
+        event.target = Some(target);
+        event
+    };
+    let about = store::audit::target("user", &known.user, Some(&args.email));
+    let removed = factors.iter().map(|factor| {
+        let about = store::audit::target("factor", &factor.id, Some(&factor.name));
+        event("factor.remove", about)
+    });
+    let events = std::iter::once(event("user.reset", about)).chain(removed).collect();
+    tx.commit_all(events).await?;
+    println!("owner           {}", args.email);
+    println!("second factors  {} taken away", factors.len());
+    if is_made {
+        println!("password        {password}   (shown once)");
+    }
+    println!("sign in at      {}/login", config.public_url.trim_end_matches('/'));
     Ok(())
 }
 
@@ -123,6 +186,7 @@ pub(crate) async fn organisation(
         name: name.to_owned(),
         primary_connection: None,
         floor: Vec::new(),
+        ..OrganisationSpec::default()
     };
     let organisation = store::org::create(&mut tx, slug, spec)
         .await

@@ -20,7 +20,11 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 /// Second factors of a person, oldest first; everybody sees their own
 #[utoipa::path(get, path = "/users/{id}/factors", tag = "users", params(PageQuery),
     responses((status = 200, body = Page<Factor>)))]
-async fn list(caller: Caller, Id(id): Id<UserId>, Query(query): Query<PageQuery>) -> Answer<Json<Page<Factor>>> {
+async fn list(
+    caller: Caller,
+    Id(id): Id<UserId>,
+    Query(query): Query<PageQuery>,
+) -> Answer<Json<Page<Factor>>> {
     let user = load(&caller, &id).await?;
     let paging = caller
         .cursors()
@@ -37,11 +41,7 @@ async fn list(caller: Caller, Id(id): Id<UserId>, Query(query): Query<PageQuery>
 /// Takes a second factor away: one's own, or, by an owner, anybody's
 #[utoipa::path(delete, path = "/users/{id}/factors/{factor}", tag = "users",
     responses((status = 204)))]
-async fn delete(
-    caller: Caller,
-    Ids(id, factor): Ids<UserId, FactorId>,
-    write: Write,
-) -> Answer<Response> {
+async fn delete(caller: Caller, Ids(id, factor): Ids<UserId, FactorId>, write: Write) -> Answer<Response> {
     let user = load(&caller, &id).await?;
     let factor = factor::get(caller.store(), &user.id, &factor).await?;
     let is_self = caller.user() == Some(&user.id);

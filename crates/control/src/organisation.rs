@@ -41,15 +41,15 @@ async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     caller.require(Permission::Administer, Scope::Organisation)?;
     let org = store::org::get(caller.store(), &caller.org).await?;
     let spec: OrganisationSpec = body.merge(&org.spec)?;
-    write.requires(org.version)?;
-    if spec == org.spec {
-        return Ok(write.changed(org.version, &org));
-    }
     if spec.floor != org.spec.floor
         || spec.primary_connection != org.spec.primary_connection
         || spec.require_second_factor != org.spec.require_second_factor
     {
         caller.require_recent()?;
+    }
+    write.requires(org.version)?;
+    if spec == org.spec {
+        return Ok(write.changed(org.version, &org));
     }
     check(&caller, &spec).await?;
     let mut tx = caller.store().begin().await?;

@@ -161,9 +161,14 @@ pub(crate) async fn check(
         store.record(failed(&visit, &half, "locked").await?).await?;
         return page(&visit, &half, Some((WRONG, StatusCode::UNAUTHORIZED))).await;
     }
+    let passkey = match &shown.credential {
+        Some(credential) => Some(passkey::check(&visit, &half.user, credential).await?),
+        None => None,
+    };
     let mut tx = store.begin().await?;
-    let verdict = match &shown.credential {
-        Some(credential) => passkey::verify(&visit, &mut tx, &half.user, credential).await?,
+    let verdict = match &passkey {
+        Some(Ok(shown)) => passkey::spend(&mut tx, &half.user, shown).await?,
+        Some(Err(reason)) => Err(*reason),
         None => by_code(&visit, &mut tx, &half, shown.code.as_deref().unwrap_or_default()).await?,
     };
     match verdict {

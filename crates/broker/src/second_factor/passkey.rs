@@ -9,7 +9,7 @@ use store::factor::Known;
 use store::{Error, Paging, Tx, factor};
 use url::{Host, Url};
 use webauthn_rs::prelude::{
-    Passkey, PasskeyAuthentication, PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Uuid,
+    AuthenticationResult, Passkey, PasskeyAuthentication, PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Uuid,
     WebauthnError,
 };
 use webauthn_rs::{Webauthn, WebauthnBuilder};
@@ -116,8 +116,12 @@ pub(super) async fn challenge(visit: &Visit, user: &UserId) -> Result<Option<Str
     to_json(&asked).map(Some)
 }
 
-/// Checks what the browser showed, and notes the passkey's counter.
-pub(super) async fn verify(visit: &Visit, tx: &mut Tx, user: &UserId, shown: &str) -> Result<Verdict, Failure> {
+/// Checks what the browser showed against what it was asked. Before any transaction: it writes the session.
+pub(super) async fn check(
+    visit: &Visit,
+    user: &UserId,
+    shown: &str,
+) -> Result<Result<AuthenticationResult, &'static str>, Failure> {
     let Some(webauthn) = &visit.broker.passkeys().0 else {
         return Ok(Err("wrong_passkey"));
     };
@@ -127,21 +131,24 @@ pub(super) async fn verify(visit: &Visit, tx: &mut Tx, user: &UserId, shown: &st
     let Ok(shown) = serde_json::from_str::<PublicKeyCredential>(shown) else {
         return Ok(Err("wrong_passkey"));
     };
-    let result = match webauthn.finish_passkey_authentication(&shown, &state) {
-        Ok(result) => result,
-        Err(WebauthnError::CredentialPossibleCompromise) => return Ok(Err("passkey_counter")),
+    Ok(match webauthn.finish_passkey_authentication(&shown, &state) {
+        Ok(result) => Ok(result),
+        Err(WebauthnError::CredentialPossibleCompromise) => Err("passkey_counter"),
         Err(error) => {
             tracing::debug!(request = %visit.request.id, %error, "a passkey was refused");
-            return Ok(Err("wrong_passkey"));
+            Err("wrong_passkey")
         }
-    };
-    let mine = of(tx, user).await?.into_iter();
-    let used = mine.map(|(known, passkey)| (known, passkey)).find(|(_, passkey)| passkey.cred_id() == result.cred_id());
-    // Removed since the question was asked.
-    let Some((known, mut passkey)) = used else {
+    })
+}
+
+/// Notes the use of a passkey that was checked.
+pub(super) async fn spend(tx: &mut Tx, user: &UserId, result: &AuthenticationResult) -> Result<Verdict, Failure> {
+    let mut mine = of(tx, user).await?.into_iter();
+    // None when it was removed since the question was asked.
+    let Some((known, mut passkey)) = mine.find(|(_, passkey)| passkey.cred_id() == result.cred_id()) else {
         return Ok(Err("wrong_passkey"));
     };
-    passkey.update_credential(&result);
+    passkey.update_credential(result);
     let credential = to_json(&passkey)?;
     let counter = i64::from(result.counter());
     if !factor::note_passkey(tx, &known.factor.id, credential.as_bytes(), counter).await? {

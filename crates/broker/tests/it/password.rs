@@ -161,12 +161,7 @@ async fn a_disabled_owner_is_unknown() {
         store::org::add_member(&mut tx, &w.org, role).await.unwrap();
         tx.commit_housekeeping().await.unwrap();
         // Somebody else must be owner first.
-        w.signed_in(serde_json::json!({})).await;
-        let alice = w.user("alice").await;
-        let role = crate::world::from(serde_json::json!({ "user": alice.id, "role": "org_owner" }));
-        let mut tx = w.store.begin().await.unwrap();
-        store::org::add_member(&mut tx, &w.org, role).await.unwrap();
-        tx.commit_housekeeping().await.unwrap();
+        w.another_owner().await;
 
         let mut browser = w.owner().await;
         w.disable(&w.user(OWNER).await).await;

@@ -272,6 +272,29 @@ impl World {
         users.remove(0)
     }
 
+    /// Another owner with a local password, so that the first one can go.
+    pub(crate) async fn another_owner(&self) -> UserId {
+        let first = self.user(OWNER).await;
+        let mut tx = self.store.begin().await.unwrap();
+        let identity = store::user::Identity {
+            connection: first.connection,
+            issuer: first.issuer,
+            subject: "second@acme.example".to_owned(),
+            email: Some("second@acme.example".to_owned()),
+            email_verified: false,
+            name: None,
+            groups: vec![],
+            claims: serde_json::Map::new(),
+        };
+        let person = store::user::provision(&mut tx, &self.org, identity).await.unwrap();
+        let id = person.user.id;
+        broker::set_local_password(&mut tx, &id, PASSWORD).await.unwrap();
+        let role = from(json!({ "user": id, "role": "org_owner" }));
+        store::org::add_member(&mut tx, &self.org, role).await.unwrap();
+        tx.commit_housekeeping().await.unwrap();
+        id
+    }
+
     pub(crate) async fn disable(&self, user: &User) {
         let mut tx = self.store.begin().await.unwrap();
         store::user::set_disabled(&mut tx, &self.org, user, true)
