@@ -84,6 +84,7 @@ fn Dashboard() -> impl IntoView {
                     <Route path=path!("/") view=pages::overview::Page />
                     <Route path=path!("/connections") view=pages::connections::Page />
                     <Route path=path!("/connections/:id") view=pages::connection::Page />
+                    <Route path=path!("/connection-migrations/:id") view=pages::migrations::Page />
                     <Route path=path!("/accounts") view=pages::accounts::Page />
                     <Route path=path!("/apps") view=pages::apps::Page />
                     <Route path=path!("/apps/:id") view=pages::app::Page />

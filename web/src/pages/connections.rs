@@ -10,13 +10,22 @@ use wire::{Connection, ConnectionKind, ConnectionWarningCode};
 /// `/connections`
 #[component]
 pub(crate) fn Page() -> impl IntoView {
-    let names = directory();
     let create = RwSignal::new(false);
+    let tabs = vec![
+        tab("connections", "Connections", move || {
+            directory()
+                .connections
+                .show(move |connections| list(connections, create))
+        }),
+        tab("switch", "Switch provider", || {
+            view! { <super::migrations::Migrations /> }.into_any()
+        }),
+    ];
     view! {
         <PageHead title="Connections" text="The identity providers that people sign in with. A shared one is configured once and bound to as many accounts as you like.">
             <Button look=Look::Primary blocked=me().gate(Need::Organisation) on_press=move |()| create.set(true)>"New connection"</Button>
         </PageHead>
-        {names.connections.show(move |connections| list(connections, create))}
+        <Tabs label="Connections and switches" tabs />
         <super::new_connection::Create open=create />
     }
 }

@@ -9,7 +9,10 @@ use crate::{
 };
 use leptos::prelude::*;
 use std::collections::BTreeMap;
-use wire::{Client, Decision, Page as ListPage, PeopleTested, PolicySpec, PolicyTest, PolicyTestResult, Reason, RuleWarning};
+use wire::{
+    Client, Decision, Page as ListPage, PeopleTested, PolicySpec, PolicyTest, PolicyTestResult, Reason,
+    RuleWarning,
+};
 
 /// Stands for all people in the choice of the person.
 const EVERYONE: &str = "everyone";
@@ -186,7 +189,10 @@ fn verdict(decision: &Decision) -> AnyView {
 
 /// How many would get in, and who would not, by what decides.
 fn shares(people: &PeopleTested) -> AnyView {
-    let more = people.next.is_some().then_some("Only the first 20,000 people are counted.");
+    let more = people
+        .next
+        .is_some()
+        .then_some("Only the first 20,000 people are counted.");
     view! {
         <p class="font-semibold">{format!("{} allowed, {} refused", people.allowed, people.refused)}</p>
         <p class="muted empty:hidden">{more}</p>
