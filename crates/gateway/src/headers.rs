@@ -248,39 +248,6 @@ fn without_our_cookies(value: HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&theirs.join(&b"; "[..])).ok()
 }
 
-/// What a request says of a service token.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum ServiceHeaders<'h> {
-    /// Nothing.
-    None,
-    /// One identifier and one secret.
-    Both(&'h str, &'h str),
-    /// One of the two, or something that is no text.
-    Half,
-    /// One of them more than once: nobody can tell which counts.
-    Several,
-}
-
-/// Reads `Chatelaine-Client-Id` and `Chatelaine-Client-Secret`.
-pub(crate) fn service_token(headers: &HeaderMap) -> ServiceHeaders<'_> {
-    let names = [wire::SERVICE_TOKEN_ID_HEADER, wire::SERVICE_TOKEN_SECRET_HEADER];
-    let [id, secret] = names.map(|name| {
-        let mut values = headers.get_all(name).iter();
-        (values.next(), values.next().is_some())
-    });
-    match (id, secret) {
-        ((None, _), (None, _)) => ServiceHeaders::None,
-        ((_, true), _) | (_, (_, true)) => ServiceHeaders::Several,
-        ((id, _), (secret, _)) => match (
-            id.and_then(|v| v.to_str().ok()),
-            secret.and_then(|v| v.to_str().ok()),
-        ) {
-            (Some(id), Some(secret)) => ServiceHeaders::Both(id.trim(), secret.trim()),
-            _ => ServiceHeaders::Half,
-        },
-    }
-}
-
 /// The one cookie of this name; none when there are several, because then nobody knows which one counts.
 pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut found = None;

@@ -25,6 +25,7 @@ mod mcp;
 mod own;
 mod record;
 mod ruling;
+mod shown;
 mod site;
 mod watch;
 mod wellknown;
@@ -34,13 +35,13 @@ use credential::{Credential, Credentials, Invalid, Known};
 use forward::{Passage, Upstream};
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
-use headers::ServiceHeaders;
 use http::header::{AUTHORIZATION, ORIGIN};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use metrics::{Counter, Histogram, counter, histogram};
 use ruling::{Asked, Ruling};
+use shown::Shown;
 use site::Site;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -273,18 +274,6 @@ struct Visit<'g> {
     started: Instant,
 }
 
-/// What a request shows.
-enum Shown {
-    Nothing,
-    One(Credential),
-    /// More than one `Authorization`: nobody can tell which one counts.
-    Several,
-    /// A service token beside another credential, or twice.
-    Ambiguous,
-    /// Something that can be no service token.
-    NoServiceToken,
-}
-
 /// Why nobody is known.
 #[derive(Debug, Clone, Copy)]
 struct Stranger {
@@ -331,7 +320,7 @@ impl Visit<'_> {
             return Ok((Ended::Unavailable, answer::unavailable(&self.audit.id)));
         }
         let now = gateway.store.clock().now();
-        let shown = self.shown(&parts);
+        let shown = Shown::of(&parts.headers, &self.site.session_cookie);
         if matches!(shown, Shown::Ambiguous) {
             return self.refuse_ambiguous().await;
         }
@@ -402,45 +391,6 @@ impl Visit<'_> {
         }
     }
 
-    fn shown(&self, parts: &Parts) -> Shown {
-        let service = headers::service_token(&parts.headers);
-        if service == ServiceHeaders::None {
-            return self.shown_by_person(parts);
-        }
-        // A machine that also shows somebody's credential: nobody can tell who acts.
-        match (service, self.shown_by_person(parts)) {
-            (ServiceHeaders::Both(id, secret), Shown::Nothing) => match id.parse() {
-                Ok(id) => Shown::One(Credential::Service {
-                    id,
-                    secret: secret.to_owned(),
-                }),
-                Err(_) => Shown::NoServiceToken,
-            },
-            (ServiceHeaders::Half, Shown::Nothing) => Shown::NoServiceToken,
-            _ => Shown::Ambiguous,
-        }
-    }
-
-    fn shown_by_person(&self, parts: &Parts) -> Shown {
-        let mut values = parts.headers.get_all(AUTHORIZATION).iter();
-        if let Some(value) = values.next() {
-            if values.next().is_some() {
-                return Shown::Several;
-            }
-            // Other schemes are the origin's business, and are not forwarded; they count as nothing.
-            let value = value.to_str().unwrap_or_default();
-            if let Some((scheme, token)) = value.split_once(' ')
-                && scheme.eq_ignore_ascii_case("bearer")
-            {
-                return Shown::One(Credential::Bearer(token.trim().to_owned()));
-            }
-        }
-        match headers::cookie(&parts.headers, &self.site.session_cookie) {
-            Some(cookie) => Shown::One(Credential::Session(cookie.to_owned())),
-            None => Shown::Nothing,
-        }
-    }
-
     async fn prove(
         &self,
         shown: &Shown,
@@ -505,7 +455,7 @@ impl Visit<'_> {
         let id = self.audit.id.clone();
         let site = Arc::clone(&self.site);
         let bears = parts.headers.contains_key(AUTHORIZATION);
-        let is_service = headers::service_token(&parts.headers) != ServiceHeaders::None;
+        let is_service = shown::has_service_token(&parts.headers);
         if is_service && reason == Reason::CredentialInvalid {
             self.record(None, &Ruling::denied(reason), None).await?;
             return Ok((Ended::Challenged, answer::wrong_service_token(wait, &id)));
