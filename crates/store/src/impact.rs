@@ -102,9 +102,10 @@ impl Tx {
         }
         let doubts = Doubts::new(&places);
         for connection in doubts.by_connection.keys() {
+            let reach = doubts.reach(connection);
             let mut last: Option<UserId> = None;
             loop {
-                let people = people_of(&mut *self, connection, last.as_ref()).await?;
+                let people = people_of(&mut *self, connection, &reach, last.as_ref()).await?;
                 let Some(end) = people.last() else { break };
                 last = Some(end.user.id.clone());
                 work.crowd(Crowd::new(people), connection, &doubts);

@@ -225,7 +225,7 @@ impl Sql {
 }
 
 /// Text for `LIKE … ESCAPE '\'` that stands for itself only.
-fn escape_like(text: &str) -> String {
+pub(crate) fn escape_like(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 

@@ -1,9 +1,11 @@
 //! What people and agents hold: live sessions at apps, live grants, with whoever holds them.
 
-use crate::sql::{Run, Sql};
+use crate::directory::Reach;
+use crate::sql::{Run, Sql, escape_like};
 use crate::user::Person;
 use crate::{Change, Result, client, user};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
 use wire::{AccountId, AppId, Client, ClientId, GrantId, Id, SessionId, Timestamp, UserId};
 
 /// Identifiers in one statement at the most.
@@ -158,13 +160,36 @@ impl Held {
 /// People of a connection at the most in one step, so that many need no more memory than some.
 const STEP: u32 = 5000;
 
-/// The next people of a connection, after one of them.
+/// The next people of a connection, after one of them; only those whom rules may let in, if that is few enough to
+/// say.
 pub(super) async fn people_of(
     mut db: impl Run,
     connection: &wire::ConnectionId,
+    reach: &Reach,
     after: Option<&UserId>,
 ) -> Result<Vec<Person>> {
-    let sql = Sql::new("SELECT * FROM users WHERE connection = $1").bind(connection);
+    let sql = match reach {
+        Reach::Anyone => Sql::new("SELECT * FROM users WHERE connection = $1").bind(connection),
+        Reach::Only { emails, domains } => {
+            let mut text = "SELECT * FROM users WHERE connection = $1 AND (1 = 0".to_owned();
+            for n in 0..emails.len() {
+                // Writing to a String cannot fail.
+                let _ = write!(text, " OR lower(email) = ${}", n + 2);
+            }
+            for n in emails.len()..emails.len() + domains.len() {
+                let _ = write!(text, " OR lower(email) LIKE ${} ESCAPE '\\'", n + 2);
+            }
+            text.push(')');
+            let mut sql = Sql::assembled(text).bind(connection);
+            for email in emails {
+                sql = sql.bind(email.as_str());
+            }
+            for domain in domains {
+                sql = sql.bind(format!("%@{}", escape_like(domain)));
+            }
+            sql
+        }
+    };
     let sql = sql.and("id >", after).then(" ORDER BY id").limit(STEP);
     db.rows(sql).await?.iter().map(user::read).collect()
 }

@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use wire::{AccountId, Actor, ConnectionId, Timestamp, UserId};
 
+/// So many addresses and domains are asked for one by one.
+const FEW: usize = 16;
+
 /// What decides about the people of one connection at one app: rules, and what they get to see.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Question {
@@ -60,6 +63,34 @@ impl Doubts {
             }
         }
         doubts
+    }
+
+    /// Whom any of the rules in doubt may let in, as far as it is worth asking the database for few.
+    pub(super) fn reach(&self, connection: &ConnectionId) -> Reach {
+        let (mut all_emails, mut all_domains) = (BTreeSet::new(), BTreeSet::new());
+        let doubts = self.by_connection.get(connection).into_iter().flatten();
+        for question in doubts.flat_map(|doubt| doubt.before.iter().chain(&doubt.after)) {
+            match self.stand_in.get(question).map(|app| &app.reach) {
+                Some(Reach::Only { emails, domains }) => {
+                    all_emails.extend(emails.iter().cloned());
+                    all_domains.extend(domains.iter().cloned());
+                }
+                Some(Reach::Anyone) => return Reach::Anyone,
+                None => {}
+            }
+            if all_emails.len() + all_domains.len() > FEW {
+                return Reach::Anyone;
+            }
+        }
+        // What is lower case beyond ASCII depends on the database.
+        if all_emails.iter().chain(&all_domains).all(|text| text.is_ascii()) {
+            Reach::Only {
+                emails: all_emails.into_iter().collect(),
+                domains: all_domains.into_iter().collect(),
+            }
+        } else {
+            Reach::Anyone
+        }
     }
 
     /// The different questions about a connection's people in an account; the answer is yes if one is.
