@@ -154,6 +154,7 @@ async fn write(
         .uri(format!("/api/v1{path}"))
         .header(header::COOKIE, cookie)
         .header(wire::CSRF_HEADER, csrf)
+        .header(header::IF_MATCH, "*")
         .header(header::CONTENT_TYPE, "application/json");
     let body = if body.is_null() {
         Body::empty()
