@@ -6,6 +6,7 @@ use crate::resources::Column;
 use crate::surroundings::Surroundings;
 use crate::yaml;
 use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
 use std::collections::HashMap;
 use wire::{Impact, ImpactShare};
 
@@ -76,7 +77,7 @@ fn cell(item: &Node, paths: &[&str], names: &HashMap<String, String>) -> String 
         return "-".into();
     };
     let text = |node: &Node| match &node.content {
-        Content::Scalar(Value::String(text)) => names.get(text).unwrap_or(text).clone(),
+        Content::Scalar(Value::String(text)) => to_seconds(names.get(text).unwrap_or(text)),
         Content::Scalar(Value::Bool(true)) => "yes".into(),
         Content::Scalar(Value::Bool(false)) => "no".into(),
         Content::Scalar(value) => value.to_string(),
@@ -87,6 +88,22 @@ fn cell(item: &Node, paths: &[&str], names: &HashMap<String, String>) -> String 
         _ => text(node),
     };
     clean(&whole)
+}
+
+/// A moment without its fraction, which nobody reads in a table; other text as it is.
+fn to_seconds(text: &str) -> String {
+    match text.split_once('.') {
+        Some((seconds, fraction))
+            if seconds.len() == 19
+                && seconds.as_bytes()[10] == b'T'
+                && fraction
+                    .strip_suffix('Z')
+                    .is_some_and(|f| f.bytes().all(|b| b.is_ascii_digit())) =>
+        {
+            format!("{seconds}Z")
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// A table with a heading.
@@ -134,21 +151,43 @@ pub(crate) fn preview(body: &Node, form: Form, around: &mut Surroundings) -> Out
         text.push_str(&paint(colours, Paint::Bold, &format!("{action}  {name}")));
         text.push('\n');
         let sides = change.get("change");
-        for (side, sign, colour) in [("before", '-', Paint::Red), ("after", '+', Paint::Green)] {
-            let Some(node) = sides.and_then(|c| c.get(side)).filter(|n| !n.is_null()) else {
-                continue;
-            };
-            for line in yaml::write(node).lines() {
-                text.push_str(&paint(colours, colour, &format!("  {sign} {line}")));
-                text.push('\n');
-            }
-        }
+        let side = |name: &str| {
+            let node = sides.and_then(|c| c.get(name)).filter(|n| !n.is_null());
+            node.map(yaml::write).unwrap_or_default()
+        };
+        text.push_str(&differences(&side("before"), &side("after"), colours));
     }
     if let Some(impact) = read_impact(body) {
         text.push_str(&impact_text(&impact, "  ", colours));
     }
     text.push_str("Dry run: nothing has changed.\n");
     around.print(text)
+}
+
+/// Lines that differ, with two of their neighbours.
+pub(crate) fn differences(before: &str, after: &str, colours: bool) -> String {
+    let mut text = String::new();
+    let diff = TextDiff::from_lines(before, after);
+    for (n, group) in diff.grouped_ops(2).iter().enumerate() {
+        if n > 0 {
+            text.push_str(&paint(colours, Paint::Cyan, "    …"));
+            text.push('\n');
+        }
+        for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
+            let (sign, colour) = match change.tag() {
+                ChangeTag::Delete => ('-', Some(Paint::Red)),
+                ChangeTag::Insert => ('+', Some(Paint::Green)),
+                ChangeTag::Equal => (' ', None),
+            };
+            let line = format!("  {sign} {}", clean(change.value().trim_end_matches('\n')));
+            match colour {
+                Some(colour) => text.push_str(&paint(colours, colour, &line)),
+                None => text.push_str(&line),
+            }
+            text.push('\n');
+        }
+    }
+    text
 }
 
 /// The impact in a preview, if there is one.
@@ -217,5 +256,7 @@ mod tests {
         let columns: &[Column] = &[("NAME", &["name"]), ("ON", &["on"]), ("IN", &["in"])];
         let expected = "NAME       ON   IN\na\u{fffd}[2J      yes  Labs\nlong name  -    -\n";
         assert_eq!(table(items.items(), columns, &names), expected);
+        assert_eq!(to_seconds("2026-11-22T03:00:38.518845Z"), "2026-11-22T03:00:38Z");
+        assert_eq!(to_seconds("wiki.example.com"), "wiki.example.com");
     }
 }

@@ -37,6 +37,8 @@ user, client, policies. Selectors take identifiers; files for `chatelaine apply`
         "files",
         "What -f, --set and -o take and give",
         "\
+What goes in and what comes out:
+
   -f FILE        YAML or JSON; `-` is standard input
   --set a.b=c    one value, after -f; the value is read as YAML: true, 5, [a, b], {type: mfa}, null
   -o table       columns, for people; the default of lists
@@ -52,6 +54,8 @@ shows what it would do and who would gain, keep and lose access. Colours are for
         "code",
         "The organisation as one file: export, diff, apply",
         "\
+Three commands and one file:
+
   chatelaine export > org.yaml       everything that is configuration, in names, without secrets
   chatelaine diff -f org.yaml        what differs; exit code 2 if something does
   chatelaine apply -f org.yaml       plan with impact, question, then step by step
@@ -91,6 +95,8 @@ accounts that it names. Unknown keys are refused, with line and column.
         "exit-codes",
         "What pipelines can tell apart",
         "\
+Every command ends with one of these:
+
   0  done; for diff: no differences
   1  an error: the server cannot be reached, refuses a value, or failed
   2  the command line or file is not acceptable; differences are pending (diff), or apply was not allowed to begin

@@ -3,10 +3,9 @@
 use super::names::Names;
 use super::plan::{Act, Plan, Step};
 use crate::node::{Content, Node};
-use crate::output::{Paint, clean, impact_text, paint};
+use crate::output::{Paint, clean, differences, impact_text, paint};
 use crate::yaml;
 use serde_json::{Value, json};
-use similar::{ChangeTag, TextDiff};
 use std::collections::HashMap;
 use wire::Impact;
 
@@ -59,9 +58,11 @@ pub(crate) fn text(
         };
         let after = side(&step.thing.spec);
         match (step.act, &step.before) {
-            (Act::Update, Some(before)) => differences(&mut text, &side(&before.spec), &after, style.colours),
-            (Act::Create, _) if style.whole => differences(&mut text, "", &after, style.colours),
-            (Act::Delete, _) if style.whole => differences(&mut text, &after, "", style.colours),
+            (Act::Update, Some(before)) => {
+                text.push_str(&differences(&side(&before.spec), &after, style.colours))
+            }
+            (Act::Create, _) if style.whole => text.push_str(&differences("", &after, style.colours)),
+            (Act::Delete, _) if style.whole => text.push_str(&differences(&after, "", style.colours)),
             _ => {}
         }
         if let Some(variable) = &step.secret {
@@ -84,30 +85,6 @@ pub(crate) fn text(
         }
     }
     text
-}
-
-/// Lines that differ, with two of their neighbours.
-fn differences(text: &mut String, before: &str, after: &str, colours: bool) {
-    let diff = TextDiff::from_lines(before, after);
-    for (n, group) in diff.grouped_ops(2).iter().enumerate() {
-        if n > 0 {
-            text.push_str(&paint(colours, Paint::Cyan, "    …"));
-            text.push('\n');
-        }
-        for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
-            let (sign, colour) = match change.tag() {
-                ChangeTag::Delete => ('-', Some(Paint::Red)),
-                ChangeTag::Insert => ('+', Some(Paint::Green)),
-                ChangeTag::Equal => (' ', None),
-            };
-            let line = format!("  {sign} {}", clean(change.value().trim_end_matches('\n')));
-            match colour {
-                Some(colour) => text.push_str(&paint(colours, colour, &line)),
-                None => text.push_str(&line),
-            }
-            text.push('\n');
-        }
-    }
 }
 
 /// One line about the whole.

@@ -239,7 +239,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         verbs: &[List],
         columns: &[
             ("PRESET", &["preset", "id"]),
-            NAME,
+            ("NAME", &["label", "name"]),
             ("ISSUER", &["issuer", "issuer_template"]),
         ],
         keys: &["name"],

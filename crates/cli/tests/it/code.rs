@@ -1,6 +1,6 @@
 //! The organisation as code: what is exported can be applied elsewhere, and is the same there.
 
-use crate::world::{OWNER, Server, on_each, path};
+use crate::world::{OWNER, Server, on_each, path, request};
 use serde_json::{Value, json};
 
 /// Something of everything, with everything naming each other.
@@ -553,6 +553,14 @@ async fn a_thousand_accounts_are_planned_in_seconds() {
                 "  - name: Account {n:04}\n    bindings:\n      - {{connection: Okta, mode: exclusive}}\n"
             ));
         }
+        let mut tx = server.store.begin().await.unwrap();
+        for n in 0..1000 {
+            let spec = testkit::from_json(json!({"name": format!("Account {n:04}")}));
+            store::org::create_account(&mut tx, &server.org, spec)
+                .await
+                .unwrap();
+        }
+        tx.commit_housekeeping().await.unwrap();
         applied(server, &text, &[]).await;
         let posted = server.writes();
         let bindings = posted
@@ -578,6 +586,35 @@ async fn a_thousand_accounts_are_planned_in_seconds() {
             planned.as_secs() < 10 && exported.as_secs() < 10,
             "{exported:?} {planned:?}"
         );
+    })
+    .await;
+}
+
+/// The server goes on while the command waits for an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_between_plan_and_yes_is_a_conflict_and_not_lost() {
+    on_each(async |server, _| {
+        let made = server.api("POST", "accounts", json!({"name": "Labs"})).await;
+        let file = server.file(
+            "org.yaml",
+            "chatelaine: 1\naccounts:\n  - {name: Laboratory, previously: Labs}\n",
+        );
+        let (url, token, id) = (server.url.clone(), server.token.clone(), made["id"].clone());
+        let somebody_else = move || {
+            let act = move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let path = format!("accounts/{}", id.as_str().unwrap());
+                let change = request((&url, &token), ("PATCH", &path), json!({"enabled": false}));
+                runtime.unwrap().block_on(change);
+            };
+            std::thread::spawn(act).join().unwrap();
+        };
+        let shell = server.shell().typing("yes\n").meanwhile(somebody_else);
+        let said = shell.run(&["apply", "-f", path(&file)]).await;
+        assert_eq!(said.code, 6, "{}", said.err);
+        assert!(said.err.contains("Nothing was changed"), "{}", said.err);
+        let now = server.ok(&["account", "get", "Labs", "-o", "json"]).await;
+        assert!(now.contains("\"enabled\": false"), "{now}");
     })
     .await;
 }

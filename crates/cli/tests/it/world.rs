@@ -116,6 +116,7 @@ impl Server {
             env: env.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             input: String::new(),
             terminal: false,
+            meanwhile: None,
         }
     }
 
@@ -128,20 +129,7 @@ impl Server {
 
     /// A request of the owner that has to work.
     pub(crate) async fn api(&self, method: &str, path: &str, body: Value) -> Value {
-        #[expect(clippy::disallowed_methods, reason = "a test plays automation")]
-        let client = reqwest::Client::new();
-        let answer = client
-            .request(method.parse().unwrap(), format!("{}/api/v1/{path}", self.url))
-            .bearer_auth(&self.token)
-            .header("content-type", "application/json")
-            .header("if-match", "*")
-            .body(body.to_string())
-            .send()
-            .await
-            .unwrap();
-        let (status, text) = (answer.status(), answer.text().await.unwrap());
-        assert!(status.is_success(), "{method} {path}: {status} {text}");
-        serde_json::from_str(&text).unwrap_or(Value::Null)
+        request((&self.url, &self.token), (method, path), body).await
     }
 
     /// Somebody who signed in through a connection.
@@ -161,6 +149,24 @@ impl Server {
         tx.commit_housekeeping().await.unwrap();
         person.user.id.to_string()
     }
+}
+
+/// A request that has to work.
+pub(crate) async fn request((url, token): (&str, &str), (method, path): (&str, &str), body: Value) -> Value {
+    #[expect(clippy::disallowed_methods, reason = "a test plays automation")]
+    let client = reqwest::Client::new();
+    let answer = client
+        .request(method.parse().unwrap(), format!("{url}/api/v1/{path}"))
+        .bearer_auth(token)
+        .header("content-type", "application/json")
+        .header("if-match", "*")
+        .body(body.to_string())
+        .send()
+        .await
+        .unwrap();
+    let (status, text) = (answer.status(), answer.text().await.unwrap());
+    assert!(status.is_success(), "{method} {path}: {status} {text}");
+    serde_json::from_str(&text).unwrap_or(Value::Null)
 }
 
 async fn serve(listener: tokio::net::TcpListener, router: Router, asked: Asked) {
@@ -257,6 +263,22 @@ pub(crate) struct Shell {
     pub(crate) env: HashMap<String, String>,
     pub(crate) input: String,
     pub(crate) terminal: bool,
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// Somebody who types, and takes their time.
+struct Typist {
+    text: std::io::Cursor<Vec<u8>>,
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl std::io::Read for Typist {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if let Some(meanwhile) = self.meanwhile.take() {
+            meanwhile();
+        }
+        self.text.read(buffer)
+    }
 }
 
 /// What came of a command.
@@ -303,6 +325,12 @@ impl Shell {
         self
     }
 
+    /// Before an answer is typed, somebody else does this.
+    pub(crate) fn meanwhile(mut self, act: impl FnOnce() + Send + 'static) -> Self {
+        self.meanwhile = Some(Box::new(act));
+        self
+    }
+
     pub(crate) async fn run(self, line: &[&str]) -> Said {
         let (out, err) = (Kept::default(), Kept::default());
         let cli = match Cli::try_parse_from(std::iter::once(&"chatelaine").chain(line)) {
@@ -318,7 +346,10 @@ impl Shell {
         let mut around = cli::Surroundings {
             out: Box::new(out.clone()),
             err: Box::new(err.clone()),
-            input: Box::new(std::io::Cursor::new(self.input.into_bytes())),
+            input: Box::new(Typist {
+                text: std::io::Cursor::new(self.input.into_bytes()),
+                meanwhile: self.meanwhile,
+            }),
             env: self.env,
             asks: self.terminal,
             shows: self.terminal,
