@@ -35,12 +35,13 @@ async function run(args, env, input) {
 
 /** Looks at a page on a telephone, too. */
 async function look(page, name) {
-  assert.deepEqual(await violations(page), []);
+  assert.deepEqual(await violations(page), [], name);
   await page.setViewportSize({ width: 390, height: 844 });
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert.ok(overflow <= 0, `${name} is ${overflow} px too wide for a telephone`);
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme });
+    await page.evaluate(() => document.getAnimations().forEach((one) => one.finish()));
     await shot(page, `${name}-390-${colorScheme}`);
   }
   await page.setViewportSize({ width: 1440, height: 900 });

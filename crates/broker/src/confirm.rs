@@ -64,10 +64,17 @@ async fn page(
 ) -> Result<Response, Failure> {
     let connection = connection(visit, who).await?;
     let account = connection.account.as_ref().map(AsRef::as_ref);
-    let pairs = [("return_to", return_to), ("account", account), ("confirm", Some("1"))];
+    let pairs = [
+        ("return_to", return_to),
+        ("account", account),
+        ("confirm", Some("1")),
+    ];
     let way = match connection.spec.kind {
         ConnectionKind::Password => None,
-        _ => Some(with_query(&way_in(&connection.id, connection.spec.kind), &pairs)),
+        ConnectionKind::EmailCode => Some(with_query(&format!("/login/email/{}", connection.id), &pairs)),
+        ConnectionKind::Oidc | ConnectionKind::Github => {
+            Some(with_query(&way_in(&connection.id, connection.spec.kind), &pairs))
+        }
     };
     let page = ConfirmPage {
         name: display_name(who),
@@ -167,7 +174,12 @@ pub(crate) async fn by_provider(
     let person = store::user::sign_in(&mut tx, &who.person.org, identity).await?;
     let event = AuditEvent {
         target: Some(audit::connection(&connection)),
-        ..audit::event(visit, &who.person.org, "login.confirm", audit::person(&person.user, session))
+        ..audit::event(
+            visit,
+            &who.person.org,
+            "login.confirm",
+            audit::person(&person.user, session),
+        )
     };
     tx.commit(event).await?;
     session::renew(&visit.session, visit.store(), false).await?;

@@ -17,7 +17,8 @@ use serde::Deserialize;
 use store::invitation;
 use store::user::Identity;
 use wire::{
-    AuditActor, AuditEvent, Connection, ConnectionKind, Invitation, OrgId, Organisation, Role, SessionId, User,
+    AuditActor, AuditEvent, Connection, ConnectionKind, Invitation, OrgId, Organisation, Role, SessionId,
+    User,
 };
 
 /// The purpose of the CSRF tokens here.
@@ -86,7 +87,11 @@ async fn way(visit: &Visit, open: &Open) -> Result<Way, Failure> {
             return Ok(Way::SignIn);
         }
         let known = store::user::password_by_email(store, &open.org.id, &invitation.email).await?;
-        return Ok(if known.is_some() { Way::SignIn } else { Way::SetPassword });
+        return Ok(if known.is_some() {
+            Way::SignIn
+        } else {
+            Way::SetPassword
+        });
     };
     let user = &who.person.user;
     let connection = store::connection::get(store, &who.person.org, &user.connection).await?;
@@ -126,12 +131,27 @@ struct InvitePage<'a> {
 
 const fn words(role: Role) -> (&'static str, &'static str) {
     match role {
-        Role::OrgOwner => ("Owner", "do everything in the whole organisation, and say who owns it"),
-        Role::OrgAdmin => ("Administrator", "do everything in the whole organisation but name its owners"),
-        Role::OrgAuditor => ("Auditor", "read everything in the whole organisation, its audit log included"),
+        Role::OrgOwner => (
+            "Owner",
+            "do everything in the whole organisation, and say who owns it",
+        ),
+        Role::OrgAdmin => (
+            "Administrator",
+            "do everything in the whole organisation but name its owners",
+        ),
+        Role::OrgAuditor => (
+            "Auditor",
+            "read everything in the whole organisation, its audit log included",
+        ),
         Role::AccountAdmin => ("Account administrator", "do everything in this account"),
-        Role::AccountEditor => ("Account editor", "change apps, policies and groups of this account"),
-        Role::AccountAuditor => ("Account auditor", "read everything in this account, its audit log included"),
+        Role::AccountEditor => (
+            "Account editor",
+            "change apps, policies and groups of this account",
+        ),
+        Role::AccountAuditor => (
+            "Account auditor",
+            "read everything in this account, its audit log included",
+        ),
     }
 }
 
@@ -142,7 +162,12 @@ struct Again<'a> {
     status: StatusCode,
 }
 
-async fn page(visit: &Visit, secret: &str, open: &Open, again: Option<Again<'_>>) -> Result<Response, Failure> {
+async fn page(
+    visit: &Visit,
+    secret: &str,
+    open: &Open,
+    again: Option<Again<'_>>,
+) -> Result<Response, Failure> {
     let way = way(visit, open).await?;
     let here = format!("/invite/{secret}");
     let invitation = &open.invitation;
@@ -224,7 +249,8 @@ pub(crate) async fn accept(
             let taken = invitation::accept(&mut tx, &open.org.id, &open.hash, &user.id).await;
             let (invitation, _) = taken.map_err(gone)?;
             let session = Some(&who.session);
-            tx.commit(event(&visit, &open.org.id, &invitation, (user, session))).await?;
+            tx.commit(event(&visit, &open.org.id, &invitation, (user, session)))
+                .await?;
             Ok(redirect("/"))
         }
         Way::SetPassword => {
@@ -257,7 +283,11 @@ fn event(
     actor.session = session.cloned();
     AuditEvent {
         account: invitation.account.clone(),
-        target: Some(store::audit::target("invitation", &invitation.id, Some(&invitation.email))),
+        target: Some(store::audit::target(
+            "invitation",
+            &invitation.id,
+            Some(&invitation.email),
+        )),
         change: Some(wire::AuditChange {
             before: serde_json::Value::Null,
             after: serde_json::json!({ "user": user.id, "role": invitation.role, "account": invitation.account }),
@@ -323,7 +353,8 @@ async fn set_password(visit: &Visit, secret: &str, open: &Open, typed: Typed) ->
     store::user::set_password(&mut tx, &person.user.id, &phc).await?;
     let taken = invitation::accept(&mut tx, &open.org.id, &open.hash, &person.user.id).await;
     let (invitation, _) = taken.map_err(gone)?;
-    tx.commit(event(visit, &open.org.id, &invitation, (&person.user, None))).await?;
+    tx.commit(event(visit, &open.org.id, &invitation, (&person.user, None)))
+        .await?;
     let half = Half {
         org: open.org.id.clone(),
         user: person.user.id,

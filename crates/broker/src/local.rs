@@ -174,7 +174,9 @@ pub(crate) async fn complete(
         }
         None => None,
     };
-    let session = current.as_ref().map_or_else(SessionId::fresh, |who| who.session.clone());
+    let session = current
+        .as_ref()
+        .map_or_else(SessionId::fresh, |who| who.session.clone());
     store::user::note_attempt(&mut tx, &half.user, None).await?;
     let mut claims = person.claims.clone();
     claims.insert("amr".to_owned(), json!(amr));
@@ -194,7 +196,11 @@ pub(crate) async fn complete(
         amr: amr.iter().map(ToString::to_string).collect(),
         ..audit::person(&person.user, &session)
     };
-    let action = if current.is_some() { "login.confirm" } else { "login.success" };
+    let action = if current.is_some() {
+        "login.confirm"
+    } else {
+        "login.success"
+    };
     events.push(AuditEvent {
         account: half.account.clone(),
         target: Some(audit::connection(&connection)),

@@ -124,7 +124,10 @@ pub(crate) async fn reset_owner(config: &Config, args: ResetArgs) -> anyhow::Res
     let known = known.context("nobody with this address signs in with a local password")?;
     let roles = store::org::roles_of(&store, &known.user).await?;
     let is_owner = roles.iter().any(|role| role.role == Role::OrgOwner);
-    anyhow::ensure!(is_owner, "they are no owner: an owner can help them in the dashboard");
+    anyhow::ensure!(
+        is_owner,
+        "they are no owner: an owner can help them in the dashboard"
+    );
     let (password, is_made) = password(args.password_stdin)?;
     let phc = broker::hash_password(&password)
         .await
@@ -145,14 +148,19 @@ pub(crate) async fn reset_owner(config: &Config, args: ResetArgs) -> anyhow::Res
         let about = store::audit::target("factor", &factor.id, Some(&factor.name));
         event("factor.remove", about)
     });
-    let events = std::iter::once(event("user.reset", about)).chain(removed).collect();
+    let events = std::iter::once(event("user.reset", about))
+        .chain(removed)
+        .collect();
     tx.commit_all(events).await?;
     println!("owner           {}", args.email);
     println!("second factors  {} taken away", factors.len());
     if is_made {
         println!("password        {password}   (shown once)");
     }
-    println!("sign in at      {}/login", config.public_url.trim_end_matches('/'));
+    println!(
+        "sign in at      {}/login",
+        config.public_url.trim_end_matches('/')
+    );
     Ok(())
 }
 

@@ -14,9 +14,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use store::user::Person;
 use store::{Paging, Tx, factor};
-use wire::{
-    AuditChange, AuditEvent, ConnectionKind, Factor, FactorId, FactorKind, OrgId, Timestamp, UserId,
-};
+use wire::{AuditChange, AuditEvent, ConnectionKind, Factor, FactorId, FactorKind, OrgId, Timestamp, UserId};
 use zeroize::Zeroizing;
 
 /// Where people manage what they have.
@@ -240,7 +238,11 @@ async fn checked(visit: &Visit, adder: &Adder, form: Submitted) -> Result<Typed,
 /// What a factor is called.
 fn name(typed: &Typed, otherwise: &str) -> String {
     let name = claims::clean(typed.name.as_deref().unwrap_or_default(), MAX_NAME);
-    if name.is_empty() { otherwise.to_owned() } else { name }
+    if name.is_empty() {
+        otherwise.to_owned()
+    } else {
+        name
+    }
 }
 
 /// A key that was shown and not confirmed yet, sealed: sessions are stored.
@@ -300,7 +302,11 @@ async fn totp_page(visit: &Visit, adder: &Adder, error: Option<&str>) -> Result<
         key: &sheet.key,
         error,
     };
-    let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let status = if error.is_some() {
+        StatusCode::BAD_REQUEST
+    } else {
+        StatusCode::OK
+    };
     Ok(html(status, &page, Forms::Here))
 }
 
@@ -338,11 +344,22 @@ pub(crate) async fn add_must_totp(visit: Visit, form: Submitted) -> Result<Respo
 
 async fn add_totp(visit: &Visit, adder: &Adder, form: Submitted) -> Result<Response, Failure> {
     let typed = checked(visit, adder, form).await?;
-    let again = "This code does not belong to the key. Wait for the next one, and check the clock of your device.";
+    let again =
+        "This code does not belong to the key. Wait for the next one, and check the clock of your device.";
     let Some(key) = new_key(visit, adder.user()).await? else {
-        return totp_page(visit, adder, Some("It took too long. Here is a new key; remove the old one from your app.")).await;
+        return totp_page(
+            visit,
+            adder,
+            Some("It took too long. Here is a new key; remove the old one from your app."),
+        )
+        .await;
     };
-    let code: String = typed.code.iter().flat_map(|code| code.chars()).filter(|c| !c.is_whitespace()).collect();
+    let code: String = typed
+        .code
+        .iter()
+        .flat_map(|code| code.chars())
+        .filter(|c| !c.is_whitespace())
+        .collect();
     let now = visit.store().clock().now();
     let Some(step) = totp::step(&key, &code, now)? else {
         return totp_page(visit, adder, Some(again)).await;
@@ -379,7 +396,11 @@ async fn passkey_page(visit: &Visit, adder: &Adder, error: Option<&str>) -> Resu
         asked: asked.as_deref(),
         error,
     };
-    let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let status = if error.is_some() {
+        StatusCode::BAD_REQUEST
+    } else {
+        StatusCode::OK
+    };
     Ok(with_script(html(status, &page, Forms::Here)))
 }
 
@@ -447,7 +468,9 @@ async fn fresh_codes(tx: &mut Tx, user: &UserId) -> Result<Vec<String>, Failure>
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| store::Error::internal("no randomness"))?;
         // 80 bits in 16 letters and digits, none of which looks like another.
         let letters = b"abcdefghjkmnpqrstuvwxyz023456789";
-        let bits = bytes.iter().fold(0_u128, |all, byte| all << 8 | u128::from(*byte));
+        let bits = bytes
+            .iter()
+            .fold(0_u128, |all, byte| all << 8 | u128::from(*byte));
         let code = (0..16).map(|i| char::from(letters[(bits >> (5 * i) & 31) as usize]));
         codes.push(code.collect::<String>());
     }
@@ -461,12 +484,7 @@ async fn fresh_codes(tx: &mut Tx, user: &UserId) -> Result<Vec<String>, Failure>
 
 /// Adds what was shown to work. The first one comes with recovery codes; for those who had to add it, it
 /// completes the sign-in.
-async fn add(
-    visit: &Visit,
-    adder: &Adder,
-    new: factor::New<'_>,
-    amr: &[&str],
-) -> Result<Response, Failure> {
+async fn add(visit: &Visit, adder: &Adder, new: factor::New<'_>, amr: &[&str]) -> Result<Response, Failure> {
     let first = !passkey::has_any(visit, adder.user()).await?;
     let mut tx = visit.store().begin().await?;
     let factor = factor::add(&mut tx, adder.org(), adder.user(), new).await?;
@@ -490,7 +508,10 @@ async fn add(
         }
     };
     if first {
-        let page = RecoveryPage { codes: &codes, next: &next };
+        let page = RecoveryPage {
+            codes: &codes,
+            next: &next,
+        };
         return Ok(html(StatusCode::OK, &page, Forms::Here));
     }
     Ok(redirect(&next))
@@ -513,7 +534,10 @@ pub(crate) async fn renew_recovery(visit: Visit, form: Submitted) -> Result<Resp
         ..adder.event(&visit, "factor.renew_recovery", factor)
     };
     tx.commit(event).await?;
-    let page = RecoveryPage { codes: &codes, next: MINE };
+    let page = RecoveryPage {
+        codes: &codes,
+        next: MINE,
+    };
     Ok(html(StatusCode::OK, &page, Forms::Here))
 }
 
@@ -524,7 +548,11 @@ async fn named(visit: &Visit, adder: &Adder, id: &str) -> Result<Factor, Failure
 }
 
 /// `POST /me/security/factors/{factor}/rename`.
-pub(crate) async fn rename(visit: Visit, Path(id): Path<String>, form: Submitted) -> Result<Response, Failure> {
+pub(crate) async fn rename(
+    visit: Visit,
+    Path(id): Path<String>,
+    form: Submitted,
+) -> Result<Response, Failure> {
     let adder = match mine_local(&visit).await? {
         Ok(adder) => adder,
         Err(elsewhere) => return Ok(elsewhere),
@@ -544,7 +572,11 @@ pub(crate) async fn rename(visit: Visit, Path(id): Path<String>, form: Submitted
 }
 
 /// `POST /me/security/factors/{factor}/remove`.
-pub(crate) async fn remove(visit: Visit, Path(id): Path<String>, form: Submitted) -> Result<Response, Failure> {
+pub(crate) async fn remove(
+    visit: Visit,
+    Path(id): Path<String>,
+    form: Submitted,
+) -> Result<Response, Failure> {
     let adder = match mine_local(&visit).await? {
         Ok(adder) => adder,
         Err(elsewhere) => return Ok(elsewhere),
@@ -556,7 +588,8 @@ pub(crate) async fn remove(visit: Visit, Path(id): Path<String>, form: Submitted
     factor::remove(&mut tx, adder.user(), &factor.id).await?;
     let left = factor::list(&mut tx, adder.user(), &Paging::default()).await?;
     if left.is_empty() && org.spec.require_second_factor {
-        let text = "Your organisation asks for a second factor, and this is your only one. Add another one first.";
+        let text =
+            "Your organisation asks for a second factor, and this is your only one. Add another one first.";
         return Err(Failure::told(StatusCode::CONFLICT, "This one has to stay", text));
     }
     let mut event = adder.event(&visit, "factor.remove", &factor);

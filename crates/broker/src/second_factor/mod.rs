@@ -124,7 +124,11 @@ async fn page(visit: &Visit, half: &Half, error: Option<(&str, StatusCode)>) -> 
     };
     let status = error.map_or(StatusCode::OK, |(_, status)| status);
     let response = html(status, &page, Forms::Anywhere);
-    Ok(if page.passkey.is_some() { with_script(response) } else { response })
+    Ok(if page.passkey.is_some() {
+        with_script(response)
+    } else {
+        response
+    })
 }
 
 /// What somebody shows.
@@ -196,7 +200,11 @@ type Verdict = Result<Proof, &'static str>;
 
 /// A code of an authenticator app, or a recovery code.
 async fn by_code(visit: &Visit, tx: &mut Tx, half: &Half, typed: &str) -> Result<Verdict, Failure> {
-    let typed: String = typed.chars().filter(|c| !c.is_whitespace() && *c != '-').take(64).collect();
+    let typed: String = typed
+        .chars()
+        .filter(|c| !c.is_whitespace() && *c != '-')
+        .take(64)
+        .collect();
     if typed.len() == totp::DIGITS && typed.bytes().all(|b| b.is_ascii_digit()) {
         let verdict = totp::spend(tx, &half.user, &typed).await?;
         return Ok(verdict.map(|()| Proof {
@@ -254,9 +262,15 @@ async fn refuse(visit: &Visit, half: &Half, known: &Password, reason: &'static s
 /// browser's passkeys, and sends the answer with the form.
 pub(crate) async fn script() -> Response {
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/javascript; charset=utf-8")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/javascript; charset=utf-8"),
+        ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
     ];
     (headers, include_str!("../../static/passkey.js")).into_response()
 }

@@ -9,8 +9,8 @@ use store::factor::Known;
 use store::{Error, Paging, Tx, factor};
 use url::{Host, Url};
 use webauthn_rs::prelude::{
-    AuthenticationResult, Passkey, PasskeyAuthentication, PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Uuid,
-    WebauthnError,
+    AuthenticationResult, Passkey, PasskeyAuthentication, PasskeyRegistration, PublicKeyCredential,
+    RegisterPublicKeyCredential, Uuid, WebauthnError,
 };
 use webauthn_rs::{Webauthn, WebauthnBuilder};
 use wire::{FactorKind, Timestamp, User, UserId};
@@ -142,7 +142,11 @@ pub(super) async fn check(
 }
 
 /// Notes the use of a passkey that was checked.
-pub(super) async fn spend(tx: &mut Tx, user: &UserId, result: &AuthenticationResult) -> Result<Verdict, Failure> {
+pub(super) async fn spend(
+    tx: &mut Tx,
+    user: &UserId,
+    result: &AuthenticationResult,
+) -> Result<Verdict, Failure> {
     let mut mine = of(tx, user).await?.into_iter();
     // None when it was removed since the question was asked.
     let Some((known, mut passkey)) = mine.find(|(_, passkey)| passkey.cred_id() == result.cred_id()) else {
@@ -174,7 +178,10 @@ pub(super) async fn invite(visit: &Visit, user: &User) -> Result<Option<String>,
     let mut tx = visit.store().begin().await?;
     let there = of(&mut tx, &user.id).await?;
     drop(tx);
-    let there = there.iter().map(|(_, passkey)| passkey.cred_id().clone()).collect();
+    let there = there
+        .iter()
+        .map(|(_, passkey)| passkey.cred_id().clone())
+        .collect();
     let id = user.id.as_ref().rsplit_once('_').map_or("", |(_, hex)| hex);
     let id = Uuid::parse_str(id).map_err(|e| Failure::Store(Error::internal(e)))?;
     let email = user.email.as_deref().unwrap_or(&user.subject);
@@ -225,5 +232,7 @@ pub(super) async fn made(visit: &Visit, user: &UserId, answer: &str) -> Result<O
 
 /// Whether a person has any factor at all.
 pub(super) async fn has_any(visit: &Visit, user: &UserId) -> Result<bool, Failure> {
-    Ok(!factor::list(visit.store(), user, &Paging::default()).await?.is_empty())
+    Ok(!factor::list(visit.store(), user, &Paging::default())
+        .await?
+        .is_empty())
 }

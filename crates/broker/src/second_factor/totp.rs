@@ -62,7 +62,11 @@ pub(super) fn step(key: &[u8], code: &str, now: wire::Timestamp) -> Result<Optio
 }
 
 /// Spends a code of any authenticator app of the person.
-pub(super) async fn spend(tx: &mut Tx, user: &UserId, code: &str) -> Result<Result<(), &'static str>, Failure> {
+pub(super) async fn spend(
+    tx: &mut Tx,
+    user: &UserId,
+    code: &str,
+) -> Result<Result<(), &'static str>, Failure> {
     let mut verdict = Err("wrong_code");
     for known in factor::known(tx, user).await? {
         if known.factor.kind != FactorKind::Totp {
@@ -88,10 +92,18 @@ mod tests {
     fn codes_are_those_of_rfc_6238_one_step_early_or_late() {
         // Appendix B, SHA-1, the last six of eight digits.
         let key = b"12345678901234567890";
-        for (seconds, code) in [(59, "287082"), (1_111_111_109, "081804"), (1_234_567_890, "005924")] {
+        for (seconds, code) in [
+            (59, "287082"),
+            (1_111_111_109, "081804"),
+            (1_234_567_890, "005924"),
+        ] {
             for off in [-30, 0, 30] {
                 let now = Timestamp::from_seconds(seconds + off);
-                assert_eq!(step(key, code, now).unwrap(), Some(seconds / 30), "{seconds} {off}");
+                assert_eq!(
+                    step(key, code, now).unwrap(),
+                    Some(seconds / 30),
+                    "{seconds} {off}"
+                );
             }
             for off in [-61, 61] {
                 let now = Timestamp::from_seconds(seconds + off.max(-59));
@@ -108,6 +120,9 @@ mod tests {
         let sheet = sheet(b"12345678901234567890", "a:b@acme.example", "Acme").unwrap();
         assert_eq!(sheet.key, "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ");
         assert!(sheet.qr.starts_with("<svg ") && sheet.qr.ends_with("</svg>"));
-        assert!(!sheet.qr.contains("style"), "no inline styles under the content security policy");
+        assert!(
+            !sheet.qr.contains("style"),
+            "no inline styles under the content security policy"
+        );
     }
 }

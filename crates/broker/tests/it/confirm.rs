@@ -39,7 +39,10 @@ async fn a_password_is_asked_for_again_after_15_minutes() {
         assert_eq!(confirm(&mut browser, PASSWORD).await.location(), "/me/security");
         assert!(is_recent(&mut browser).await);
         let event = w.last("login.confirm").await;
-        assert_eq!(event.actor.session, before.actor.session, "the same session goes on");
+        assert_eq!(
+            event.actor.session, before.actor.session,
+            "the same session goes on"
+        );
         w.clock.advance(15 * 60);
         assert!(!is_recent(&mut browser).await);
     })
@@ -51,10 +54,16 @@ async fn cn4_a_proof_needs_the_token_of_the_form() {
     on_each(async |w| {
         let mut browser = w.owner().await;
         let fields = [("password", PASSWORD), ("return_to", "/me")];
-        browser.post("/login/confirm", &fields).await.is_error(StatusCode::FORBIDDEN);
+        browser
+            .post("/login/confirm", &fields)
+            .await
+            .is_error(StatusCode::FORBIDDEN);
         let nobody = w.browser().get("/login/confirm?return_to=//evil").await;
         assert_eq!(nobody.location(), "/login");
-        w.browser().post("/login/confirm", &fields).await.is_error(StatusCode::FORBIDDEN);
+        w.browser()
+            .post("/login/confirm", &fields)
+            .await
+            .is_error(StatusCode::FORBIDDEN);
     })
     .await;
 }
@@ -64,13 +73,20 @@ async fn by_provider(w: &World, browser: &mut Browser, claims: Value) -> Answer 
     let page = browser.get("/login/confirm?return_to=%2Fme%2Fsecurity").await;
     let mark = "href=\"/login/oidc/";
     let at = page.body.find(mark).unwrap() + "href=\"".len();
-    let href = page.body[at..].split('"').next().unwrap().replace("&#38;", "&").replace("&amp;", "&");
+    let href = page.body[at..]
+        .split('"')
+        .next()
+        .unwrap()
+        .replace("&#38;", "&")
+        .replace("&amp;", "&");
     let away = browser.get(&href).await;
     let url = away.location();
     assert!(url.contains("prompt=login") && url.contains("max_age=0"), "{url}");
     let now = w.clock.now().seconds();
     let mut all = json!({ "iat": now, "exp": now + 300 });
-    all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+    all.as_object_mut()
+        .unwrap()
+        .extend(claims.as_object().unwrap().clone());
     let back = w.idp.authorize(url, all);
     browser.get(&back).await
 }
@@ -87,7 +103,10 @@ async fn the_provider_is_told_to_ask_again() {
         assert_eq!(answer.location(), "/me/security");
         assert!(w.last("login.confirm").await.actor.session.is_some());
         // Some providers do not say when they asked.
-        assert_eq!(by_provider(w, &mut browser, json!({})).await.location(), "/me/security");
+        assert_eq!(
+            by_provider(w, &mut browser, json!({})).await.location(),
+            "/me/security"
+        );
         // An answer out of its memory is no proof.
         by_provider(w, &mut browser, json!({ "auth_time": START }))
             .await
@@ -109,13 +128,23 @@ async fn somebody_else_confirms_nothing() {
             .is_error(StatusCode::FORBIDDEN);
         let event = w.last("login.failure").await;
         assert_eq!(event.reason.as_deref(), Some("confirmed_by_other"));
-        assert!(w.users().await.iter().all(|user| user.subject != "bob"), "nobody is made");
+        assert!(
+            w.users().await.iter().all(|user| user.subject != "bob"),
+            "nobody is made"
+        );
         // Whoever signed in meanwhile is not confirmed by an attempt from before.
-        let page = browser.get(&format!("/login/oidc/{}?confirm=1", w.connection.id)).await;
+        let page = browser
+            .get(&format!("/login/oidc/{}?confirm=1", w.connection.id))
+            .await;
         let now = w.clock.now().seconds();
-        let back = w.idp.authorize(page.location(), json!({ "iat": now, "exp": now + 300 }));
+        let back = w
+            .idp
+            .authorize(page.location(), json!({ "iat": now, "exp": now + 300 }));
         let away = browser.get(&format!("/login/oidc/{}", w.connection.id)).await;
-        let bob = w.idp.authorize(away.location(), json!({ "sub": "bob", "iat": now, "exp": now + 300 }));
+        let bob = w.idp.authorize(
+            away.location(),
+            json!({ "sub": "bob", "iat": now, "exp": now + 300 }),
+        );
         assert_eq!(browser.get(&bob).await.location(), "/me");
         browser.get(&back).await.is_error(StatusCode::FORBIDDEN);
         assert_ne!(w.user("bob").await.id, alice.id);

@@ -14,7 +14,13 @@ struct App(totp_rs::Totp);
 impl App {
     fn of(key: &str) -> Self {
         let secret = Secret::try_from_base32(key.replace(' ', "")).unwrap();
-        Self(Builder::new().with_secret(secret).with_account_name("x").build().unwrap())
+        Self(
+            Builder::new()
+                .with_secret(secret)
+                .with_account_name("x")
+                .build()
+                .unwrap(),
+        )
     }
 
     fn code(&self, w: &World) -> String {
@@ -34,7 +40,9 @@ fn key(page: &Answer) -> &str {
 
 fn codes(page: &Answer) -> Vec<String> {
     let parts = page.body.split("<code class=\"key\">").skip(1);
-    parts.map(|part| part.split('<').next().unwrap().to_owned()).collect()
+    parts
+        .map(|part| part.split('<').next().unwrap().to_owned())
+        .collect()
 }
 
 /// Adds an authenticator app; the app and the recovery codes.
@@ -42,20 +50,30 @@ async fn enrol(w: &World, browser: &mut Browser, base: &str) -> (App, Vec<String
     let page = browser.get(&format!("{base}/totp")).await;
     assert_eq!(page.status, StatusCode::OK, "{}", page.body);
     let app = App::of(key(&page));
-    let fields = [("csrf", &*page.field("csrf")), ("code", &app.code(w)), ("name", "Phone")];
+    let fields = [
+        ("csrf", &*page.field("csrf")),
+        ("code", &app.code(w)),
+        ("name", "Phone"),
+    ];
     let done = browser.post(&format!("{base}/totp"), &fields).await;
     (app, codes(&done), done)
 }
 
 async fn password(browser: &mut Browser) -> Answer {
     let csrf = browser.get("/login").await.field("csrf");
-    let fields = [("csrf", csrf.as_str()), ("username", OWNER), ("password", PASSWORD)];
+    let fields = [
+        ("csrf", csrf.as_str()),
+        ("username", OWNER),
+        ("password", PASSWORD),
+    ];
     browser.post("/login/password", &fields).await
 }
 
 async fn show(browser: &mut Browser, code: &str) -> Answer {
     let csrf = browser.get("/login/factor").await.field("csrf");
-    browser.post("/login/factor", &[("csrf", &csrf), ("code", code)]).await
+    browser
+        .post("/login/factor", &[("csrf", &csrf), ("code", code)])
+        .await
 }
 
 async fn reason(w: &World) -> String {
@@ -93,7 +111,9 @@ async fn is_somebody(w: &World, browser: &mut Browser) -> bool {
     let name = broker::cookie_name(CONTROL);
     let cookie = browser.cookies.get(name).map(|value| format!("{name}={value}"));
     let request = Request::get("/").header(header::COOKIE, cookie.unwrap_or_default());
-    tower::ServiceExt::oneshot(asks, request.body(Body::empty()).unwrap()).await.unwrap();
+    tower::ServiceExt::oneshot(asks, request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
     let others = *seen.lock().unwrap();
     assert_eq!([me, security], [others; 2], "all surfaces agree");
     assert!(others || !app);
@@ -107,7 +127,10 @@ async fn with_a_second_factor_the_password_alone_makes_nobody() {
         let (app, recovery, done) = enrol(w, &mut browser, "/me/security").await;
         assert_eq!((recovery.len(), done.status), (10, StatusCode::OK));
         let event = w.last("factor.add").await;
-        assert_eq!(event.change.unwrap().after, json!({ "kind": "totp", "name": "Phone" }));
+        assert_eq!(
+            event.change.unwrap().after,
+            json!({ "kind": "totp", "name": "Phone" })
+        );
         assert!(browser.get("/me/security").await.body.contains("Phone"));
 
         let mut browser = w.browser();
@@ -134,7 +157,10 @@ async fn a_code_counts_once_and_only_around_its_time() {
         password(&mut browser).await;
         // The one that confirmed the app is spent.
         let spent = show(&mut browser, &app.code(w)).await;
-        assert_eq!((spent.status, reason(w).await.as_str()), (StatusCode::UNAUTHORIZED, "replayed_code"));
+        assert_eq!(
+            (spent.status, reason(w).await.as_str()),
+            (StatusCode::UNAUTHORIZED, "replayed_code")
+        );
         w.clock.advance(60);
         let code = app.code(w);
         let mut parallel = Vec::new();
@@ -159,7 +185,10 @@ async fn a_code_counts_once_and_only_around_its_time() {
         assert_eq!(show(&mut browser, &code).await.status, StatusCode::UNAUTHORIZED);
         assert_eq!(reason(w).await, "wrong_code");
         let event = w.last("login.second_factor").await;
-        assert_eq!((event.outcome, event.target.unwrap().id), (Outcome::Failure, w.owner.to_string()));
+        assert_eq!(
+            (event.outcome, event.target.unwrap().id),
+            (Outcome::Failure, w.owner.to_string())
+        );
     })
     .await;
 }
@@ -173,10 +202,16 @@ async fn wrong_codes_lock_and_the_password_does_not_unlock() {
         for _ in 0..5 {
             // Whoever knows the password gets no more tries by giving it again.
             password(&mut browser).await;
-            assert_eq!(show(&mut browser, "000000").await.status, StatusCode::UNAUTHORIZED);
+            assert_eq!(
+                show(&mut browser, "000000").await.status,
+                StatusCode::UNAUTHORIZED
+            );
         }
         let locked = show(&mut browser, &app.code(w)).await;
-        assert_eq!((locked.status, reason(w).await.as_str()), (StatusCode::UNAUTHORIZED, "locked"));
+        assert_eq!(
+            (locked.status, reason(w).await.as_str()),
+            (StatusCode::UNAUTHORIZED, "locked")
+        );
         assert_eq!(password(&mut browser).await.status, StatusCode::UNAUTHORIZED);
         w.clock.advance(61);
         password(&mut browser).await;
@@ -193,17 +228,26 @@ async fn a_recovery_code_lets_in_once() {
         password(&mut browser).await;
         let typed = recovery[0].to_uppercase();
         assert_eq!(show(&mut browser, &format!(" {typed} ")).await.location(), "/");
-        assert_eq!(w.last("factor.use_recovery").await.reason.as_deref(), Some("9_left"));
+        assert_eq!(
+            w.last("factor.use_recovery").await.reason.as_deref(),
+            Some("9_left")
+        );
         assert!(browser.get("/me/security").await.body.contains("You have 9 left"));
 
         let mut other = w.browser();
         password(&mut other).await;
-        assert_eq!(show(&mut other, &recovery[0]).await.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            show(&mut other, &recovery[0]).await.status,
+            StatusCode::UNAUTHORIZED
+        );
         // New ones make the old ones worthless.
         let csrf = browser.get("/me/security").await.field("csrf");
         let fresh = codes(&browser.post("/me/security/recovery", &[("csrf", &csrf)]).await);
         assert_eq!(fresh.len(), 10);
-        assert_eq!(show(&mut other, &recovery[1]).await.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            show(&mut other, &recovery[1]).await.status,
+            StatusCode::UNAUTHORIZED
+        );
         assert_eq!(show(&mut other, &fresh[0]).await.location(), "/");
         let event = w.last("factor.renew_recovery").await;
         assert!(!serde_json::to_string(&event).unwrap().contains(&fresh[0]));
@@ -220,7 +264,13 @@ async fn who_must_have_a_second_factor_gets_no_further_without() {
         let mut browser = w.browser();
         assert_eq!(password(&mut browser).await.location(), "/login/enrol");
         assert!(!is_somebody(w, &mut browser).await);
-        assert!(browser.get("/login/enrol").await.body.contains("Acme asks for more"));
+        assert!(
+            browser
+                .get("/login/enrol")
+                .await
+                .body
+                .contains("Acme asks for more")
+        );
         // Nothing but adding one: not even the page for those who have one.
         assert_eq!(browser.get("/login/factor").await.location(), "/login");
         let (app, recovery, done) = enrol(w, &mut browser, "/login/enrol").await;
@@ -233,7 +283,9 @@ async fn who_must_have_a_second_factor_gets_no_further_without() {
         let page = browser.get("/me/security").await;
         let id = between(&page.body, "/me/security/factors/", "/").to_owned();
         let csrf = page.field("csrf");
-        let gone = browser.post(&format!("/me/security/factors/{id}/remove"), &[("csrf", &csrf)]).await;
+        let gone = browser
+            .post(&format!("/me/security/factors/{id}/remove"), &[("csrf", &csrf)])
+            .await;
         gone.is_error(StatusCode::CONFLICT);
         w.clock.advance(30);
         let mut other = w.browser();
@@ -286,7 +338,10 @@ async fn an_app_counts_only_when_its_code_was_seen() {
         assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
         let app = App::of(key(&page));
         let fields = [("csrf", ""), ("code", &*app.code(w))];
-        browser.post("/me/security/totp", &fields).await.is_error(StatusCode::FORBIDDEN);
+        browser
+            .post("/me/security/totp", &fields)
+            .await
+            .is_error(StatusCode::FORBIDDEN);
         // Nothing was added, and the password still does.
         assert_eq!(password(&mut w.browser()).await.location(), "/");
         // The key is not in the database in clear.
@@ -312,12 +367,19 @@ async fn factors_are_renamed_and_removed_by_their_owner_only() {
             format!("/me/security/factors/{id}/rename"),
             format!("/me/security/factors/{id}/remove"),
         );
-        browser.post(&remove, &[("csrf", "x")]).await.is_error(StatusCode::FORBIDDEN);
+        browser
+            .post(&remove, &[("csrf", "x")])
+            .await
+            .is_error(StatusCode::FORBIDDEN);
         let csrf = page.field("csrf");
         let fields = [("csrf", csrf.as_str()), ("name", "<b>New\u{202e}</b>")];
         assert_eq!(browser.post(&rename, &fields).await.location(), "/me/security");
         let page = browser.get("/me/security").await;
-        assert!(!page.body.contains("<b>New") && page.body.contains("&#60;b&#62;New&#60;"), "{}", page.body);
+        assert!(
+            !page.body.contains("<b>New") && page.body.contains("&#60;b&#62;New&#60;"),
+            "{}",
+            page.body
+        );
 
         // Somebody else's.
         w.another_owner().await;
@@ -331,13 +393,24 @@ async fn factors_are_renamed_and_removed_by_their_owner_only() {
         other.post("/login/password", &fields).await;
         enrol(w, &mut other, "/me/security").await;
         let theirs = other.get("/me/security").await.field("csrf");
-        other.post(&remove, &[("csrf", &theirs)]).await.is_error(StatusCode::NOT_FOUND);
-        other.post(&rename, &[("csrf", &theirs)]).await.is_error(StatusCode::NOT_FOUND);
+        other
+            .post(&remove, &[("csrf", &theirs)])
+            .await
+            .is_error(StatusCode::NOT_FOUND);
+        other
+            .post(&rename, &[("csrf", &theirs)])
+            .await
+            .is_error(StatusCode::NOT_FOUND);
 
-        assert_eq!(browser.post(&remove, &[("csrf", &csrf)]).await.location(), "/me/security");
+        assert_eq!(
+            browser.post(&remove, &[("csrf", &csrf)]).await.location(),
+            "/me/security"
+        );
         assert_eq!(w.last("factor.remove").await.target.unwrap().id, id);
         assert_eq!(password(&mut w.browser()).await.location(), "/");
-        let left = store::factor::recovery_codes_left(&w.store, &w.owner).await.unwrap();
+        let left = store::factor::recovery_codes_left(&w.store, &w.owner)
+            .await
+            .unwrap();
         assert_eq!(left, 0, "recovery codes go with the last factor");
     })
     .await;
@@ -353,7 +426,10 @@ async fn half_a_sign_in_runs_out_and_belongs_to_one_browser() {
         w.clock.advance(30);
         // Another browser cannot finish it.
         let fields = [("csrf", csrf.as_str()), ("code", &*app.code(w))];
-        w.browser().post("/login/factor", &fields).await.is_error(StatusCode::FORBIDDEN);
+        w.browser()
+            .post("/login/factor", &fields)
+            .await
+            .is_error(StatusCode::FORBIDDEN);
         w.clock.advance(600);
         let fields = [("csrf", csrf.as_str()), ("code", &*app.code(w))];
         assert_eq!(browser.post("/login/factor", &fields).await.location(), "/login");
@@ -364,7 +440,10 @@ async fn half_a_sign_in_runs_out_and_belongs_to_one_browser() {
         let csrf = browser.get("/login/factor").await.field("csrf");
         w.disable(&w.user(OWNER).await).await;
         let fields = [("csrf", csrf.as_str()), ("code", &*app.code(w))];
-        browser.post("/login/factor", &fields).await.is_error(StatusCode::NOT_FOUND);
+        browser
+            .post("/login/factor", &fields)
+            .await
+            .is_error(StatusCode::NOT_FOUND);
     })
     .await;
 }
@@ -376,9 +455,19 @@ async fn confirming_asks_for_the_second_factor_too() {
         let (app, ..) = enrol(w, &mut browser, "/me/security").await;
         w.clock.advance(16 * 60);
         let csrf = browser.get("/login/confirm").await.field("csrf");
-        let fields = [("csrf", csrf.as_str()), ("password", PASSWORD), ("return_to", "/me/security")];
-        assert_eq!(browser.post("/login/confirm", &fields).await.location(), "/login/factor");
-        assert!(browser.get("/me/security").await.status.is_redirection(), "not yet");
+        let fields = [
+            ("csrf", csrf.as_str()),
+            ("password", PASSWORD),
+            ("return_to", "/me/security"),
+        ];
+        assert_eq!(
+            browser.post("/login/confirm", &fields).await.location(),
+            "/login/factor"
+        );
+        assert!(
+            browser.get("/me/security").await.status.is_redirection(),
+            "not yet"
+        );
         assert_eq!(show(&mut browser, &app.code(w)).await.location(), "/me/security");
         assert_eq!(browser.get("/me/security").await.status, StatusCode::OK);
         assert_eq!(w.last("login.confirm").await.actor.amr, ["pwd", "otp", "mfa"]);
@@ -398,13 +487,24 @@ async fn the_owner_gets_in_whatever_the_organisation_did_to_its_providers() {
         };
         let mut tx = w.store.begin().await.unwrap();
         store::org::update(&mut tx, &org, spec).await.unwrap();
-        let binding = store::binding::get(&w.store, &w.org, &w.binding.id).await.unwrap();
+        let binding = store::binding::get(&w.store, &w.org, &w.binding.id)
+            .await
+            .unwrap();
         let exclusive = crate::world::binding("exclusive", "active");
-        store::binding::update(&mut tx, &binding, exclusive).await.unwrap();
+        store::binding::update(&mut tx, &binding, exclusive)
+            .await
+            .unwrap();
         tx.commit_housekeeping().await.unwrap();
-        w.configure(|spec| spec.issuer = Some("http://127.0.0.1:1".to_owned())).await;
+        w.configure(|spec| spec.issuer = Some("http://127.0.0.1:1".to_owned()))
+            .await;
         let mut browser = w.browser();
-        assert!(!browser.get(&format!("/login/oidc/{}", w.connection.id)).await.status.is_redirection());
+        assert!(
+            !browser
+                .get(&format!("/login/oidc/{}", w.connection.id))
+                .await
+                .status
+                .is_redirection()
+        );
         assert_eq!(password(&mut browser).await.location(), "/");
         w.configure(|spec| spec.enabled = false).await;
         assert_eq!(password(&mut w.browser()).await.location(), "/");

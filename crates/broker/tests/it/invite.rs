@@ -19,7 +19,9 @@ async fn invite(w: &World, secret: &str, spec: Value) -> wire::Invitation {
         created_by: Some(w.owner.clone()),
         expires_at: tx.now().plus_seconds(3600),
     };
-    let made = invitation::create(&mut tx, &w.org, new, &store::sha256(secret)).await.unwrap();
+    let made = invitation::create(&mut tx, &w.org, new, &store::sha256(secret))
+        .await
+        .unwrap();
     tx.commit_housekeeping().await.unwrap();
     made
 }
@@ -43,12 +45,25 @@ async fn who_is_invited_accepts_with_a_button_and_once() {
     on_each(async |w| {
         let made = invite(w, SECRET, editor(w)).await;
         let page = w.browser().get(&format!("/invite/{SECRET}")).await;
-        for text in ["Invitation to Acme", "Account editor", "Production", OWNER, "UTC", "Sign in"] {
+        for text in [
+            "Invitation to Acme",
+            "Account editor",
+            "Production",
+            OWNER,
+            "UTC",
+            "Sign in",
+        ] {
             assert!(page.body.contains(text), "{text}: {}", page.body);
         }
         assert_eq!(page.headers["referrer-policy"], "no-referrer");
         let mut browser = w.signed_in(alice()).await;
-        assert!(browser.get(&format!("/invite/{SECRET}")).await.body.contains(">Accept<"));
+        assert!(
+            browser
+                .get(&format!("/invite/{SECRET}"))
+                .await
+                .body
+                .contains(">Accept<")
+        );
         let alice = w.user("alice").await;
         let roles = async || store::org::roles_of(&w.store, &alice.id).await.unwrap();
         assert!(roles().await.is_empty(), "looking accepts nothing");
@@ -59,7 +74,10 @@ async fn who_is_invited_accepts_with_a_button_and_once() {
         let event = w.last("invitation.accept").await;
         assert_eq!(event.actor.user.as_ref(), Some(&alice.id));
         assert_eq!(event.target.as_ref().unwrap().id, made.id.to_string());
-        assert!(!serde_json::to_string(&event).unwrap().contains(SECRET), "the link is no secret of the log");
+        assert!(
+            !serde_json::to_string(&event).unwrap().contains(SECRET),
+            "the link is no secret of the log"
+        );
         browser
             .get(&format!("/invite/{SECRET}"))
             .await
@@ -77,10 +95,21 @@ async fn one_of_many_acceptances_at_once_counts() {
         let csrf = browser.get(&path).await.field("csrf");
         let fields = [("csrf", csrf.as_str())];
         let (mut a, mut b, mut c) = (browser.clone(), browser.clone(), browser.clone());
-        let (a, b, c) = tokio::join!(a.post(&path, &fields), b.post(&path, &fields), c.post(&path, &fields));
+        let (a, b, c) = tokio::join!(
+            a.post(&path, &fields),
+            b.post(&path, &fields),
+            c.post(&path, &fields)
+        );
         let mut statuses = [a.status, b.status, c.status];
         statuses.sort();
-        assert_eq!(statuses, [StatusCode::SEE_OTHER, StatusCode::NOT_FOUND, StatusCode::NOT_FOUND]);
+        assert_eq!(
+            statuses,
+            [
+                StatusCode::SEE_OTHER,
+                StatusCode::NOT_FOUND,
+                StatusCode::NOT_FOUND
+            ]
+        );
     })
     .await;
 }
@@ -106,7 +135,12 @@ async fn dead_links_look_the_same() {
             .iter()
             .map(|page| page.replace("req-19", "req").replace("req-11", "req"))
             .collect();
-        assert!(plain.iter().all(|page| *page == plain[0] && page.contains("cannot be used")), "{plain:?}");
+        assert!(
+            plain
+                .iter()
+                .all(|page| *page == plain[0] && page.contains("cannot be used")),
+            "{plain:?}"
+        );
     })
     .await;
 }
@@ -176,12 +210,22 @@ async fn who_is_invited_to_a_local_password_chooses_one() {
         assert_eq!(w.last("login.success").await.actor.user, Some(bea.id));
 
         // Somebody with a local password already signs in with it.
-        invite(w, "again", json!({ "email": OWNER, "role": "org_auditor", "local": true })).await;
+        invite(
+            w,
+            "again",
+            json!({ "email": OWNER, "role": "org_auditor", "local": true }),
+        )
+        .await;
         let page = w.browser().get("/invite/again").await;
         assert!(page.body.contains("Sign in as") && !page.body.contains("type=\"password\""));
         assert_eq!(accept(&mut w.owner().await, "again").await.location(), "/");
         // A provider's word is not a local password.
-        invite(w, "more", json!({ "email": "carl@acme.example", "role": "org_owner", "local": true })).await;
+        invite(
+            w,
+            "more",
+            json!({ "email": "carl@acme.example", "role": "org_owner", "local": true }),
+        )
+        .await;
         let claims = json!({ "sub": "carl", "email": "carl@acme.example", "email_verified": true });
         let mut carl = w.signed_in(claims).await;
         assert!(!carl.get("/invite/more").await.body.contains(">Accept<"));
@@ -200,9 +244,17 @@ async fn a_new_local_person_adds_the_second_factor_that_is_asked_for() {
         let mut tx = w.store.begin().await.unwrap();
         store::org::update(&mut tx, &org, spec).await.unwrap();
         tx.commit_housekeeping().await.unwrap();
-        invite(w, SECRET, json!({ "email": "bea@acme.example", "role": "org_admin", "local": true })).await;
+        invite(
+            w,
+            SECRET,
+            json!({ "email": "bea@acme.example", "role": "org_admin", "local": true }),
+        )
+        .await;
         let mut browser = w.browser();
-        assert_eq!(choose(&mut browser, SECRET, PASSWORD).await.location(), "/login/enrol");
+        assert_eq!(
+            choose(&mut browser, SECRET, PASSWORD).await.location(),
+            "/login/enrol"
+        );
         assert!(browser.get("/me").await.status.is_redirection());
     })
     .await;
