@@ -4,7 +4,7 @@
 use super::{Migration, read};
 use crate::sql::{Row, Run, Sql, opt, word};
 use crate::user::{Identity, Person};
-use crate::{Change, Error, Result, Tx, audit, session, user};
+use crate::{Change, Error, Result, Tx, audit, user};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use wire::{
@@ -186,7 +186,7 @@ pub async fn decide(
         LinkDecision::Proposed => LinkState::Proposed,
     };
     // Whether the rule found them, whatever was decided since.
-    let manual = there.map_or(true, |link| link.manual);
+    let manual = there.is_none_or(|link| link.manual);
     if decision == LinkDecision::Approved {
         for (pointer, person) in [("/from_user", old), ("/to_user", new)] {
             let id = &person.user.id;
@@ -222,7 +222,13 @@ pub async fn decide(
         manual,
     };
     if state != LinkState::Proposed {
-        insert(tx, &migration.shown.id, &link, word(state)?).await?;
+        insert(
+            tx,
+            &migration.shown.id,
+            std::slice::from_ref(&link),
+            &word(state)?,
+        )
+        .await?;
     }
     Ok(link)
 }
@@ -246,20 +252,25 @@ pub async fn approve_all(tx: &mut Tx, migration: &Migration) -> Result<Vec<Link>
     proposed.retain(|link| !busy.contains(&link.to_user));
     for link in &mut proposed {
         link.state = LinkState::Approved;
-        insert(tx, &migration.shown.id, link, word(link.state)?).await?;
     }
+    insert(tx, &migration.shown.id, &proposed, &word(LinkState::Approved)?).await?;
     Ok(proposed)
 }
 
-async fn insert(tx: &mut Tx, migration: &ConnectionMigrationId, link: &Link, state: String) -> Result<()> {
-    let values = [
-        ("migration", migration.into()),
-        ("from_user", (&link.from_user).into()),
-        ("to_user", (&link.to_user).into()),
-        ("state", state.into()),
-        ("manual", link.manual.into()),
-    ];
-    tx.run(Sql::insert("connection_links", values)).await.map(drop)
+async fn insert(tx: &mut Tx, migration: &ConnectionMigrationId, links: &[Link], state: &str) -> Result<()> {
+    let columns = ["migration", "from_user", "to_user", "state", "manual"];
+    let row = |link: &Link| {
+        let (from_user, to_user) = (&link.from_user, &link.to_user);
+        vec![
+            migration.into(),
+            from_user.into(),
+            to_user.into(),
+            state.into(),
+            link.manual.into(),
+        ]
+    };
+    let rows = links.iter().map(row).collect();
+    tx.db.insert_many(("connection_links", ""), &columns, rows).await
 }
 
 /// Who of some people has something, who should have nothing yet, and what.
@@ -348,18 +359,21 @@ async fn exchange(
                WHERE migration = $1 AND state = $2) p JOIN users o ON o.id = p.other WHERE users.id = p.me",
     );
     tx.run(swap.bind(migration).bind(state)).await?;
+    // Who came as the second of the two comes as the first from now on.
+    let ended = Sql::new(
+        "DELETE FROM sessions WHERE user_id IN \
+         (SELECT to_user FROM connection_links WHERE migration = $1 AND state = $2) RETURNING id",
+    );
+    for row in (&mut *tx).rows(ended.bind(migration).bind(state)).await? {
+        tx.changed(Change::Session(row.id("id")?));
+    }
     let done = Sql::new(
         "UPDATE connection_links SET state = $1 WHERE migration = $2 AND state = $3 RETURNING from_user, to_user",
     );
-    for row in (&mut *tx)
-        .rows(done.bind(after).bind(migration).bind(state))
-        .await?
-    {
-        let (one, other): (UserId, UserId) = (row.id("from_user")?, row.id("to_user")?);
-        // Who came as the second of the two comes as the first from now on.
-        session::end_all_of(tx, &other).await?;
-        tx.changed(Change::User(one));
-        tx.changed(Change::User(other));
+    let done = done.bind(after).bind(migration).bind(state);
+    for row in (&mut *tx).rows(done).await? {
+        tx.changed(Change::User(row.id("from_user")?));
+        tx.changed(Change::User(row.id("to_user")?));
     }
     Ok(())
 }
@@ -406,7 +420,7 @@ pub async fn link_on_sign_in(tx: &mut Tx, org: &OrgId, identity: &Identity) -> R
         state: LinkState::Linked,
         manual: false,
     };
-    insert(tx, &migration.shown.id, &link, "linking".into()).await?;
+    insert(tx, &migration.shown.id, std::slice::from_ref(&link), "linking").await?;
     exchange(tx, &migration.shown.id, ("linking", "linked")).await?;
     let sql = Sql::new("UPDATE users SET last_login_at = $1 WHERE id = $2");
     tx.run(sql.bind(tx.now()).bind(old)).await?;
