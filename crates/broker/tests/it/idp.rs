@@ -112,6 +112,7 @@ impl Idp {
             .route("/.well-known/openid-configuration", get(discovery))
             .route("/{tenant}/v2.0/.well-known/openid-configuration", get(discovery))
             .route("/jwks", get(jwks))
+            .route("/no-keys", get(async || Json(json!({ "keys": [] }))))
             .route("/token", post(token))
             .route("/userinfo", get(userinfo))
             .layer(axum::middleware::from_fn_with_state(idp.clone(), gate))

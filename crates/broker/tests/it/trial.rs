@@ -283,6 +283,8 @@ async fn what_goes_wrong_before_and_on_the_way_back_has_its_step() {
         w.idp
             .say("jwks_uri", json!(format!("{}/nothing", w.idp.issuer())));
         assert_eq!(step(&mut w.browser()).await, "keys");
+        w.idp.say("jwks_uri", json!(format!("{}/no-keys", w.idp.issuer())));
+        assert_eq!(step(&mut w.browser()).await, "keys");
         w.idp.say("jwks_uri", json!(format!("{}/jwks", w.idp.issuer())));
 
         for (change, step) in [
@@ -306,6 +308,12 @@ async fn what_goes_wrong_before_and_on_the_way_back_has_its_step() {
             .await;
         let trial = stored(w, &id).await;
         assert_eq!(failing(&trial).received.as_deref(), Some("https://evil.example"));
+        // A provider that names itself does so always (RFC 9207, section 2.4).
+        let mut browser = w.browser();
+        let away = begin(&mut browser, TOKEN).await;
+        let back = w.idp.authorize(away.location(), json!({}));
+        browser.get(back.split_once("&iss=").unwrap().0).await;
+        assert_eq!(failing(&stored(w, &id).await).name, "callback");
 
         w.configure(|spec| spec.client_secret = Some("wrong".into()))
             .await;
