@@ -12,9 +12,9 @@ mod backchannel;
 mod claims;
 mod confirm;
 mod discovery;
+mod email_code;
 mod github;
 mod health;
-mod email_code;
 mod invite;
 mod local;
 mod login;
@@ -165,7 +165,10 @@ pub fn router(broker: Broker) -> Router {
         .route("/login/oidc/{connection}", get(upstream::start))
         .route("/login/callback", get(upstream::callback))
         .route("/login/trial/{token}", get(trial::show).post(trial::run))
-        .route("/login/email/{connection}", get(email_code::ask).post(email_code::send))
+        .route(
+            "/login/email/{connection}",
+            get(email_code::ask).post(email_code::send),
+        )
         .route(
             "/login/email/{connection}/code",
             get(email_code::enter).post(email_code::redeem),
@@ -173,16 +176,25 @@ pub fn router(broker: Broker) -> Router {
         .route("/login/signed-out", get(logout::back))
         .route("/login/confirm", get(confirm::ask).post(confirm::by_password))
         .route("/invite/{secret}", get(invite::show).post(invite::accept))
-        .route("/login/factor", get(second_factor::ask).post(second_factor::check))
+        .route(
+            "/login/factor",
+            get(second_factor::ask).post(second_factor::check),
+        )
         .route("/login/passkey.js", get(second_factor::script))
         .route("/login/enrol", get(manage::must))
-        .route("/login/enrol/totp", get(manage::must_totp).post(manage::add_must_totp))
+        .route(
+            "/login/enrol/totp",
+            get(manage::must_totp).post(manage::add_must_totp),
+        )
         .route(
             "/login/enrol/passkey",
             get(manage::must_passkey).post(manage::add_must_passkey),
         )
         .route("/me/security", get(manage::show))
-        .route("/me/security/totp", get(manage::my_totp).post(manage::add_my_totp))
+        .route(
+            "/me/security/totp",
+            get(manage::my_totp).post(manage::add_my_totp),
+        )
         .route(
             "/me/security/passkey",
             get(manage::my_passkey).post(manage::add_my_passkey),

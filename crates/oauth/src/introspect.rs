@@ -1,11 +1,11 @@
 //! `POST /oauth/{app}/introspect` (RFC 7662), for clients that can prove who they are. One that an
 //! administrator entered may ask about every token of the app; one that registered itself about its own.
 
+use crate::Oauth;
 use crate::answer::{OauthError, no_store};
 use crate::context::{Body, Live};
 use crate::params::Params;
 use crate::token::{Authenticated, authenticate};
-use crate::Oauth;
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};

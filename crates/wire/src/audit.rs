@@ -1,8 +1,8 @@
 //! The audit event: one immutable record that names person, agent, grant, app, decision and rule.
 
 use crate::{
-    AccountId, Actor, ApiTokenId, AppId, ClientId, EventId, GrantId, ImpactSummary, OrgId, RuleRef, ServiceTokenId,
-    SessionId, Timestamp, UserId,
+    AccountId, Actor, ApiTokenId, AppId, ClientId, EventId, GrantId, ImpactSummary, OrgId, RuleRef,
+    ServiceTokenId, SessionId, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 

@@ -4,10 +4,10 @@
 
 mod app;
 mod break_glass;
+mod breaker;
 mod browser;
 mod confirm;
 mod email_code;
-mod breaker;
 mod factor;
 mod github;
 mod idp;

@@ -283,7 +283,8 @@ async fn what_goes_wrong_before_and_on_the_way_back_has_its_step() {
         w.idp
             .say("jwks_uri", json!(format!("{}/nothing", w.idp.issuer())));
         assert_eq!(step(&mut w.browser()).await, "keys");
-        w.idp.say("jwks_uri", json!(format!("{}/no-keys", w.idp.issuer())));
+        w.idp
+            .say("jwks_uri", json!(format!("{}/no-keys", w.idp.issuer())));
         assert_eq!(step(&mut w.browser()).await, "keys");
         w.idp.say("jwks_uri", json!(format!("{}/jwks", w.idp.issuer())));
 

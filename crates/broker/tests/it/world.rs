@@ -286,7 +286,9 @@ impl World {
             groups: vec![],
             claims: serde_json::Map::new(),
         };
-        let person = store::user::provision(&mut tx, &self.org, identity).await.unwrap();
+        let person = store::user::provision(&mut tx, &self.org, identity)
+            .await
+            .unwrap();
         let id = person.user.id;
         broker::set_local_password(&mut tx, &id, PASSWORD).await.unwrap();
         let role = from(json!({ "user": id, "role": "org_owner" }));

@@ -17,10 +17,7 @@ use wire::{
 const BATCH: usize = 500;
 
 /// The accounts whose views changes concern; `None` for all of the server.
-pub(crate) async fn concerned(
-    mut db: impl Run,
-    changes: &[Change],
-) -> Result<Option<BTreeSet<AccountId>>> {
+pub(crate) async fn concerned(mut db: impl Run, changes: &[Change]) -> Result<Option<BTreeSet<AccountId>>> {
     let mut accounts = BTreeSet::new();
     for change in changes {
         let sql = match change {

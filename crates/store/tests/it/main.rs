@@ -10,6 +10,7 @@ mod connection;
 mod directory;
 mod expiry;
 mod grant;
+mod impact;
 mod invitation;
 mod open;
 mod org;
