@@ -60,6 +60,10 @@ enum Owner {
 }
 
 #[derive(Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it in the life of a process"
+)]
 enum Audit {
     /// Walk the hash chain of every organisation and name the first break. Needs the database.
     Verify,

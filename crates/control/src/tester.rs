@@ -72,7 +72,7 @@ async fn test(
         return Ok(Json(result));
     }
     let who = match (&subject.person, &subject.service_token) {
-        (Some(person), _) => Who::Person(view.sees(person)),
+        (Some(person), _) => Who::Person(Box::new(view.sees(person))),
         (None, Some(token)) => Who::Service(token),
         (None, None) => Who::Nobody,
     };
@@ -301,7 +301,7 @@ impl Asked {
 enum Who<'a> {
     Nobody,
     /// As the app's account sees them; through the trial's agent, if it has one.
-    Person(Cow<'a, Person>),
+    Person(Box<Cow<'a, Person>>),
     Service(&'a ServiceToken),
 }
 
@@ -454,7 +454,7 @@ async fn everyone(caller: &Caller, trial: &Trial<'_>, cursor: Option<&str>) -> A
         left -= people.len();
         after = people.last().map(|person| person.user.id.clone());
         for person in &people {
-            let decision = trial.decide(&Who::Person(trial.view.sees(person)));
+            let decision = trial.decide(&Who::Person(Box::new(trial.view.sees(person))));
             *(if decision.allowed {
                 &mut allowed
             } else {

@@ -462,7 +462,7 @@ async fn detaching_at_once_asks_for_a_fresh_proof() {
         let session = world.send(request.body(Body::empty()).unwrap()).await.json();
         let csrf = session["csrf_token"]
             .as_str()
-            .expect(&session.to_string())
+            .unwrap_or_else(|| panic!("{session} is not shown"))
             .to_owned();
         let send = async |method: Method, query: &str, body: Value| {
             let request = Request::builder()
