@@ -1,7 +1,7 @@
 //! How long it takes in a large organisation. Not run by default: it measures, and wants an optimised build.
 //!
 //! ```text
-//! CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo nextest run -p control --run-ignored all scale --no-capture
+//! cargo nextest run --release -p control --run-ignored all scale --no-capture
 //! ```
 
 use crate::world::World;
