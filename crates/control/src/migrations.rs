@@ -91,7 +91,8 @@ async fn get(caller: Caller, Id(id): Id<ConnectionMigrationId>) -> Answer<Respon
 /// Cuts over: the new connection becomes the primary one, and linked people sign in through it
 ///
 /// They keep roles, grants, groups and sessions. Approved links only; send it again to link those who were
-/// approved later. A dry run says who gains, keeps and loses access.
+/// approved later. A dry run says who gains, keeps and loses access. If one of them is an owner, only an owner
+/// does it.
 #[utoipa::path(post, path = "/connection-migrations/{id}/cut-over", tag = "connection-migrations",
     request_body = CutOver, responses((status = 200, body = ConnectionMigration)))]
 async fn cut_over(
@@ -116,13 +117,17 @@ async fn cut_over(
     confirm(&caller, &write)?;
     let mut tx = caller.store().begin().await?;
     let step = migration::cut_over(&mut tx, &before, asked.drain_until).await?;
+    // Roles may have been given since the links were approved.
+    let detail = "an approved link concerns an owner of the organisation: only an owner cuts over with it; reject \
+                  that link, or ask an owner";
+    require_own(&caller, &mut tx, (&step.links, detail)).await?;
     finish(&caller, &write, tx, (&before, step, "cut_over")).await
 }
 
 /// Takes the last step back: from the cut-over to side by side, from there to the beginning
 ///
 /// Linked people sign in through the old connection again; bindings and the primary connection are as they were
-/// before the step.
+/// before the step. Sessions, grants and API tokens that linked people began since the cut-over end.
 #[utoipa::path(post, path = "/connection-migrations/{id}/roll-back", tag = "connection-migrations",
     responses((status = 200, body = ConnectionMigration)))]
 async fn roll_back(caller: Caller, Id(id): Id<ConnectionMigrationId>, write: Write) -> Answer<Response> {
@@ -193,6 +198,7 @@ async fn list_links(
 /// Approves, rejects or leaves open that two are one person, whether the rule proposed them or not
 ///
 /// The person of the new connection must not hold anything yet: no role, grant, API token, no place in a group.
+/// Only an owner approves a pair with an owner in it.
 #[utoipa::path(post, path = "/connection-migrations/{id}/links", tag = "connection-migrations",
     request_body = DecideLink, responses((status = 200, body = ConnectionLink)))]
 async fn decide(
@@ -210,6 +216,16 @@ async fn decide(
     let old = find("/from_user", &asked.from_user).await?;
     let new = find("/to_user", &asked.to_user).await?;
     let mut tx = caller.store().begin().await?;
+    if asked.state == LinkDecision::Approved {
+        let pair = Link {
+            from_user: old.user.id.clone(),
+            to_user: new.user.id.clone(),
+            state: LinkState::Proposed,
+            manual: true,
+        };
+        let detail = "an owner of the organisation is one of the two: only an owner approves this";
+        require_own(&caller, &mut tx, (&[pair], detail)).await?;
+    }
     let link = migration::decide(&mut tx, &migration, (&old, &new), asked.state).await?;
     let verb = match asked.state {
         LinkDecision::Approved => "approve",
@@ -229,7 +245,8 @@ async fn decide(
 
 /// Approves all links that the rule proposes now
 ///
-/// Those whose person of the new connection holds something already are left out.
+/// Left out are those whose person of the old connection has a role, which needs a decision about the pair, and
+/// those whose person of the new connection holds something already.
 #[utoipa::path(post, path = "/connection-migrations/{id}/links/approve-all", tag = "connection-migrations",
     responses((status = 200, body = ConnectionMigration)))]
 async fn approve_all(caller: Caller, Id(id): Id<ConnectionMigrationId>, write: Write) -> Answer<Response> {
@@ -259,6 +276,20 @@ async fn load(caller: &Caller, id: &ConnectionMigrationId, permission: Permissio
     }
     caller.require(permission, Scope::Organisation)?;
     Ok(found)
+}
+
+/// Goes on if no owner is in these links, or the caller is one: whoever says who somebody is gives away all that
+/// they have.
+async fn require_own(
+    caller: &Caller,
+    tx: &mut store::Tx,
+    (links, detail): (&[Link], &'static str),
+) -> Answer<()> {
+    if caller.may(Permission::Own, Scope::Organisation) || migration::of_owners(tx, links).await?.is_empty() {
+        Ok(())
+    } else {
+        Err(Fault::forbidden(detail))
+    }
 }
 
 /// Goes on if the caller proved lately who they are, or only tries.

@@ -6,7 +6,7 @@
 
 mod link;
 
-pub use link::{Link, approve_all, decide, link_on_sign_in, links};
+pub use link::{Link, approve_all, decide, link_on_sign_in, links, of_owners};
 
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
 use crate::{Error, Result, Tx, binding, org};
@@ -176,8 +176,8 @@ pub async fn create(tx: &mut Tx, org: &OrgId, spec: NewConnectionMigration) -> R
 /// approved meanwhile.
 ///
 /// # Errors
-/// `Stale`; `Conflict` when it is over, or an approved link does not hold any more; `Invalid` at `/drain_until`
-/// when it is needed.
+/// `Stale`; `Conflict` when it is over, or an approved link does not hold any more (somebody was disabled, or
+/// holds something); `Invalid` at `/drain_until` when it is needed.
 pub async fn cut_over(tx: &mut Tx, before: &Migration, drain_until: Option<Timestamp>) -> Result<Step> {
     let spec = &before.shown.spec;
     if !matches!(
@@ -235,7 +235,8 @@ pub async fn cut_over(tx: &mut Tx, before: &Migration, drain_until: Option<Times
     })
 }
 
-/// Takes the last step back. From the cut-over it leads to side by side, and from there to the beginning.
+/// Takes the last step back. From the cut-over it leads to side by side, and from there to the beginning. What
+/// linked people began since the cut-over (sessions, grants, API tokens) ends.
 ///
 /// # Errors
 /// `Stale`; `Conflict` when it is over.

@@ -478,3 +478,247 @@ async fn an_exclusive_binding_hands_over_and_what_cannot_be_is_refused() {
     })
     .await;
 }
+
+/// A step of a migration by whoever holds a token.
+async fn step_by(world: &World, token: &str, migration: &Value, step: &str) -> crate::world::Answer {
+    let path = format!(
+        "/connection-migrations/{}/{step}",
+        migration["id"].as_str().unwrap()
+    );
+    let body = step.starts_with("cut-over").then(|| json!({}));
+    world.call(token, Method::POST, &path, body).await
+}
+
+async fn approve_by(
+    world: &World,
+    token: &str,
+    migration: &Value,
+    pair: (&User, &User),
+) -> crate::world::Answer {
+    let path = format!(
+        "/connection-migrations/{}/links",
+        migration["id"].as_str().unwrap()
+    );
+    let body = json!({"from_user": pair.0.id, "to_user": pair.1.id, "state": "approved"});
+    world.call(token, Method::POST, &path, Some(body)).await
+}
+
+async fn give(world: &World, user: &User, role: &str) {
+    let member = json!({"user": user.id, "role": role});
+    let answer = world.owner(Method::POST, "/members", Some(member)).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn an_administrator_becomes_no_owner_by_a_link() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let (old, new) = (&acme.connection, &acme.elsewhere);
+        let admin = world.hire(Role::OrgAdmin, None).await.token;
+        let owner = sign_in(world, old, "okta|owner", "owner@example.com", true).await;
+        give(world, &owner, "org_owner").await;
+        let peer = sign_in(world, old, "okta|peer", "peer@example.com", true).await;
+        give(world, &peer, "org_admin").await;
+        let later = sign_in(world, old, "okta|later", "later@example.com", true).await;
+        let mine = sign_in(world, new, "entra|owner", "owner@example.com", true).await;
+        let peer_new = sign_in(world, new, "entra|peer", "peer@example.com", true).await;
+        let later_new = sign_in(world, new, "entra|later", "later@example.com", true).await;
+        let migration = begin(world, json!({})).await;
+        assert_eq!(migration["links"]["proposed"], 3);
+
+        // In the lump: only those who have no role.
+        let all = step_by(world, &admin, &migration, "links/approve-all").await;
+        assert_eq!(all.status, StatusCode::OK, "{}", all.text);
+        let approved = links(world, &migration, "?state=approved").await;
+        let approved: Vec<_> = approved.iter().map(|l| &l.from_user.id).collect();
+        assert_eq!(approved, [&later.id]);
+        // By hand: other administrators, but no owner.
+        let answer = approve_by(world, &admin, &migration, (&owner, &mine)).await;
+        answer.refused(403, "forbidden");
+        assert!(
+            answer.text.contains("only an owner approves this"),
+            "{}",
+            answer.text
+        );
+        let answer = approve_by(world, &admin, &migration, (&peer, &peer_new)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+
+        // Whoever becomes an owner between approval and cut-over is one.
+        give(world, &later, "org_owner").await;
+        for step in ["cut-over?dry_run=true", "cut-over"] {
+            let answer = step_by(world, &admin, &migration, step).await;
+            answer.refused(403, "forbidden");
+            assert!(answer.text.contains("only an owner cuts over"), "{}", answer.text);
+        }
+        assert_eq!(user(world, &later.id).await.connection, old.id);
+        assert_eq!(user(world, &peer.id).await.connection, old.id);
+        // An owner may do all of it.
+        let answer = decide(world, &migration, (&owner, &mine), "approved").await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let after = step(world, &migration, "cut-over", Some(json!({}))).await;
+        assert_eq!(after["links"]["linked"], 3);
+        let linked = user(world, &later.id).await;
+        assert_eq!(
+            (&linked.connection, &linked.subject),
+            (&new.id, &later_new.subject)
+        );
+        // With no owner among those to link, an administrator cuts over.
+        let plain = sign_in(world, old, "okta|plain", "plain@example.com", true).await;
+        let plain_new = sign_in(world, new, "entra|plain", "plain@example.com", true).await;
+        let answer = approve_by(world, &admin, &migration, (&plain, &plain_new)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let answer = step_by(world, &admin, &migration, "cut-over").await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn approve_all_leaves_out_whoever_has_a_role_by_a_group() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let (mapped, _) = crate::world::mapped(world, Role::AccountEditor, Some(&acme.account)).await;
+        let identity = user::Identity {
+            email: Some("mapped@example.com".into()),
+            email_verified: true,
+            groups: mapped.groups.clone(),
+            issuer: mapped.issuer.clone(),
+            ..identity(&acme.connection.id, &mapped.subject)
+        };
+        let mut tx = world.store.begin().await.unwrap();
+        let again = user::sign_in(&mut tx, &acme.org, identity).await.unwrap();
+        tx.commit_housekeeping().await.unwrap();
+        assert_eq!(again.user.id, mapped.id);
+        sign_in(world, &acme.elsewhere, "entra|m", "mapped@example.com", true).await;
+        let migration = begin(world, json!({})).await;
+        let after = step(world, &migration, "links/approve-all", None).await;
+        assert_eq!(
+            (&after["links"]["proposed"], &after["links"]["approved"]),
+            (&json!(1), &json!(0))
+        );
+    })
+    .await;
+}
+
+/// A browser session of somebody, at the control plane or at an app.
+async fn session_of(world: &World, user: &User, app: Option<&App>) -> SessionId {
+    let mut tx = world.store.begin().await.unwrap();
+    let session = store::session::Record {
+        id: SessionId::fresh(),
+        org: Some(world.acme.org.clone()),
+        user: Some(user.id.clone()),
+        app: app.map(|app| app.id.clone()),
+        parent: None,
+        data: "{}".into(),
+        expires_at: tx.now().plus_seconds(86_400),
+        ip: None,
+        user_agent: None,
+    };
+    let hash = store::sha256(session.id.to_string());
+    store::session::save(&mut tx, &hash, &session).await.unwrap();
+    tx.commit_housekeeping().await.unwrap();
+    session.id
+}
+
+#[tokio::test]
+async fn a_roll_back_ends_what_a_wrongly_linked_person_began() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let scopes = [TokenScope::Read];
+        let ada = sign_in(world, &acme.connection, "okta|ada", "adele@example.com", true).await;
+        let wrong = sign_in(world, &acme.elsewhere, "entra|7", "mallory@example.com", true).await;
+        let bystander = sign_in(world, &acme.connection, "okta|zoe", "zoe@example.com", true).await;
+        give(world, &ada, "org_auditor").await;
+        let early_session = session_of(world, &ada, None).await;
+        let early_grant = live_grant(world, &ada).await;
+        let (_, early_token) = crate::world::token(&world.store, &acme.org, &ada.id, &scopes).await;
+        let migration = begin(world, json!({})).await;
+        decide(world, &migration, (&ada, &wrong), "approved").await;
+        world.clock.advance(60);
+        step(world, &migration, "cut-over", Some(json!({}))).await;
+        world.clock.advance(60);
+
+        // Mallory is Ada now, and whoever comes as Ada through the old connection is the other.
+        let late = sign_in(world, &acme.elsewhere, "entra|7", "mallory@example.com", true).await;
+        assert_eq!(late.id, ada.id);
+        let sessions = [
+            session_of(world, &ada, None).await,
+            session_of(world, &ada, Some(&acme.app)).await,
+        ];
+        let grants = [live_grant(world, &ada).await, live_grant(world, &wrong).await];
+        let (_, token) = crate::world::token(&world.store, &acme.org, &ada.id, &scopes).await;
+        let others = session_of(world, &bystander, None).await;
+        let reads = async |token: &str| world.call(token, Method::GET, "/organisation", None).await.status;
+        assert_eq!(reads(&token).await, StatusCode::OK);
+
+        let mut changes = world.store.changes();
+        step(world, &migration, "roll-back", None).await;
+        for id in &sessions {
+            let gone = store::session::get(&world.store, &acme.org, id).await;
+            assert!(matches!(gone, Err(store::Error::NotFound(_))), "{gone:?}");
+        }
+        let now = world.clock.now();
+        for id in &grants {
+            let ended = grant::get(&world.store, &acme.org, id, now).await.unwrap();
+            assert_eq!(ended.state, GrantState::Revoked);
+            assert_eq!(ended.revoked_reason.as_deref(), Some("migration_rolled_back"));
+        }
+        assert_eq!(reads(&token).await, StatusCode::UNAUTHORIZED);
+        let mut said = Vec::new();
+        while let Ok(change) = changes.try_recv() {
+            said.push(change);
+        }
+        for id in &sessions {
+            assert!(said.contains(&store::Change::Session(id.clone())), "{said:?}");
+        }
+        for id in &grants {
+            assert!(said.contains(&store::Change::Grant(id.clone())), "{said:?}");
+        }
+        // What Ada had before, and what others have, goes on.
+        for id in [&early_session, &others] {
+            store::session::get(&world.store, &acme.org, id).await.unwrap();
+        }
+        let held = grant::get(&world.store, &acme.org, &early_grant, now).await;
+        assert_eq!(held.unwrap().state, GrantState::Active);
+        assert_eq!(reads(&early_token).await, StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_was_disabled_since_the_approval_is_not_linked() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let (old, new) = (&acme.connection, &acme.elsewhere);
+        let mut pairs = Vec::new();
+        for name in ["ada", "bea", "cleo"] {
+            let email = format!("{name}2@example.com");
+            let one = sign_in(world, old, &format!("okta|{name}"), &email, true).await;
+            let other = sign_in(world, new, &format!("entra|{name}"), &email, true).await;
+            pairs.push((one, other));
+        }
+        let migration = begin(world, json!({})).await;
+        let all = step(world, &migration, "links/approve-all", None).await;
+        assert_eq!(all["links"]["approved"], 3);
+        let disable = async |user: &User, disabled: bool| {
+            let path = format!("/users/{}", user.id);
+            let answer = world
+                .owner(Method::PATCH, &path, Some(json!({"disabled": disabled})))
+                .await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        };
+        disable(&pairs[0].0, true).await;
+        disable(&pairs[1].1, true).await;
+        let answer = step_by(world, &acme.owner.token, &migration, "cut-over").await;
+        answer.refused(409, "conflict");
+        assert!(answer.text.contains("disabled since: 2,"), "{}", answer.text);
+        assert_eq!(user(world, &pairs[2].0.id).await.connection, old.id);
+        // Rejected, or let in again.
+        decide(world, &migration, (&pairs[0].0, &pairs[0].1), "rejected").await;
+        disable(&pairs[1].1, false).await;
+        let after = step(world, &migration, "cut-over", Some(json!({}))).await;
+        assert_eq!(after["links"]["linked"], 2);
+        assert_eq!(user(world, &pairs[0].0.id).await.connection, old.id);
+    })
+    .await;
+}

@@ -4,12 +4,12 @@
 use super::{Migration, read};
 use crate::sql::{Row, Run, Sql, opt, word};
 use crate::user::{Identity, Person};
-use crate::{Change, Error, Result, Tx, audit, user};
+use crate::{Change, Error, Result, Tx, audit, grant, user};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use wire::{
     ActorKind, AuditActor, AuditChange, ConnectionId, ConnectionMigrationId, GroupSpec, LinkDecision,
-    LinkState, MigrationState, OrgId, UserId,
+    LinkState, MigrationState, OrgId, Role, Timestamp, UserId,
 };
 
 /// Rows of one statement at the most.
@@ -233,7 +233,8 @@ pub async fn decide(
     Ok(link)
 }
 
-/// Approves all that the rule proposes now, but for those whose second person holds something.
+/// Approves all that the rule proposes now, but for those whose first person has a role, or whose second person
+/// holds something: whoever runs the new provider could take it.
 ///
 /// # Errors
 /// `Conflict` when the migration is over.
@@ -249,7 +250,9 @@ pub async fn approve_all(tx: &mut Tx, migration: &Migration) -> Result<Vec<Link>
     proposed.retain(|link| link.state == LinkState::Proposed);
     let new: Vec<UserId> = proposed.iter().map(|link| link.to_user.clone()).collect();
     let busy: HashSet<UserId> = holding(tx, &migration.org, &new).await?.into_keys().collect();
-    proposed.retain(|link| !busy.contains(&link.to_user));
+    let old: Vec<UserId> = proposed.iter().map(|link| link.from_user.clone()).collect();
+    let in_office = with_role(tx, &migration.shown.spec.from, &old).await?;
+    proposed.retain(|link| !busy.contains(&link.to_user) && !in_office.contains(&link.from_user));
     for link in &mut proposed {
         link.state = LinkState::Approved;
     }
@@ -306,11 +309,51 @@ async fn holding(tx: &mut Tx, org: &OrgId, users: &[UserId]) -> Result<HashMap<U
     Ok(found)
 }
 
+/// The pairs of which somebody owns the organisation: whoever decides about those decides who is an owner.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn of_owners<'a>(tx: &mut Tx, links: &'a [Link]) -> Result<Vec<&'a Link>> {
+    let owners = Sql::new("SELECT user_id AS id FROM members WHERE role = $1").bind(word(Role::OrgOwner)?);
+    touched(tx, links, ("user_id", &owners)).await
+}
+
+/// The pairs of which somebody is among the people that a statement selects.
+async fn touched<'a>(
+    tx: &mut Tx,
+    links: &'a [Link],
+    (column, select): (&'static str, &Sql),
+) -> Result<Vec<&'a Link>> {
+    let of = |l: &Link| [l.from_user.clone(), l.to_user.clone()];
+    let everybody: Vec<UserId> = links.iter().flat_map(of).collect();
+    let mut found: HashSet<UserId> = HashSet::new();
+    for some in everybody.chunks(BATCH) {
+        for row in (&mut *tx).rows(select.clone().and_in(column, Some(some))).await? {
+            found.insert(row.id("id")?);
+        }
+    }
+    let is_touched = |l: &&Link| found.contains(&l.from_user) || found.contains(&l.to_user);
+    Ok(links.iter().filter(is_touched).collect())
+}
+
 /// Exchanges the identities of all approved pairs.
 pub(super) async fn exchange_approved(tx: &mut Tx, migration: &Migration) -> Result<Vec<Link>> {
     let mut approved = decided(&mut &mut *tx, &migration.shown.id).await?;
     approved.retain(|link| link.state == LinkState::Approved);
     let new: Vec<UserId> = approved.iter().map(|link| link.to_user.clone()).collect();
+    let disabled = Sql::new("SELECT id FROM users WHERE disabled = $1").bind(true);
+    let disabled = touched(tx, &approved, ("id", &disabled)).await?;
+    if let Some(Link {
+        from_user, to_user, ..
+    }) = disabled.first()
+    {
+        let detail = format!(
+            "approved pairs of which somebody was disabled since: {}, the first of them {from_user} and {to_user}; \
+             reject them, or let those people in again",
+            disabled.len()
+        );
+        return Err(Error::Conflict(detail.into()));
+    }
     // They had nothing when their links were approved, but people act.
     if let Some((user, what)) = holding(tx, &migration.org, &new).await?.into_iter().next() {
         let detail =
@@ -324,15 +367,36 @@ pub(super) async fn exchange_approved(tx: &mut Tx, migration: &Migration) -> Res
     Ok(approved)
 }
 
-/// Exchanges the identities of all linked pairs back.
+/// Exchanges the identities of all linked pairs back. If two were not one person after all, each had the other's
+/// place since the cut-over: what they began in it ends.
 pub(super) async fn exchange_back(tx: &mut Tx, migration: &Migration) -> Result<Vec<Link>> {
     let mut linked = decided(&mut &mut *tx, &migration.shown.id).await?;
     linked.retain(|link| link.state == LinkState::Linked);
+    if let Some(cut_over_at) = migration.shown.cut_over_at {
+        end_begun(tx, &migration.shown.id, cut_over_at).await?;
+    }
     exchange(tx, &migration.shown.id, ("linked", "approved")).await?;
     for link in &mut linked {
         link.state = LinkState::Approved;
     }
     Ok(linked)
+}
+
+/// Ends sessions, grants and API tokens that linked people began at a moment or after it.
+async fn end_begun(tx: &mut Tx, migration: &ConnectionMigrationId, since: Timestamp) -> Result<()> {
+    const LINKED: &str = " IN (SELECT from_user FROM connection_links WHERE migration = $2 AND state = 'linked' \
+                          UNION ALL SELECT to_user FROM connection_links WHERE migration = $2 AND state = 'linked')";
+    let of_linked = |text: &'static str| Sql::new(text).bind(since).bind(migration).then(LINKED);
+    let sessions = of_linked("DELETE FROM sessions WHERE created_at >= $1 AND user_id").then(" RETURNING id");
+    for row in (&mut *tx).rows(sessions).await? {
+        tx.changed(Change::Session(row.id("id")?));
+    }
+    let grants = of_linked("SELECT id FROM grants WHERE revoked_at IS NULL AND created_at >= $1 AND user_id");
+    for row in (&mut *tx).rows(grants).await? {
+        grant::revoke_where(tx, grant::Which::One(&row.id("id")?), "migration_rolled_back").await?;
+    }
+    let tokens = of_linked("DELETE FROM api_tokens WHERE created_at >= $1 AND owner");
+    tx.run(tokens).await.map(drop)
 }
 
 /// Exchanges what the providers said about the pairs in one state: identity keys, address, name, claims, groups.
@@ -408,7 +472,11 @@ pub async fn link_on_sign_in(tx: &mut Tx, org: &OrgId, identity: &Identity) -> R
     let Some([old]) = old.get(&key).map(Vec::as_slice) else {
         return Ok(None);
     };
-    if new.contains_key(&key) || taken.has(old) || has_role(tx, old).await? {
+    if new.contains_key(&key) || taken.has(old) {
+        return Ok(None);
+    }
+    let with_role = with_role(tx, &spec.from, std::slice::from_ref(old)).await?;
+    if with_role.contains(old) {
         return Ok(None);
     }
     let Some(made) = user::create(tx, org, identity.clone(), Some(tx.now())).await? else {
@@ -435,21 +503,26 @@ pub async fn link_on_sign_in(tx: &mut Tx, org: &OrgId, identity: &Identity) -> R
     user::get(&mut *tx, org, old).await.map(Some)
 }
 
-async fn has_role(tx: &mut Tx, user: &UserId) -> Result<bool> {
-    let sql = Sql::new("SELECT id FROM members WHERE user_id = $1")
-        .bind(user)
-        .limit(1);
-    if opt(&mut *tx, sql).await?.is_some() {
-        return Ok(true);
-    }
-    let Some(person) = user::by_id(&mut *tx, user).await? else {
-        return Ok(true);
-    };
+/// Who of some people of a connection has a role, given directly or by a group of theirs.
+async fn with_role(tx: &mut Tx, connection: &ConnectionId, users: &[UserId]) -> Result<HashSet<UserId>> {
+    let mut mapped: HashSet<String> = HashSet::new();
     let sql = Sql::new("SELECT idp_group FROM role_mappings WHERE connection = $1");
-    for row in (&mut *tx).rows(sql.bind(&person.user.connection)).await? {
-        if person.user.groups.contains(&row.text("idp_group")?) {
-            return Ok(true);
+    for row in (&mut *tx).rows(sql.bind(connection)).await? {
+        mapped.insert(row.text("idp_group")?);
+    }
+    let mut found = HashSet::new();
+    for some in users.chunks(BATCH) {
+        let direct = Sql::new("SELECT user_id FROM members WHERE 1 = 1").and_in("user_id", Some(some));
+        for row in (&mut *tx).rows(direct).await? {
+            found.insert(row.id("user_id")?);
+        }
+        let groups = Sql::new("SELECT id, idp_groups FROM users WHERE 1 = 1").and_in("id", Some(some));
+        for row in (&mut *tx).rows(groups).await? {
+            let groups: Vec<String> = row.json("idp_groups")?;
+            if groups.iter().any(|group| mapped.contains(group)) {
+                found.insert(row.id("id")?);
+            }
         }
     }
-    Ok(false)
+    Ok(found)
 }
