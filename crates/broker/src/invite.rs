@@ -101,7 +101,11 @@ async fn way(visit: &Visit, open: &Open) -> Result<Way, Failure> {
         .email
         .as_deref()
         .is_some_and(|email| email.eq_ignore_ascii_case(&invitation.email));
+    // Whoever administers an account decides who the people of its own connections are, so that these get roles
+    // in that account only.
+    let may_have = connection.account.is_none() || connection.account == invitation.account;
     let fits = who.person.org == open.org.id
+        && may_have
         && is_theirs
         && (is_local || (user.email_verified && !invitation.local));
     Ok(if fits { Way::Accept(who) } else { Way::Other(who) })

@@ -132,7 +132,7 @@ async fn members(
                 if items.len() == wanted {
                     break 'people last;
                 }
-                let person = crate::tester::person_ref(person);
+                let person = crate::tester::shown_to(&caller, person, |person| account.sees(person));
                 items.push(GroupMember { person, named });
             }
             last = Some(person.user.id.clone());

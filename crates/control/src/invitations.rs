@@ -71,6 +71,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         caller.account(account, Permission::Administer).await?;
     }
     members::require(&caller, new.role, new.account.as_ref())?;
+    require_local(&caller, new.local)?;
     members::recent(&caller, new.role)?;
     check::email("/email", &new.email)?;
     let expires_at = end(&caller, new.expires_in_seconds)?;
@@ -109,6 +110,7 @@ async fn resend(
 ) -> Answer<Response> {
     let before = load(&caller, &id).await?;
     members::require(&caller, before.role, before.account.as_ref())?;
+    require_local(&caller, before.local)?;
     members::recent(&caller, before.role)?;
     let body: ResendInvitation = body.map(Body::read).transpose()?.unwrap_or_default();
     let expires_at = end(&caller, body.expires_in_seconds)?;
@@ -138,6 +140,15 @@ async fn delete(caller: Caller, Id(id): Id<InvitationId>, write: Write) -> Answe
     let event = event(&caller, "invitation.revoke", (Some(&before), Some(&after)));
     write.commit(&caller, tx, vec![event]).await?;
     Ok(write.deleted(&after))
+}
+
+/// Local passwords are in a connection that the whole organisation shares: who is in there is nothing that an
+/// account's administrators decide.
+fn require_local(caller: &Caller, local: bool) -> Answer<()> {
+    match local {
+        true => caller.require(Permission::Administer, Scope::Organisation),
+        false => Ok(()),
+    }
 }
 
 fn end(caller: &Caller, seconds: Option<u32>) -> Answer<Timestamp> {

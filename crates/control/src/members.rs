@@ -6,11 +6,15 @@ use crate::input::{Body, Id, Query};
 use crate::write::{Write, shown};
 use crate::{Control, record, users};
 use axum::{Json, response::Response};
-use store::{audit::target, org::MemberFilter};
+use store::{Paging, audit::target, org::MemberFilter};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
-    AccountId, AuditEvent, EffectiveRole, Member, MemberId, MemberSpec, NewMember, Page, Role, UserId,
+    AccountId, AuditEvent, Binding, ConnectionId, EffectiveRole, Member, MemberId, MemberSpec, NewMember,
+    Page, Role, UserId,
 };
+
+/// Bindings to the accounts of one caller, at the most.
+const BINDINGS: u32 = 50_000;
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::default()
@@ -49,7 +53,8 @@ async fn list(caller: Caller, Query(query): Query<MemberQuery>) -> Answer<Json<P
         user: query.user.as_ref(),
         role: query.role,
     };
-    let items = store::org::members(caller.store(), &caller.org, &filter, &paging).await?;
+    let mut items = store::org::members(caller.store(), &caller.org, &filter, &paging).await?;
+    conceal(&caller, &mut items).await?;
     Ok(Json(caller.cursors().page(
         &caller.org,
         items,
@@ -68,10 +73,17 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     }
     require(&caller, new.role, new.account.as_ref())?;
     recent(&caller, new.role)?;
-    let found = store::user::get(caller.store(), &caller.org, &new.user).await;
-    found.map_err(|e| Fault::from(e).reference("/user", "user"))?;
+    let user = users::load(&caller, &new.user).await;
+    let user = user.map_err(|fault| fault.reference("/user", "user"))?;
+    let connection = store::connection::get(caller.store(), &caller.org, &user.connection).await?;
+    if connection.account.is_some() && connection.account != new.account {
+        // Whoever administers the account decides who these people are.
+        let detail = "people of an account's own connection get roles in that account only";
+        return Err(Fault::invalid("/user", detail));
+    }
     let mut tx = caller.store().begin().await?;
-    let member = store::org::add_member(&mut tx, &caller.org, new).await?;
+    let mut member = store::org::add_member(&mut tx, &caller.org, new).await?;
+    conceal(&caller, std::slice::from_mut(&mut member)).await?;
     let event = event(&caller, "member.create", (None, Some(&member)));
     write.commit(&caller, tx, vec![event]).await?;
     Ok(write.created(&format!("members/{}", member.id), member.version, &member))
@@ -105,7 +117,8 @@ async fn patch(caller: Caller, Id(id): Id<MemberId>, write: Write, body: Body) -
     recent(&caller, role)?;
     recent(&caller, member.role)?;
     let mut tx = caller.store().begin().await?;
-    let after = store::org::update_member(&mut tx, &caller.org, &member, role).await?;
+    let mut after = store::org::update_member(&mut tx, &caller.org, &member, role).await?;
+    conceal(&caller, std::slice::from_mut(&mut after)).await?;
     let event = event(&caller, "member.update", (Some(&member), Some(&after)));
     write.commit(&caller, tx, vec![event]).await?;
     Ok(write.changed(after.version, &after))
@@ -159,14 +172,57 @@ pub(crate) fn recent(caller: &Caller, role: Role) -> Answer<()> {
 }
 
 async fn load(caller: &Caller, id: &MemberId) -> Answer<Member> {
-    let member = store::org::member(caller.store(), &caller.org, id).await?;
+    let mut member = store::org::member(caller.store(), &caller.org, id).await?;
     match &member.account {
         Some(account) => caller.require(Permission::Read, Scope::Account(account))?,
         // A role in the organisation is nothing that a member of one account knows of.
         None if !caller.may(Permission::Read, Scope::Organisation) => return Err(Fault::not_found()),
         None => {}
     }
+    conceal(caller, std::slice::from_mut(&mut member)).await?;
     Ok(member)
+}
+
+/// Takes name and address of people away that the bindings to accounts of the caller withhold, also bindings that
+/// do not count now.
+async fn conceal(caller: &Caller, members: &mut [Member]) -> Answer<()> {
+    let Some(mine) = caller.accounts(Permission::Read) else {
+        return Ok(());
+    };
+    let (store, org) = (caller.store(), &caller.org);
+    let all = Paging {
+        limit: BINDINGS,
+        after: None,
+    };
+    let mut bindings = store::binding::list(store, org, (None, None), Some(&mine), &all).await?;
+    bindings.retain(|binding| binding.spec.claims.is_some());
+    if bindings.is_empty() {
+        return Ok(());
+    }
+    let withholds = |binding: &Binding, claim: &str| {
+        let released = binding.spec.claims.as_ref();
+        released.is_some_and(|names| !names.iter().any(|name| name == claim))
+    };
+    let withheld = |connection: &ConnectionId, claim: &str| {
+        let mut bound = bindings
+            .iter()
+            .filter(|binding| binding.connection == *connection);
+        bound.any(|binding| withholds(binding, claim)) && !users::releases(caller, connection, claim)
+    };
+    let ids: Vec<UserId> = members.iter().map(|member| member.user.clone()).collect();
+    let people = store::user::some(store, org, &ids).await?;
+    for member in members {
+        let Some(person) = people.iter().find(|person| person.user.id == member.user) else {
+            continue;
+        };
+        if withheld(&person.user.connection, "email") {
+            member.email = None;
+        }
+        if withheld(&person.user.connection, "name") {
+            member.user_name = None;
+        }
+    }
+    Ok(())
 }
 
 fn event(caller: &Caller, action: &str, (before, after): (Option<&Member>, Option<&Member>)) -> AuditEvent {

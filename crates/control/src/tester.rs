@@ -2,7 +2,7 @@
 //! gateway asks: what holds whatever the rules say, then the rules, then the scopes.
 //! `/apps/{id}/policy-warnings`: rules that do not do what somebody may have meant.
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
 use crate::{Control, apps, check, clients, groups, policies, rules, users};
@@ -475,7 +475,8 @@ async fn everyone(caller: &Caller, trial: &Trial<'_>, cursor: Option<&str>) -> A
             let outcome = &mut outcomes[at];
             outcome.count += 1;
             if outcome.people.len() < NAMED {
-                outcome.people.push(person_ref(person));
+                let person = shown_to(caller, person, |person| trial.view.sees(person));
+                outcome.people.push(person);
             }
         }
     }
@@ -489,7 +490,20 @@ async fn everyone(caller: &Caller, trial: &Trial<'_>, cursor: Option<&str>) -> A
     })
 }
 
-/// Somebody in few words.
+/// Somebody in few words: with account roles only, as the account sees them.
+pub(crate) fn shown_to<'a>(
+    caller: &Caller,
+    person: &'a Person,
+    sees: impl Fn(&'a Person) -> Cow<'a, Person>,
+) -> PersonRef {
+    let person = match caller.may(Permission::Read, Scope::Organisation) {
+        true => Cow::Borrowed(person),
+        false => sees(person),
+    };
+    person_ref(&person)
+}
+
+/// Somebody in few words, all that is known.
 pub(crate) fn person_ref(person: &Person) -> PersonRef {
     PersonRef {
         id: person.user.id.clone(),

@@ -90,18 +90,31 @@ pub async fn create(
     Ok(token)
 }
 
-/// The live token of a hash and its organisation; its owner is not disabled, its account is enabled.
+/// Of a connection's settings, what its people's tokens depend on.
+#[derive(serde::Deserialize)]
+struct OfOwner {
+    enabled: bool,
+}
+
+/// The live token of a hash and its organisation; neither its owner nor their connection is disabled, its account
+/// is enabled.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn by_hash(db: impl Run, hash: &str, now: Timestamp) -> Result<Option<(OrgId, ApiToken)>> {
     let sql = Sql::new(
-        "SELECT t.* FROM api_tokens t LEFT JOIN users u ON u.id = t.owner LEFT JOIN accounts a ON a.id = t.account \
+        "SELECT t.*, c.spec AS connection_spec FROM api_tokens t LEFT JOIN users u ON u.id = t.owner \
+         LEFT JOIN connections c ON c.id = u.connection LEFT JOIN accounts a ON a.id = t.account \
          WHERE (t.hash = $1 OR (t.previous_hash = $1 AND t.previous_until > $2)) \
          AND (t.expires_at IS NULL OR t.expires_at > $2) AND (u.disabled = $3 OR a.enabled = $4)",
     );
     let row = opt(db, sql.bind(hash).bind(now).bind(false).bind(true)).await?;
-    row.map(|row| Ok((row.id("org")?, read(&row)?))).transpose()
+    let Some(row) = row else { return Ok(None) };
+    let token = read(&row)?;
+    if token.owner.is_some() && !row.json::<OfOwner>("connection_spec")?.enabled {
+        return Ok(None);
+    }
+    Ok(Some((row.id("org")?, token)))
 }
 
 /// Which tokens are asked for.

@@ -308,7 +308,11 @@ impl Work<'_> {
         };
         self.tally(&holding.account).part(share).add(holding);
         self.total.part(share).add(holding);
-        if let (Some(person), Some(app)) = (person, app_after.or(app_before))
+        let Some(person) = person else { return };
+        // What is withheld is known while the connection counts there.
+        let counts = |app: &&AppView| app.connections.iter().any(|c| c.id == person.user.connection);
+        let counted = app_after.filter(counts).or_else(|| app_before.filter(counts));
+        if let Some(app) = counted.or(app_after).or(app_before)
             && !self.names.is_full(share)
         {
             let agent = holding.agent.as_ref().map(|(grant, _)| (grant, client));

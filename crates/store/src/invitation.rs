@@ -169,8 +169,8 @@ pub async fn by_token_hash(db: impl Run, hash: &str, now: Timestamp) -> Result<O
 }
 
 /// Redeems an invitation: one of any number of attempts succeeds. Who redeems it belongs to its organisation
-/// and is not disabled; what is for a local password goes to somebody who has one. Whoever has the role
-/// already keeps it. Whoever made it must still be somebody who could give the role.
+/// and is not disabled; what is for a local password goes to somebody who has one, and people of an account's own
+/// connection get roles in that account only. Whoever has the role already keeps it. Whoever made it must still be somebody who could give the role.
 ///
 /// # Errors
 /// `NotFound` when the link cannot be used, by this person or any more.
@@ -180,7 +180,8 @@ pub async fn accept(tx: &mut Tx, org: &OrgId, hash: &str, user: &UserId) -> Resu
         "UPDATE invitations SET accepted_at = $1, accepted_by = $2 WHERE hash = $3 AND org = $4 \
          AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > $1 \
          AND EXISTS (SELECT 1 FROM users u JOIN connections c ON c.id = u.connection \
-          WHERE u.id = $2 AND u.org = $4 AND u.disabled = $5 AND (invitations.local = $5 OR c.kind = 'password')) \
+          WHERE u.id = $2 AND u.org = $4 AND u.disabled = $5 AND (invitations.local = $5 OR c.kind = 'password') \
+          AND (c.account IS NULL OR c.account = invitations.account)) \
          RETURNING *",
     );
     let sql = sql.bind(now).bind(user).bind(hash).bind(org).bind(false);
@@ -213,7 +214,10 @@ fn could_give(role: &EffectiveRole, invitation: &Invitation) -> bool {
     match role.role {
         Role::OrgOwner => true,
         Role::OrgAdmin => invitation.role != Role::OrgOwner,
-        Role::AccountAdmin => role.account.is_some() && role.account == invitation.account,
+        // Local passwords are the organisation's.
+        Role::AccountAdmin => {
+            !invitation.local && role.account.is_some() && role.account == invitation.account
+        }
         Role::OrgAuditor | Role::AccountEditor | Role::AccountAuditor => false,
     }
 }

@@ -516,10 +516,23 @@ async fn what_a_binding_does_not_release_the_accounts_administrators_do_not_see(
             json!({"claims": ["groups"]}),
         )
         .await;
-        for path in [one.as_str(), "/users", "/users?q=", "/grants", grant.as_str()] {
+        let named = json!({"members": [acme.employee.id]});
+        let group = format!("/groups/{}", acme.group.id);
+        ok(world, Method::PATCH, &group, named).await;
+        let members = format!("{group}/members");
+        for path in [
+            one.as_str(),
+            "/users",
+            "/users?q=",
+            "/grants",
+            grant.as_str(),
+            members.as_str(),
+        ] {
             let shown = seen(&admin, path).await.to_string();
             assert!(!shown.contains("ada@example.com"), "{path}: {shown}");
         }
+        let found = seen(&above, &members).await;
+        assert!(found.to_string().contains("ada@example.com"), "{found}");
         let found = seen(&admin, "/users?q=ada@").await;
         assert_eq!(found["items"], json!([]), "nor does a search tell");
         assert_eq!(seen(&above, &one).await["email"], "ada@example.com");
@@ -532,6 +545,61 @@ async fn what_a_binding_does_not_release_the_accounts_administrators_do_not_see(
         )
         .await;
         assert_eq!(seen(&admin, &one).await["email"], "ada@example.com");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_binding_does_not_release_no_trial_and_no_dry_run_tells() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let admin = world.hire(Role::AccountAdmin, Some(&acme.account)).await;
+        let claims = json!({"claims": ["groups"]});
+        ok(world, Method::PATCH, &binding_path(world), claims).await;
+        let ask = async |token: &str, method: Method, path: &str, body: &Value| {
+            let answer = world.call(token, method, path, Some(body.clone())).await;
+            assert!(answer.status.is_success(), "{path}: {}", answer.text);
+            answer.text
+        };
+        let everyone = json!({"app": acme.app.id, "everyone": true});
+        let tried = ask(&admin.token, Method::POST, "/policies/test", &everyone).await;
+        assert!(tried.contains(acme.employee.id.as_ref()), "{tried}");
+        assert!(!tried.contains("@example.com"), "{tried}");
+        let tried = ask(&acme.owner.token, Method::POST, "/policies/test", &everyone).await;
+        assert!(tried.contains("ada@example.com"), "{tried}");
+        // Somebody has a session, and loses it.
+        at_app(world, &acme.employee).await;
+        let policy = format!("/policies/{}?dry_run=true", acme.policy.id);
+        let deny = json!({"decision": "deny"});
+        let shown = ask(&admin.token, Method::PATCH, &policy, &deny).await;
+        let preview: Value = serde_json::from_str(&shown).unwrap();
+        let lost = &preview["impact"]["lose"]["names"][0];
+        assert_eq!(lost["user"], json!(acme.employee.id), "{shown}");
+        assert!(!shown.contains("@example.com"), "{shown}");
+        // Giving a role tells no more, and what is given is shown as withheld.
+        let role = json!({"user": acme.employee.id, "role": "account_auditor", "account": acme.account.id});
+        for path in ["/members?dry_run=true", "/members"] {
+            let shown = ask(&admin.token, Method::POST, path, &role).await;
+            assert!(!shown.contains("ada@example.com"), "{path}: {shown}");
+        }
+        let listed = world.call(&admin.token, Method::GET, "/members", None).await;
+        assert!(!listed.text.contains("@example.com"), "{}", listed.text);
+        assert!(
+            world
+                .get("/members")
+                .await
+                .to_string()
+                .contains("ada@example.com")
+        );
+        // Nor when the connection does not count there for now.
+        let other = connection(world, "Entra").await;
+        let exclusive = json!({"connection": other.id, "accounts": [acme.account.id], "mode": "exclusive"});
+        ok(world, Method::POST, "/bindings", exclusive).await;
+        let token = crate::world::account_token(world, Role::AccountAdmin, &acme.account).await;
+        let listed = world.call(&token, Method::GET, "/members", None).await;
+        assert_eq!(listed.status, 200, "{}", listed.text);
+        assert!(listed.text.contains(acme.employee.id.as_ref()), "{}", listed.text);
+        assert!(!listed.text.contains("@example.com"), "{}", listed.text);
     })
     .await;
 }

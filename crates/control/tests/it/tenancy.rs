@@ -272,6 +272,143 @@ async fn nobody_invites_to_a_role_that_they_could_not_give() {
 }
 
 #[tokio::test]
+async fn an_account_makes_nobody_in_the_organisations_local_passwords() {
+    on_each(async |world| {
+        let account = &world.acme.account;
+        let person = world.hire(Role::AccountAdmin, Some(account)).await;
+        let automation = account_token(world, Role::AccountAdmin, account).await;
+        let admin = world.hire(Role::OrgAdmin, None).await.token;
+        let invite = |email: &str| {
+            json!({"email": email, "role": "account_auditor", "account": account.id, "local": true})
+        };
+        let new = made(world, &admin, "/invitations", invite("a@example.com")).await;
+        let resend = format!("/invitations/{}/resend", new["id"].as_str().unwrap());
+        world.clock.advance(60);
+        for token in [&person.token, &automation] {
+            for path in ["/invitations", "/invitations?dry_run=true"] {
+                let answer = post(world, token, path, invite("b@example.com")).await;
+                answer.refused(403, "forbidden");
+            }
+            post(world, token, &resend, json!({})).await.refused(403, "forbidden");
+        }
+        let again = post(world, &admin, &resend, json!({})).await;
+        assert_eq!(again.status, StatusCode::OK, "{}", again.text);
+        // One by somebody who administers no more than the account is worth nothing.
+        let mut tx = world.store.begin().await.unwrap();
+        let new = invitation::New {
+            email: "c@example.com".into(),
+            account: Some(account.id.clone()),
+            role: Role::AccountAuditor,
+            local: true,
+            created_by: Some(person.user.id.clone()),
+            expires_at: tx.now().plus_seconds(60),
+        };
+        let org = &world.acme.org;
+        invitation::create(&mut tx, org, new, "hash").await.unwrap();
+        let who = identity(&world.acme.local.id, "c");
+        let who = user::provision(&mut tx, org, who).await.unwrap().user;
+        tx.commit_housekeeping().await.unwrap();
+        let mut tx = world.store.begin().await.unwrap();
+        let taken = invitation::accept(&mut tx, org, "hash", &who.id).await;
+        assert!(matches!(taken, Err(store::Error::NotFound(_))), "{taken:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn people_of_an_accounts_own_connection_get_roles_there_only() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let owner = &acme.owner.token;
+        let own = json!({"account": acme.labs.id, "name": "Labs", "kind": "oidc", "client_id": "x",
+            "issuer": "https://idp.labs.example.com"});
+        let own = made(world, owner, "/connections", own).await["id"].clone();
+        let own: wire::ConnectionId = own.as_str().unwrap().parse().unwrap();
+        let mut tx = world.store.begin().await.unwrap();
+        let eve = user::sign_in(&mut tx, &acme.org, identity(&own, "eve"))
+            .await
+            .unwrap()
+            .user;
+        let invite = |account: &wire::Account| invitation::New {
+            email: "eve@example.com".into(),
+            account: Some(account.id.clone()),
+            role: Role::AccountAuditor,
+            local: false,
+            created_by: None,
+            expires_at: world.clock.now().plus_seconds(60),
+        };
+        for (account, hash) in [(&acme.account, "there"), (&acme.labs, "here")] {
+            invitation::create(&mut tx, &acme.org, invite(account), hash)
+                .await
+                .unwrap();
+        }
+        tx.commit_housekeeping().await.unwrap();
+        for body in [
+            json!({"user": eve.id, "role": "org_auditor"}),
+            json!({"user": eve.id, "role": "account_editor", "account": acme.account.id}),
+        ] {
+            let answer = post(world, owner, "/members", body).await;
+            assert_eq!(answer.refused(400, "invalid"), ["/user"]);
+        }
+        let labs = world.hire(Role::AccountAdmin, Some(&acme.labs)).await.token;
+        let body = json!({"user": eve.id, "role": "account_editor", "account": acme.labs.id});
+        made(world, &labs, "/members", body).await;
+        // An invitation, however it is redeemed, gives them no other.
+        let mut tx = world.store.begin().await.unwrap();
+        let taken = invitation::accept(&mut tx, &acme.org, "there", &eve.id).await;
+        assert!(matches!(taken, Err(store::Error::NotFound(_))), "{taken:?}");
+        invitation::accept(&mut tx, &acme.org, "here", &eve.id)
+            .await
+            .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_administers_an_account_gives_roles_to_people_whom_they_see() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let admin = world.hire(Role::AccountAdmin, Some(&acme.account)).await.token;
+        let mut tx = world.store.begin().await.unwrap();
+        let zoe = identity(&acme.elsewhere.id, "zoe");
+        let zoe = user::sign_in(&mut tx, &acme.org, zoe).await.unwrap().user;
+        tx.commit_housekeeping().await.unwrap();
+        let give = |user: &wire::UserId| {
+            json!({"user": user, "role": "account_auditor", "account": acme.account.id})
+        };
+        // Known to the organisation only; the same answer as for nobody.
+        for path in ["/members", "/members?dry_run=true"] {
+            for who in [&zoe.id, &world.other.employee.id] {
+                let answer = post(world, &admin, path, give(who)).await;
+                assert_eq!(answer.refused(400, "invalid"), ["/user"]);
+                assert!(!answer.text.contains("zoe"), "{}", answer.text);
+            }
+        }
+        made(world, &admin, "/members", give(&acme.employee.id)).await;
+        made(world, &acme.owner.token, "/members", give(&zoe.id)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_persons_token_ends_while_their_connection_is_disabled() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let admin = world.hire(Role::AccountAdmin, Some(&acme.account)).await.token;
+        let automation = account_token(world, Role::AccountAdmin, &acme.account).await;
+        let connection = format!("/connections/{}", acme.connection.id);
+        for enabled in [false, true] {
+            let answer = patch(world, &acme.owner.token, &connection, json!({"enabled": enabled})).await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+            assert_eq!(works(world, &admin).await, enabled);
+            // Neither a local password nor a token of an account depends on it.
+            assert!(works(world, &acme.owner.token).await && works(world, &automation).await);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_invitation_is_mailed_where_mail_is_configured() {
     on_each(async |world| {
         let folder = std::env::temp_dir().join(format!("{}_mail", world.acme.org));

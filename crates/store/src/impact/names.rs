@@ -50,14 +50,16 @@ pub(super) fn judge(
     app.rules.could_allow(&facts).to_decision()
 }
 
-/// One of those whom a change concerns.
+/// One of those whom a change concerns, as the app's account sees them: whoever tries a change may have roles in
+/// that account only.
 pub(super) fn name(
     person: &Person,
     agent: Option<(&GrantId, Option<&Client>)>,
     app: &AppView,
     decision: Decision,
 ) -> ImpactName {
-    let user = &person.user;
+    let seen = app.sees(person);
+    let user = &seen.user;
     let bound = app.connections.iter().find(|c| c.id == user.connection);
     let client = agent.and_then(|(_, client)| client);
     ImpactName {
