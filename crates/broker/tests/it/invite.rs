@@ -1,7 +1,7 @@
 //! Accepting invitations.
 
 use crate::browser::{Answer, Browser};
-use crate::world::{OWNER, PASSWORD, World, from, on_each};
+use crate::world::{OWNER, PASSWORD, World, from, oidc, on_each};
 use http::StatusCode;
 use serde_json::{Value, json};
 use store::invitation;
@@ -182,6 +182,36 @@ async fn cn4_a_form_from_elsewhere_accepts_nothing() {
                 .await
                 .is_error(StatusCode::FORBIDDEN);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn people_of_an_accounts_own_connection_accept_roles_there_only() {
+    on_each(async |w| {
+        let mut tx = w.store.begin().await.unwrap();
+        let spec = oidc("Labs", &w.idp);
+        let own = store::connection::create(&mut tx, &w.org, Some(&w.labs), spec)
+            .await
+            .unwrap();
+        tx.commit_housekeeping().await.unwrap();
+        let at_labs = json!({ "email": "alice@acme.example", "role": "account_editor", "account": w.labs });
+        invite(w, "there", editor(w)).await;
+        invite(w, "here", at_labs).await;
+        let mut browser = w.browser();
+        let start = format!("/login/oidc/{}?account={}", own.id, w.labs);
+        let away = browser.get(&start).await;
+        let back = w.idp.authorize(away.location(), alice());
+        browser.get(&back).await;
+        let page = browser.get("/invite/there").await;
+        assert!(page.body.contains("You are signed in as") && !page.body.contains(">Accept<"));
+        let answer = browser.post("/invite/there", &[("csrf", "x")]).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(accept(&mut browser, "here").await.location(), "/");
+        let alice = w.user("alice").await;
+        let given = store::org::roles_of(&w.store, &alice.id).await.unwrap();
+        assert_eq!(given.len(), 1);
+        assert_eq!(given[0].account.as_ref(), Some(&w.labs));
     })
     .await;
 }
