@@ -6,7 +6,7 @@ use crate::login::{display_name, way_in};
 use crate::page::{Failure, Forms, html, redirect};
 use crate::return_to::{safe, with_query};
 use crate::second_factor::{self, Half};
-use crate::{SignedIn, Visit, audit, session};
+use crate::{SignedIn, Visit, audit, session, upstream};
 use askama::Template;
 use axum::Form;
 use axum::extract::Query;
@@ -27,9 +27,20 @@ struct ConfirmPage<'a> {
     email: &'a str,
     csrf: &'a str,
     return_to: Option<&'a str>,
-    /// Where the provider asks, for people who did not come with a password.
-    provider: Option<(&'a str, &'a str)>,
+    /// How people prove it who did not come with a password.
+    way: Way<'a>,
     error: Option<&'a str>,
+}
+
+/// How somebody proves once more who they are.
+enum Way<'a> {
+    Password,
+    /// At the provider of this name.
+    Provider(&'a str),
+    /// On another page: the connection's name, and where.
+    Code(&'a str, String),
+    /// Not at all, because what is named here does not ask again.
+    Never(&'a str),
 }
 
 /// Where to go afterwards.
@@ -64,24 +75,29 @@ async fn page(
 ) -> Result<Response, Failure> {
     let connection = connection(visit, who).await?;
     let account = connection.account.as_ref().map(AsRef::as_ref);
-    let pairs = [
-        ("return_to", return_to),
-        ("account", account),
-        ("confirm", Some("1")),
-    ];
+    let name = connection.spec.name.as_str();
     let way = match connection.spec.kind {
-        ConnectionKind::Password => None,
-        ConnectionKind::EmailCode => Some(with_query(&format!("/login/email/{}", connection.id), &pairs)),
-        ConnectionKind::Oidc | ConnectionKind::Github => {
-            Some(with_query(&way_in(&connection.id, connection.spec.kind), &pairs))
+        ConnectionKind::Password => Way::Password,
+        ConnectionKind::EmailCode => {
+            let pairs = [
+                ("return_to", return_to),
+                ("account", account),
+                ("confirm", Some("1")),
+            ];
+            Way::Code(
+                name,
+                with_query(&way_in(&connection.id, connection.spec.kind), &pairs),
+            )
         }
+        ConnectionKind::Oidc => Way::Provider(name),
+        ConnectionKind::Github => Way::Never(name),
     };
     let page = ConfirmPage {
         name: display_name(who),
         email: who.person.user.email.as_deref().unwrap_or_default(),
         csrf: &who.csrf(visit.store(), PURPOSE),
         return_to,
-        provider: way.as_deref().map(|way| (connection.spec.name.as_str(), way)),
+        way,
         error: error.map(|(text, _)| text),
     };
     let status = error.map_or(StatusCode::OK, |(_, status)| status);
@@ -142,6 +158,32 @@ pub(crate) async fn by_password(
 
 const WRONG: &str = "This is not your password, or there were too many attempts. Wait a few minutes before you \
                      try again.";
+
+/// The form that leads to the provider.
+#[derive(Deserialize)]
+pub(crate) struct Pressed {
+    csrf: Option<String>,
+    return_to: Option<String>,
+}
+
+/// `POST /login/confirm/provider`.
+pub(crate) async fn at_provider(
+    visit: Visit,
+    form: Result<Form<Pressed>, FormRejection>,
+) -> Result<Response, Failure> {
+    let Ok(Form(pressed)) = form else {
+        return Err(Failure::Csrf);
+    };
+    let who = visit.signed_in().await?.ok_or(Failure::Csrf)?;
+    let csrf = pressed.csrf.as_deref().unwrap_or_default();
+    if !who.csrf_ok(visit.store(), PURPOSE, csrf) {
+        return Err(Failure::Csrf);
+    }
+    let connection = connection(&visit, &who).await?;
+    let at = (&connection.id, connection.account.as_ref());
+    let return_to = pressed.return_to.as_deref().and_then(safe);
+    upstream::send(&visit, at, return_to, Some(who.session.clone())).await
+}
 
 /// The provider has asked; `session` is what was to be confirmed. Somebody else is refused, and nobody is
 /// made.

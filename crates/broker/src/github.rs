@@ -16,6 +16,8 @@ use wire::Connection;
 const ORIGIN: &str = "https://github.com";
 /// What is asked for: the profile, all addresses, organisations with their teams.
 const SCOPES: &str = "read:user user:email read:org";
+/// Why GitHub confirms nothing: it neither asks again when told to nor says when it did.
+pub(crate) const NEVER_ASKS: &str = "GitHub does not say when it asked";
 /// Most pages of a list that are read.
 const MAX_PAGES: u32 = 10;
 /// Items on a page.
@@ -73,9 +75,6 @@ pub(crate) async fn begin(
         .append_pair("state", &attempt.state)
         .append_pair("code_challenge", challenge.as_str())
         .append_pair("code_challenge_method", "S256");
-    if attempt.again {
-        query.append_pair("prompt", "select_account");
-    }
     drop(query);
     trace.ok(
         "redirect",
@@ -95,6 +94,9 @@ pub(crate) async fn identify(
     answer: Answer<'_>,
     trace: &mut Trace,
 ) -> Result<Identified, Fault> {
+    if answer.asked_since.is_some() {
+        return Err(trace.failed("callback", Fault::Unproven(NEVER_ASKS)));
+    }
     let origin = origin(connection)?;
     // RFC 9207; GitHub's issuer as an authorization server is below its origin.
     match answer.iss {

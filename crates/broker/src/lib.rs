@@ -175,6 +175,7 @@ pub fn router(broker: Broker) -> Router {
         )
         .route("/login/signed-out", get(logout::back))
         .route("/login/confirm", get(confirm::ask).post(confirm::by_password))
+        .route("/login/confirm/provider", post(confirm::at_provider))
         .route("/invite/{secret}", get(invite::show).post(invite::accept))
         .route(
             "/login/factor",
@@ -214,8 +215,8 @@ pub fn router(broker: Broker) -> Router {
         .with_state(broker)
 }
 
-/// Where invitations lead.
-const INVITE: &str = "/invite/";
+/// Paths that go on with a secret.
+const SECRET_PATHS: [&str; 2] = ["/invite/", "/login/trial/"];
 
 /// A request of somebody's browser.
 struct Visit {
@@ -242,10 +243,12 @@ impl FromRequestParts<Broker> for Visit {
         let mut request = parts.extensions.get::<AuditRequest>().cloned();
         let session = parts.extensions.get::<Session>().cloned();
         if let Some(request) = &mut request
-            && request.path.starts_with(INVITE)
+            && let Some(known) = SECRET_PATHS
+                .iter()
+                .find(|known| request.path.starts_with(**known))
         {
-            // What follows is a secret, and has no place in the log.
-            request.path.truncate(INVITE.len());
+            // What follows has no place in the log.
+            request.path.truncate(known.len());
         }
         Ok(Self {
             broker: broker.clone(),

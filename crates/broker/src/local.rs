@@ -20,9 +20,9 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
-use store::Tx;
-use store::user::{Identity, Password, Person};
-use wire::{AccountId, AuditActor, AuditEvent, AuditTarget, OrgId, SessionId, Timestamp};
+use store::user::{Identity, Person};
+use store::{Store, Tx};
+use wire::{AccountId, AuditActor, AuditEvent, AuditTarget, OrgId, SessionId, Timestamp, UserId};
 
 /// Failures in a row before attempts must wait.
 const FREE_FAILURES: i64 = 5;
@@ -115,21 +115,26 @@ pub(crate) async fn admit(visit: &Visit, at: &Claimed<'_>, typed: String) -> Res
     let store = visit.store();
     let known = store::user::password_by_email(store, at.org, at.username).await?;
     let right = password::verify(known.as_ref().map(|known| known.phc.clone()), typed).await?;
-    let now = store.clock().now();
     let Some(known) = known else {
         let event = failed(visit, at, None, "unknown_user");
         store.record(event).await?;
         return Ok(None);
     };
     let target = Some(store::audit::target("user", &known.user, Some(at.username)));
-    if known.locked_until > now {
-        store.record(failed(visit, at, target, "locked")).await?;
-        return Ok(None);
-    }
-    if !right {
+    // Others may have failed while the password was verified: what counts is what is written now.
+    let counts = if right {
+        is_open(store, &known.user).await?
+    } else {
         let mut tx = store.begin().await?;
-        store::user::note_attempt(&mut tx, &known.user, Some(locked_until(&known, now))).await?;
-        tx.commit(failed(visit, at, target, "wrong_password")).await?;
+        let counted = store::user::count_failure(&mut tx, &known.user, wait(store.clock().now())).await?;
+        if counted {
+            tx.commit(failed(visit, at, target, "wrong_password")).await?;
+            return Ok(None);
+        }
+        false
+    };
+    if !counts {
+        store.record(failed(visit, at, target, "locked")).await?;
         return Ok(None);
     }
     let person = store::user::get(store, at.org, &known.user).await?;
@@ -147,6 +152,12 @@ pub(crate) async fn admit(visit: &Visit, at: &Claimed<'_>, typed: String) -> Res
         return Ok(None);
     }
     Ok(Some(person))
+}
+
+/// Whether attempts of a person count now.
+async fn is_open(store: &Store, user: &UserId) -> store::Result<bool> {
+    let known = store::user::password_of(store, user).await?;
+    Ok(known.is_some_and(|known| known.locked_until <= store.clock().now()))
 }
 
 /// Signs the person in, or renews the proof of the session that was to be confirmed; where to go on.
@@ -177,7 +188,7 @@ pub(crate) async fn complete(
     let session = current
         .as_ref()
         .map_or_else(SessionId::fresh, |who| who.session.clone());
-    store::user::note_attempt(&mut tx, &half.user, None).await?;
+    store::user::forget_failures(&mut tx, &half.user).await?;
     let mut claims = person.claims.clone();
     claims.insert("amr".to_owned(), json!(amr));
     let identity = Identity {
@@ -238,12 +249,12 @@ fn failed(visit: &Visit, at: &Claimed<'_>, target: Option<AuditTarget>, reason: 
     failed.event(visit)
 }
 
-/// Until when attempts do not count after one more failure: 1, 2, 4, 8, then 15 minutes from the fifth on.
-pub(crate) fn locked_until(known: &Password, now: Timestamp) -> Timestamp {
-    let beyond = known.failures + 1 - FREE_FAILURES;
-    if beyond < 0 {
-        return now;
+/// Until when attempts do not count after so many failures in a row: from the fifth on for 1, 2, 4, 8, then 15
+/// minutes.
+pub(crate) fn wait(now: Timestamp) -> impl FnOnce(i64) -> Option<Timestamp> {
+    move |failures| {
+        let beyond = failures - FREE_FAILURES;
+        let minutes = (1_i64 << beyond.clamp(0, 10)).min(LONGEST_WAIT);
+        (beyond >= 0).then(|| now.plus_seconds(minutes * 60))
     }
-    let minutes = (1_i64 << beyond.min(10)).min(LONGEST_WAIT);
-    now.plus_seconds(minutes * 60)
 }

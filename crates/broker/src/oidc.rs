@@ -284,12 +284,17 @@ impl Providers {
         if let Err(error) = checked {
             return Err(explain(trace, &error, connection, (issuer, &claims)));
         }
-        let stated = claims.get("auth_time").and_then(Value::as_i64);
-        if let (Some(since), Some(stated)) = (answer.asked_since, stated)
-            && stated < since.seconds() - LEEWAY
-        {
-            let fault = Fault::Token("the provider did not ask the person again".to_owned());
-            return Err(trace.failed("id_token", fault));
+        if let Some(since) = answer.asked_since {
+            // Mandatory, because the request said max_age (OpenID Connect Core, sections 2 and 3.1.2.1).
+            let stated = claims.get("auth_time").and_then(Value::as_i64);
+            let text = match stated {
+                None => Some("its id token has no auth_time"),
+                Some(stated) if stated < since.seconds() - LEEWAY => Some("its auth_time is from before"),
+                Some(_) => None,
+            };
+            if let Some(text) = text {
+                return Err(trace.failed("id_token", Fault::Unproven(text)));
+            }
         }
         trace.ok(
             "id_token",

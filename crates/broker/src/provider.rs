@@ -34,6 +34,9 @@ pub(crate) enum Fault {
     /// The id token is not valid.
     #[error("the id token was refused: {0}")]
     Token(String),
+    /// They are who they were, but it was not shown that the provider asked them just now.
+    #[error("the provider did not prove that it asked the person again: {0}")]
+    Unproven(&'static str),
     /// The answer does not come from the provider that was asked.
     #[error("the answer names another issuer")]
     Issuer,
@@ -54,6 +57,7 @@ impl Fault {
             Self::Resting => "breaker_open",
             Self::Answer(_) => "provider_answer_invalid",
             Self::Token(_) => "id_token_invalid",
+            Self::Unproven(_) => "confirmation_unproven",
             Self::Issuer => "issuer_mismatch",
             Self::Refused(reason, _) => reason,
             Self::Store(_) => "internal",

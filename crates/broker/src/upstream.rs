@@ -17,7 +17,7 @@ use crate::page::{Failure, redirect};
 use crate::provider::{Answer, Attempt, Fault, Identified, Providers};
 use crate::return_to::safe;
 use crate::trace::Trace;
-use crate::{Visit, audit, claims, confirm, session, trial};
+use crate::{Visit, audit, claims, confirm, github, session, trial};
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use http::StatusCode;
@@ -137,20 +137,26 @@ pub(crate) async fn start(
     let id = id.parse::<ConnectionId>().map_err(|_| Failure::NotFound)?;
     let to = asked.account.as_deref().map(str::parse::<AccountId>).transpose();
     let to = to.map_err(|_| Failure::NotFound)?;
-    let (org, connection) = usable_of(&visit, &id, to.as_ref(), Providers::redirects).await?;
-    let confirms = if asked.confirm.is_some() {
-        let who = visit.signed_in().await?;
-        let who = who.filter(|who| who.person.user.connection == id);
-        Some(who.ok_or(Failure::NotFound)?.session)
-    } else {
-        None
-    };
+    send(&visit, (&id, to.as_ref()), asked.return_to(), None).await
+}
+
+/// Sends the browser to the provider; `confirms` is the session whose person shall prove once more who they are.
+pub(crate) async fn send(
+    visit: &Visit,
+    (id, to): (&ConnectionId, Option<&AccountId>),
+    return_to: Option<&str>,
+    confirms: Option<SessionId>,
+) -> Result<Response, Failure> {
+    let (org, connection) = usable_of(visit, id, to, Providers::redirects).await?;
+    let at = (&org, &connection, to);
+    if confirms.is_some() && connection.spec.kind == ConnectionKind::Github {
+        return Err(failed(visit, at, Fault::Unproven(github::NEVER_ASKS)).await);
+    }
     let attempt = Attempt::fresh(confirms.is_some())?;
-    let at = (&org, &connection, to.as_ref());
     let (providers, store) = (visit.broker.providers(), visit.store());
     let afresh = match providers.enter(store, &connection) {
         Ok(afresh) => afresh,
-        Err(fault) => return Err(failed(&visit, at, fault).await),
+        Err(fault) => return Err(failed(visit, at, fault).await),
     };
     let mut trace = Trace::new();
     let url = providers
@@ -159,15 +165,15 @@ pub(crate) async fn start(
     providers.leave(store, (&org, &connection), &url, &trace).await;
     let url = match url {
         Ok(url) => url,
-        Err(fault) => return Err(failed(&visit, at, fault).await),
+        Err(fault) => return Err(failed(visit, at, fault).await),
     };
     let pending = Pending {
-        return_to: asked.return_to().map(ToOwned::to_owned),
+        return_to: return_to.map(ToOwned::to_owned),
         confirms,
-        account: to.clone(),
-        ..Pending::new(attempt, &id, store.clock().now())
+        account: to.cloned(),
+        ..Pending::new(attempt, id, store.clock().now())
     };
-    remember(&visit, pending).await?;
+    remember(visit, pending).await?;
     Ok(redirect(&url))
 }
 
@@ -358,8 +364,8 @@ async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault)
     let event = failed.event(visit);
     let noted = async {
         let mut tx = visit.store().begin().await?;
-        // Whoever was not sent there tells nothing new of the provider.
-        if !matches!(fault, Fault::Resting) {
+        // Whoever was not sent there tells nothing new of the provider; and sign-in works where confirming does not.
+        if !matches!(fault, Fault::Resting | Fault::Unproven(_)) {
             store::connection::note_health(&mut tx, &connection.id, Some(&fault.to_string())).await?;
             store::health::count(&mut tx, &connection.id, Some(reason), 0).await?;
         }
@@ -374,6 +380,14 @@ async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault)
             StatusCode::SERVICE_UNAVAILABLE,
             "Your sign-in service does not answer",
             format!("{name} cannot be reached at the moment. Try again in a few minutes."),
+        ),
+        Fault::Unproven(_) => Failure::told(
+            StatusCode::FORBIDDEN,
+            "Nothing was confirmed",
+            format!(
+                "{name} did not show that it asked you again just now. Sign out and sign in again instead: for 15 \
+                 minutes after that you need not confirm anything."
+            ),
         ),
         Fault::Issuer => Failure::told(
             StatusCode::FORBIDDEN,

@@ -354,17 +354,37 @@ fn read_password(row: &Row) -> Result<Password> {
     })
 }
 
-/// Notes how an attempt went; after some failures the next attempts must wait until `locked_until`.
+/// Counts a failed attempt; `wait` says from the failures in a row until when the next ones must wait. Says
+/// `false`, and counts nothing, when they must wait now. The row is held until the transaction ends, so that
+/// attempts made at once are counted one after the other: whoever was not counted must learn nothing.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn note_attempt(tx: &mut Tx, user: &UserId, locked_until: Option<Timestamp>) -> Result<()> {
-    let sql = match locked_until {
-        Some(until) => {
-            Sql::new("UPDATE passwords SET failures = failures + 1, locked_until = $1 WHERE user_id = $2")
-                .bind(until)
-        }
-        None => Sql::new("UPDATE passwords SET failures = 0, locked_until = $1 WHERE user_id = $2").bind(0),
+pub async fn count_failure(
+    tx: &mut Tx,
+    user: &UserId,
+    wait: impl FnOnce(i64) -> Option<Timestamp>,
+) -> Result<bool> {
+    let sql = Sql::new(
+        "UPDATE passwords SET failures = failures + 1 WHERE user_id = $1 AND locked_until <= $2 \
+         RETURNING failures",
+    );
+    let sql = sql.bind(user).bind(tx.now());
+    let Some(row) = opt(&mut *tx, sql).await? else {
+        return Ok(false);
     };
-    tx.run(sql.bind(user)).await.map(drop)
+    if let Some(until) = wait(row.int("failures")?) {
+        let sql = Sql::new("UPDATE passwords SET locked_until = $1 WHERE user_id = $2");
+        tx.run(sql.bind(until).bind(user)).await?;
+    }
+    Ok(true)
+}
+
+/// Forgets failed attempts: somebody has shown who they are.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn forget_failures(tx: &mut Tx, user: &UserId) -> Result<()> {
+    let sql = Sql::new("UPDATE passwords SET failures = 0, locked_until = $1 WHERE user_id = $2");
+    tx.run(sql.bind(0).bind(user)).await.map(drop)
 }

@@ -18,7 +18,6 @@ use axum::extract::rejection::FormRejection;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use store::user::Password;
 use store::{Paging, Tx, factor};
 use wire::{AccountId, AuditActor, AuditEvent, FactorKind, OrgId, Outcome, SessionId, Timestamp, UserId};
 
@@ -159,9 +158,7 @@ pub(crate) async fn check(
     if local::is_flooding(&visit) {
         return page(&visit, &half, Some((WRONG, StatusCode::TOO_MANY_REQUESTS))).await;
     }
-    let known = store::user::password_of(store, &half.user).await?;
-    let known = known.ok_or(Failure::NotFound)?;
-    if known.locked_until > store.clock().now() {
+    if !counted(&visit, &half).await? {
         store.record(failed(&visit, &half, "locked").await?).await?;
         return page(&visit, &half, Some((WRONG, StatusCode::UNAUTHORIZED))).await;
     }
@@ -182,7 +179,7 @@ pub(crate) async fn check(
         }
         Err(reason) => {
             drop(tx);
-            refuse(&visit, &half, &known, reason).await?;
+            store.record(failed(&visit, &half, reason).await?).await?;
             page(&visit, &half, Some((WRONG, StatusCode::UNAUTHORIZED))).await
         }
     }
@@ -248,14 +245,15 @@ async fn failed(visit: &Visit, half: &Half, reason: &'static str) -> Result<Audi
     Ok(event)
 }
 
-/// Counts a failed attempt like a wrong password.
-async fn refuse(visit: &Visit, half: &Half, known: &Password, reason: &'static str) -> Result<(), Failure> {
-    let event = failed(visit, half, reason).await?;
-    let mut tx = visit.store().begin().await?;
-    let until = local::locked_until(known, tx.now());
-    store::user::note_attempt(&mut tx, &half.user, Some(until)).await?;
-    tx.commit(event).await?;
-    Ok(())
+/// Counts the attempt as failed, like a wrong password, before anything about it is looked at: of many made at
+/// once, no more are looked at than of as many in a row. [`complete`] forgets it. `false` when they must wait.
+async fn counted(visit: &Visit, half: &Half) -> store::Result<bool> {
+    let store = visit.store();
+    let mut tx = store.begin().await?;
+    let wait = local::wait(store.clock().now());
+    let counted = store::user::count_failure(&mut tx, &half.user, wait).await?;
+    tx.commit_housekeeping().await?;
+    Ok(counted)
 }
 
 /// `GET /login/passkey.js`: the one script of the pages for people. It hands what the server asks for to the

@@ -73,6 +73,29 @@ impl Browser {
         self.send(request.body(body.into()).unwrap()).await
     }
 
+    /// Sends the same form many times at once, each time from another address.
+    pub(crate) async fn post_at_once(
+        &self,
+        path: &'static str,
+        fields: &[(&str, &str)],
+        times: u8,
+    ) -> Vec<StatusCode> {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        let mut all = tokio::task::JoinSet::new();
+        for n in 0..times {
+            let (mut browser, fields) = (self.clone(), fields.clone());
+            browser.ip = format!("203.0.113.{n}");
+            all.spawn(async move {
+                let fields: Vec<_> = fields.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+                browser.post(path, &fields).await.status
+            });
+        }
+        all.join_all().await
+    }
+
     async fn send(&mut self, mut request: Request<Body>) -> Answer {
         let cookies: Vec<_> = self.cookies.iter().map(|(k, v)| format!("{k}={v}")).collect();
         if !cookies.is_empty() {

@@ -68,18 +68,22 @@ async fn cn4_a_proof_needs_the_token_of_the_form() {
     .await;
 }
 
+/// Presses the button that leads to the provider.
+async fn go(browser: &mut Browser) -> Answer {
+    let page = browser.get("/login/confirm?return_to=%2Fme%2Fsecurity").await;
+    assert!(
+        page.body.contains("action=\"/login/confirm/provider\""),
+        "{}",
+        page.body
+    );
+    let (csrf, return_to) = (page.field("csrf"), page.field("return_to"));
+    let fields = [("csrf", &*csrf), ("return_to", &*return_to)];
+    browser.post("/login/confirm/provider", &fields).await
+}
+
 /// Goes to the provider to confirm, and comes back with these claims.
 async fn by_provider(w: &World, browser: &mut Browser, claims: Value) -> Answer {
-    let page = browser.get("/login/confirm?return_to=%2Fme%2Fsecurity").await;
-    let mark = "href=\"/login/oidc/";
-    let at = page.body.find(mark).unwrap() + "href=\"".len();
-    let href = page.body[at..]
-        .split('"')
-        .next()
-        .unwrap()
-        .replace("&#38;", "&")
-        .replace("&amp;", "&");
-    let away = browser.get(&href).await;
+    let away = go(browser).await;
     let url = away.location();
     assert!(url.contains("prompt=login") && url.contains("max_age=0"), "{url}");
     let now = w.clock.now().seconds();
@@ -102,15 +106,29 @@ async fn the_provider_is_told_to_ask_again() {
         let answer = by_provider(w, &mut browser, json!({ "auth_time": now })).await;
         assert_eq!(answer.location(), "/me/security");
         assert!(w.last("login.confirm").await.actor.session.is_some());
-        // Some providers do not say when they asked.
-        assert_eq!(
-            by_provider(w, &mut browser, json!({})).await.location(),
-            "/me/security"
-        );
-        // An answer out of its memory is no proof.
-        by_provider(w, &mut browser, json!({ "auth_time": START }))
-            .await
-            .is_error(StatusCode::BAD_GATEWAY);
+        let confirmed = w.last("login.confirm").await.id;
+        w.clock.advance(16 * 60);
+        // An answer out of the provider's memory, or one that does not say when it asked, is no proof.
+        for claims in [
+            json!({ "auth_time": START }),
+            json!({}),
+            json!({ "auth_time": "now" }),
+        ] {
+            let refused = by_provider(w, &mut browser, claims).await;
+            refused.is_error(StatusCode::FORBIDDEN);
+            assert!(
+                refused.body.contains("Sign out and sign in again"),
+                "{}",
+                refused.body
+            );
+            let event = w.last("login.failure").await;
+            assert_eq!(event.reason.as_deref(), Some("confirmation_unproven"));
+            assert_eq!(w.last("login.confirm").await.id, confirmed);
+        }
+        // A form with the token of this session, not a link, leads there.
+        let fields = [("return_to", "/me/security")];
+        let forged = browser.post("/login/confirm/provider", &fields).await;
+        forged.is_error(StatusCode::FORBIDDEN);
         session = browser.get("/me").await.body;
         assert!(session.contains("Sign out"), "the session itself goes on");
     })
@@ -123,7 +141,8 @@ async fn somebody_else_confirms_nothing() {
         let mut browser = w.signed_in(json!({})).await;
         let alice = w.user("alice").await;
         w.clock.advance(16 * 60);
-        by_provider(w, &mut browser, json!({ "sub": "bob" }))
+        let now = w.clock.now().seconds();
+        by_provider(w, &mut browser, json!({ "sub": "bob", "auth_time": now }))
             .await
             .is_error(StatusCode::FORBIDDEN);
         let event = w.last("login.failure").await;
@@ -133,13 +152,9 @@ async fn somebody_else_confirms_nothing() {
             "nobody is made"
         );
         // Whoever signed in meanwhile is not confirmed by an attempt from before.
-        let page = browser
-            .get(&format!("/login/oidc/{}?confirm=1", w.connection.id))
-            .await;
-        let now = w.clock.now().seconds();
-        let back = w
-            .idp
-            .authorize(page.location(), json!({ "iat": now, "exp": now + 300 }));
+        let page = go(&mut browser).await;
+        let claims = json!({ "iat": now, "exp": now + 300, "auth_time": now });
+        let back = w.idp.authorize(page.location(), claims);
         let away = browser.get(&format!("/login/oidc/{}", w.connection.id)).await;
         let bob = w.idp.authorize(
             away.location(),

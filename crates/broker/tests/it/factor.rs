@@ -221,6 +221,31 @@ async fn wrong_codes_lock_and_the_password_does_not_unlock() {
 }
 
 #[tokio::test]
+async fn of_many_codes_at_once_no_more_are_looked_at_than_in_a_row() {
+    on_each(async |w| {
+        let (app, recovery, _) = enrol(w, &mut w.owner().await, "/me/security").await;
+        w.clock.advance(60);
+        let mut browser = w.browser();
+        password(&mut browser).await;
+        let csrf = browser.get("/login/factor").await.field("csrf");
+        let wrong = [("csrf", csrf.as_str()), ("code", "000000")];
+        let answers = browser.post_at_once("/login/factor", &wrong, 50).await;
+        assert!(answers.iter().all(|status| *status == StatusCode::UNAUTHORIZED));
+        let reasons = w.reasons("login.second_factor").await;
+        assert_eq!((reasons["wrong_code"], reasons["locked"]), (5, 45), "{reasons:?}");
+
+        for right in [&app.code(w), &recovery[0]] {
+            let right = [("csrf", csrf.as_str()), ("code", right.as_str())];
+            let answers = browser.post_at_once("/login/factor", &right, 3).await;
+            assert!(answers.iter().all(|status| *status == StatusCode::UNAUTHORIZED));
+        }
+        w.clock.advance(61);
+        assert_eq!(show(&mut browser, &app.code(w)).await.location(), "/");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_recovery_code_lets_in_once() {
     on_each(async |w| {
         let (_, recovery, _) = enrol(w, &mut w.owner().await, "/me/security").await;

@@ -212,6 +212,29 @@ async fn somebody_signs_in_as_a_number_with_organisations_and_teams_as_groups() 
 }
 
 #[tokio::test]
+async fn github_confirms_nothing_because_it_does_not_ask_again() {
+    on_each(async |w| {
+        let hub = GitHub::start().await;
+        let connection = connect(w, &hub, &[]).await;
+        let (mut browser, answer) = sign_in(w, &hub, &connection).await;
+        assert_eq!(answer.location(), "/me");
+        w.clock.advance(16 * 60);
+        let page = browser.get("/login/confirm").await;
+        assert!(page.body.contains("it does not ask again"), "{}", page.body);
+        assert!(page.body.contains("href=\"/logout\"") && !page.body.contains("<form"));
+        // Nor does the way that it used to go: it is an ordinary sign-in, under a new session.
+        let before = w.last("login.success").await.actor.session;
+        let away = browser
+            .get(&format!("/login/oidc/{}?confirm=1", connection.id))
+            .await;
+        let back = hub.authorize(away.location());
+        browser.get(&back).await;
+        assert_ne!(w.last("login.success").await.actor.session, before);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn only_members_of_the_organisations_that_are_let_in() {
     on_each(async |w| {
         let hub = GitHub::start().await;

@@ -93,6 +93,38 @@ async fn five_failures_lock_the_person_for_longer_and_longer() {
 }
 
 #[tokio::test]
+async fn of_many_attempts_at_once_no_more_count_than_in_a_row() {
+    on_each(async |w| {
+        let mut browser = w.browser();
+        let csrf = browser.get("/login").await.field("csrf");
+        let fields = |password| {
+            [
+                ("csrf", csrf.as_str()),
+                ("username", OWNER),
+                ("password", password),
+            ]
+        };
+        let wrong = fields("wrong password");
+        let answers = browser.post_at_once("/login/password", &wrong, 50).await;
+        assert!(answers.iter().all(|status| *status == StatusCode::UNAUTHORIZED));
+        let reasons = w.reasons("login.failure").await;
+        assert_eq!(
+            (reasons["wrong_password"], reasons["locked"]),
+            (5, 45),
+            "{reasons:?}"
+        );
+
+        let right = browser
+            .post_at_once("/login/password", &fields(PASSWORD), 5)
+            .await;
+        assert!(right.iter().all(|status| *status == StatusCode::UNAUTHORIZED));
+        w.clock.advance(61);
+        assert_eq!(attempt(&mut w.browser(), OWNER, PASSWORD).await.location(), "/");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_address_that_floods_must_wait_and_others_need_not() {
     on_each(async |w| {
         let mut browser = w.browser();

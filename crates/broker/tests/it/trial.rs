@@ -329,6 +329,20 @@ async fn what_goes_wrong_before_and_on_the_way_back_has_its_step() {
 }
 
 #[tokio::test]
+async fn the_secret_of_the_link_is_not_in_the_log() {
+    on_each(async |w| {
+        trial(w, TOKEN).await;
+        w.configure(|spec| spec.issuer = Some("https://nowhere.invalid".to_owned()))
+            .await;
+        begin(&mut w.browser(), TOKEN).await;
+        let event = w.last("connection.trial").await;
+        assert_eq!(event.request.as_ref().unwrap().path, "/login/trial/");
+        assert!(!serde_json::to_string(&event).unwrap().contains(TOKEN));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn cn2_a_trial_answers_only_to_the_browser_that_began_it_and_its_link_ends() {
     on_each(async |w| {
         let id = trial(w, TOKEN).await;

@@ -8,6 +8,7 @@ use broker::{Broker, BrokerConfig};
 use outbound::Outbound;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use store::{Clock, MasterKey, Options, Store, audit};
 use wire::*;
@@ -303,6 +304,21 @@ impl World {
             .await
             .unwrap();
         tx.commit_housekeeping().await.unwrap();
+    }
+
+    /// How often an action came to nothing for each reason.
+    pub(crate) async fn reasons(&self, action: &str) -> BTreeMap<String, usize> {
+        let filter = audit::Filter {
+            action: Some(action.to_owned()),
+            ..audit::Filter::default()
+        };
+        let newest = (audit::Order::Newest, None);
+        let events = audit::list(&self.store, &self.org, &filter, newest, 200);
+        let mut reasons = BTreeMap::new();
+        for event in events.await.unwrap() {
+            *reasons.entry(event.reason.unwrap_or_default()).or_default() += 1;
+        }
+        reasons
     }
 
     /// The newest event of an action.

@@ -222,14 +222,16 @@ async fn a_local_password_belongs_to_a_password_connection() {
         assert_eq!((found.failures, found.locked_until), (0, Timestamp(0)));
 
         let until = w.clock.now().plus_seconds(30);
-        for _ in 0..2 {
-            w.write(async |tx| user::note_attempt(tx, &root.id, Some(until)).await)
+        let fail = async || {
+            w.write(async |tx| user::count_failure(tx, &root.id, |n| (n == 2).then_some(until)).await)
                 .await
-                .unwrap();
-        }
+                .unwrap()
+        };
+        assert!(fail().await && fail().await);
+        assert!(!fail().await, "it is locked, and nothing is counted");
         let found = find("Röot@example.com").await.unwrap();
         assert_eq!((found.failures, found.locked_until), (2, until));
-        w.write(async |tx| user::note_attempt(tx, &root.id, None).await)
+        w.write(async |tx| user::forget_failures(tx, &root.id).await)
             .await
             .unwrap();
         let found = find("Röot@example.com").await.unwrap();
