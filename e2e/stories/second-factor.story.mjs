@@ -100,7 +100,8 @@ test('a local owner with a second factor', async (t) => {
   const refused = async () => {
     await page.getByRole('alert').filter({ hasText: 'That did not work' }).waitFor();
     assert.match(page.url(), /\/login\/factor$/);
-    // The browser notes the status 401.
+    // The browser notes the status 401, sometimes after the page is there.
+    await within(5_000, 'the note of the refusal', () => page.problems.some((text) => /401/.test(text)));
     page.problems = page.problems.filter((text) => !/401/.test(text));
   };
 
