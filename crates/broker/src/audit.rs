@@ -3,8 +3,8 @@
 use crate::{SignedIn, Visit};
 use store::audit::target;
 use wire::{
-    AccountId, ActorKind, AuditActor, AuditEvent, AuditTarget, Connection, OrgId, Outcome, Reason, SessionId,
-    User,
+    AccountId, ActorKind, AuditActor, AuditEvent, AuditTarget, Authentication, Connection, OrgId, Outcome,
+    Reason, SessionId, User,
 };
 
 /// An event about a request of a browser.
@@ -25,9 +25,17 @@ pub(crate) fn person(user: &User, session: &SessionId) -> AuditActor {
     }
 }
 
+/// A person by the proof of a session.
+pub(crate) fn proven(user: &User, session: &SessionId, authentication: &Authentication) -> AuditActor {
+    AuditActor {
+        amr: authentication.amr.clone(),
+        ..person(user, session)
+    }
+}
+
 /// Somebody who is signed in.
 pub(crate) fn by(who: &SignedIn) -> AuditActor {
-    person(&who.person.user, &who.session)
+    proven(&who.person.user, &who.session, &who.authentication)
 }
 
 /// A connection.

@@ -4,7 +4,9 @@ use crate::provider::Fault;
 use crate::trace::Trace;
 use serde_json::{Map, Value};
 use store::user::Identity;
-use wire::{Connection, ConnectionKind, ConnectionSpec, EmailVerification, MappedIdentity};
+use wire::{
+    Authentication, Connection, ConnectionKind, ConnectionSpec, EmailVerification, MappedIdentity, Timestamp,
+};
 
 /// Longest subject (OpenID Connect Core 1.0, section 2, says 255).
 const MAX_SUBJECT: usize = 255;
@@ -23,6 +25,8 @@ pub(crate) const EMAIL_DOMAIN: &str = "email_domain";
 pub(crate) const NOT_A_MEMBER: &str = "organisation_membership";
 /// Claims about the token rather than the person. They differ each time, and no rule may ask about them.
 const OF_THE_TOKEN: &[&str] = &[
+    "acr",
+    "amr",
     "aud",
     "azp",
     "exp",
@@ -116,6 +120,32 @@ pub(crate) fn require(
         n => trace.ok("claims", format!("all {n} required claims are right")),
     }
     Ok(())
+}
+
+/// Most methods of one sign-in that are read, and longest name of one or of a class, in bytes.
+const MOST_METHODS: (usize, usize) = (32, 255);
+
+/// How somebody signed in. What is not of the form that the specifications give proves nothing.
+pub(crate) fn authentication(claims: &Map<String, Value>) -> Authentication {
+    let (most, longest) = MOST_METHODS;
+    let word = |value: &Value| match value {
+        Value::String(text) if !text.is_empty() && text.len() <= longest => Some(text.clone()),
+        _ => None,
+    };
+    let amr = match claims.get("amr") {
+        Some(Value::Array(all)) if all.len() <= most => all.iter().map(word).collect::<Option<Vec<_>>>(),
+        // Some send the only one bare.
+        Some(one) => word(one).map(|one| vec![one]),
+        None => None,
+    };
+    Authentication {
+        amr: amr.unwrap_or_default(),
+        acr: claims.get("acr").and_then(word),
+        auth_time: claims
+            .get("auth_time")
+            .and_then(Value::as_i64)
+            .map(Timestamp::from_seconds),
+    }
 }
 
 /// Who the claims are about.

@@ -15,7 +15,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
 use store::user::Identity;
-use wire::{AuditEvent, Connection, ConnectionKind, SessionId};
+use wire::{AuditEvent, Authentication, Connection, ConnectionKind, SessionId};
 
 /// The purpose of the CSRF token in the password form.
 const PURPOSE: &str = "confirm";
@@ -190,7 +190,7 @@ pub(crate) async fn at_provider(
 pub(crate) async fn by_provider(
     visit: &Visit,
     session: &SessionId,
-    identity: Identity,
+    (identity, authentication): (Identity, Authentication),
     return_to: Option<&str>,
 ) -> Result<Response, Failure> {
     let who = visit.signed_in().await?.filter(|who| who.session == *session);
@@ -220,10 +220,10 @@ pub(crate) async fn by_provider(
             visit,
             &who.person.org,
             "login.confirm",
-            audit::person(&person.user, session),
+            audit::proven(&person.user, session, &authentication),
         )
     };
     tx.commit(event).await?;
-    session::renew(&visit.session, visit.store(), false).await?;
+    session::renew(&visit.session, visit.store(), (authentication, false)).await?;
     Ok(redirect(return_to.and_then(safe).unwrap_or("/me")))
 }

@@ -26,8 +26,8 @@ use serde_json::{Map, json};
 use store::email_code::{Guess, LIFE, NewCode};
 use store::user::Identity;
 use wire::{
-    AccountId, ActorKind, AuditActor, AuditEvent, Connection, ConnectionId, ConnectionKind, SessionId,
-    Timestamp,
+    AccountId, ActorKind, AuditActor, AuditEvent, Authentication, Connection, ConnectionId, ConnectionKind,
+    SessionId, Timestamp,
 };
 
 /// The purpose of the CSRF tokens in the forms.
@@ -417,12 +417,19 @@ pub(crate) async fn redeem(
 }
 
 async fn sign_in(visit: &Visit, here: &Here, waiting: Waiting) -> Result<Response, Failure> {
-    let identity = identity(visit, &here.connection, &waiting.address);
+    // One factor; RFC 8176 has no word for it, so rules that ask how somebody signed in learn nothing.
+    let authentication = Authentication {
+        auth_time: Some(visit.store().clock().now()),
+        ..Authentication::default()
+    };
+    let proof = (
+        identity(visit, &here.connection, &waiting.address),
+        authentication,
+    );
     if let Some(session) = &waiting.confirms {
-        return confirm::by_provider(visit, session, identity, waiting.return_to.as_deref()).await;
+        return confirm::by_provider(visit, session, proof, waiting.return_to.as_deref()).await;
     }
-    let (id, person) = admit(visit, here.at(), identity, (None, 0)).await?;
-    session::begin(&visit.session, visit.store(), (id, &person), &visit.request).await?;
+    let person = admit(visit, here.at(), proof, (None, 0)).await?;
     // Checked when it was remembered; checked again, because it comes from storage.
     match waiting.return_to.as_deref().and_then(safe) {
         Some(path) => Ok(redirect(path)),
@@ -430,7 +437,7 @@ async fn sign_in(visit: &Visit, here: &Here, waiting: Waiting) -> Result<Respons
     }
 }
 
-/// Whoever reads the mail of an address is that address. The code is one factor, so no `amr` says more.
+/// Whoever reads the mail of an address is that address.
 fn identity(visit: &Visit, connection: &Connection, address: &str) -> Identity {
     let mut claims = Map::new();
     claims.insert("email".to_owned(), json!(address));

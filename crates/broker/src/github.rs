@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use store::Store;
 use url::Url;
-use wire::Connection;
+use wire::{Authentication, Connection};
 
 /// Where GitHub itself is; also its issuer.
 const ORIGIN: &str = "https://github.com";
@@ -150,6 +150,8 @@ pub(crate) async fn identify(
     let identity = claims::identity(connection, &origin, claims);
     Ok(Identified {
         identity: identity.map_err(|fault| trace.failed("mapping", fault))?,
+        // GitHub does not say how it asked.
+        authentication: Authentication::default(),
         sid: None,
         id_token: None,
     })

@@ -13,16 +13,16 @@ use crate::login::{Again, Asked, PURPOSE, home, page, place};
 use crate::page::{Failure, redirect};
 use crate::return_to::safe;
 use crate::second_factor::{self, Half};
-use crate::{Visit, audit, password, session};
+use crate::session::{self, Proven};
+use crate::{Visit, audit, password};
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
-use serde_json::json;
 use store::user::{Identity, Person};
 use store::{Store, Tx};
-use wire::{AccountId, AuditActor, AuditEvent, AuditTarget, OrgId, SessionId, Timestamp, UserId};
+use wire::{AccountId, AuditEvent, AuditTarget, Authentication, OrgId, SessionId, Timestamp, UserId};
 
 /// Failures in a row before attempts must wait.
 const FREE_FAILURES: i64 = 5;
@@ -189,8 +189,11 @@ pub(crate) async fn complete(
         .as_ref()
         .map_or_else(SessionId::fresh, |who| who.session.clone());
     store::user::forget_failures(&mut tx, &half.user).await?;
-    let mut claims = person.claims.clone();
-    claims.insert("amr".to_owned(), json!(amr));
+    let authentication = Authentication {
+        amr: amr.iter().map(ToString::to_string).collect(),
+        acr: None,
+        auth_time: Some(tx.now()),
+    };
     let identity = Identity {
         connection: connection.id.clone(),
         issuer: person.user.issuer.clone(),
@@ -199,14 +202,11 @@ pub(crate) async fn complete(
         email_verified: person.user.email_verified,
         name: person.user.name.clone(),
         groups: person.user.groups.clone(),
-        claims,
+        claims: person.claims.clone(),
     };
     let person = store::user::sign_in(&mut tx, &half.org, identity).await?;
     store::connection::note_health(&mut tx, &connection.id, None).await?;
-    let actor = AuditActor {
-        amr: amr.iter().map(ToString::to_string).collect(),
-        ..audit::person(&person.user, &session)
-    };
+    let actor = audit::proven(&person.user, &session, &authentication);
     let action = if current.is_some() {
         "login.confirm"
     } else {
@@ -222,9 +222,15 @@ pub(crate) async fn complete(
     second_factor::forget(visit).await?;
     let (cookie, store) = (&visit.session, visit.store());
     if current.is_some() {
-        session::renew(cookie, store, more).await?;
+        session::renew(cookie, store, (authentication, more)).await?;
     } else {
-        session::begin_with(cookie, store, (session, &person), &visit.request, more).await?;
+        let proven = Proven {
+            session,
+            person: &person,
+            authentication,
+            second_factor: more,
+        };
+        session::begin(cookie, store, proven, &visit.request).await?;
     }
     // Checked when it was remembered; checked again, because it comes from storage.
     Ok(match half.return_to.as_deref().and_then(safe) {

@@ -9,11 +9,11 @@ use axum::extract::Path;
 use axum::extract::rejection::FormRejection;
 use axum::response::Response;
 use http::StatusCode;
-use policy::Facts;
 use std::cmp::Reverse;
+use store::Tx;
+use store::access::AccessRequest;
 use store::grant::Which;
-use store::{AppView, Tx};
-use wire::{Actor, AppKind, AuditEvent, Grant, GrantId, GrantState, Outcome, SessionId, Timestamp};
+use wire::{AppKind, AuditEvent, Grant, GrantId, GrantState, Outcome, SessionId, Timestamp};
 
 /// The purpose of the CSRF tokens of this page.
 const PURPOSE: &str = "me";
@@ -148,20 +148,11 @@ pub(crate) async fn show(visit: Visit) -> Result<Response, Failure> {
 
 /// The apps that this person may open, by account and name.
 fn launcher(visit: &Visit, who: &SignedIn) -> Vec<Launch> {
-    let may_open = |view: &AppView| {
-        let seen = view.sees(&who.person);
-        let facts = Facts {
-            user: Some(seen.facts()),
-            ..Facts::nobody(Actor::Browser)
-        };
-        view.rules.could_allow(&facts).allowed
-    };
+    let asked = AccessRequest::to_begin(who.principal(), visit.store().clock().now());
     let directory = visit.store().directory();
     let mut apps: Vec<_> = directory
         .apps()
-        .filter(|view| view.org == who.person.org && view.is_live())
-        .filter(|view| view.signs_in(&who.person.user.connection))
-        .filter(|view| may_open(view))
+        .filter(|view| view.decide(&asked).allowed)
         .map(|view| Launch {
             name: view.app.spec.name.clone(),
             account: view.account.spec.name.clone(),

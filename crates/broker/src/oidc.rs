@@ -302,6 +302,7 @@ impl Providers {
         );
         claims::require(&connection.spec, &claims, trace)?;
 
+        let authentication = claims::authentication(&claims);
         let sid = claims.get("sid").and_then(Value::as_str).map(ToOwned::to_owned);
         let claims = complete(
             &http,
@@ -313,6 +314,7 @@ impl Providers {
         let identity = claims::identity(connection, issuer, claims);
         Ok(Identified {
             identity: identity.map_err(|fault| trace.failed("mapping", fault))?,
+            authentication,
             sid,
             id_token: Some(token.to_string()),
         })

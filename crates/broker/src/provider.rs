@@ -8,7 +8,8 @@ use outbound::{Allowed, Outbound};
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use store::{Store, user::Identity};
 use wire::{
-    ActorKind, AuditActor, AuditEvent, Breaker, Connection, ConnectionId, ConnectionKind, OrgId, Timestamp,
+    ActorKind, AuditActor, AuditEvent, Authentication, Breaker, Connection, ConnectionId, ConnectionKind,
+    OrgId, Timestamp,
 };
 
 /// How long discovery document and keys of a provider are kept.
@@ -178,6 +179,8 @@ pub(crate) struct Answer<'a> {
 #[derive(Debug)]
 pub(crate) struct Identified {
     pub(crate) identity: Identity,
+    /// How they signed in there.
+    pub(crate) authentication: Authentication,
     /// The provider's own name for its session.
     pub(crate) sid: Option<String>,
     /// The id token, where there are any.

@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
+use store::access::{Principal, Proof};
 use store::{Store, user::Person};
 use tower_sessions::{
     Session, SessionManagerLayer, SessionStore,
@@ -13,7 +14,7 @@ use tower_sessions::{
     session::{Id, Record},
     session_store,
 };
-use wire::{AuditRequest, ConnectionKind, OrgId, SessionId, Timestamp, UserId};
+use wire::{AuditRequest, Authentication, ConnectionKind, OrgId, SessionId, Timestamp, UserId};
 
 /// Life of a session in which nobody is signed in, in seconds after its last change.
 const ANONYMOUS_LIFE: i64 = 30 * 60;
@@ -82,6 +83,9 @@ struct Login {
     /// Whether that proof was more than a local password.
     #[serde(default)]
     second_factor: bool,
+    /// How they proved who they are, in this session and in no other.
+    #[serde(default)]
+    authentication: Authentication,
     ip: Option<String>,
     user_agent: Option<String>,
 }
@@ -113,6 +117,7 @@ impl Sessions {
                 expires_at: login.until,
                 ip: login.ip,
                 user_agent: login.user_agent,
+                authentication: login.authentication,
             },
             None => store::session::Record {
                 id: SessionId::fresh(),
@@ -124,6 +129,7 @@ impl Sessions {
                 expires_at: now.plus_seconds(ANONYMOUS_LIFE),
                 ip: None,
                 user_agent: None,
+                authentication: Authentication::default(),
             },
         })
     }
@@ -193,6 +199,8 @@ pub struct SignedIn {
     pub session: SessionId,
     /// When they last proved who they are: at sign-in, or later at `/login/confirm`.
     pub authenticated_at: Timestamp,
+    /// How they proved it in this session: what rules about sign-in ask.
+    pub authentication: Authentication,
 }
 
 /// Who is signed in, if anybody: `None` as well when the session has ended, or the person or their
@@ -226,6 +234,7 @@ pub async fn signed_in(session: &Session, store: &Store) -> store::Result<Option
         person,
         session: login.session,
         authenticated_at: login.authenticated_at,
+        authentication: login.authentication,
     }))
 }
 
@@ -237,32 +246,38 @@ pub(crate) async fn failure(store: &Store, error: tower_sessions::session::Error
     }
 }
 
-/// Begins the session of a person whose identity was just proven, under a new cookie.
+/// Somebody who has just proven who they are.
+pub(crate) struct Proven<'a> {
+    /// The session that begins.
+    pub(crate) session: SessionId,
+    /// Who.
+    pub(crate) person: &'a Person,
+    /// How.
+    pub(crate) authentication: Authentication,
+    /// Whether a local password came with a second factor.
+    pub(crate) second_factor: bool,
+}
+
+/// Begins the session of a person, under a new cookie. It ends when the provider's word is as old as the
+/// organisation lets it be, if not before.
 pub(crate) async fn begin(
     session: &Session,
     store: &Store,
-    who: (SessionId, &Person),
+    proven: Proven<'_>,
     request: &AuditRequest,
-) -> store::Result<()> {
-    begin_with(session, store, who, request, false).await
-}
-
-/// As [`begin`]; says whether a local password came with a second factor.
-pub(crate) async fn begin_with(
-    session: &Session,
-    store: &Store,
-    (id, person): (SessionId, &Person),
-    request: &AuditRequest,
-    second_factor: bool,
 ) -> store::Result<()> {
     let now = store.clock().now();
+    let person = proven.person;
+    let org = store::org::get(store, &person.org).await?;
+    let oldest = i64::from(org.spec.oldest_proof.sessions_seconds);
     let login = Login {
-        session: id,
+        session: proven.session,
         user: person.user.id.clone(),
         org: person.org.clone(),
-        until: now.plus_seconds(SIGNED_IN_LIFE),
+        until: now.plus_seconds(SIGNED_IN_LIFE.min(oldest)),
         authenticated_at: now,
-        second_factor,
+        second_factor: proven.second_factor,
+        authentication: proven.authentication,
         ip: request.ip.clone(),
         user_agent: request.user_agent.clone(),
     };
@@ -277,11 +292,17 @@ pub(crate) async fn begin_with(
     }
 }
 
-/// Notes that the person who is signed in has just proven who they are once more.
-pub(crate) async fn renew(session: &Session, store: &Store, second_factor: bool) -> store::Result<()> {
+/// Notes that the person who is signed in has just proven who they are once more, and how: from now on that is how
+/// they did in this session.
+pub(crate) async fn renew(
+    session: &Session,
+    store: &Store,
+    (authentication, second_factor): (Authentication, bool),
+) -> store::Result<()> {
     let renewed = async {
         if let Some(mut login) = session.get::<Login>(LOGIN).await? {
             login.authenticated_at = store.clock().now();
+            login.authentication = authentication;
             login.second_factor |= second_factor;
             session.insert(LOGIN, login).await?;
         }
@@ -294,6 +315,12 @@ pub(crate) async fn renew(session: &Session, store: &Store, second_factor: bool)
 }
 
 impl SignedIn {
+    /// Who asks, to the access decision.
+    #[must_use]
+    pub const fn principal(&self) -> Principal<'_> {
+        Principal::Person(&self.person, Proof::Of(&self.authentication))
+    }
+
     /// Whether they proved who they are in the last 15 minutes, as dangerous acts ask for.
     #[must_use]
     pub fn is_recent(&self, store: &Store) -> bool {

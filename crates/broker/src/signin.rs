@@ -8,10 +8,10 @@ use askama::Template;
 use axum::extract::{OriginalUri, Path, Query};
 use axum::response::Response;
 use http::StatusCode;
-use policy::Facts;
 use serde::Deserialize;
+use store::access::AccessRequest;
 use store::{AppView, session::Handoff};
-use wire::{Actor, AppId, AuditEvent, Decision, Outcome, Reason};
+use wire::{AppId, AuditEvent, Decision, Outcome, Reason};
 
 /// Life of a handoff code, in seconds.
 const CODE_LIFE: i64 = 60;
@@ -80,6 +80,9 @@ pub(crate) async fn sign_in(
         return Ok(redirect(&login));
     }
     let decision = decide(&visit, &view, &who);
+    if decision.reason == Reason::ProofTooOld {
+        return Ok(redirect(&login));
+    }
     if decision.allowed {
         allow(&visit, &view, (&who, &decision), &state).await
     } else {
@@ -87,23 +90,11 @@ pub(crate) async fn sign_in(
     }
 }
 
+/// Address and request are left out: the gateway decides about each request.
 fn decide(visit: &Visit, view: &AppView, who: &SignedIn) -> Decision {
-    let user = &who.person.user;
     let now = visit.store().clock().now();
-    if let Some(reason) = view.refuses(&user.connection, user.disabled, now) {
-        return Decision {
-            allowed: false,
-            reason,
-            rule: None,
-        };
-    }
-    let seen = view.sees(&who.person);
-    // Address and request are left out: the gateway decides about each request.
-    let facts = Facts {
-        user: Some(seen.facts()),
-        ..Facts::nobody(Actor::Browser)
-    };
-    view.rules.could_allow(&facts).to_decision()
+    view.decide(&AccessRequest::to_begin(who.principal(), now))
+        .to_decision()
 }
 
 fn event(visit: &Visit, view: &AppView, who: &SignedIn, decision: &Decision) -> AuditEvent {
@@ -138,6 +129,7 @@ async fn allow(
         user: who.person.user.id.clone(),
         session: who.session.clone(),
         state_hash: store::sha256(state),
+        authentication: who.authentication.clone(),
         expires_at: tx.now().plus_seconds(CODE_LIFE),
     };
     store::session::offer_handoff(&mut tx, &store::sha256(&code), &handoff).await?;

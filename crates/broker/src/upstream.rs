@@ -16,8 +16,9 @@ use crate::login::{Asked, account, home};
 use crate::page::{Failure, redirect};
 use crate::provider::{Answer, Attempt, Fault, Identified, Providers};
 use crate::return_to::safe;
+use crate::session::{self, Proven};
 use crate::trace::Trace;
-use crate::{Visit, audit, claims, confirm, github, session, trial};
+use crate::{Visit, audit, claims, confirm, github, trial};
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use http::StatusCode;
@@ -25,7 +26,8 @@ use serde::{Deserialize, Serialize};
 use store::upstream_session::Upstream;
 use store::user::{Identity, Person};
 use wire::{
-    AccountId, AuditEvent, Connection, ConnectionId, ConnectionKind, OrgId, SessionId, Timestamp, TrialId,
+    AccountId, AuditEvent, Authentication, Connection, ConnectionId, ConnectionKind, OrgId, SessionId,
+    Timestamp, TrialId,
 };
 
 /// The key of [`Pending`] attempts in a session.
@@ -251,6 +253,7 @@ pub(crate) async fn callback(visit: Visit, Query(sent): Query<Sent>) -> Result<R
         .await;
     let Identified {
         identity,
+        authentication,
         sid,
         id_token,
     } = match identified {
@@ -259,15 +262,16 @@ pub(crate) async fn callback(visit: Visit, Query(sent): Query<Sent>) -> Result<R
     };
     if let Some(session) = &attempt.confirms {
         let return_to = attempt.return_to.as_deref();
-        return confirm::by_provider(&visit, session, identity, return_to).await;
+        let proof = (identity, authentication);
+        return confirm::by_provider(&visit, session, proof, return_to).await;
     }
     let keeps = |token: &&str| connection.spec.logout.rp_initiated && token.len() <= MOST_ID_TOKEN;
     let upstream = Upstream {
         sid: sid.as_deref().filter(|sid| sid.len() <= MOST_SID),
         id_token: id_token.as_deref().filter(keeps),
     };
-    let (id, person) = admit(&visit, at, identity, (Some(upstream), trace.millis())).await?;
-    session::begin(&visit.session, visit.store(), (id, &person), &visit.request).await?;
+    let proof = (identity, authentication);
+    let person = admit(&visit, at, proof, (Some(upstream), trace.millis())).await?;
     // Checked when it was remembered; checked again, because it comes from storage.
     match attempt.return_to.as_deref().and_then(safe) {
         Some(path) => Ok(redirect(path)),
@@ -429,13 +433,13 @@ async fn kept_out(visit: &Visit, at: At<'_>, reason: &'static str) -> Failure {
     Failure::told(StatusCode::FORBIDDEN, title, text)
 }
 
-/// Remembers who it is, unless they are disabled.
+/// Remembers who it is and begins their session, unless they are disabled.
 pub(crate) async fn admit(
     visit: &Visit,
     (org, connection, account): At<'_>,
-    identity: Identity,
+    (identity, authentication): (Identity, Authentication),
     (upstream, millis): (Option<Upstream<'_>>, u64),
-) -> Result<(SessionId, Person), Failure> {
+) -> Result<Person, Failure> {
     let id = SessionId::fresh();
     let attempt = || async {
         let mut tx = visit.store().begin().await?;
@@ -451,7 +455,12 @@ pub(crate) async fn admit(
         let event = AuditEvent {
             account: account.cloned(),
             target: Some(audit::connection(connection)),
-            ..audit::event(visit, org, "login.success", audit::person(&person.user, &id))
+            ..audit::event(
+                visit,
+                org,
+                "login.success",
+                audit::proven(&person.user, &id, &authentication),
+            )
         };
         tx.commit(event).await?;
         Ok::<_, store::Error>(Some(person))
@@ -472,5 +481,12 @@ pub(crate) async fn admit(
         ));
     };
     metrics::counter!("chatelaine_sign_ins_total", "outcome" => "success").increment(1);
-    Ok((id, person))
+    let proven = Proven {
+        session: id,
+        person: &person,
+        authentication,
+        second_factor: false,
+    };
+    session::begin(&visit.session, visit.store(), proven, &visit.request).await?;
+    Ok(person)
 }

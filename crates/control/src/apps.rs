@@ -105,6 +105,9 @@ async fn check(caller: &Caller, account: &AccountId, spec: &AppSpec) -> Answer<(
     check::name("/name", &spec.name)?;
     check_places(caller.control.control_url(), spec)?;
     check::range("/session_seconds", spec.session_seconds, 60..=2_592_000)?;
+    if let Some(oldest) = &spec.oldest_proof {
+        check::oldest_proof(oldest)?;
+    }
     check_oauth(&spec.oauth)?;
     check_policies(caller, account, spec).await
 }

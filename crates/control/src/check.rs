@@ -51,6 +51,13 @@ pub(crate) fn range(pointer: &str, value: u32, range: RangeInclusive<u32>) -> An
     }
 }
 
+/// Limits that are worth having: minutes at least, a year at most.
+pub(crate) fn oldest_proof(oldest: &wire::OldestProof) -> Answer<()> {
+    const RANGE: RangeInclusive<u32> = 300..=31_536_000;
+    range("/oldest_proof/agents_seconds", oldest.agents_seconds, RANGE)?;
+    range("/oldest_proof/sessions_seconds", oldest.sessions_seconds, RANGE)
+}
+
 /// Lists of bounded length.
 pub(crate) fn at_most<T>(pointer: &str, list: &[T], most: usize) -> Answer<()> {
     if list.len() <= most {

@@ -44,6 +44,7 @@ async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     if spec.floor != org.spec.floor
         || spec.primary_connection != org.spec.primary_connection
         || spec.require_second_factor != org.spec.require_second_factor
+        || spec.oldest_proof != org.spec.oldest_proof
     {
         caller.require_recent()?;
     }
@@ -64,6 +65,7 @@ async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
 async fn check(caller: &Caller, spec: &OrganisationSpec) -> Answer<()> {
     check::name("/name", &spec.name)?;
     check::at_most("/floor", &spec.floor, 100)?;
+    check::oldest_proof(&spec.oldest_proof)?;
     // Groups belong to one account, so the floor, which is for all, cannot name any.
     policy::check_floor(&spec.floor, &[]).map_err(|e| Fault::compile("", e))?;
     if let Some(id) = &spec.primary_connection {

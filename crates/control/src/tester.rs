@@ -7,16 +7,17 @@ use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
 use crate::{Control, apps, check, clients, groups, policies, rules, users};
 use axum::Json;
-use policy::{ClientFacts, Facts, RequestFacts, Ruleset};
+use policy::{RequestFacts, Ruleset};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use store::access::{Access, AccessRequest, Principal, Proof, Stage};
 use store::{AppView, Paging, user::Person};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
-    Actor, App, AppId, AppKind, Client, ClientState, Decision, Group, Page, PeopleTested, PersonRef, Policy,
-    PolicyId, PolicySpec, PolicyTest, PolicyTestResult, Reason, RuleRef, RuleWarning, ServiceToken,
-    TestOutcome, Timestamp, UserId,
+    Actor, App, AppId, AppKind, Authentication, Client, ClientState, Decision, Group, Page, PeopleTested,
+    PersonRef, Policy, PolicyId, PolicySpec, PolicyTest, PolicyTestResult, PolicyTrace, Reason, RuleRef,
+    RuleWarning, ServiceToken, TestOutcome, Timestamp, UserId,
 };
 
 /// People in one answer at the most.
@@ -53,32 +54,34 @@ async fn test(
     let snapshot = caller.store().directory();
     let view = snapshot.app(&app.id).ok_or_else(Fault::not_found)?;
     let draft = draft(&caller, &test, view).await?;
-    let rules = draft.as_ref().unwrap_or(&view.rules);
     let asked = Asked::read(&test, view, caller.store().clock().now())?;
     let mut result = PolicyTestResult {
         decision: None,
         trace: Vec::new(),
         people: None,
-        warnings: rules.warnings(),
+        warnings: draft.as_ref().map_or_else(|| view.warnings(), Ruleset::warnings),
     };
     let trial = Trial {
         view,
-        rules,
+        draft: draft.as_ref(),
         asked: &asked,
         client: subject.client.as_ref(),
     };
     if test.everyone {
-        result.people = Some(everyone(&caller, &trial, test.cursor.as_deref()).await?);
+        result.people = Some(everyone(&caller, &trial, &test).await?);
         return Ok(Json(result));
     }
+    let stated;
     let who = match (&subject.person, &subject.service_token) {
-        (Some(person), _) => Who::Person(Box::new(view.sees(person))),
+        (Some(person), _) => {
+            stated = authentication(&caller, &test, person).await?;
+            Who::Person(person, &stated)
+        }
         (None, Some(token)) => Who::Service(token),
         (None, None) => Who::Nobody,
     };
-    let tools = asked.tools();
-    result.trace = rules.explain(&trial.facts(&who, &tools)).trace;
-    result.decision = Some(trial.decide(&who));
+    result.trace = trial.explain(who);
+    result.decision = Some(trial.decide(who));
     Ok(Json(result))
 }
 
@@ -91,8 +94,28 @@ async fn warnings(caller: Caller, Id(id): Id<AppId>) -> Answer<Json<Page<RuleWar
     let app = apps::load(&caller, &id).await?;
     let snapshot = caller.store().directory();
     let view = snapshot.app(&app.id).ok_or_else(Fault::not_found)?;
-    let items = view.rules.warnings();
+    let items = view.warnings();
     Ok(Json(Page { items, next: None }))
+}
+
+/// How the person has proved who they are: as the test says, else as in what they hold.
+async fn authentication(caller: &Caller, test: &PolicyTest, person: &Person) -> Answer<Authentication> {
+    if let Some(stated) = &test.authentication {
+        return Ok(stated.clone());
+    }
+    let (store, id) = (caller.store(), &person.user.id);
+    let found = match &test.client {
+        Some(client) => store::grant::newest_authentication(store, id, client).await?,
+        None => None,
+    };
+    let found = match found {
+        Some(found) => Some(found),
+        None => {
+            let mut found = store::session::newest_authentications(store, std::slice::from_ref(id)).await?;
+            found.remove(id)
+        }
+    };
+    Ok(found.unwrap_or_default())
 }
 
 /// Who is asked about, but for everyone.
@@ -118,6 +141,9 @@ impl Subject {
         }
         if test.cursor.is_some() && !test.everyone {
             return Err(Fault::invalid("/cursor", "only with `everyone`"));
+        }
+        if test.authentication.is_some() && test.user.is_none() && !test.everyone {
+            return Err(Fault::invalid("/authentication", "only a person signs in"));
         }
         if test.scopes.is_some() && test.client.is_none() {
             return Err(Fault::invalid("/scopes", "only an agent has scopes"));
@@ -298,143 +324,103 @@ impl Asked {
 }
 
 /// Who comes.
+#[derive(Clone, Copy)]
 enum Who<'a> {
     Nobody,
-    /// As the app's account sees them; through the trial's agent, if it has one.
-    Person(Box<Cow<'a, Person>>),
+    /// Through the trial's agent, if it has one.
+    Person(&'a Person, &'a Authentication),
     Service(&'a ServiceToken),
-}
-
-/// How far somebody gets before the rules are asked.
-enum Standing {
-    /// The rules decide.
-    Known,
-    /// Refused, whatever the rules say.
-    Refused(Reason),
-    /// As good as nobody: let through only where nobody needs to sign in.
-    Stranger(Reason),
 }
 
 struct Trial<'a> {
     view: &'a AppView,
-    rules: &'a Ruleset,
+    /// Unsaved rules in place of those in force.
+    draft: Option<&'a Ruleset>,
     asked: &'a Asked,
     client: Option<&'a Client>,
 }
 
 impl Trial<'_> {
-    fn standing(&self, who: &Who<'_>) -> Standing {
-        let (view, at) = (self.view, self.asked.at);
-        if !policy::path::is_plain(&self.asked.path) {
-            return Standing::Refused(Reason::AmbiguousPath);
-        }
-        if !view.is_live() {
-            return Standing::Refused(Reason::Disabled);
-        }
-        let person = match who {
-            Who::Nobody => return Standing::Stranger(Reason::Unauthenticated),
-            Who::Service(token) => {
-                let ended = token.spec.expires_at.is_some_and(|end| end <= at);
-                return match token.spec.enabled && !ended {
-                    true => Standing::Known,
-                    false => Standing::Stranger(Reason::CredentialInvalid),
-                };
+    /// What makes a credential prove nothing, so that whoever shows it is as good as nobody: let through only where
+    /// nobody needs to sign in.
+    fn disproves(&self, who: Who<'_>) -> Option<Reason> {
+        match (who, self.client) {
+            (Who::Nobody, _) => Some(Reason::Unauthenticated),
+            (Who::Service(token), _) => {
+                let ended = token.spec.expires_at.is_some_and(|end| end <= self.asked.at);
+                (!token.spec.enabled || ended).then_some(Reason::CredentialInvalid)
             }
-            Who::Person(person) => person,
-        };
-        if self.client.is_some() && !view.app.spec.managed_oauth {
-            return Standing::Stranger(Reason::ManagedOauthOff);
-        }
-        if self
-            .client
-            .is_some_and(|client| client.state != ClientState::Active)
-        {
+            (Who::Person(..), Some(_)) if !self.view.app.spec.managed_oauth => Some(Reason::ManagedOauthOff),
             // It never gets a token.
-            return Standing::Stranger(Reason::ClientNotAccepted);
-        }
-        if let Some(reason) = view.refuses(&person.user.connection, person.user.disabled, at) {
-            return Standing::Refused(reason);
-        }
-        match self.client {
-            Some(client) if !view.accepts(client) => Standing::Refused(Reason::ClientNotAccepted),
-            _ => Standing::Known,
+            (Who::Person(..), Some(client)) if client.state != ClientState::Active => {
+                Some(Reason::ClientNotAccepted)
+            }
+            (Who::Person(..), _) => None,
         }
     }
 
-    fn facts<'f>(&'f self, who: &'f Who<'_>, tools: &'f [&'f str]) -> Facts<'f> {
+    fn principal<'p>(&'p self, who: Who<'p>) -> Principal<'p> {
+        match (who, self.client) {
+            (Who::Nobody, _) => Principal::Stranger(Actor::Browser),
+            (Who::Service(token), _) => Principal::Service(&token.id),
+            (Who::Person(person, authentication), None) => {
+                Principal::Person(person, Proof::Of(authentication))
+            }
+            (Who::Person(person, authentication), Some(client)) => Principal::Agent {
+                person,
+                proof: Proof::Of(authentication),
+                client,
+                scopes: Some(&self.asked.scopes),
+            },
+        }
+    }
+
+    fn request<'p>(&'p self, principal: Principal<'p>, tools: &'p [&'p str]) -> AccessRequest<'p> {
+        AccessRequest {
+            principal,
+            stage: Stage::GoesOn,
+            request: Some(self.asked.request(tools)),
+            ip: self.asked.ip,
+            at: self.asked.at,
+        }
+    }
+
+    fn decide(&self, who: Who<'_>) -> Decision {
+        if !policy::path::is_plain(&self.asked.path) {
+            return Access::refused(Reason::AmbiguousPath).to_decision();
+        }
+        let tools = self.asked.tools();
+        let Some(reason) = self.disproves(who) else {
+            let request = self.request(self.principal(who), &tools);
+            return self.view.decide_by(self.draft, &request).to_decision();
+        };
         let actor = match (who, self.client) {
             (Who::Service(_), _) => Actor::Service,
-            (Who::Person(_), Some(_)) => Actor::Agent,
+            (Who::Person(..), Some(_)) => Actor::Agent,
             _ => Actor::Browser,
         };
-        let known = Facts {
-            ip: self.asked.ip,
-            request: Some(self.asked.request(tools)),
-            at: Some(self.asked.at),
-            ..Facts::nobody(actor)
-        };
-        match who {
-            Who::Nobody => known,
-            Who::Service(token) => Facts {
-                service_token: Some(&token.id),
-                ..known
-            },
-            Who::Person(person) => Facts {
-                user: Some(person.facts()),
-                client: self.client.map(|client| ClientFacts {
-                    id: &client.id,
-                    client_id: &client.client_id,
-                    verified_host: client.verified_host.as_deref(),
-                    tier: client.tier,
-                }),
-                scopes: self.client.map(|_| self.asked.scopes.as_slice()),
-                ..known
-            },
+        let request = self.request(Principal::Stranger(actor), &tools);
+        let decision = self.view.decide_by(self.draft, &request).to_decision();
+        match decision.allowed || decision.reason == Reason::Disabled {
+            true => decision,
+            false => Access::refused(reason).to_decision(),
         }
     }
 
-    fn decide(&self, who: &Who<'_>) -> Decision {
-        let refused = |reason| Decision {
-            allowed: false,
-            reason,
-            rule: None,
-        };
+    fn explain(&self, who: Who<'_>) -> Vec<PolicyTrace> {
         let tools = self.asked.tools();
-        let facts = self.facts(who, &tools);
-        match self.standing(who) {
-            Standing::Refused(reason) => refused(reason),
-            Standing::Stranger(reason) => {
-                let nobody = Facts {
-                    user: None,
-                    client: None,
-                    service_token: None,
-                    scopes: None,
-                    ..facts
-                };
-                let verdict = self.rules.decide(&nobody);
-                match verdict.allowed {
-                    true => verdict.to_decision(),
-                    false => refused(reason),
-                }
-            }
-            Standing::Known => {
-                let verdict = self.rules.decide(&facts);
-                let request = self.asked.request(&tools);
-                let covered = self.client.is_none() || self.view.scopes.covers(&self.asked.scopes, &request);
-                match verdict.allowed && !covered {
-                    true => refused(Reason::InsufficientScope),
-                    false => verdict.to_decision(),
-                }
-            }
-        }
+        let request = self.request(self.principal(who), &tools);
+        self.view.explain_by(self.draft, &request)
     }
 }
 
 /// Asks about everybody whom a connection of the account knows.
-async fn everyone(caller: &Caller, trial: &Trial<'_>, cursor: Option<&str>) -> Answer<PeopleTested> {
+async fn everyone(caller: &Caller, trial: &Trial<'_>, test: &PolicyTest) -> Answer<PeopleTested> {
     let connections: Vec<_> = trial.view.connections.iter().map(|c| c.id.clone()).collect();
     let cursors = caller.cursors();
-    let mut after: Option<UserId> = cursor
+    let mut after: Option<UserId> = test
+        .cursor
+        .as_deref()
         .map(|text| cursors.read(&caller.org, text))
         .transpose()
         .map_err(|_| Fault::invalid("/cursor", "not a cursor of this test"))?;
@@ -453,8 +439,16 @@ async fn everyone(caller: &Caller, trial: &Trial<'_>, cursor: Option<&str>) -> A
         people.truncate(step);
         left -= people.len();
         after = people.last().map(|person| person.user.id.clone());
+        let ids: Vec<UserId> = people.iter().map(|person| person.user.id.clone()).collect();
+        let held = match test.authentication {
+            Some(_) => HashMap::new(),
+            None => store::session::newest_authentications(caller.store(), &ids).await?,
+        };
+        let unproven = Authentication::default();
         for person in &people {
-            let decision = trial.decide(&Who::Person(Box::new(trial.view.sees(person))));
+            let stated = test.authentication.as_ref();
+            let proof = stated.or_else(|| held.get(&person.user.id)).unwrap_or(&unproven);
+            let decision = trial.decide(Who::Person(person, proof));
             *(if decision.allowed {
                 &mut allowed
             } else {

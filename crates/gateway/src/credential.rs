@@ -14,14 +14,15 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use store::access::{Principal, Proof};
 use store::service_token::{self, Attempt};
 use store::user::Person;
 use store::{Change, Store};
 use tokens::Keyring;
 use tokio::sync::{broadcast, watch};
 use wire::{
-    AccountId, Actor, AppId, Client, ClientState, GrantId, GrantState, OrgId, ServiceTokenId, SessionId,
-    Timestamp,
+    AccountId, Actor, AppId, Authentication, Client, ClientState, GrantId, GrantState, OrgId, ServiceTokenId,
+    SessionId, Timestamp,
 };
 
 /// What a request shows.
@@ -50,12 +51,19 @@ pub(crate) struct Known {
 
 /// Who acts.
 pub(crate) enum By {
-    /// A person in a browser.
-    Browser(Box<Person>, SessionId),
+    /// A person in a browser, by a session.
+    Browser(Box<Person>, Box<AppSession>),
     /// An agent for a person.
     Agent(Box<Person>, Box<Agent>),
     /// A service token, for nobody.
     Service(Box<Service>),
+}
+
+/// A session at the app.
+pub(crate) struct AppSession {
+    pub(crate) id: SessionId,
+    /// How the person proved who they are, in the session that it came from.
+    pub(crate) authentication: Authentication,
 }
 
 /// A service token that was proven.
@@ -71,6 +79,8 @@ pub(crate) struct Service {
 pub(crate) struct Agent {
     pub(crate) client: Client,
     pub(crate) grant: GrantId,
+    /// How the person had proved who they are when they gave the grant.
+    pub(crate) authentication: Authentication,
     /// What the token may do: its scopes, as far as the grant still has them.
     pub(crate) scopes: Vec<String>,
     jti: String,
@@ -97,6 +107,20 @@ impl Known {
         match &self.by {
             By::Browser(person, _) | By::Agent(person, _) => Some(person),
             By::Service(_) => None,
+        }
+    }
+
+    /// Who asks, to the access decision.
+    pub(crate) fn principal(&self) -> Principal<'_> {
+        match &self.by {
+            By::Browser(person, session) => Principal::Person(person, Proof::Of(&session.authentication)),
+            By::Agent(person, agent) => Principal::Agent {
+                person,
+                proof: Proof::Of(&agent.authentication),
+                client: &agent.client,
+                scopes: Some(&agent.scopes),
+            },
+            By::Service(service) => Principal::Service(&service.id),
         }
     }
 
@@ -128,7 +152,7 @@ impl Known {
                 person.user.connection == *id
             }
             (Change::User(id), By::Browser(person, _) | By::Agent(person, _)) => person.user.id == *id,
-            (Change::Session(id), By::Browser(_, session)) => session == id,
+            (Change::Session(id), By::Browser(_, session)) => session.id == *id,
             (Change::Grant(id), By::Agent(_, agent)) => agent.grant == *id,
             (Change::Client(id), By::Agent(_, agent)) => agent.client.id == *id,
             (Change::Token(jti), By::Agent(_, agent)) => agent.jti == *jti,
@@ -314,6 +338,11 @@ impl Credentials {
         let Some(known) = known else {
             return Ok(Err(Invalid::Wrong));
         };
+        let mut known = known;
+        // After that the provider may have vouched anew: it is looked up once more.
+        if let Some(until) = site.view.good_until(known.principal()) {
+            known.until = known.until.min(until);
+        }
         let known = Arc::new(known);
         if now < known.until {
             self.memory.insert(key, Arc::clone(&known), generation, now);
@@ -359,6 +388,7 @@ impl Credentials {
         let agent = Agent {
             scopes: scopes.map(ToOwned::to_owned).collect(),
             client: registered.client,
+            authentication: grant.authentication,
             grant: grant.id,
             jti: claims.jti,
         };
@@ -386,7 +416,13 @@ impl Credentials {
         Ok(Some(Known {
             app: view.app.id.clone(),
             account: view.account.id.clone(),
-            by: By::Browser(Box::new(person), record.id),
+            by: By::Browser(
+                Box::new(person),
+                Box::new(AppSession {
+                    id: record.id,
+                    authentication: record.authentication,
+                }),
+            ),
             until: record.expires_at,
             minted: ArcSwapOption::empty(),
         }))

@@ -365,6 +365,10 @@ impl Visit<'_> {
         let ruling = asked.decide(&self.site, known.as_deref().ok(), now);
         match (known, ruling.allowed) {
             (Err(stranger), false) => self.turn_away(&parts, stranger).await,
+            // Signing in again is all that is missing.
+            (Ok(known), false) if ruling.reason == Reason::ProofTooOld => {
+                self.turn_back(&parts, &known, ruling).await
+            }
             (Ok(known), false) => self.deny(&parts, &known, ruling, mcp).await,
             (Ok(known), true) if self.is_foreign_websocket(&parts, &known) => {
                 let ruling = Ruling::denied_for(Reason::PolicyDenied, "foreign_websocket");
@@ -485,6 +489,20 @@ impl Visit<'_> {
             ),
         };
         Ok(answer)
+    }
+
+    /// Somebody is known whose identity provider has not vouched for them for too long: they are sent to sign in, and
+    /// an agent is told that its token is good no more.
+    async fn turn_back(self, parts: &Parts, known: &Known, ruling: Ruling) -> store::Result<Answer> {
+        let id = self.audit.id.clone();
+        let site = Arc::clone(&self.site);
+        self.record(Some(known), &ruling, None).await?;
+        let answer = if known.is_browser() && answer::is_navigation(parts) {
+            answer::sign_in(&site, parts)?
+        } else {
+            answer::challenge(&site, known.agent().is_some(), &id)
+        };
+        Ok((Ended::Challenged, answer))
     }
 
     /// Somebody is known, and may not.

@@ -17,6 +17,7 @@ use http::header::{ALLOW, ORIGIN, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use std::sync::Arc;
+use store::access::{AccessRequest, Principal, Proof};
 use store::session::{self, Handoff, Record};
 use store::user::Person;
 use wire::{ActorKind, AuditActor, AuditEvent, AuditRequest, Outcome, Reason, SessionId};
@@ -101,17 +102,18 @@ async fn callback(
         return refused(gateway, site, request, Reason::CredentialInvalid).await;
     };
     let now = tx.now();
-    let refusal = view.refuses(&person.user.connection, person.user.disabled, now);
-    let refusal = refusal.or((!view.signs_in(&person.user.connection)).then_some(Reason::ConnectionNotBound));
-    if let Some(reason) = refusal {
+    let principal = Principal::Person(&person, Proof::Of(&handoff.authentication));
+    let access = view.decide(&AccessRequest::to_begin(principal, now));
+    if !access.allowed {
         drop(tx);
-        return refused(gateway, site, request, reason).await;
+        return refused(gateway, site, request, access.reason).await;
     }
     let secret = store::random_secret("")?;
     let record = app_session(site, &handoff, &request, now);
     session::save(&mut tx, &store::sha256(&secret), &record).await?;
-    tx.commit(session_event(site, "session.create", &person, record.id, request))
-        .await?;
+    let mut event = session_event(site, "session.create", &person, record.id, request);
+    event.actor.amr = record.authentication.amr;
+    tx.commit(event).await?;
 
     let mut response = answer::redirect(StatusCode::SEE_OTHER, &return_to)?;
     let headers = response.headers_mut();
@@ -135,6 +137,7 @@ fn app_session(site: &Site, handoff: &Handoff, request: &AuditRequest, now: wire
         expires_at: now.plus_seconds(site.view.app.spec.session_seconds.into()),
         ip: request.ip.clone(),
         user_agent: request.user_agent.clone(),
+        authentication: handoff.authentication.clone(),
     }
 }
 

@@ -60,7 +60,10 @@ pub(crate) fn actor(known: Option<&Known>) -> AuditActor {
         actor.email.clone_from(&person.user.email);
     }
     match &known.by {
-        By::Browser(_, session) => actor.session = Some(session.clone()),
+        By::Browser(_, session) => {
+            actor.session = Some(session.id.clone());
+            actor.amr.clone_from(&session.authentication.amr);
+        }
         By::Service(service) => {
             actor.service_token = Some(service.id.clone());
             actor.service_token_name = Some(service.name.clone());
@@ -69,6 +72,7 @@ pub(crate) fn actor(known: Option<&Known>) -> AuditActor {
             actor.client = Some(agent.client.id.clone());
             actor.client_name = Some(agent.client.name.clone());
             actor.grant = Some(agent.grant.clone());
+            actor.amr.clone_from(&agent.authentication.amr);
         }
     }
     actor
@@ -92,6 +96,7 @@ pub(crate) const fn code(reason: Reason) -> &'static str {
         Reason::CredentialInvalid => "credential_invalid",
         Reason::ManagedOauthOff => "managed_oauth_off",
         Reason::AmbiguousPath => "ambiguous_path",
+        Reason::ProofTooOld => "proof_too_old",
     }
 }
 
@@ -105,6 +110,7 @@ pub(crate) const fn words(reason: Reason) -> &'static str {
         Reason::Disabled => "This app is switched off.",
         Reason::ClientNotAccepted => "This app does not accept the agent.",
         Reason::InsufficientScope => "The agent was not given the right to do this.",
+        Reason::ProofTooOld => "You have not signed in for too long. Sign in again.",
         Reason::AmbiguousPath => "The path of the request can be read in more than one way.",
         _ => "Access is refused.",
     }
@@ -132,6 +138,7 @@ mod tests {
             Reason::CredentialInvalid,
             Reason::ManagedOauthOff,
             Reason::AmbiguousPath,
+            Reason::ProofTooOld,
         ] {
             assert_eq!(serde_json::to_value(reason).unwrap(), code(reason));
         }

@@ -1,10 +1,11 @@
 //! Decides: the same questions for a request and, later, for the stream that came of it.
 
-use crate::credential::{By, Known};
+use crate::credential::Known;
 use crate::mcp;
 use crate::site::Site;
-use policy::{ClientFacts, Facts, McpFacts, RequestFacts};
+use policy::{McpFacts, RequestFacts};
 use std::net::IpAddr;
+use store::access::{AccessRequest, Principal, Stage};
 use wire::{Actor, Reason, RuleRef, Timestamp};
 
 /// What is asked for.
@@ -65,105 +66,19 @@ impl Asked<'_> {
                 others,
             }),
         };
-        let Some(known) = known else {
-            if !view.is_live() {
-                return Ruling::denied(Reason::Disabled);
-            }
-            let facts = Facts {
-                ip: self.ip,
-                request: Some(request),
-                at: Some(now),
-                ..Facts::nobody(self.stranger)
-            };
-            return verdict(site, &facts);
-        };
-        let Some(person) = known.person() else {
-            return self.decide_service(site, known, (request, now));
-        };
-        if let Some(reason) = view.refuses(&person.user.connection, person.user.disabled, now) {
-            return Ruling::denied(reason);
-        }
-        let agent = known.agent();
-        if agent.is_some_and(|a| !view.accepts(&a.client)) {
-            return Ruling::denied(Reason::ClientNotAccepted);
-        }
-        let seen = view.sees(person);
-        let facts = Facts {
-            user: Some(seen.facts()),
-            client: agent.map(|agent| ClientFacts {
-                id: &agent.client.id,
-                client_id: &agent.client.client_id,
-                verified_host: agent.client.verified_host.as_deref(),
-                tier: agent.client.tier,
-            }),
-            actor: known.actor(),
-            service_token: None,
-            ip: self.ip,
-            scopes: agent.map(|agent| agent.scopes.as_slice()),
+        let access = view.decide(&AccessRequest {
+            principal: known.map_or(Principal::Stranger(self.stranger), Known::principal),
+            stage: Stage::GoesOn,
             request: Some(request),
-            at: Some(now),
-        };
-        let ruling = verdict(site, &facts);
-        let Some(agent) = agent.filter(|_| ruling.allowed) else {
-            return ruling;
-        };
-        if view.scopes.covers(&agent.scopes, &request) {
-            return ruling;
-        }
-        let mut needed: Vec<String> = view
-            .scopes
-            .needed(&request)
-            .into_iter()
-            .map(ToOwned::to_owned)
-            .collect();
-        if !needed.is_empty() {
-            // A client that asks for these and no others must not lose what it has.
-            let had = agent
-                .scopes
-                .iter()
-                .filter(|s| !needed.contains(s))
-                .cloned()
-                .collect::<Vec<_>>();
-            needed.extend(had);
-        }
+            ip: self.ip,
+            at: now,
+        });
         Ruling {
-            needed,
-            ..Ruling::denied(Reason::InsufficientScope)
+            allowed: access.allowed,
+            reason: access.reason,
+            detail: None,
+            rule: access.rule.cloned(),
+            needed: access.needed,
         }
-    }
-
-    /// Decides about a service token: no person, no grant, no scopes; only the rules speak.
-    fn decide_service(
-        &self,
-        site: &Site,
-        known: &Known,
-        (request, now): (RequestFacts<'_>, Timestamp),
-    ) -> Ruling {
-        if !site.view.is_live() {
-            return Ruling::denied(Reason::Disabled);
-        }
-        let service = match &known.by {
-            By::Service(service) => Some(&service.id),
-            By::Browser(..) | By::Agent(..) => None,
-        };
-        let facts = Facts {
-            service_token: service,
-            ip: self.ip,
-            request: Some(request),
-            at: Some(now),
-            ..Facts::nobody(Actor::Service)
-        };
-        verdict(site, &facts)
-    }
-}
-
-fn verdict(site: &Site, facts: &Facts<'_>) -> Ruling {
-    let verdict = site.view.rules.decide(facts);
-    Ruling {
-        allowed: verdict.allowed,
-        reason: verdict.reason,
-        detail: None,
-        rule: verdict.rule.cloned(),
-        needed: Vec::new(),
     }
 }

@@ -4,11 +4,10 @@
 use bytes::Bytes;
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
-use policy::Facts;
 use std::sync::{Arc, OnceLock};
 use store::AppView;
 use url::Url;
-use wire::{Actor, Id};
+use wire::Id;
 
 pub(crate) struct Site {
     pub(crate) view: Arc<AppView>,
@@ -53,9 +52,6 @@ impl Site {
             HeaderValue::try_from(text).ok()
         };
         let challenge = [challenge(""), challenge("error=\"invalid_token\", ")];
-        // Nothing but a `bypass` policy lets nobody through; what the request will be is open here.
-        let maybe_public = view.rules.could_allow(&Facts::nobody(Actor::Browser)).allowed
-            || view.rules.could_allow(&Facts::nobody(Actor::Agent)).allowed;
         Self {
             origin: origin(&view.app.spec.origin_url),
             host: HeaderValue::try_from(view.authority.as_str()).ok(),
@@ -68,7 +64,8 @@ impl Site {
             secure,
             challenge,
             metadata_url,
-            maybe_public,
+            // Nothing but a `bypass` policy lets nobody through.
+            maybe_public: view.is_ever_public(),
             resource_metadata: OnceLock::new(),
             server_metadata: OnceLock::new(),
             view,

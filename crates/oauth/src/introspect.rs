@@ -5,6 +5,7 @@ use crate::Oauth;
 use crate::answer::{OauthError, no_store};
 use crate::context::{Body, Live};
 use crate::params::Params;
+use crate::people;
 use crate::token::{Authenticated, authenticate};
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
@@ -87,17 +88,23 @@ async fn refresh(
     }))
 }
 
+/// The grant, unless the gateway would refuse whatever is asked with it.
 async fn in_force(oauth: &Oauth, view: &AppView, id: &GrantId) -> store::Result<Option<Grant>> {
     let now = oauth.store.clock().now();
     let grant = store::grant::of_app(&oauth.store, &view.app.id, id, now).await?;
     let Some(grant) = grant.filter(|grant| grant.state == GrantState::Active) else {
         return Ok(None);
     };
-    // What the gateway would refuse whatever is asked is not active: an excluded or drained connection.
     let person = store::user::by_id(&oauth.store, &grant.user).await?;
-    let refused = person.is_none_or(|person| {
-        let user = &person.user;
-        view.refuses(&user.connection, user.disabled, now).is_some()
-    });
-    Ok((!refused).then_some(grant))
+    let client = store::client::get(&oauth.store, &view.org, &grant.client, now).await;
+    let client = match client {
+        Ok(client) => Some(client),
+        Err(store::Error::NotFound(_)) => None,
+        Err(error) => return Err(error),
+    };
+    let (Some(person), Some(client)) = (person, client) else {
+        return Ok(None);
+    };
+    let decision = people::may_go_on(view, (&person, &grant), &client.client, now);
+    Ok(decision.allowed.then_some(grant))
 }

@@ -2,13 +2,16 @@
 
 use serde_json::{Map, Value};
 use std::net::IpAddr;
-use wire::{Actor, ClientId, ClientTier, ConnectionId, ServiceTokenId, Timestamp, UserId};
+use wire::{Actor, Authentication, ClientId, ClientTier, ConnectionId, ServiceTokenId, Timestamp, UserId};
 
 /// Everything a rule can ask about.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// The signed-in person; also when an agent acts for them.
     pub user: Option<UserFacts<'a>>,
+    /// How the person proved who they are, in the session that this request belongs to or in which its grant was
+    /// given. Absent: not known yet. Empty: nothing is proven.
+    pub authentication: Option<&'a Authentication>,
     /// The agent's software, when one acts; of no account otherwise.
     pub client: Option<ClientFacts<'a>>,
     /// Who acts on the wire.
@@ -31,6 +34,7 @@ impl Facts<'_> {
     pub const fn nobody(actor: Actor) -> Self {
         Self {
             user: None,
+            authentication: None,
             client: None,
             actor,
             service_token: None,
@@ -53,7 +57,8 @@ pub struct UserFacts<'a> {
     pub email_verified: bool,
     /// The connection they signed in with.
     pub connection: &'a ConnectionId,
-    /// The identity provider's claims, unmapped.
+    /// The identity provider's claims, unmapped. How the person authenticated is none of them: it is no fact about
+    /// the person.
     pub claims: &'a Map<String, Value>,
     /// The identity provider's groups; `claim` selectors named `groups` look here, too.
     pub groups: &'a [String],

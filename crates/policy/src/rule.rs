@@ -11,7 +11,7 @@ use std::{
     collections::HashSet,
     net::{IpAddr, Ipv6Addr},
 };
-use wire::{Actor, ClientTier, ConnectionId, GroupId, Selector, ServiceTokenId, UserId};
+use wire::{Actor, Authentication, ClientTier, ConnectionId, GroupId, Selector, ServiceTokenId, UserId};
 
 /// Values of `amr` (RFC 8176) that show something beyond a password, PIN or question.
 pub(crate) const SECOND_FACTORS: [&str; 13] = [
@@ -265,7 +265,13 @@ impl Rule {
                 }
             }),
             Test::Group(index) => groups[*index].ask(view),
-            Test::Claim { name, value } => of_person(facts, |user| claim(user, name, value)),
+            Test::Claim { name, value } => of_person(facts, |user| match &**name {
+                "amr" => proven(facts, |proof| words(&proof.amr, |word| word == &**value)),
+                "acr" => proven(facts, |proof| words(&proof.acr, |word| word == &**value)),
+                // Differs at each sign-in; no rule can name it.
+                "auth_time" => Answer::Unproven,
+                name => claim(user, name, value),
+            }),
             Test::Connection(id) => of_person(facts, |user| (user.connection == id).into()),
             Test::Ip(networks) => match facts.ip {
                 Some(ip) => {
@@ -303,8 +309,10 @@ impl Rule {
                 Some(_) => view.tool.is_some_and(|tool| pattern.matches(tool)).into(),
                 None => Answer::Open,
             },
-            Test::Mfa => of_person(facts, |user| {
-                words_of(user, "amr", |amr| SECOND_FACTORS.contains(&amr))
+            Test::Mfa => of_person(facts, |_| {
+                proven(facts, |proof| {
+                    words(&proof.amr, |amr| SECOND_FACTORS.contains(&amr))
+                })
             }),
             Test::EmailList(emails) => of_person(facts, |user| match proven_email(user) {
                 Some(given) => {
@@ -314,12 +322,13 @@ impl Rule {
                 }
                 None => Answer::Unproven,
             }),
-            Test::AuthMethod { amr, acr } => of_person(facts, |user| {
-                let asked = [("amr", amr), ("acr", acr)];
-                let asked = asked.iter().filter(|(_, values)| !values.is_empty());
-                let answers =
-                    asked.map(|(name, values)| words_of(user, name, |word| values.iter().any(|v| v == word)));
-                answers.fold(Answer::No, Answer::max)
+            Test::AuthMethod { amr, acr } => of_person(facts, |_| {
+                proven(facts, |proof| {
+                    let among = |values: &[String], word: &str| values.iter().any(|v| v == word);
+                    let by_method = (!amr.is_empty()).then(|| words(&proof.amr, |word| among(amr, word)));
+                    let by_class = (!acr.is_empty()).then(|| words(&proof.acr, |word| among(acr, word)));
+                    by_method.max(by_class).unwrap_or(Answer::No)
+                })
             }),
             Test::Time(week) => facts.at.map_or(Answer::Open, |at| week.contains(at).into()),
         }
@@ -360,12 +369,17 @@ fn proven_email<'a>(user: &UserFacts<'a>) -> Option<&'a str> {
     user.email.filter(|_| user.email_verified)
 }
 
-/// A claim that is a word or a list of words.
-fn words_of(user: &UserFacts<'_>, name: &str, is_meant: impl Fn(&str) -> bool) -> Answer {
-    match user.claims.get(name) {
-        Some(Value::String(one)) => is_meant(one).into(),
-        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).any(is_meant).into(),
-        _ => Answer::Unproven,
+/// What the proof of this session, or of the session in which the grant was given, says.
+fn proven(facts: &Facts<'_>, ask: impl FnOnce(&Authentication) -> Answer) -> Answer {
+    facts.authentication.map_or(Answer::Open, ask)
+}
+
+/// Whether one of some words is meant; none at all proves nothing.
+fn words<'a>(all: impl IntoIterator<Item = &'a String>, is_meant: impl Fn(&str) -> bool) -> Answer {
+    let mut all = all.into_iter().peekable();
+    match all.peek() {
+        None => Answer::Unproven,
+        Some(_) => all.any(|word| is_meant(word)).into(),
     }
 }
 

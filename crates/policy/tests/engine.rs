@@ -146,7 +146,7 @@ fn a_deny_of_a_person_does_not_refuse_services() {
 fn the_floor_holds_for_whatever_would_let_through() {
     let w = World::default();
     let plain = World {
-        claims: json!({"amr": ["pwd"]}).as_object().unwrap().clone(),
+        authentication: by(json!({"amr": ["pwd"]})),
         ..World::default()
     };
     let floor = [everyone(), Selector::Mfa {}];
@@ -321,7 +321,7 @@ fn foresight_settles_at_once_what_no_request_will_prove() {
 fn foresight_sees_the_floor() {
     let w = World::default();
     let plain = World {
-        claims: json!({"amr": ["pwd"]}).as_object().unwrap().clone(),
+        authentication: by(json!({"amr": ["pwd"]})),
         ..World::default()
     };
     let office = sel(json!({"type": "ip", "ranges": ["10.0.0.0/8"]}));

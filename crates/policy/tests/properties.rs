@@ -157,7 +157,7 @@ fn situation() -> impl Strategy<Value = Situation> {
 impl Situation {
     fn with<T>(&self, ask: impl FnOnce(Facts<'_>) -> T) -> T {
         let claims = if self.amr {
-            json!({"amr": ["otp"], "roles": ["dev"]})
+            json!({"roles": ["dev"]})
         } else {
             json!({})
         };
@@ -166,6 +166,11 @@ impl Situation {
             email: self.email.map(Into::into),
             verified: self.verified,
             claims: claims.as_object().unwrap().clone(),
+            authentication: by(if self.amr {
+                json!({"amr": ["otp"]})
+            } else {
+                json!({})
+            }),
             tier: self.tier,
             scopes: if self.scopes == Some(true) {
                 vec!["read".into()]

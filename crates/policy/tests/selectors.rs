@@ -84,15 +84,16 @@ fn selectors_about_the_person() {
     };
     let bare = World {
         claims: serde_json::Map::new(),
+        authentication: by(json!({})),
         groups: vec![],
         ..World::default()
     };
     let pwd = World {
-        claims: json!({"amr": ["pwd", "pin"]}).as_object().unwrap().clone(),
+        authentication: by(json!({"amr": ["pwd", "pin"]})),
         ..World::default()
     };
     let mfa = World {
-        claims: json!({"amr": "mfa"}).as_object().unwrap().clone(),
+        authentication: by(json!({"amr": ["mfa"]})),
         ..World::default()
     };
     let overage = World {
@@ -296,8 +297,8 @@ fn selectors_about_the_request() {
 #[test]
 fn selectors_about_the_sign_in() {
     let w = World::default();
-    let with = |claims: serde_json::Value| World {
-        claims: claims.as_object().unwrap().clone(),
+    let with = |proof: serde_json::Value| World {
+        authentication: by(proof),
         ..World::default()
     };
     let unverified = World {

@@ -104,7 +104,7 @@ struct Case {
     has: [bool; 4],
     numbers: [u8; 3],
     email: Option<&'static str>,
-    claims: Value,
+    claims: (Value, Value),
     tier: ClientTier,
     ip: Option<&'static str>,
     at: Option<&'static str>,
@@ -121,10 +121,11 @@ fn case() -> impl Strategy<Value = Case> {
         Some("odd"),
     ]);
     let claims = select(vec![
-        json!({}),
-        json!({"amr": ["pwd"], "roles": "dev"}),
-        json!({"amr": "otp", "acr": "phr"}),
-        json!({"acr": "0", "roles": ["ops"]}),
+        (json!({}), json!({})),
+        (json!({"roles": "dev"}), json!({"amr": ["pwd"]})),
+        (json!({}), json!({"amr": ["otp"], "acr": "phr"})),
+        (json!({"roles": ["ops"]}), json!({"acr": "0"})),
+        (json!({"roles": ["ops"]}), Value::Null),
     ]);
     let tier = select(vec![
         ClientTier::Localhost,
@@ -178,7 +179,11 @@ impl Case {
             connection: id("con", connection),
             email: self.email.map(Into::into),
             verified: is_verified,
-            claims: self.claims.as_object().unwrap().clone(),
+            claims: self.claims.0.as_object().unwrap().clone(),
+            authentication: by(match &self.claims.1 {
+                Value::Null => json!({}),
+                proof => proof.clone(),
+            }),
             tier: self.tier,
             token: id("svc", token),
             ..World::default()
@@ -186,6 +191,7 @@ impl Case {
         let all = world.agent();
         ask(Facts {
             user: all.user.filter(|_| has_user),
+            authentication: all.authentication.filter(|_| !self.claims.1.is_null()),
             client: all.client.filter(|_| has_client),
             actor: self.actor,
             service_token: (!has_user).then_some(&world.token),

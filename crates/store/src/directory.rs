@@ -20,7 +20,7 @@ use std::sync::Arc;
 use url::Url;
 use wire::{
     Account, AccountId, App, AppId, ClaimMapping, Client, ClientSource, ClientState, ConnectionId,
-    ConnectionKind, OrgId, Reason, Timestamp,
+    ConnectionKind, OldestProof, OrgId, Reason, Timestamp,
 };
 
 /// A connection as one account sees it.
@@ -54,9 +54,6 @@ impl BoundConnection {
     }
 }
 
-/// Says how a person authenticated, not who they are: policies see it whatever is released.
-const ALWAYS_SEEN: [&str; 3] = ["acr", "amr", "auth_time"];
-
 /// Where a provider lists claims that it has and does not send (OpenID Connect Core section 5.6.2).
 const ELSEWHERE: &str = "_claim_names";
 
@@ -71,7 +68,7 @@ pub(crate) fn seen<'a>(connections: &[BoundConnection], person: &'a Person) -> C
     };
     let mut seen = person.clone();
     let mapping = &bound.mapping;
-    let mut names: Vec<&str> = ALWAYS_SEEN.to_vec();
+    let mut names: Vec<&str> = Vec::new();
     if bound.releases("email") {
         names.extend([mapping.email.as_str(), "email_verified"]);
     } else {
@@ -117,8 +114,10 @@ pub struct AppView {
     pub account: Account,
     /// Connections that count here, `exclusive` applied; the account's.
     pub connections: Arc<[BoundConnection]>,
-    /// The app's policies under the organisation's floor.
-    pub rules: Ruleset,
+    /// The app's policies under the organisation's floor. Asked by [`crate::access`] only.
+    pub(crate) rules: Ruleset,
+    /// How old the identity provider's word about a person may be here.
+    pub oldest_proof: OldestProof,
     /// What each scope covers.
     pub scopes: ScopeSet,
     /// Host, and port unless it is the scheme's default.
@@ -361,9 +360,9 @@ const fn concerns_views(change: &Change) -> bool {
     )
 }
 
-/// Why a person of `connection` may not use the app now, if so. For every surface the same.
 impl AppView {
-    /// `None` when nothing but the policies can refuse the person.
+    /// Why nobody of `connection` may use the app now, or this person may not, if so; the first questions of
+    /// [`AppView::decide`].
     #[must_use]
     pub fn refuses(&self, connection: &ConnectionId, disabled: bool, now: Timestamp) -> Option<Reason> {
         if !self.is_live() {

@@ -11,8 +11,10 @@
 //! ```
 
 use crate::sql::{Paging, Row, Run, Sql, json, opt};
-use crate::{Change, Error, Result, Tx};
-use wire::{AccountId, AppId, ClientId, Grant, GrantId, GrantState, OrgId, Timestamp, UserId};
+use crate::{Change, Error, Result, Store, Tx};
+use wire::{
+    AccountId, AppId, Authentication, ClientId, Grant, GrantId, GrantState, OrgId, Timestamp, UserId,
+};
 
 /// How long the old refresh token still returns its successor, in seconds.
 pub const ROTATION_WINDOW: i64 = 60;
@@ -48,6 +50,7 @@ fn read(row: &Row, now: Timestamp) -> Result<Grant> {
         last_used_at: row.opt_time("last_used_at")?,
         revoked_at,
         revoked_reason: row.opt_text("revoked_reason")?,
+        authentication: crate::session::read_authentication(row)?,
     })
 }
 
@@ -66,6 +69,8 @@ pub struct Consent<'a> {
     pub client: &'a ClientId,
     /// To what.
     pub scopes: &'a [String],
+    /// How they had proved who they are in the session in which they consented.
+    pub authentication: &'a Authentication,
     /// Until when.
     pub expires_at: Timestamp,
 }
@@ -109,6 +114,7 @@ pub async fn issue(
         ("user_id", consent.user.into()),
         ("client", consent.client.into()),
         ("scopes", json(&consent.scopes)?),
+        ("authentication", json(consent.authentication)?),
         ("created_at", now.into()),
         ("expires_at", consent.expires_at.into()),
     ];
@@ -207,6 +213,26 @@ pub async fn list(
         .then(" ORDER BY g.id")
         .limit(page.limit + 1);
     db.rows(sql).await?.iter().map(|row| read(row, now)).collect()
+}
+
+/// How a person had proved who they are when they gave a client their newest grant that is in force.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn newest_authentication(
+    store: &Store,
+    user: &UserId,
+    client: &ClientId,
+) -> Result<Option<Authentication>> {
+    let sql = Sql::new("SELECT authentication FROM grants WHERE revoked_at IS NULL AND expires_at > $1");
+    let sql = sql
+        .bind(store.clock().now())
+        .and("user_id =", Some(user))
+        .and("client =", Some(client))
+        .then(" ORDER BY id DESC")
+        .limit(1);
+    let row = opt(store, sql).await?;
+    row.as_ref().map(crate::session::read_authentication).transpose()
 }
 
 /// One grant of an organisation.

@@ -1,20 +1,20 @@
 //! What a transaction does to people and agents, worked out before it is committed.
 //!
 //! Two views of each account that the transaction concerns are compared: the one that is enforced now, and the
-//! one compiled from what the transaction wrote. Both are asked what enforcement asks
-//! ([`AppView::refuses`], [`AppView::signs_in`], [`policy::Ruleset::could_allow`]), about everybody who has a live
-//! session or grant there, and about everybody who could sign in. The cost grows with the accounts concerned
+//! one compiled from what the transaction wrote. Both are asked what enforcement asks ([`AppView::decide`]), about
+//! everybody who has a live session or grant there, and about everybody who could sign in. The cost grows with the accounts concerned
 //! and with the people whose answer may differ.
 
 mod held;
 mod names;
 mod sign_in;
 
+use crate::access::Proof;
 use crate::directory::{AccountView, AppView, Rows, Snapshot, concerned};
 use crate::user::Person;
 use crate::{Change, Result, Tx};
 use held::{Held, Holding, Wanted, people_of};
-use sign_in::{Bits, Crowd, Doubts, could_enter};
+use sign_in::{Bits, Crowd, Doubts};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -275,10 +275,12 @@ impl Work<'_> {
                 .as_ref()
                 .map(|(_, client)| held.clients.get(client).cloned())
         };
+        let proof = Proof::Of(&holding.authentication);
         let before = {
             let agent = agent(held);
             let agent = agent.as_ref().map(Option::as_ref);
-            names::judge(app_before, held.people.get(&holding.user), agent, self.moments.0)
+            let person = held.people.get(&holding.user).map(|person| (person, proof));
+            names::judge(app_before, person, agent, self.moments.0)
         };
         let then = moved.unwrap_or(held);
         let client = holding.agent.as_ref().and_then(|(_, id)| {
@@ -291,7 +293,12 @@ impl Work<'_> {
             .or_else(|| held.people.get(&holding.user));
         let mut after = {
             let agent = holding.agent.as_ref().map(|_| client);
-            names::judge(app_after, person, agent, self.moments.1)
+            names::judge(
+                app_after,
+                person.map(|person| (person, proof)),
+                agent,
+                self.moments.1,
+            )
         };
         if after.allowed && moved.is_some_and(|moved| !moved.holdings.contains_key(id)) {
             after = wire::Decision {
@@ -323,21 +330,20 @@ impl Work<'_> {
     /// A person changed: where could they sign in, and where can they now?
     fn person(&mut self, before: Option<&Person>, after: Option<&Person>) {
         let Some(known) = after.or(before) else { return };
-        let (org, connection) = (known.org.clone(), known.user.connection.clone());
-        let now = Arc::clone(&self.places.now);
+        let org = known.org.clone();
+        let enforced = Arc::clone(&self.places.now);
         let mut any = (false, false);
-        for account in now.accounts().filter(|account| account.org == org) {
+        for account in enforced.accounts().filter(|account| account.org == org) {
+            let now = self.moments.1;
             let open = |person: Option<&Person>| {
-                let mut apps = account.apps.iter();
-                apps.find(|app| {
-                    app.is_live()
-                        && app.signs_in(&connection)
-                        && person.is_some_and(|person| could_enter(app, person))
+                account.apps.iter().find_map(|app| {
+                    let decision = names::enter(app, person?, now);
+                    decision.allowed.then_some((app, decision))
                 })
             };
             let entered = open(after);
             match (open(before), entered) {
-                (None, Some(app)) => {
+                (None, Some((app, decision))) => {
                     any.0 = true;
                     let tally = self.tally(&account.account.id);
                     tally.sign_in.gain += 1;
@@ -345,7 +351,6 @@ impl Work<'_> {
                         tally.gain.people.insert(known.user.id.clone());
                     }
                     self.total.gain.people.insert(known.user.id.clone());
-                    let decision = names::judge(Some(app), after, None, self.moments.1);
                     self.names
                         .add(Share::Gain, names::name(known, None, app, decision));
                 }
@@ -365,8 +370,8 @@ impl Work<'_> {
         let size = crowd.people.len();
         let (mut all_gained, mut all_lost) = (Bits::none(size), Bits::none(size));
         for doubt in doubts.by_connection.get(connection).into_iter().flatten() {
-            let before = crowd.who(doubts, &doubt.before);
-            let after = crowd.who(doubts, &doubt.after);
+            let before = crowd.who(doubts, &doubt.before, self.moments.1);
+            let after = crowd.who(doubts, &doubt.after, self.moments.1);
             let (gained, lost) = (after.without(&before), before.without(&after));
             let (gains, loses) = (gained.count(), lost.count());
             if gains == 0 && loses == 0 {

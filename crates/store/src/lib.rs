@@ -8,6 +8,7 @@
 //!
 //! It knows nothing of HTTP.
 
+pub mod access;
 pub mod api_token;
 pub mod app;
 pub mod audit;

@@ -1,9 +1,10 @@
 //! Browser sessions: at the control plane (a tower-sessions record in `data`) and at apps (opaque cookie,
 //! redeemed from a handoff). Cookies are stored as SHA-256 only.
 
-use crate::sql::{Paging, Row, Run, Sql, opt};
-use crate::{Change, Error, Result, Tx};
-use wire::{AppId, BrowserSession, OrgId, SessionId, Timestamp, UserId};
+use crate::sql::{Paging, Row, Run, Sql, json, opt};
+use crate::{Change, Error, Result, Store, Tx};
+use std::collections::HashMap;
+use wire::{AppId, Authentication, BrowserSession, OrgId, SessionId, Timestamp, UserId};
 
 /// A session as its owner surface needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Record {
     pub ip: Option<String>,
     /// The browser it began in.
     pub user_agent: Option<String>,
+    /// How the person proved who they are in it. A session at an app has it from its parent.
+    pub authentication: Authentication,
 }
 
 fn read(row: &Row) -> Result<Record> {
@@ -39,7 +42,17 @@ fn read(row: &Row) -> Result<Record> {
         expires_at: row.time("expires_at")?,
         ip: row.opt_text("ip")?,
         user_agent: row.opt_text("user_agent")?,
+        authentication: read_authentication(row)?,
     })
+}
+
+/// What was not kept proves nothing.
+pub(crate) fn read_authentication(row: &Row) -> Result<Authentication> {
+    let text = row.opt_text("authentication")?;
+    text.map_or_else(
+        || Ok(Authentication::default()),
+        |text| serde_json::from_str(&text).map_err(Error::internal),
+    )
 }
 
 /// Writes over the session of a cookie. Says `false`, and writes nothing, when it has ended meanwhile.
@@ -48,8 +61,8 @@ fn read(row: &Row) -> Result<Record> {
 /// When the database does not answer.
 pub async fn update(tx: &mut Tx, hash: &str, session: &Record) -> Result<bool> {
     let sql = Sql::new(
-        "UPDATE sessions SET org = $1, user_id = $2, data = $3, expires_at = $4, ip = $5, user_agent = $6 \
-         WHERE hash = $7",
+        "UPDATE sessions SET org = $1, user_id = $2, data = $3, expires_at = $4, ip = $5, user_agent = $6, \
+         authentication = $7 WHERE hash = $8",
     );
     let sql = sql
         .bind(session.org.as_ref())
@@ -58,6 +71,7 @@ pub async fn update(tx: &mut Tx, hash: &str, session: &Record) -> Result<bool> {
         .bind(session.expires_at)
         .bind(session.ip.clone())
         .bind(session.user_agent.clone())
+        .bind(json(&session.authentication)?)
         .bind(hash);
     Ok(tx.run(sql).await? > 0)
 }
@@ -82,6 +96,7 @@ pub async fn save(tx: &mut Tx, hash: &str, session: &Record) -> Result<()> {
         ("expires_at", session.expires_at.into()),
         ("ip", session.ip.clone().into()),
         ("user_agent", session.user_agent.clone().into()),
+        ("authentication", json(&session.authentication)?),
     ];
     tx.run(Sql::insert("sessions", values)).await.map(drop)
 }
@@ -166,7 +181,31 @@ fn read_public(row: &Row) -> Result<BrowserSession> {
         expires_at: row.time("expires_at")?,
         ip: row.opt_text("ip")?,
         user_agent: row.opt_text("user_agent")?,
+        authentication: read_authentication(row)?,
     })
+}
+
+/// How each of some people proved who they are in their newest session that is not over; without those who have none.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn newest_authentications(
+    store: &Store,
+    users: &[UserId],
+) -> Result<HashMap<UserId, Authentication>> {
+    let now = store.clock().now();
+    let mut db = store;
+    let mut newest = HashMap::new();
+    for some in users.chunks(500) {
+        // Identifiers grow with time, so the last one of a person is the newest.
+        let sql =
+            Sql::new("SELECT id, user_id, authentication FROM sessions WHERE expires_at > $1").bind(now);
+        let sql = sql.and_in("user_id", Some(some)).then(" ORDER BY id");
+        for row in db.rows(sql).await? {
+            newest.insert(row.id("user_id")?, read_authentication(&row)?);
+        }
+    }
+    Ok(newest)
 }
 
 /// One session of a signed-in person.
@@ -190,6 +229,8 @@ pub struct Handoff {
     pub session: SessionId,
     /// SHA-256 of the state that the browser got from the gateway.
     pub state_hash: String,
+    /// How they proved who they are in that session.
+    pub authentication: Authentication,
     /// When it is worthless.
     pub expires_at: Timestamp,
 }
@@ -205,6 +246,7 @@ pub async fn offer_handoff(tx: &mut Tx, hash: &str, handoff: &Handoff) -> Result
         ("user_id", (&handoff.user).into()),
         ("session", (&handoff.session).into()),
         ("state_hash", handoff.state_hash.as_str().into()),
+        ("authentication", json(&handoff.authentication)?),
         ("expires_at", handoff.expires_at.into()),
     ];
     tx.run(Sql::insert("handoffs", values)).await.map(drop)
@@ -225,7 +267,7 @@ pub async fn redeem_handoff(
         "UPDATE handoffs SET redeemed_at = $1 WHERE hash = $2 AND app = $3 AND state_hash = $4 \
          AND redeemed_at IS NULL AND expires_at > $1 \
          AND EXISTS (SELECT 1 FROM sessions s WHERE s.id = handoffs.session) \
-         RETURNING app, user_id, session, state_hash, expires_at",
+         RETURNING app, user_id, session, state_hash, authentication, expires_at",
     );
     let row = opt(&mut *tx, sql.bind(now).bind(hash).bind(app).bind(state_hash)).await?;
     row.map(|row| {
@@ -234,6 +276,7 @@ pub async fn redeem_handoff(
             user: row.id("user_id")?,
             session: row.id("session")?,
             state_hash: row.text("state_hash")?,
+            authentication: read_authentication(&row)?,
             expires_at: row.time("expires_at")?,
         })
     })

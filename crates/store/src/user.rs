@@ -12,7 +12,7 @@ pub struct Person {
     pub user: User,
     /// Whose.
     pub org: OrgId,
-    /// The provider's claims as of the last sign-in.
+    /// The provider's claims as of the last sign-in; about the person, not about how they signed in.
     pub claims: Map<String, Value>,
 }
 
@@ -48,11 +48,16 @@ pub struct Identity {
     pub name: Option<String>,
     /// Groups, if any.
     pub groups: Vec<String>,
-    /// All claims.
+    /// All claims about the person. How they signed in is the session's ([`wire::Authentication`]).
     pub claims: Map<String, Value>,
 }
 
+/// Claims about one sign-in, which were once kept with the person.
+const OF_A_SIGN_IN: [&str; 3] = ["acr", "amr", "auth_time"];
+
 pub(crate) fn read(row: &Row) -> Result<Person> {
+    let mut claims: Map<String, Value> = row.json("claims")?;
+    claims.retain(|name, _| !OF_A_SIGN_IN.contains(&name.as_str()));
     Ok(Person {
         user: User {
             id: row.id("id")?,
@@ -66,10 +71,11 @@ pub(crate) fn read(row: &Row) -> Result<Person> {
             disabled: row.flag("disabled")?,
             created_at: row.time("created_at")?,
             last_login_at: row.opt_time("last_login_at")?,
+            vouched_at: row.opt_time("vouched_at")?,
             version: row.int("version")?,
         },
         org: row.id("org")?,
-        claims: row.json("claims")?,
+        claims,
     })
 }
 
@@ -78,7 +84,10 @@ pub(crate) fn read(row: &Row) -> Result<Person> {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn sign_in(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Person> {
+pub async fn sign_in(tx: &mut Tx, org: &OrgId, mut identity: Identity) -> Result<Person> {
+    identity
+        .claims
+        .retain(|name, _| !OF_A_SIGN_IN.contains(&name.as_str()));
     let find =
         Sql::new("SELECT * FROM users WHERE org = $1 AND connection = $2 AND issuer = $3 AND subject = $4")
             .bind(org)
@@ -104,7 +113,7 @@ pub async fn sign_in(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Per
     let id = before.user.id.clone();
     let sql = Sql::new(
         "UPDATE users SET email = $1, email_verified = $2, name = $3, claims = $4, idp_groups = $5, \
-         last_login_at = $6 WHERE id = $7",
+         last_login_at = $6, vouched_at = $6 WHERE id = $7",
     );
     let sql = sql
         .bind(identity.email.clone())
@@ -124,6 +133,7 @@ pub async fn sign_in(tx: &mut Tx, org: &OrgId, identity: Identity) -> Result<Per
         name: identity.name,
         groups: identity.groups,
         last_login_at: Some(now),
+        vouched_at: Some(now),
         ..before.user
     };
     Ok(Person {
@@ -161,6 +171,7 @@ pub(crate) async fn create(
         disabled: false,
         created_at: tx.now(),
         last_login_at,
+        vouched_at: last_login_at,
         version: 1,
     };
     let values = [
@@ -177,6 +188,7 @@ pub(crate) async fn create(
         ("disabled", false.into()),
         ("created_at", user.created_at.into()),
         ("last_login_at", user.last_login_at.into()),
+        ("vouched_at", user.vouched_at.into()),
         ("version", user.version.into()),
     ];
     let sql = Sql::insert("users", values).then(" ON CONFLICT (org, connection, issuer, subject) DO NOTHING");

@@ -53,6 +53,18 @@ async fn on_server(server: &str, sql: String) {
     connection.execute(AssertSqlSafe(sql)).await.unwrap();
 }
 
+/// Runs SQL on the database of a URL, behind the back of any store on it, and says how many rows it touched.
+pub async fn execute(url: &str, sql: &str) -> u64 {
+    let sql = AssertSqlSafe(sql.to_owned());
+    if url.starts_with("sqlite") {
+        let mut connection = SqliteConnection::connect(url).await.unwrap();
+        connection.execute(sql).await.unwrap().rows_affected()
+    } else {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        connection.execute(sql).await.unwrap().rows_affected()
+    }
+}
+
 impl Database {
     /// Opens a store on the database: one instance of possibly several.
     ///
@@ -78,14 +90,7 @@ impl Database {
 
     /// Runs SQL behind the store's back and says how many rows it touched.
     pub async fn execute(&self, sql: &str) -> u64 {
-        let sql = AssertSqlSafe(sql.to_owned());
-        if self.url.starts_with("sqlite") {
-            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
-            connection.execute(sql).await.unwrap().rows_affected()
-        } else {
-            let mut connection = PgConnection::connect(&self.url).await.unwrap();
-            connection.execute(sql).await.unwrap().rows_affected()
-        }
+        execute(&self.url, sql).await
     }
 
     /// Takes the database away.

@@ -1,6 +1,6 @@
 //! Agents: OAuth clients and the grants that people gave them.
 
-use crate::{AccountId, AppId, ClientId, ClientTier, GrantId, Timestamp, UserId};
+use crate::{AccountId, AppId, Authentication, ClientId, ClientTier, GrantId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
 /// How a client came to be known.
@@ -160,4 +160,7 @@ pub struct Grant {
     /// Why it was ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_reason: Option<String>,
+    /// How the person had proved who they are in the session that gave it; what rules about sign-in ask.
+    #[serde(default)]
+    pub authentication: Authentication,
 }

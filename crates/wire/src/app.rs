@@ -1,6 +1,6 @@
 //! Apps: what the gateway protects, and how agents may sign in to them.
 
-use crate::{AccountId, AppId, ClientTier, PolicyId, Timestamp};
+use crate::{AccountId, AppId, ClientTier, OldestProof, PolicyId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What stands behind the app.
@@ -59,6 +59,9 @@ pub struct AppSpec {
     /// How long a browser session at the app lasts, in seconds (60 to 2,592,000).
     #[serde(default = "default_session")]
     pub session_seconds: u32,
+    /// How old the identity provider's word about a person may be here; the organisation's own limit holds besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_proof: Option<OldestProof>,
     /// Adds `X-Chatelaine-User`, `-Email` and `-Groups` for origins that cannot verify the assertion.
     #[serde(default)]
     pub identity_headers: bool,

@@ -36,6 +36,42 @@ pub struct OrganisationSpec {
     /// Whether people with a local password get no further without a second factor.
     #[serde(default)]
     pub require_second_factor: bool,
+    /// How old the identity provider's word about a person may be.
+    #[serde(default)]
+    pub oldest_proof: OldestProof,
+}
+
+/// How old the identity provider's last word about a person may be, before what hangs on it ends: whoever has left
+/// the company is refused there, and nothing here outlives that for longer. Passwords kept here are exempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct OldestProof {
+    /// For agents, in seconds (300 to 31,536,000): later, their tokens are refused and cannot be refreshed until the
+    /// person has signed in again somewhere.
+    pub agents_seconds: u32,
+    /// For browser sessions, in seconds (300 to 31,536,000): later, the browser is sent to sign in.
+    pub sessions_seconds: u32,
+}
+
+impl Default for OldestProof {
+    fn default() -> Self {
+        Self {
+            agents_seconds: 7 * 86_400,
+            sessions_seconds: 86_400,
+        }
+    }
+}
+
+impl OldestProof {
+    /// The stricter of two in each respect.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        Self {
+            agents_seconds: self.agents_seconds.min(other.agents_seconds),
+            sessions_seconds: self.sessions_seconds.min(other.sessions_seconds),
+        }
+    }
 }
 
 /// One tenant. `/api/v1/accounts`.

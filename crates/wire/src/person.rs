@@ -3,6 +3,23 @@
 use crate::{AppId, ConnectionId, SessionId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
+/// How somebody proved who they are, as one sign-in said it. It is the session's in which they did, and goes with
+/// what is made from there: sessions at apps, grants. It is never the person's.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Authentication {
+    /// The methods (`amr`, RFC 8176); empty when the provider does not say, which proves nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<String>,
+    /// The class (`acr`, OpenID Connect Core 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
+    /// When they did (`auth_time`), where the provider says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<Timestamp>,
+}
+
 /// A person, as one connection knows them. `/api/v1/users`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -32,6 +49,9 @@ pub struct User {
     /// Last sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_login_at: Option<Timestamp>,
+    /// When their connection last vouched for them: at a sign-in, or when it was asked again since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched_at: Option<Timestamp>,
     /// Counts changes; also the `ETag`.
     pub version: i64,
 }
@@ -66,4 +86,7 @@ pub struct BrowserSession {
     /// The browser it began in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
+    /// How the person proved who they are in it; what rules about sign-in ask.
+    #[serde(default)]
+    pub authentication: Authentication,
 }

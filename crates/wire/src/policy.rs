@@ -1,6 +1,9 @@
 //! Policies: what a rule can ask, and what a decision says.
 
-use crate::{AccountId, AppId, ClientId, ConnectionId, GroupId, PolicyId, ServiceTokenId, Timestamp, UserId};
+use crate::{
+    AccountId, AppId, Authentication, ClientId, ConnectionId, GroupId, PolicyId, ServiceTokenId, Timestamp,
+    UserId,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -315,6 +318,8 @@ pub enum Reason {
     ManagedOauthOff,
     /// The path cannot be read in one way only.
     AmbiguousPath,
+    /// The identity provider has not vouched for the person for too long.
+    ProofTooOld,
 }
 
 /// An explained decision.
@@ -406,6 +411,10 @@ pub struct PolicyTest {
     /// All people that the account's connections know.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub everyone: bool,
+    /// How the person has proved who they are. If absent: as in their newest grant to `client`, else in their newest
+    /// session; without any, nothing is proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
     /// What the agent's token carries; all of the app's scopes if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,

@@ -55,6 +55,10 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
     );
     let floor = Drafts::of(&first.spec.floor);
     let second_factor = RwSignal::new(first.spec.require_second_factor);
+    let days = |seconds: u32| format!("{}", f64::from(seconds) / 86_400.0);
+    let oldest = first.spec.oldest_proof;
+    let agents = RwSignal::new(days(oldest.agents_seconds));
+    let sessions = RwSignal::new(days(oldest.sessions_seconds));
     let blocked = me().gate(Need::Organisation);
     let sending = Sending::new();
     let options = Signal::derive(move || {
@@ -68,12 +72,16 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
             Ok(floor) => floor,
             Err(missing) => return sending.refuse("/floor", missing),
         };
+        let (Some(agents), Some(sessions)) = (seconds(agents), seconds(sessions)) else {
+            return sending.refuse("/oldest_proof", "a number of days");
+        };
         let primary = Some(primary.get_untracked()).filter(|id| !id.is_empty());
         let patch = json!({
             "name": name.get_untracked().trim(),
             "primary_connection": primary,
             "floor": floor,
             "require_second_factor": second_factor.get_untracked(),
+            "oldest_proof": { "agents_seconds": agents, "sessions_seconds": sessions },
         });
         let version = org.get_untracked().version;
         sending.run(
@@ -97,10 +105,28 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
             <SelectorList drafts=floor label="Rules of the organisation"
                 hint="Every request in every account has to meet all of these. No account can weaken them." blocked error=sending.at("/floor") />
             <Checkbox label="People with a local password need a second factor" hint="Whoever has none is asked to set one up at the next sign-in." value=second_factor />
+            <fieldset class="grid gap-4 md:grid-cols-2">
+                <legend class="font-semibold">"How long the identity provider's word is good"</legend>
+                <TextField label="For agents, in days" value=agents hint="Agents of somebody who has not signed in for longer stop, and go on when they sign in again. So whoever left the company keeps no agent."
+                    error=sending.at("/oldest_proof/agents_seconds") />
+                <TextField label="For browser sessions, in days" value=sessions hint="After that the browser is sent to the identity provider again."
+                    error=sending.at("/oldest_proof/sessions_seconds") />
+            </fieldset>
             <FormError sending />
             <div><Submit busy=sending.busy blocked>"Save organisation"</Submit></div>
         </form>
     }
+}
+
+/// What was typed as days, in seconds; the server checks the range.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what does not fit becomes the nearest number, which is out of range"
+)]
+fn seconds(days: RwSignal<String>) -> Option<u32> {
+    let days = days.get_untracked().trim().parse::<f64>().ok()?;
+    Some((days * 86_400.0).round() as u32)
 }
 
 #[component]

@@ -10,8 +10,8 @@ use crate::{
 use leptos::prelude::*;
 use std::collections::BTreeMap;
 use wire::{
-    Client, Decision, Page as ListPage, PeopleTested, PolicySpec, PolicyTest, PolicyTestResult, Reason,
-    RuleWarning,
+    Authentication, Client, Decision, Page as ListPage, PeopleTested, PolicySpec, PolicyTest,
+    PolicyTestResult, Reason, RuleWarning,
 };
 
 /// Stands for all people in the choice of the person.
@@ -32,6 +32,7 @@ pub(crate) fn Tester(
     let path = RwSignal::new(String::new());
     let tool = RwSignal::new(String::new());
     let ip = RwSignal::new(String::new());
+    let methods = RwSignal::new(String::new());
     let result = RwSignal::new(None::<PolicyTestResult>);
     let sending = Sending::new();
     Effect::new(move |_| {
@@ -91,6 +92,10 @@ pub(crate) fn Tester(
             None => None,
         };
         let client_id = agent.get_untracked().parse().ok();
+        let stated = text(methods).map(|methods| Authentication {
+            amr: methods.split_whitespace().map(ToOwned::to_owned).collect(),
+            ..Authentication::default()
+        });
         let body = PolicyTest {
             app,
             user,
@@ -101,6 +106,7 @@ pub(crate) fn Tester(
             draft,
             everyone,
             service_token: None,
+            authentication: stated,
             scopes: None,
             ip: text(ip),
             at: None,
@@ -136,6 +142,7 @@ pub(crate) fn Tester(
                     <TextField label="Path" value=path placeholder="/" error=sending.at("/path") />
                     <TextField label="MCP tool" value=tool placeholder="create_ticket" error=sending.at("/tool") />
                     <TextField label="Address" value=ip placeholder="not known" error=sending.at("/ip") />
+                    <TextField label="Signed in by" value=methods placeholder="as in the newest session" hint="Methods of RFC 8176, such as pwd otp" error=sending.at("/authentication") />
                 </div>
                 <FormError sending />
                 <div><Submit busy=sending.busy>"Test"</Submit></div>
@@ -266,6 +273,7 @@ pub(crate) const fn in_words(reason: Reason) -> &'static str {
         Reason::Unauthenticated => "Nobody is signed in",
         Reason::CredentialInvalid => "The token or session is not valid any more",
         Reason::ManagedOauthOff => "Managed OAuth is off at this app",
+        Reason::ProofTooOld => "The identity provider has not vouched for the person for too long",
         Reason::AmbiguousPath => "The path can be read in more than one way",
     }
 }

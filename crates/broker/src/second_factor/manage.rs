@@ -500,10 +500,12 @@ async fn add(visit: &Visit, adder: &Adder, new: factor::New<'_>, amr: &[&str]) -
     });
     let next = match adder {
         Adder::Half(half, _) => local::complete(visit, tx, half, amr, vec![event]).await?,
-        Adder::SignedIn(_) => {
+        Adder::SignedIn(who) => {
             tx.commit(event).await?;
-            // This session has shown it, too.
-            session::renew(&visit.session, visit.store(), true).await?;
+            // This session has one now. How its person signed in is no other than before: whoever adds a factor has
+            // not shown one that was known.
+            let proof = (who.authentication.clone(), true);
+            session::renew(&visit.session, visit.store(), proof).await?;
             MINE.to_owned()
         }
     };

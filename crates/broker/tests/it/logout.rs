@@ -155,6 +155,7 @@ fn app_session(w: &World, user: &UserId, parent: &SessionId) -> store::session::
         expires_at: w.clock.now().plus_seconds(3600),
         ip: None,
         user_agent: None,
+        authentication: wire::Authentication::default(),
     }
 }
 

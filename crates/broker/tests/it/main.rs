@@ -15,6 +15,7 @@ mod invite;
 mod logout;
 mod me;
 mod password;
+mod proof;
 mod provider;
 mod sign_in;
 mod token;

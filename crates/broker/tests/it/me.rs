@@ -36,6 +36,7 @@ async fn grant(w: &World, user: &UserId, name: &str) -> GrantId {
         user,
         client: &client.id,
         scopes: &["read".to_owned()],
+        authentication: &wire::Authentication::default(),
         expires_at: Timestamp::from_seconds(2_000_000_000),
     };
     let code = store::random_secret("").unwrap();

@@ -57,6 +57,7 @@ async fn at_app(world: &World, user: &User) -> SessionId {
         expires_at: world.clock.now().plus_seconds(86_400),
         ip: None,
         user_agent: None,
+        authentication: wire::Authentication::default(),
     };
     let mut tx = world.store.begin().await.unwrap();
     let hash = store::sha256(id.to_string());
@@ -76,6 +77,7 @@ async fn granted(world: &World, user: &User) -> GrantId {
         user: &user.id,
         client: &acme.client.id,
         scopes: &["access".into()],
+        authentication: &wire::Authentication::default(),
         expires_at: tx.now().plus_seconds(30 * 86_400),
     };
     let code = store::sha256(user.id.to_string());

@@ -6,7 +6,7 @@ use gateway::{Gateway, GatewayConfig};
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use store::{Store, client, grant, session, user};
-use testkit::CONTROL;
+use testkit::{CONTROL, from_json};
 use tokens::{AccessClaims, Act};
 use wire::*;
 
@@ -167,8 +167,12 @@ impl<'w> Place<'w> {
         }
         match &guest {
             Guest::Nobody => {}
-            Guest::Browser(user) => test["user"] = json!(user.id),
+            Guest::Browser(user) => {
+                test["user"] = json!(user.id);
+                test["authentication"] = json!(proof(user));
+            }
             Guest::Agent(user, client, scopes) => {
+                test["authentication"] = json!(proof(user));
                 test["user"] = json!(user.id);
                 test["client"] = json!(client.id);
                 test["scopes"] = json!(scopes);
@@ -252,6 +256,7 @@ impl<'w> Place<'w> {
             expires_at: self.world.clock.now().plus_seconds(3600),
             ip: None,
             user_agent: None,
+            authentication: proof(user),
         };
         let mut tx = self.world.store.begin().await.unwrap();
         session::save(&mut tx, &store::sha256(&secret), &record)
@@ -274,6 +279,7 @@ impl<'w> Place<'w> {
             user: &user.id,
             client: &client.id,
             scopes: &granted,
+            authentication: &proof(user),
             expires_at: now.plus_seconds(86_400),
         };
         let code = store::random_secret("").unwrap();
@@ -299,6 +305,14 @@ impl<'w> Place<'w> {
     }
 }
 
+/// One of them signs in with a key; the others do not say how.
+fn proof(user: &User) -> Authentication {
+    match user.subject.as_str() {
+        "key" => from_json(json!({"acr": "phr", "amr": ["hwk"]})),
+        _ => Authentication::default(),
+    }
+}
+
 /// A window that is open at the start of the test, and one that is not before ten hours have gone.
 fn windows(store: &Store) -> (Value, Value) {
     let now = store.clock().now().seconds();
@@ -319,7 +333,7 @@ async fn the_tester_says_what_the_gateway_does() {
         let carl = person(world, connection, "carl", json!({"groups": ["contractors", "staff"]})).await;
         let zoe = person(world, connection, "zoe", json!({})).await;
         let lee = person(world, connection, "lee", json!({})).await;
-        let key = person(world, connection, "key", json!({"acr": "phr", "amr": ["hwk"]})).await;
+        let key = person(world, connection, "key", json!({})).await;
         let owl = person(world, connection, "owl", json!({"groups": ["staff"], "shift": "night"})).await;
         let spec = json!({"name": "Elsewhere", "kind": "oidc", "issuer": "https://other.example.com", "client_id": "x"});
         let elsewhere: Connection = make(world, "/connections", spec).await;

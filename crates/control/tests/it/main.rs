@@ -6,6 +6,7 @@ mod audit;
 mod bindings;
 mod connections;
 mod conventions;
+mod decision;
 mod description;
 mod enforcement;
 mod isolation;

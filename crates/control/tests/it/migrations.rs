@@ -85,6 +85,7 @@ async fn live_grant(world: &World, user: &User) -> GrantId {
         user: &user.id,
         client: &acme.client.id,
         scopes: &["access".into()],
+        authentication: &wire::Authentication::default(),
         expires_at: tx.now().plus_seconds(86_400),
     };
     let code = store::random_secret("").unwrap();
@@ -613,6 +614,7 @@ async fn session_of(world: &World, user: &User, app: Option<&App>) -> SessionId 
         expires_at: tx.now().plus_seconds(86_400),
         ip: None,
         user_agent: None,
+        authentication: wire::Authentication::default(),
     };
     let hash = store::sha256(session.id.to_string());
     store::session::save(&mut tx, &hash, &session).await.unwrap();

@@ -316,6 +316,7 @@ impl Company {
             user: &employee.id,
             client: &client.id,
             scopes: &["access".into()],
+            authentication: &wire::Authentication::default(),
             expires_at: tx.now().plus_seconds(86_400),
         };
         let code = store::sha256(format!("code of {slug}"));
@@ -338,6 +339,7 @@ impl Company {
             expires_at: tx.now().plus_seconds(3600),
             ip: None,
             user_agent: None,
+            authentication: wire::Authentication::default(),
         };
         session::save(&mut tx, &store::sha256(session.to_string()), &row)
             .await

@@ -1,6 +1,6 @@
 //! Sign-in and sign-out of browsers at an app.
 
-use crate::world::{World, cookie_name, eventually, on_each};
+use crate::world::{World, by, cookie_name, eventually, on_each};
 use reqwest::Response;
 use store::session::{self, Handoff, Record};
 use wire::{App, BindingSpec, BindingState, SessionId, User};
@@ -45,12 +45,14 @@ pub(crate) async fn hand_off(world: &World, app: &App, user: &User, state: &str)
         expires_at: world.clock.now().plus_seconds(3600),
         ip: None,
         user_agent: None,
+        authentication: by("pwd"),
     };
     let handoff = Handoff {
         app: app.id.clone(),
         user: user.id.clone(),
         session: parent.id.clone(),
         state_hash: store::sha256(state),
+        authentication: parent.authentication.clone(),
         expires_at: world.clock.now().plus_seconds(60),
     };
     world

@@ -8,6 +8,7 @@ mod browser;
 mod challenge;
 mod crossing;
 mod mcp;
+mod proof;
 mod service;
 mod streams;
 mod world;

@@ -197,6 +197,17 @@ impl World {
 
     /// An agent with a grant and an access token, as the authorization server leaves them.
     pub(crate) async fn agent(&self, user: &User, app: &App, scopes: &[&str]) -> Agent {
+        self.agent_by(user, app, scopes, by("pwd")).await
+    }
+
+    /// The same, for a grant given by somebody who had signed in like this.
+    pub(crate) async fn agent_by(
+        &self,
+        user: &User,
+        app: &App,
+        scopes: &[&str],
+        authentication: Authentication,
+    ) -> Agent {
         let id = ClientId::fresh();
         let new = client::NewClient {
             client_id: id.to_string(),
@@ -225,6 +236,7 @@ impl World {
             user: &user.id,
             client: &client.id,
             scopes: &scopes,
+            authentication: &authentication,
             expires_at: self.clock.now().plus_seconds(86_400),
         };
         let code = store::random_secret("").unwrap();
@@ -259,6 +271,16 @@ impl World {
 
     /// A browser session at an app: the cookie as the browser sends it.
     pub(crate) async fn browser(&self, user: &User, app: &App) -> (SessionId, String) {
+        self.browser_by(user, app, by("pwd")).await
+    }
+
+    /// The same, for somebody who had signed in like this.
+    pub(crate) async fn browser_by(
+        &self,
+        user: &User,
+        app: &App,
+        authentication: Authentication,
+    ) -> (SessionId, String) {
         let secret = store::random_secret("").unwrap();
         let record = session::Record {
             id: SessionId::fresh(),
@@ -270,6 +292,7 @@ impl World {
             expires_at: self.clock.now().plus_seconds(3600),
             ip: None,
             user_agent: None,
+            authentication,
         };
         let id = record.id.clone();
         self.write(async |tx| session::save(tx, &store::sha256(&secret), &record).await)
@@ -323,10 +346,23 @@ impl World {
             .unwrap()
     }
 
+    /// Runs SQL behind the store's back.
+    pub(crate) async fn execute(&self, sql: &str) {
+        testkit::execute(&self.instance.url, sql).await;
+    }
+
     /// Moves the clock, and waits until the store has read the change feed again.
     pub(crate) async fn advance(&self, seconds: i64) {
         self.clock.advance(seconds);
         eventually("the feed is read", async || self.store.is_current()).await;
+    }
+}
+
+/// A sign-in by these methods.
+pub(crate) fn by(methods: &str) -> Authentication {
+    Authentication {
+        amr: methods.split(' ').map(ToOwned::to_owned).collect(),
+        ..Authentication::default()
     }
 }
 
@@ -357,7 +393,13 @@ pub(crate) fn cookie_name(app: &App, kind: &str) -> String {
     )
 }
 
-async fn sign_in(tx: &mut Tx, org: &OrgId, connection: &ConnectionId, name: &str, groups: &[&str]) -> User {
+pub(crate) async fn sign_in(
+    tx: &mut Tx,
+    org: &OrgId,
+    connection: &ConnectionId,
+    name: &str,
+    groups: &[&str],
+) -> User {
     let identity = user::Identity {
         connection: connection.clone(),
         issuer: "https://idp.example".into(),

@@ -16,7 +16,7 @@ pub(crate) use request::same_resource;
 use crate::client::Agent;
 use crate::context::{Body, Live, Request};
 use crate::params::{LONGEST_FORM, Params};
-use crate::{Oauth, audit, people};
+use crate::{Oauth, audit};
 use axum::{
     extract::{RawQuery, State},
     response::Response,
@@ -24,9 +24,10 @@ use axum::{
 use broker::{SignedIn, page::redirect};
 use http::{HeaderMap, StatusCode};
 use request::{Asked, Refusal, Wants};
+use store::access::{AccessRequest, Principal, Proof};
 use store::{AppView, grant::Consent};
 use tower_sessions::Session;
-use wire::{Client, ClientState, Decision, Outcome};
+use wire::{Client, ClientState, Decision, Outcome, Reason};
 
 /// `GET /oauth/{app}/authorize`
 pub(crate) async fn ask(
@@ -136,7 +137,18 @@ impl Scene<'_> {
         let client = self.settle(agent, &who).await;
         let client = client.map_err(|error| Box::new(page::failed(error, request)))?;
         let now = oauth.store.clock().now();
-        let decision = people::decide(view, &who.person, &client, now);
+        let principal = Principal::Agent {
+            person: &who.person,
+            proof: Proof::Of(&who.authentication),
+            client: &client,
+            scopes: None,
+        };
+        let decision = view
+            .decide(&AccessRequest::to_begin(principal, now))
+            .to_decision();
+        if decision.reason == Reason::ProofTooOld {
+            return Err(Box::new(self.sign_in()));
+        }
         let ready = Ready {
             who,
             client,
@@ -222,6 +234,7 @@ impl Scene<'_> {
             user: &ready.who.person.user.id,
             client: &ready.client.id,
             scopes: &wants.scopes,
+            authentication: &ready.who.authentication,
             expires_at: tx.now().plus_seconds(lifetime),
         };
         let binding = (

@@ -20,6 +20,7 @@ struct Consent<'a> {
     returns_to: String,
     scopes: Vec<(&'a str, &'a str)>,
     lifetime: String,
+    oldest: Option<String>,
     person: &'a str,
     action: String,
     fields: Vec<(&'a str, &'a str)>,
@@ -94,6 +95,9 @@ pub(super) fn consent(scene: &Scene<'_>, ready: &Ready) -> Response {
         returns_to: destination(&ready.wants.back.redirect_uri),
         scopes: ready.wants.scopes.iter().filter_map(describe).collect(),
         lifetime: duration(spec.oauth.grant_seconds),
+        oldest: view
+            .limits_agents_of(&user.connection)
+            .map(|seconds| duration(seconds)),
         person: user
             .email
             .as_deref()

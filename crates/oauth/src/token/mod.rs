@@ -20,6 +20,7 @@ use crate::{Oauth, audit, people};
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
+use store::access::{Principal, Proof};
 use store::{AppView, client::Registered, user::Person};
 use tokens::{AccessClaims, Act};
 use wire::{Decision, Grant, GrantId, GrantState, RuleRef};
@@ -214,7 +215,7 @@ impl Exchange<'_> {
         let person = person
             .filter(|person| person.org == self.view.org)
             .ok_or_else(|| Refusal::grant("no_such_person").about(&grant.id))?;
-        let decision = people::decide(self.view, &person, &self.client.client, now);
+        let decision = people::may_go_on(self.view, (&person, grant), &self.client.client, now);
         if !decision.allowed {
             return Err(Refusal::decided(decision, person, &grant.id));
         }
@@ -230,7 +231,12 @@ impl Exchange<'_> {
         let now = self.oauth.store.clock().now().seconds();
         let life = i64::from(self.view.app.spec.oauth.access_token_seconds);
         // No token says that it outlives what it hangs on.
-        let until = self.view.until(&ready.person.user.connection);
+        let until = self.view.good_until(Principal::Agent {
+            person: &ready.person,
+            proof: Proof::Of(&ready.grant.authentication),
+            client: &self.client.client,
+            scopes: None,
+        });
         let end = until.map_or(ready.grant.expires_at, |until| until.min(ready.grant.expires_at));
         let expires_in = life.min(end.seconds() - now).max(0);
         let client_id = self.client.client.client_id.clone();

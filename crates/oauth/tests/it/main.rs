@@ -7,6 +7,7 @@ mod authorize;
 mod bindings;
 mod discovery;
 mod document;
+mod proof;
 mod register;
 mod revoke;
 mod token;

@@ -285,6 +285,15 @@ impl World {
 
     /// A browser in which somebody is signed in at the control plane.
     pub(crate) async fn sign_in(&self, name: &str, groups: &[&str]) -> Browser {
+        self.sign_in_by(name, groups, &["pwd"]).await
+    }
+
+    /// The same by these methods.
+    pub(crate) async fn sign_in_by(&self, name: &str, groups: &[&str], amr: &[&str]) -> Browser {
+        let authentication = wire::Authentication {
+            amr: amr.iter().map(ToString::to_string).collect(),
+            ..wire::Authentication::default()
+        };
         let mut tx = self.store.begin().await.unwrap();
         let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
         let identity = store::user::Identity {
@@ -303,7 +312,7 @@ impl World {
         let until = self.clock.now().plus_seconds(12 * 3600);
         let login = json!({"login": {
             "session": session, "user": person.user.id, "org": self.org, "until": until,
-            "ip": null, "user_agent": null,
+            "authentication": authentication, "ip": null, "user_agent": null,
         }});
         let record = store::session::Record {
             id: session,
@@ -315,6 +324,7 @@ impl World {
             expires_at: until,
             ip: None,
             user_agent: None,
+            authentication,
         };
         store::session::save(&mut tx, &store::sha256(cookie.to_string()), &record)
             .await

@@ -8,12 +8,17 @@
 use policy::{ClientFacts, Facts, Ruleset, UserFacts};
 use serde_json::{Map, Value, json};
 use wire::{
-    Actor, ClientId, ClientTier, ConnectionId, Group, GroupSpec, PolicyDecision, PolicySpec, RuleRef,
-    Selector, ServiceTokenId, Timestamp, UserId,
+    Actor, Authentication, ClientId, ClientTier, ConnectionId, Group, GroupSpec, PolicyDecision, PolicySpec,
+    RuleRef, Selector, ServiceTokenId, Timestamp, UserId,
 };
 
 pub(crate) fn id<T: std::str::FromStr<Err = wire::InvalidId>>(prefix: &str, n: u8) -> T {
     format!("{prefix}_{n:032x}").parse().unwrap()
+}
+
+/// How somebody signed in.
+pub(crate) fn by(proof: Value) -> Authentication {
+    serde_json::from_value(proof).unwrap()
 }
 
 pub(crate) fn sel(value: Value) -> Selector {
@@ -89,6 +94,7 @@ pub(crate) struct World {
     pub(crate) email: Option<String>,
     pub(crate) verified: bool,
     pub(crate) claims: Map<String, Value>,
+    pub(crate) authentication: Authentication,
     pub(crate) groups: Vec<String>,
     pub(crate) client: ClientId,
     pub(crate) client_id: String,
@@ -100,7 +106,7 @@ pub(crate) struct World {
 
 impl Default for World {
     fn default() -> Self {
-        let claims = json!({"amr": ["pwd", "otp"], "department": "Sales", "roles": ["dev", "ops"], "level": 3,
+        let claims = json!({"department": "Sales", "roles": ["dev", "ops"], "level": 3,
                             "staff": true});
         Self {
             user: id("usr", 1),
@@ -108,6 +114,7 @@ impl Default for World {
             email: Some("Ada@Example.com".into()),
             verified: true,
             claims: claims.as_object().unwrap().clone(),
+            authentication: by(json!({"amr": ["pwd", "otp"]})),
             groups: vec!["eng".into()],
             client: id("cli", 1),
             client_id: "https://agent.example/client.json".into(),
@@ -131,6 +138,7 @@ impl World {
         };
         Facts {
             user: Some(user),
+            authentication: Some(&self.authentication),
             ..Facts::nobody(Actor::Browser)
         }
     }

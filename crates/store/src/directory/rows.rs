@@ -182,6 +182,8 @@ impl Rows {
         let scopes = ScopeSet::compile(&app.spec.oauth.scopes)
             .map_err(|e| Error::invalid(e.pointer.clone(), e.detail.clone()))?;
         let (authority, path) = split_public_url(&app.spec.public_url)?;
+        let oldest = organisation.spec.oldest_proof;
+        let oldest_proof = app.spec.oldest_proof.map_or(oldest, |own| own.stricter(oldest));
         let url = Url::parse(&app.spec.public_url).map_err(Error::internal)?;
         Ok(AppView {
             app: app.clone(),
@@ -189,6 +191,7 @@ impl Rows {
             account: account.account.clone(),
             connections: Arc::clone(&account.connections),
             rules,
+            oldest_proof,
             scopes,
             public_origin: url.origin().ascii_serialization(),
             fingerprint: fingerprint(&organisation.spec.floor, &policies, groups)?,

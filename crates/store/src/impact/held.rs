@@ -1,12 +1,13 @@
 //! What people and agents hold: live sessions at apps, live grants, with whoever holds them.
 
 use crate::directory::Reach;
+use crate::session::read_authentication;
 use crate::sql::{Run, Sql, escape_like};
 use crate::user::Person;
 use crate::{Change, Result, client, user};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
-use wire::{AccountId, AppId, Client, ClientId, GrantId, Id, SessionId, Timestamp, UserId};
+use wire::{AccountId, AppId, Authentication, Client, ClientId, GrantId, Id, SessionId, Timestamp, UserId};
 
 /// Identifiers in one statement at the most.
 const BATCH: usize = 500;
@@ -53,6 +54,8 @@ pub(super) struct Holding {
     pub(super) account: AccountId,
     pub(super) app: AppId,
     pub(super) user: UserId,
+    /// How they had proved who they are.
+    pub(super) authentication: Authentication,
     /// For a grant.
     pub(super) agent: Option<(GrantId, ClientId)>,
 }
@@ -70,15 +73,15 @@ impl Held {
         let mut held = Self::default();
         let sessions = || {
             Sql::new(
-                "SELECT s.id, s.app, s.user_id, a.account, NULL AS client FROM sessions s \
+                "SELECT s.id, s.app, s.user_id, s.authentication, a.account, NULL AS client FROM sessions s \
                  JOIN apps a ON a.id = s.app WHERE s.user_id IS NOT NULL AND s.expires_at > $1",
             )
             .bind(now)
         };
         let grants = || {
             Sql::new(
-                "SELECT g.id, g.app, g.user_id, g.account, g.client FROM grants g WHERE g.revoked_at IS NULL \
-                 AND g.last_used_at IS NOT NULL AND g.expires_at > $1",
+                "SELECT g.id, g.app, g.user_id, g.authentication, g.account, g.client FROM grants g \
+                 WHERE g.revoked_at IS NULL AND g.last_used_at IS NOT NULL AND g.expires_at > $1",
             )
             .bind(now)
         };
@@ -148,6 +151,7 @@ impl Held {
                     account: row.id("account")?,
                     app: row.id("app")?,
                     user: row.id("user_id")?,
+                    authentication: read_authentication(&row)?,
                     agent,
                 };
                 self.holdings.insert(row.text("id")?, holding);

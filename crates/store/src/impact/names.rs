@@ -1,53 +1,41 @@
-//! The question that every surface asks, asked about somebody who holds something, and its answer as text.
+//! The question that every surface asks ([`crate::access`]), asked about somebody who holds something or could come,
+//! and its answer as text.
 
+use crate::access::{Access, AccessRequest, Principal, Proof};
 use crate::directory::AppView;
 use crate::user::Person;
-use policy::{ClientFacts, Facts};
-use wire::{Actor, Client, Decision, GrantId, ImpactName, Reason, Timestamp};
+use wire::{Client, Decision, GrantId, ImpactName, Reason, Timestamp};
 
-/// Whether the person, perhaps through an agent, may go on at the app: in the order of enforcement.
+/// Whether the person, perhaps through an agent, may go on at the app with what they hold.
 pub(super) fn judge(
     app: Option<&AppView>,
-    person: Option<&Person>,
+    person: Option<(&Person, Proof<'_>)>,
     agent: Option<Option<&Client>>,
     now: Timestamp,
 ) -> Decision {
-    let refused = |reason| Decision {
-        allowed: false,
-        reason,
-        rule: None,
-    };
     let Some(app) = app else {
-        return refused(Reason::Disabled);
+        return Access::refused(Reason::Disabled).to_decision();
     };
-    let Some(person) = person else {
-        return refused(Reason::CredentialInvalid);
+    let Some((person, proof)) = person else {
+        return Access::refused(Reason::CredentialInvalid).to_decision();
     };
-    if let Some(reason) = app.refuses(&person.user.connection, person.user.disabled, now) {
-        return refused(reason);
-    }
-    let client = match agent {
-        None => None,
-        Some(_) if !app.app.spec.managed_oauth => return refused(Reason::ManagedOauthOff),
-        Some(Some(client)) if app.accepts(client) => Some(client),
-        Some(_) => return refused(Reason::ClientNotAccepted),
+    let principal = match agent {
+        None => Principal::Person(person, proof),
+        Some(Some(client)) => Principal::Agent {
+            person,
+            proof,
+            client,
+            scopes: None,
+        },
+        Some(None) => return Access::refused(Reason::ClientNotAccepted).to_decision(),
     };
-    let seen = app.sees(person);
-    let facts = Facts {
-        user: Some(seen.facts()),
-        client: client.map(|client| ClientFacts {
-            id: &client.id,
-            client_id: &client.client_id,
-            verified_host: client.verified_host.as_deref(),
-            tier: client.tier,
-        }),
-        ..Facts::nobody(if client.is_some() {
-            Actor::Agent
-        } else {
-            Actor::Browser
-        })
-    };
-    app.rules.could_allow(&facts).to_decision()
+    app.decide(&AccessRequest::to_go_on(principal, now)).to_decision()
+}
+
+/// Whether the person, if they signed in now, could enter the app.
+pub(super) fn enter(app: &AppView, person: &Person, now: Timestamp) -> Decision {
+    let principal = Principal::Person(person, Proof::ToCome);
+    app.decide(&AccessRequest::to_begin(principal, now)).to_decision()
 }
 
 /// One of those whom a change concerns, as the app's account sees them: whoever tries a change may have roles in

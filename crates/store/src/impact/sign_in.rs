@@ -5,10 +5,9 @@
 use super::{Places, names};
 use crate::directory::{AccountView, AppView, BoundConnection, Reach};
 use crate::user::Person;
-use policy::Facts;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use wire::{AccountId, Actor, ConnectionId, Timestamp, UserId};
+use wire::{AccountId, ConnectionId, Timestamp, UserId};
 
 /// So many addresses and domains are asked for one by one.
 const FEW: usize = 16;
@@ -126,16 +125,6 @@ fn sees(bound: &BoundConnection) -> String {
         .map_or_else(String::new, |claims| format!("{claims:?} {:?}", bound.mapping))
 }
 
-/// Whether the rules of an app could let the person in, were they asked.
-pub(super) fn could_enter(app: &AppView, person: &Person) -> bool {
-    let seen = app.sees(person);
-    let facts = Facts {
-        user: Some(seen.facts()),
-        ..Facts::nobody(Actor::Browser)
-    };
-    !person.user.disabled && app.rules.could_allow(&facts).allowed
-}
-
 /// Some people, and where to find them.
 pub(super) struct Crowd {
     pub(super) people: Vec<Person>,
@@ -169,11 +158,11 @@ impl Crowd {
     }
 
     /// For whom one of the questions is answered with yes.
-    pub(super) fn who(&mut self, doubts: &Doubts, questions: &[Question]) -> Bits {
+    pub(super) fn who(&mut self, doubts: &Doubts, questions: &[Question], now: Timestamp) -> Bits {
         let mut any = Bits::none(self.people.len());
         for question in questions {
             if !self.answers.contains_key(question) {
-                let answer = Arc::new(self.ask(doubts.stand_in.get(question)));
+                let answer = Arc::new(self.ask(doubts.stand_in.get(question), now));
                 self.answers.insert(question.clone(), answer);
             }
             if let Some(answer) = self.answers.get(question) {
@@ -192,11 +181,12 @@ impl Crowd {
         i64::try_from(found.count()).unwrap_or(i64::MAX)
     }
 
-    fn ask(&self, app: Option<&Arc<AppView>>) -> Bits {
+    fn ask(&self, app: Option<&Arc<AppView>>, now: Timestamp) -> Bits {
         let mut bits = Bits::none(self.people.len());
         let Some(app) = app else { return bits };
         let mut ask = |i: usize| {
-            if self.people.get(i).is_some_and(|person| could_enter(app, person)) {
+            let person = self.people.get(i);
+            if person.is_some_and(|person| names::enter(app, person, now).allowed) {
                 bits.set(i);
             }
         };
@@ -220,11 +210,11 @@ impl Crowd {
     ) -> impl Iterator<Item = wire::ImpactName> + 'a {
         gained.iter().filter_map(move |i| {
             let person = self.people.get(i)?;
-            let app = account.apps.iter().find(|app| {
-                app.is_live() && app.signs_in(&person.user.connection) && could_enter(app, person)
-            })?;
-            let decision = names::judge(Some(app), Some(person), None, now);
-            Some(names::name(person, None, app, decision))
+            account.apps.iter().find_map(|app| {
+                let decision = names::enter(app, person, now);
+                let allowed = decision.allowed;
+                allowed.then(|| names::name(person, None, app, decision))
+            })
         })
     }
 }

@@ -124,6 +124,7 @@ async fn offer(w: &World, hash: &str, session: &SessionId) -> session::Handoff {
         user: w.user.id.clone(),
         session: session.clone(),
         state_hash: "state".into(),
+        authentication: w.authentication(),
         expires_at: w.clock.now().plus_seconds(60),
     };
     w.write(async |tx| session::offer_handoff(tx, hash, &handoff).await)

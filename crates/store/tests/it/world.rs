@@ -146,6 +146,7 @@ impl World {
             user: &user.id,
             client: &client.id,
             scopes: &["access".to_owned()],
+            authentication: &self.authentication(),
             expires_at: self.clock.now().plus_seconds(86_400),
         };
         let bound = (
@@ -198,6 +199,16 @@ impl World {
             expires_at: self.clock.now().plus_seconds(3600),
             ip: Some("192.0.2.1".into()),
             user_agent: Some("Test".into()),
+            authentication: self.authentication(),
+        }
+    }
+
+    /// How people of this world sign in.
+    pub(crate) fn authentication(&self) -> Authentication {
+        Authentication {
+            amr: vec!["pwd".into()],
+            acr: None,
+            auth_time: Some(self.clock.now()),
         }
     }
 }
@@ -252,6 +263,7 @@ pub(crate) fn app_spec(name: &str, url: &str) -> AppSpec {
         policies: vec![],
         oauth: OauthSettings::default(),
         session_seconds: 3600,
+        oldest_proof: None,
         identity_headers: false,
         enabled: true,
     }
