@@ -385,7 +385,7 @@ impl Trial<'_> {
                     id: &client.id,
                     client_id: &client.client_id,
                     verified_host: client.verified_host.as_deref(),
-                    tier: client.tier,
+                    tier: client.tier_at(None),
                 }),
                 scopes: self.client.map(|_| self.asked.scopes.as_slice()),
                 ..known

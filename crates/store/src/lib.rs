@@ -22,6 +22,7 @@ mod error;
 pub mod expiry;
 pub mod factor;
 mod fold;
+pub mod form;
 pub mod grant;
 pub mod health;
 pub mod idempotency;

@@ -452,7 +452,7 @@ fn chain(event: &AuditEvent) -> AnyView {
 }
 
 /// Before and after, field by field.
-fn change_table(before: &serde_json::Value, after: &serde_json::Value) -> AnyView {
+pub(super) fn change_table(before: &serde_json::Value, after: &serde_json::Value) -> AnyView {
     let keys = |value: &serde_json::Value| -> Vec<String> {
         value
             .as_object()

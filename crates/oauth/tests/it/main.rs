@@ -9,5 +9,6 @@ mod discovery;
 mod document;
 mod register;
 mod revoke;
+mod strangers;
 mod token;
 mod world;
