@@ -191,10 +191,8 @@ impl Scene<'_> {
         match known {
             Ok(known) if approved || known => redirect(&back.error(code, text)),
             Ok(_) => {
-                let text = format!(
-                    "{} made a request that cannot be used: {text} ({code}).",
-                    client.name
-                );
+                // Without its name: before anybody signed in, a stranger writes nothing on our pages.
+                let text = format!("The agent made a request that cannot be used: {text} ({code}).");
                 page::fault(StatusCode::BAD_REQUEST, &text, self.request)
             }
             Err(error) => page::failed(error, self.request),

@@ -177,7 +177,7 @@ fn explain(reason: Reason, app: &str) -> String {
 pub(super) fn waiting(view: &AppView, client: &Client, request: &Request) -> Response {
     let text = format!(
         "{} may not be used with {} until an administrator has approved it. Nothing was granted.",
-        client.verified_host.as_deref().unwrap_or(&client.name),
+        client.verified_host.as_deref().unwrap_or("This agent"),
         view.app.spec.name
     );
     error_page(
