@@ -8,7 +8,6 @@ use crate::{Control, check, record};
 use axum::{Json, response::Response};
 use serde_json::json;
 use store::{audit::target, random_secret, sha256};
-use url::Url;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     AppId, AuditEvent, Client, ClientId, ClientSource, ClientSpec, ClientState, ClientTier, CreatedClient,
@@ -145,7 +144,7 @@ async fn patch(caller: Caller, Id(id): Id<ClientId>, write: Write, body: Body) -
     let mut spec: ClientSpec = body.merge(&before)?;
     if spec.tier != ClientTier::Approved {
         // Nobody can say more than approval; without it, a client is what it has proven.
-        spec.tier = earned(&client);
+        spec.tier = ClientTier::earned_by_all(client.verified_host.as_deref(), &client.redirect_uris);
     }
     if spec == before {
         return Ok(write.changed(client.version, &client));
@@ -192,18 +191,6 @@ pub(crate) async fn load(caller: &Caller, id: &ClientId) -> Answer<Client> {
         .client;
     caller.require(Permission::Read, Scope::Account(&client.account))?;
     Ok(client)
-}
-
-/// The tier of a client that nobody approved.
-fn earned(client: &Client) -> ClientTier {
-    let local = |uri: &String| Url::parse(uri).is_ok_and(|url| check::is_loopback(&url));
-    if client.verified_host.is_some() {
-        ClientTier::DomainVerified
-    } else if client.redirect_uris.iter().all(local) {
-        ClientTier::Localhost
-    } else {
-        ClientTier::Unverified
-    }
 }
 
 fn event(caller: &Caller, action: &str, client: &Client, change: Option<wire::AuditChange>) -> AuditEvent {

@@ -163,7 +163,11 @@ impl Subject {
                 if client.app != app.id {
                     return Err(Fault::invalid("/client", "it is registered at another app"));
                 }
-                Some(client)
+                // Where its code will go is not known: trusted as far as every redirect of it allows.
+                Some(Client {
+                    tier: client.tier_at(None),
+                    ..client
+                })
             }
             None => None,
         };

@@ -387,8 +387,11 @@ impl Credentials {
             .filter(|s| grant.scopes.iter().any(|g| g == s));
         let agent = Agent {
             scopes: scopes.map(ToOwned::to_owned).collect(),
-            client: registered.client,
             authentication: grant.authentication,
+            client: Client {
+                tier: registered.client.tier_at(grant.redirect_uri.as_deref()),
+                ..registered.client
+            },
             grant: grant.id,
             jti: claims.jti,
         };

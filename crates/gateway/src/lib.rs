@@ -571,7 +571,8 @@ impl Visit<'_> {
         ))
     }
 
-    /// Writes down what was decided, and returns when that is durable.
+    /// Writes down what was decided, and returns when that is durable. What strangers are refused is counted
+    /// where it repeats itself: nobody who is not known decides how long the log gets.
     async fn record(
         self,
         known: Option<&Known>,
@@ -581,7 +582,11 @@ impl Visit<'_> {
         let events = record::events(&self.site, known, ruling, self.audit, mcp);
         let ids = events.iter().map(|event| event.id.clone()).collect();
         let store = &self.gateway.0.store;
-        let written = try_join_all(events.into_iter().map(|event| store.record(event)));
+        let folds = known.is_none() && !ruling.allowed;
+        let written = try_join_all(events.into_iter().map(async |event| match folds {
+            true => store.record_folded(event).await,
+            false => store.record(event).await,
+        }));
         match tokio::time::timeout(PATIENCE, written).await {
             Ok(written) => written.map(|_| ids),
             Err(_) => Err(store::Error::internal("writing the record took too long")),

@@ -3,8 +3,8 @@
 use crate::context::Request;
 use store::{AppView, user::Person};
 use wire::{
-    ActorKind, AuditActor, AuditChange, AuditEvent, Client, Decision, GrantId, Outcome, Reason, RuleRef,
-    SessionId,
+    ActorKind, AuditActor, AuditChange, AuditEvent, Client, ClientId, Decision, GrantId, Outcome, Reason,
+    RuleRef, SessionId,
 };
 
 /// An event about an app, caused by a request.
@@ -30,7 +30,7 @@ pub(crate) fn agent(client: &Client, person: Option<&Person>, grant: Option<&Gra
     AuditActor {
         user: person.map(|p| p.user.id.clone()),
         email: person.and_then(|p| p.user.email.clone()),
-        client: Some(client.id.clone()),
+        client: stored(client),
         client_name: Some(client.name.clone()),
         grant: grant.cloned(),
         ..AuditActor::of(ActorKind::Agent)
@@ -42,17 +42,22 @@ pub(crate) fn person(person: &Person, session: &SessionId, client: &Client) -> A
     AuditActor {
         user: Some(person.user.id.clone()),
         email: person.user.email.clone(),
-        client: Some(client.id.clone()),
+        client: stored(client),
         client_name: Some(client.name.clone()),
         session: Some(session.clone()),
         ..AuditActor::of(ActorKind::User)
     }
 }
 
+/// A client that nobody ever allowed has no identifier yet.
+fn stored(client: &Client) -> Option<ClientId> {
+    (client.version > 0).then(|| client.id.clone())
+}
+
 /// Nobody known, about a client.
 pub(crate) fn anonymous(client: &Client) -> AuditActor {
     AuditActor {
-        client: Some(client.id.clone()),
+        client: stored(client),
         client_name: Some(client.name.clone()),
         ..AuditActor::of(ActorKind::Anonymous)
     }
@@ -82,6 +87,15 @@ pub(crate) fn decided(event: &mut AuditEvent, decision: &Decision) {
     }
 }
 
+/// Records that somebody named a client and could not prove to be it. That it fails changes nothing: nothing was
+/// allowed.
+pub(crate) async fn unproven(store: &store::Store, mut event: AuditEvent) {
+    refused(&mut event, "invalid_client".to_owned(), None);
+    if let Err(error) = store.record_folded(event).await {
+        tracing::error!(%error, source = ?error, "a refused client could not be recorded");
+    }
+}
+
 /// Notes why something was refused.
 pub(crate) fn refused(event: &mut AuditEvent, reason: String, rule: Option<RuleRef>) {
     event.outcome = Outcome::Denied;
@@ -95,6 +109,19 @@ pub(crate) fn word(reason: Reason) -> String {
         Ok(serde_json::Value::String(text)) => text,
         _ => String::new(),
     }
+}
+
+/// What a person was shown of the client that they decided about: who published its description, and who
+/// receives what it gets.
+pub(crate) fn shown(client: &Client, redirect_uri: &str) -> Option<AuditChange> {
+    Some(AuditChange {
+        before: serde_json::Value::Null,
+        after: serde_json::json!({
+            "client_id": client.client_id, "name": client.name, "tier": client.tier,
+            "verified_host": client.verified_host, "redirect_uri": redirect_uri,
+            "receiver_proven": client.proves_receiver(redirect_uri),
+        }),
+    })
 }
 
 /// What of a client the log shows: no secrets are in it.

@@ -1,12 +1,12 @@
 //! `POST /oauth/{app}/introspect` (RFC 7662), for clients that can prove who they are. One that an
 //! administrator entered may ask about every token of the app; one that registered itself about its own.
 
-use crate::Oauth;
 use crate::answer::{OauthError, no_store};
-use crate::context::{Body, Live};
+use crate::context::{Body, Live, Request};
 use crate::params::Params;
 use crate::people;
 use crate::token::{Authenticated, authenticate};
+use crate::{Oauth, audit};
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -17,13 +17,21 @@ use wire::{ClientSource, Grant, GrantId, GrantState};
 pub(crate) async fn endpoint(
     State(oauth): State<Oauth>,
     Live(view): Live,
+    request: Request,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, OauthError> {
     let params = Params::form(&headers, &body)?;
     let client = match authenticate(&oauth, &view, &headers, &params).await? {
         Authenticated::Client(client) => client,
-        Authenticated::Refused(_, error) => return Err(error),
+        Authenticated::Refused(client, error) => {
+            audit::unproven(
+                &oauth.store,
+                audit::event(&view, &request, "token.refuse", audit::anonymous(&client.client)),
+            )
+            .await;
+            return Err(error);
+        }
     };
     if client.secret_hash.is_none() || !view.accepts(&client.client) {
         return Err(OauthError::invalid_client(false));

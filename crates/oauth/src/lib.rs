@@ -33,8 +33,13 @@ use store::Store;
 use tokens::Keyring;
 use tower_http::cors::{Any, CorsLayer};
 
-/// Self-registered clients that were never used are deleted after this time, in seconds.
+/// Clients that made themselves known and were never used are deleted after this time, in seconds.
 const REAPED_AFTER: i64 = 7 * 86_400;
+
+/// So many of them an app keeps at the most,
+const MOST_UNUSED: u32 = 1000;
+/// but each for this time, in seconds.
+const CROWDS_AFTER: i64 = 3600;
 
 /// The authorization servers of all apps. Cheap to clone.
 #[derive(Clone)]
@@ -72,7 +77,8 @@ impl Oauth {
         self.documents.keep(client_id, document).await;
     }
 
-    /// Deletes self-registered clients that got no token within 7 days; says how many. To be called now and
+    /// Deletes clients that made themselves known and got no token within 7 days, or within an hour when there are very
+    /// many of them; says how many. To be called now and
     /// then. Clients with a grant in use are never touched.
     ///
     /// # Errors
@@ -81,7 +87,10 @@ impl Oauth {
         self.limiters.tidy();
         let mut tx = self.store.begin().await?;
         let before = tx.now().plus_seconds(-REAPED_AFTER);
-        let reaped = store::client::reap(&mut tx, before).await?;
+        let mut reaped = store::client::reap(&mut tx, before).await?;
+        let before = tx.now().plus_seconds(-CROWDS_AFTER);
+        reaped += store::client::reap_crowds(&mut tx, before, MOST_UNUSED).await?;
+        store::form::sweep(&mut tx).await?;
         tx.commit_housekeeping().await?;
         Ok(reaped)
     }

@@ -1,9 +1,9 @@
-//! Bounds on what strangers may cause: registrations, and fetches of metadata documents.
+//! Bounds on what strangers may cause: registrations, their changes, and fetches of metadata documents.
 
 use governor::{DefaultKeyedRateLimiter, Quota, clock::Clock as _, clock::DefaultClock};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use wire::AppId;
+use wire::{AppId, ClientId};
 
 /// How much is allowed: so many at once, and so many per minute in the long run.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,8 @@ pub struct Limits {
     pub registrations_per_app: Allowance,
     /// Authorization requests of one address that name a metadata document.
     pub documents_per_address: Allowance,
+    /// Changes of one registration.
+    pub updates_per_client: Allowance,
 }
 
 impl Default for Limits {
@@ -47,6 +49,7 @@ impl Default for Limits {
             registrations_per_address: Allowance::of(60, 30),
             registrations_per_app: Allowance::of(600, 300),
             documents_per_address: Allowance::of(60, 60),
+            updates_per_client: Allowance::of(10, 1),
         }
     }
 }
@@ -55,6 +58,7 @@ pub(crate) struct Limiters {
     addresses: DefaultKeyedRateLimiter<String>,
     apps: DefaultKeyedRateLimiter<AppId>,
     documents: DefaultKeyedRateLimiter<String>,
+    clients: DefaultKeyedRateLimiter<ClientId>,
     clock: DefaultClock,
 }
 
@@ -64,6 +68,7 @@ impl Limiters {
             addresses: DefaultKeyedRateLimiter::keyed(limits.registrations_per_address.quota()),
             apps: DefaultKeyedRateLimiter::keyed(limits.registrations_per_app.quota()),
             documents: DefaultKeyedRateLimiter::keyed(limits.documents_per_address.quota()),
+            clients: DefaultKeyedRateLimiter::keyed(limits.updates_per_client.quota()),
             clock: DefaultClock::default(),
         }
     }
@@ -81,11 +86,18 @@ impl Limiters {
         self.documents.check_key(&network(address)).map_err(wait)
     }
 
+    /// Counts a change that a client makes to its registration.
+    pub(crate) fn update(&self, client: &ClientId) -> Result<(), u64> {
+        let wait = |until: governor::NotUntil<_>| until.wait_time_from(self.clock.now()).as_secs() + 1;
+        self.clients.check_key(client).map_err(wait)
+    }
+
     /// Forgets whoever has been quiet.
     pub(crate) fn tidy(&self) {
         self.addresses.retain_recent();
         self.apps.retain_recent();
         self.documents.retain_recent();
+        self.clients.retain_recent();
     }
 }
 

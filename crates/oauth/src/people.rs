@@ -12,10 +12,14 @@ pub(crate) fn may_go_on(
     client: &Client,
     now: Timestamp,
 ) -> Decision {
+    let client = Client {
+        tier: client.tier_at(grant.redirect_uri.as_deref()),
+        ..client.clone()
+    };
     let principal = Principal::Agent {
         person,
         proof: Proof::Of(&grant.authentication),
-        client,
+        client: &client,
         scopes: None,
     };
     view.decide(&AccessRequest::to_go_on(principal, now))

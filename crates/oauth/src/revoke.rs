@@ -23,7 +23,14 @@ pub(crate) async fn endpoint(
     let params = Params::form(&headers, &body)?;
     let client = match authenticate(&oauth, &view, &headers, &params).await? {
         Authenticated::Client(client) => client,
-        Authenticated::Refused(_, error) => return Err(error),
+        Authenticated::Refused(client, error) => {
+            audit::unproven(
+                &oauth.store,
+                audit::event(&view, &request, "token.refuse", audit::anonymous(&client.client)),
+            )
+            .await;
+            return Err(error);
+        }
     };
     let token = params
         .get("token")

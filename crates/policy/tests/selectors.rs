@@ -192,6 +192,12 @@ fn selectors_about_agent_and_service() {
         tier: ClientTier::Unverified,
         ..World::default()
     };
+    // Who serves a port of a host need not be who serves the others.
+    let at_port = World {
+        host: Some("agent.example:8443".into()),
+        client_id: "https://agent.example:8443/client.json".into(),
+        ..World::default()
+    };
     let lost = Facts {
         client: None,
         ..w.agent()
@@ -205,6 +211,9 @@ fn selectors_about_agent_and_service() {
         (client(&w.client_id), w.agent(), Match),
         (client("AGENT.example"), w.agent(), Match),
         (client("agent.example"), unproven.agent(), Missing),
+        (client("agent.example"), at_port.agent(), NoMatch),
+        (client("agent.example:8443"), at_port.agent(), Match),
+        (client(&w.client_id), at_port.agent(), NoMatch),
         (client(&w.client_id), unproven.agent(), Match),
         (client("other.example"), w.agent(), NoMatch),
         (client("agent.example"), w.person(), NoMatch),

@@ -3,8 +3,8 @@
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
 use crate::{Change, Error, Result, Tx};
 use wire::{
-    AccountId, AppId, Client, ClientId, ClientSource, ClientSpec, ClientState, ClientTier, OrgId, Timestamp,
-    UserId,
+    AccountId, AppId, Client, ClientApproval, ClientId, ClientSource, ClientSpec, ClientState, ClientTier,
+    OrgId, Timestamp, UserId,
 };
 
 /// A client with what only the authorization server needs.
@@ -55,7 +55,7 @@ const SELECT: &str = "SELECT c.*, (SELECT COUNT(*) FROM grants g WHERE g.client 
      AND g.last_used_at IS NOT NULL AND g.expires_at > $1) AS live_grants FROM clients c WHERE 1 = 1";
 
 pub(crate) fn read(row: &Row) -> Result<Registered> {
-    Ok(Registered {
+    let mut registered = Registered {
         client: Client {
             id: row.id("id")?,
             client_id: row.text("client_id")?,
@@ -63,11 +63,16 @@ pub(crate) fn read(row: &Row) -> Result<Registered> {
             account: row.id("account")?,
             name: row.text("name")?,
             verified_host: row.opt_text("verified_host")?,
+            receiver_proven: false,
             source: row.word("source")?,
             tier: row.word("tier")?,
             state: row.word("state")?,
             redirect_uris: row.json("redirect_uris")?,
             token_endpoint_auth_method: row.text("auth_method")?,
+            approval: match row.opt_text("approval")? {
+                Some(text) => Some(serde_json::from_str(&text).map_err(Error::internal)?),
+                None => None,
+            },
             first_user: row.opt_id("first_user")?,
             created_at: row.time("created_at")?,
             last_used_at: row.opt_time("last_used_at")?,
@@ -78,7 +83,14 @@ pub(crate) fn read(row: &Row) -> Result<Registered> {
         secret_hash: row.opt_text("secret_hash")?,
         registration_hash: row.opt_text("registration_hash")?,
         metadata: row.json("metadata")?,
-    })
+    };
+    let client = &mut registered.client;
+    client.receiver_proven = client.redirect_uris.iter().all(|uri| client.proves_receiver(uri));
+    // What was approved before approvals were written down did not change since.
+    if client.approval.is_none() && client.tier == ClientTier::Approved {
+        client.approval = Some(client.to_approve());
+    }
+    Ok(registered)
 }
 
 /// Registers a client at an app.
@@ -91,24 +103,30 @@ pub async fn create(
     (account, app): (&AccountId, &AppId),
     new: NewClient,
 ) -> Result<Registered> {
-    let client = Client {
+    let mut client = Client {
         id: new.id,
         client_id: new.client_id,
         app: app.clone(),
         account: account.clone(),
         name: new.name,
         verified_host: new.verified_host,
+        receiver_proven: false,
         source: new.source,
         tier: new.tier,
         state: new.state,
         redirect_uris: new.redirect_uris,
         token_endpoint_auth_method: new.auth_method,
+        approval: None,
         first_user: None,
         created_at: tx.now(),
         last_used_at: None,
         live_grants: 0,
         version: 1,
     };
+    client.receiver_proven = client.redirect_uris.iter().all(|uri| client.proves_receiver(uri));
+    if client.tier == ClientTier::Approved {
+        client.approval = Some(client.to_approve());
+    }
     let values = [
         ("id", (&client.id).into()),
         ("org", org.into()),
@@ -122,6 +140,7 @@ pub async fn create(
         ("state", word(client.state)?.into()),
         ("redirect_uris", json(&client.redirect_uris)?),
         ("auth_method", client.token_endpoint_auth_method.as_str().into()),
+        ("approval", client.approval.as_ref().map(text).transpose()?.into()),
         ("secret_hash", new.secret_hash.clone().into()),
         ("registration_hash", new.registration_hash.clone().into()),
         ("metadata", json(&new.metadata)?),
@@ -202,17 +221,28 @@ pub async fn by_client_id(
     opt(db, sql).await?.as_ref().map(read).transpose()
 }
 
-/// What an administrator says of a client. Blocking it, or making it wait, revokes its grants.
+fn text(approval: &ClientApproval) -> Result<String> {
+    serde_json::to_string(approval).map_err(Error::internal)
+}
+
+/// What an administrator says of a client. Whoever lets it be used approves what it says of itself now; blocking
+/// it, or making it wait, revokes its grants.
 ///
 /// # Errors
 /// `Stale` when `client.version` is not the stored one.
 pub async fn update(tx: &mut Tx, client: &Client, spec: &ClientSpec) -> Result<Client> {
+    let approval = match spec.state {
+        ClientState::Active => Some(client.to_approve()),
+        ClientState::Pending | ClientState::Blocked => client.approval.clone(),
+    };
     let sql = Sql::new(
-        "UPDATE clients SET tier = $1, state = $2, version = version + 1 WHERE id = $3 AND version = $4",
+        "UPDATE clients SET tier = $1, state = $2, approval = $3, version = version + 1 \
+         WHERE id = $4 AND version = $5",
     );
     let sql = sql
         .bind(word(spec.tier)?)
         .bind(word(spec.state)?)
+        .bind(approval.as_ref().map(text).transpose()?)
         .bind(&client.id)
         .bind(client.version);
     tx.run_fresh(sql).await?;
@@ -223,19 +253,21 @@ pub async fn update(tx: &mut Tx, client: &Client, spec: &ClientSpec) -> Result<C
     Ok(Client {
         tier: spec.tier,
         state: spec.state,
+        approval,
         version: client.version + 1,
         ..client.clone()
     })
 }
 
-/// Replaces the metadata of a client (RFC 7592, or a changed metadata document).
+/// Replaces the metadata of a client (RFC 7592, or a changed metadata document). What was approved of it stays
+/// written down; a client that has to wait by it loses its grants.
 ///
 /// # Errors
 /// `Stale` when `client.version` is not the stored one.
 pub async fn update_metadata(tx: &mut Tx, client: &Client, new: &NewClient) -> Result<()> {
     let sql = Sql::new(
         "UPDATE clients SET name = $1, redirect_uris = $2, metadata = $3, tier = $4, auth_method = $5, \
-         version = version + 1 WHERE id = $6 AND version = $7",
+         verified_host = $6, state = $7, approval = $8, version = version + 1 WHERE id = $9 AND version = $10",
     );
     let sql = sql
         .bind(new.name.as_str())
@@ -243,9 +275,15 @@ pub async fn update_metadata(tx: &mut Tx, client: &Client, new: &NewClient) -> R
         .bind(json(&new.metadata)?)
         .bind(word(new.tier)?)
         .bind(new.auth_method.as_str())
+        .bind(new.verified_host.clone())
+        .bind(word(new.state)?)
+        .bind(client.approval.as_ref().map(text).transpose()?)
         .bind(&client.id)
         .bind(client.version);
     tx.run_fresh(sql).await?;
+    if client.state == ClientState::Active && new.state != ClientState::Active {
+        crate::grant::revoke_where(tx, crate::grant::Which::Client(&client.id), "client_changed").await?;
+    }
     tx.changed(Change::Client(client.id.clone()));
     Ok(())
 }
@@ -279,18 +317,57 @@ pub async fn delete(tx: &mut Tx, id: &ClientId) -> Result<()> {
     Ok(())
 }
 
-/// Deletes self-registered clients that were made before `before` and never got a token.
+/// Clients that made themselves known and never got a token. What an administrator approved or blocked is not
+/// among them.
+const UNUSED: &str = "source IN ('dynamic', 'metadata_document') AND tier <> 'approved' \
+     AND state <> 'blocked' AND last_used_at IS NULL";
+
+/// Deletes clients that made themselves known before `before` and never got a token.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn reap(tx: &mut Tx, before: Timestamp) -> Result<u64> {
-    const UNUSED: &str =
-        "source = 'dynamic' AND tier <> 'approved' AND last_used_at IS NULL AND created_at < $1";
+    reap_where(tx, |sql| sql.and("created_at <", Some(before))).await
+}
+
+/// Of the clients of an app that made themselves known before `before` and never got a token, keeps the last
+/// `kept`: who registers again and again displaces itself.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn reap_crowds(tx: &mut Tx, before: Timestamp, kept: u32) -> Result<u64> {
+    let text = format!("SELECT app FROM clients WHERE {UNUSED} GROUP BY app HAVING COUNT(*) > $1");
+    let crowded = (&mut *tx)
+        .rows(Sql::assembled(text).bind(i64::from(kept)))
+        .await?;
+    let mut reaped = 0;
+    for row in crowded {
+        let app: AppId = row.id("app")?;
+        let last =
+            format!("SELECT created_at FROM clients WHERE {UNUSED} AND app = $1 ORDER BY created_at DESC");
+        let last = Sql::assembled(last).bind(&app).limit(kept);
+        let Some(oldest) = (&mut *tx).rows(last).await?.pop() else {
+            continue;
+        };
+        let oldest = oldest.time("created_at")?;
+        let crowd = |sql: Sql| {
+            let sql = sql.and("app =", Some(&app));
+            sql.and("created_at <", Some(oldest))
+                .and("created_at <", Some(before))
+        };
+        reaped += reap_where(tx, crowd).await?;
+    }
+    Ok(reaped)
+}
+
+async fn reap_where(tx: &mut Tx, which: impl Fn(Sql) -> Sql) -> Result<u64> {
     // Consents whose code was never redeemed hang on them.
     for table in ["codes", "grants"] {
-        let unused = format!("DELETE FROM {table} WHERE client IN (SELECT id FROM clients WHERE {UNUSED})");
-        tx.run(Sql::assembled(unused).bind(before)).await?;
+        let text = format!("DELETE FROM {table} WHERE client IN (SELECT id FROM clients WHERE {UNUSED}");
+        tx.run(which(Sql::assembled(text)).then(")")).await?;
     }
-    tx.run(Sql::assembled(format!("DELETE FROM clients WHERE {UNUSED}")).bind(before))
-        .await
+    tx.run(which(Sql::assembled(format!(
+        "DELETE FROM clients WHERE {UNUSED}"
+    ))))
+    .await
 }

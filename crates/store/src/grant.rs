@@ -44,6 +44,7 @@ fn read(row: &Row, now: Timestamp) -> Result<Grant> {
         app_name: row.text("app_name")?,
         account: row.id("account")?,
         scopes: row.json("scopes")?,
+        redirect_uri: row.opt_text("redirect_uri")?,
         state,
         created_at: row.time("created_at")?,
         expires_at,
@@ -115,6 +116,7 @@ pub async fn issue(
         ("client", consent.client.into()),
         ("scopes", json(&consent.scopes)?),
         ("authentication", json(consent.authentication)?),
+        ("redirect_uri", redirect_uri.into()),
         ("created_at", now.into()),
         ("expires_at", consent.expires_at.into()),
     ];
@@ -130,6 +132,24 @@ pub async fn issue(
     ];
     tx.run(Sql::insert("codes", values)).await?;
     Ok(id)
+}
+
+/// Where the codes of a person's grants to a client went, of those that are in force.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn redirects(
+    mut db: impl Run,
+    user: &UserId,
+    client: &ClientId,
+    now: Timestamp,
+) -> Result<Vec<String>> {
+    let sql = Sql::new(
+        "SELECT DISTINCT redirect_uri FROM grants WHERE user_id = $1 AND client = $2 \
+         AND redirect_uri IS NOT NULL AND revoked_at IS NULL AND expires_at > $3",
+    );
+    let rows = db.rows(sql.bind(user).bind(client).bind(now)).await?;
+    rows.iter().map(|row| row.text("redirect_uri")).collect()
 }
 
 /// Looks at a code without redeeming it, so that a bad request is refused before the code is spent.

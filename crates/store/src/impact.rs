@@ -269,24 +269,16 @@ impl Work<'_> {
     fn hold(&mut self, id: &str, holding: &Holding, held: &Held, moved: Option<&Held>) {
         let app_before = app_of(self.places.account_before(&holding.account), holding);
         let app_after = app_of(self.places.account_after(&holding.account), holding);
-        let agent = |held: &Held| {
-            holding
-                .agent
-                .as_ref()
-                .map(|(_, client)| held.clients.get(client).cloned())
-        };
         let proof = Proof::Of(&holding.authentication);
         let before = {
-            let agent = agent(held);
-            let agent = agent.as_ref().map(Option::as_ref);
+            let client = holding.agent_in(held);
+            let agent = holding.agent.as_ref().map(|_| client.as_ref());
             let person = held.people.get(&holding.user).map(|person| (person, proof));
             names::judge(app_before, person, agent, self.moments.0)
         };
         let then = moved.unwrap_or(held);
-        let client = holding.agent.as_ref().and_then(|(_, id)| {
-            let client = then.clients.get(id);
-            client.or_else(|| held.clients.get(id))
-        });
+        let client = holding.agent_in(then).or_else(|| holding.agent_in(held));
+        let client = client.as_ref();
         let person = then
             .people
             .get(&holding.user)

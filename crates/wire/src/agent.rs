@@ -43,12 +43,16 @@ pub struct Client {
     pub account: AccountId,
     /// The name that it gave itself: cleaned, bounded, never proof of anything.
     pub name: String,
-    /// The host that its metadata document proves.
+    /// The host that published its metadata document, with its port unless that is the usual one. It proves who
+    /// described the client; who receives its codes is another question, see `receiver_proven`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_host: Option<String>,
+    /// Whether all its redirect URIs are of that host, so that whoever described it receives its codes.
+    #[serde(default)]
+    pub receiver_proven: bool,
     /// How it came to be known.
     pub source: ClientSource,
-    /// How far it is trusted.
+    /// How far it is trusted; unless it is approved, each grant is trusted as far as its own redirect URI allows.
     pub tier: ClientTier,
     /// Whether it may be used.
     pub state: ClientState,
@@ -56,6 +60,10 @@ pub struct Client {
     pub redirect_uris: Vec<String>,
     /// `none`, `client_secret_basic` or `client_secret_post`.
     pub token_endpoint_auth_method: String,
+    /// What an administrator approved last; where it says something else than the client does now, the client
+    /// changed since, and waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ClientApproval>,
     /// Who consented to it first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_user: Option<UserId>,
@@ -68,6 +76,75 @@ pub struct Client {
     pub live_grants: i64,
     /// Counts changes; also the `ETag`.
     pub version: i64,
+}
+
+/// What an approval of a client holds for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ClientApproval {
+    /// The name that it gave itself.
+    pub name: String,
+    /// Where codes may be sent.
+    pub redirect_uris: Vec<String>,
+    /// How it authenticates.
+    pub token_endpoint_auth_method: String,
+}
+
+impl Client {
+    /// Whether a code that goes there reaches whoever published the client's document: only at https at the
+    /// document's own host can nobody else wait for it.
+    #[must_use]
+    pub fn proves_receiver(&self, redirect_uri: &str) -> bool {
+        ClientTier::earned(self.verified_host.as_deref(), redirect_uri) == ClientTier::DomainVerified
+    }
+
+    /// How far the client is trusted when its codes go to `redirect_uri`; if that is not known, as far as it is
+    /// wherever they go.
+    #[must_use]
+    pub fn tier_at(&self, redirect_uri: Option<&str>) -> ClientTier {
+        let host = self.verified_host.as_deref();
+        match (self.tier, redirect_uri) {
+            (ClientTier::Approved, _) => ClientTier::Approved,
+            (_, Some(uri)) => ClientTier::earned(host, uri),
+            (_, None) => ClientTier::earned_by_all(host, &self.redirect_uris),
+        }
+    }
+
+    /// What an approval would hold for now.
+    #[must_use]
+    pub fn to_approve(&self) -> ClientApproval {
+        ClientApproval {
+            name: self.name.clone(),
+            redirect_uris: self.redirect_uris.clone(),
+            token_endpoint_auth_method: self.token_endpoint_auth_method.clone(),
+        }
+    }
+}
+
+impl ClientTier {
+    /// What is proven of a client whose document is of `host` (with its port unless that is the usual one) and
+    /// whose codes go to `redirect_uri`, an acceptable redirect URI in its canonical spelling.
+    #[must_use]
+    pub fn earned(host: Option<&str>, redirect_uri: &str) -> Self {
+        let Some(rest) = redirect_uri.strip_prefix("https://") else {
+            // http is for the own computer only, where any program can listen.
+            let local = redirect_uri.starts_with("http://");
+            return if local { Self::Localhost } else { Self::Unverified };
+        };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if host.is_some_and(|host| host == authority) {
+            Self::DomainVerified
+        } else {
+            Self::Unverified
+        }
+    }
+
+    /// What is proven wherever codes go.
+    #[must_use]
+    pub fn earned_by_all(host: Option<&str>, redirect_uris: &[String]) -> Self {
+        let earned = redirect_uris.iter().map(|uri| Self::earned(host, uri));
+        earned.min().unwrap_or(Self::Localhost)
+    }
 }
 
 /// `PATCH /api/v1/clients/{id}`: what an administrator may say of a client.
@@ -145,6 +222,9 @@ pub struct Grant {
     pub account: AccountId,
     /// What it allows.
     pub scopes: Vec<String>,
+    /// Where its code went: how far the agent is trusted depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_uri: Option<String>,
     /// Where it is in its life.
     pub state: GrantState,
     /// When it was given.

@@ -44,7 +44,7 @@ pub enum ClientTier {
     Localhost,
     /// Registered itself; nothing is proven.
     Unverified,
-    /// Its metadata document proves that it belongs to a domain.
+    /// The host that published its metadata document is also where its codes go.
     DomainVerified,
     /// An administrator approved it.
     Approved,
@@ -96,9 +96,9 @@ pub enum Selector {
     },
     /// Any valid service token of the account.
     AnyServiceToken {},
-    /// This agent: its client id, or the verified host of its metadata document.
+    /// This agent: its client id, or the host that both published its metadata document and gets its codes.
     Client {
-        /// `cli_…`, an https URL, or a host name.
+        /// `cli_…`, an https URL, or a host name, with its port unless that is the usual one.
         client: String,
     },
     /// The agent's trust is at least this.

@@ -2,6 +2,7 @@
 
 use super::{
     agents::{ClientActions, client_state, source, trust},
+    audit::change_table,
     grants::Grants,
 };
 use crate::{client::client, me::directory, remote::Remote, ui::*};
@@ -43,11 +44,12 @@ fn body(remote: Remote<Client>, subject: Client) -> AnyView {
         ("Trust", trust(subject.tier)),
         ("State", client_state(subject.state)),
         ("Name", view! { <span>{subject.name.clone()} <span class="muted">" (what it calls itself; proves nothing)"</span></span> }.into_any()),
-        ("Verified host", subject.verified_host.clone().map_or_else(dash, IntoAny::into_any)),
+        ("Described by", described(&subject)),
+        ("Receives codes", received(&subject)),
         ("Known by", source(subject.source).into_any()),
         ("Client id", copyable(subject.client_id.clone(), "client id")),
         ("App", view! { <a class="link" href=app_link>{move || names.app(&app)}</a> " in " {move || names.account(&account)} }.into_any()),
-        ("Codes go to", view! { <ul>{redirects}</ul> }.into_any()),
+        ("Redirect URIs", view! { <ul>{redirects}</ul> }.into_any()),
         ("Authenticates by", view! { <span class="key">{subject.token_endpoint_auth_method.clone()}</span> }.into_any()),
         ("First used by", first),
         ("Registered", moment(subject.created_at)),
@@ -55,8 +57,10 @@ fn body(remote: Remote<Client>, subject: Client) -> AnyView {
         ("Activity", view! { <a class="link" href=format!("/audit?client={}", subject.id)>"In the audit log"</a> }.into_any()),
     ];
     let path = format!("/grants?client={}", subject.id);
+    let changed = since_approval(&subject);
     view! {
         <div class="flex flex-col gap-6">
+            {changed}
             <div class="panel flex flex-col gap-4 p-4">
                 {facts(rows)}
                 <div class="flex border-t border-base-300 pt-3">
@@ -70,4 +74,62 @@ fn body(remote: Remote<Client>, subject: Client) -> AnyView {
         </div>
     }
     .into_any()
+}
+
+/// Who published what the agent says of itself.
+fn described(subject: &Client) -> AnyView {
+    match &subject.verified_host {
+        Some(host) => {
+            let text = format!(" {host} published its document");
+            view! { {badge(Tone::Good, "Proven")} <span>{text}</span> }.into_any()
+        }
+        None => view! { {badge(Tone::Careful, "Not proven")} " nobody but itself" }.into_any(),
+    }
+}
+
+/// Whether that is who receives what people allow it.
+fn received(subject: &Client) -> AnyView {
+    if subject.receiver_proven {
+        return view! { {badge(Tone::Good, "Proven")} " all redirect URIs are of that host" }.into_any();
+    }
+    let proven = subject
+        .redirect_uris
+        .iter()
+        .filter(|uri| subject.proves_receiver(uri))
+        .count();
+    let text = if proven > 0 {
+        " some redirect URIs are of that host; at the others somebody else may wait"
+    } else if subject
+        .redirect_uris
+        .iter()
+        .any(|uri| !uri.starts_with("https://"))
+    {
+        " any program of the person's computer may wait there"
+    } else {
+        " the redirect URIs are of another host"
+    };
+    view! { {badge(Tone::Careful, "Not proven")} <span>{text}</span> }.into_any()
+}
+
+/// What the agent changed after an administrator had approved it.
+fn since_approval(subject: &Client) -> Option<AnyView> {
+    let (was, is) = (subject.approval.clone()?, subject.to_approve());
+    if was == is {
+        return None;
+    }
+    let (mut was, mut is) = (serde_json::to_value(was).ok()?, serde_json::to_value(is).ok()?);
+    if let (Some(was), Some(is)) = (was.as_object_mut(), is.as_object_mut()) {
+        was.retain(|field, value| is.get(field) != Some(&*value));
+        is.retain(|field, _| was.contains_key(field));
+    }
+    Some(
+        view! {
+            <section class="panel flex flex-col gap-3 p-4" aria-label="Changed since it was approved">
+                <h2 class="font-semibold">"Changed since it was approved"</h2>
+                <p class="muted">"An approval holds for what was approved. Look at what is different before you approve it anew."</p>
+                {change_table(&was, &is)}
+            </section>
+        }
+        .into_any(),
+    )
 }

@@ -122,7 +122,7 @@ fn list(clients: Vec<Client>, all: Remote<ListPage<Client>>) -> AnyView {
         column("Agent", |c: &Client| {
             view! {
                 <a class="name-link inline-block py-1" href=format!("/agents/{}", c.id)>{c.name.clone()}</a>
-                {c.verified_host.clone().map(|host| view! { <span class="muted block text-[0.8125rem]">{host}</span> })}
+                {facts_of(c).map(|text| view! { <span class="muted block text-[0.8125rem]">{text}</span> })}
             }
             .into_any()
         })
@@ -137,13 +137,37 @@ fn list(clients: Vec<Client>, all: Remote<ListPage<Client>>) -> AnyView {
             Some(user) => (move || names.user(&user)).into_any(),
             None => dash(),
         }),
-        column("Grants", |c: &Client| c.live_grants.to_string().into_any()).sorted_by(|a, b| a.live_grants.cmp(&b.live_grants)),
-        column("Last use", |c: &Client| since_or_never(c.last_used_at)).sorted_by(|a, b| a.last_used_at.cmp(&b.last_used_at)),
+        column("Grants", |c: &Client| c.live_grants.to_string().into_any())
+            .sorted_by(|a, b| a.live_grants.cmp(&b.live_grants)),
+        column("Last use", |c: &Client| since_or_never(c.last_used_at))
+            .sorted_by(|a, b| a.last_used_at.cmp(&b.last_used_at)),
         column(ACTIONS, move |c: &Client| {
             view! { <ClientActions subject=c.clone() done=Callback::new(move |_| all.reload()) /> }.into_any()
         }),
     ];
     table("Agents", columns, clients)
+}
+
+/// The two facts about an agent, and that it changed, in a line.
+fn facts_of(client: &Client) -> Option<String> {
+    let receiver = if client.receiver_proven {
+        ""
+    } else {
+        ", receiver not proven"
+    };
+    let described = client
+        .verified_host
+        .as_ref()
+        .map(|host| format!("described by {host}{receiver}"));
+    let changed = client
+        .approval
+        .as_ref()
+        .is_some_and(|was| *was != client.to_approve());
+    match (described, changed) {
+        (Some(described), true) => Some(format!("{described}; changed since it was approved")),
+        (None, true) => Some("changed since it was approved".to_owned()),
+        (described, false) => described,
+    }
 }
 
 /// A tier as a badge.

@@ -150,7 +150,15 @@ impl<'w> Place<'w> {
 
     async fn client(&self, app: &App, tier: ClientTier) -> Client {
         let mut tx = self.world.store.begin().await.unwrap();
-        let new = client::NewClient { tier, ..new_client() };
+        let redirect = match tier {
+            ClientTier::Localhost => "http://127.0.0.1/cb",
+            _ => "https://agent.example.com/cb",
+        };
+        let new = client::NewClient {
+            tier,
+            redirect_uris: vec![redirect.into()],
+            ..new_client()
+        };
         let place = (&app.account, &app.id);
         let made = client::create(&mut tx, &self.world.acme.org, place, new)
             .await
@@ -283,7 +291,11 @@ impl<'w> Place<'w> {
             expires_at: now.plus_seconds(86_400),
         };
         let code = store::random_secret("").unwrap();
-        let bound = ("https://x/cb", "challenge", app.spec.public_url.as_str());
+        let bound = (
+            client.redirect_uris[0].as_str(),
+            "challenge",
+            app.spec.public_url.as_str(),
+        );
         let grant = grant::issue(&mut tx, &consent, &code, bound).await.unwrap();
         tx.commit_housekeeping().await.unwrap();
         let claims = AccessClaims {

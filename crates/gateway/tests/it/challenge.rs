@@ -1,8 +1,8 @@
 //! What nobody in particular gets, and how agents find the way in.
 
-use crate::world::{World, cookie_name, on_each};
+use crate::world::{World, cookie_name, eventually, on_each};
 use reqwest::Response;
-use serde_json::Value;
+use serde_json::{Value, json};
 use wire::{ActorKind, App, Outcome};
 
 fn header<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
@@ -211,6 +211,47 @@ async fn unknown_authorities_and_paths_outside_an_app_are_404() {
             .await
             .unwrap();
         assert_eq!(answer.status(), 404);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_strangers_are_refused_is_counted_and_what_is_decided_about_somebody_is_not() {
+    on_each(async |world| {
+        let ask = || world.request("GET", &world.tickets, "/mcp");
+        for _ in 0..50 {
+            assert_eq!(ask().send().await.unwrap().status(), 401);
+            let wrong = ask().bearer_auth("wrong").send().await.unwrap();
+            assert_eq!(wrong.status(), 401);
+        }
+        let reasons = |events: &[wire::AuditEvent]| {
+            let reasons = events.iter().map(|event| event.reason.clone().unwrap());
+            let mut reasons: Vec<_> = reasons.collect();
+            reasons.sort();
+            reasons
+        };
+        let events = world.events().await;
+        assert_eq!(reasons(&events), ["credential_invalid", "unauthenticated"]);
+        // Somebody who is known and may not: each is written down.
+        let agent = world.agent(&world.ada, &world.tickets, &["tickets:read"]).await;
+        for _ in 0..5 {
+            let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                "params": {"name": "close_ticket", "arguments": {}}});
+            let refused = world.message(&agent, &call).send().await.unwrap();
+            assert_eq!(refused.status(), 403);
+        }
+        assert_eq!(world.events().await.len(), 7);
+        world.advance(60).await;
+        eventually("the counts are written", async || world.events().await.len() == 9).await;
+        let events = world.events().await;
+        let count = |event: &wire::AuditEvent| event.repeated.as_ref().map_or(1, |r| r.count);
+        assert_eq!(events.iter().map(count).sum::<u64>(), 105);
+        assert!(
+            events
+                .iter()
+                .filter(|e| e.repeated.is_some())
+                .all(|e| e.actor.kind == ActorKind::Anonymous)
+        );
     })
     .await;
 }

@@ -2,18 +2,19 @@
 //!
 //! ```text
 //! GET ── client, redirect URI ──✗ page        (no side effects up to here, so that pre-fetching is harmless)
-//!        everything else ───────✗ back to the client with an error
+//!        everything else ───────✗ page; to the client if its redirect was approved, or consented to before
 //!        signed in through the app's connection? ──✗ /login
 //!        may the person, with this client? ────────✗ page, with a link back
-//!        consent page ── POST: all of it again, CSRF token ──> code │ access_denied
+//!        consent page ── POST: all of it again, the page's token, once ──> code │ access_denied
 //! ```
 
+mod form;
 mod page;
 mod request;
 
 pub(crate) use request::same_resource;
 
-use crate::client::Agent;
+use crate::client::{Agent, Missing, redirect as redirects};
 use crate::context::{Body, Live, Request};
 use crate::params::{LONGEST_FORM, Params};
 use crate::{Oauth, audit};
@@ -23,11 +24,11 @@ use axum::{
 };
 use broker::{SignedIn, page::redirect};
 use http::{HeaderMap, StatusCode};
-use request::{Asked, Refusal, Wants};
+use request::{Asked, Back, Fault, Refusal, Wants};
 use store::access::{AccessRequest, Principal, Proof};
 use store::{AppView, grant::Consent};
 use tower_sessions::Session;
-use wire::{Client, ClientState, Decision, Outcome, Reason};
+use wire::{Client, ClientState, ClientTier, Decision, Outcome, Reason};
 
 /// `GET /oauth/{app}/authorize`
 pub(crate) async fn ask(
@@ -74,17 +75,17 @@ pub(crate) async fn decide(
         Ok(ready) => ready,
         Err(response) => return *response,
     };
-    let token = scene.params.get("csrf").unwrap_or_default();
-    if !ready.who.csrf_ok(&oauth.store, &scene.purpose(&ready), token) {
+    let Some(form) = form::read(&scene, &ready) else {
         return page::forged(&request);
-    }
+    };
     let decided = match scene.params.get("decision") {
-        Some("allow") => scene.allow(&ready).await,
-        Some("deny") => scene.deny(&ready).await,
+        Some("allow") => scene.allow(&ready, &form).await,
+        Some("deny") => scene.deny(&ready, &form).await,
         _ => return page::fault(StatusCode::BAD_REQUEST, "The form was not complete.", &request),
     };
     match decided {
-        Ok(location) => redirect(&location),
+        Ok(Some(location)) => redirect(&location),
+        Ok(None) => page::answered(&request),
         Err(error) => page::failed(error, &request),
     }
 }
@@ -107,7 +108,11 @@ pub(crate) struct Scene<'a> {
 /// A request that only lacks the person's decision.
 pub(crate) struct Ready {
     pub(crate) who: SignedIn,
+    /// The client as it is, or will be, stored.
+    agent: Agent,
+    /// The client, trusted as far as its redirect URI in this request allows.
     pub(crate) client: Client,
+    pub(crate) back: Back,
     pub(crate) wants: Wants,
     pub(crate) decision: Decision,
 }
@@ -117,13 +122,12 @@ impl Scene<'_> {
     async fn prepare(&self, session: &Session) -> Result<Ready, Box<Response>> {
         let (oauth, view, request) = (self.oauth, self.view, self.request);
         let asked = request::read(oauth, view, self.params, request).await;
-        let Asked { agent, wants } = asked.map_err(|refusal| match refusal {
+        let Asked { agent, back, wants } = asked.map_err(|refusal| match refusal {
             Refusal::Local { status, text } => Box::new(page::fault(status, &text, request)),
-            Refusal::Back(location) => Box::new(redirect(&location)),
             Refusal::Store(error) => Box::new(page::failed(error, request)),
         })?;
-        // A client that is there and blocked is told so before anybody signs in for it in vain.
-        if agent.client.version > 0 && agent.client.state != ClientState::Active {
+        // A client that is there and may not be used is told so before anybody signs in for it in vain.
+        if agent.is_out() {
             return Err(Box::new(page::waiting(view, &agent.client, request)));
         }
         if !oauth.store.is_current() {
@@ -131,11 +135,22 @@ impl Scene<'_> {
         }
         let who = broker::signed_in(session, &oauth.store).await;
         let who = who.map_err(|error| Box::new(page::failed(error, request)))?;
-        let who = who
-            .filter(|who| who.person.org == view.org && view.signs_in(&who.person.user.connection))
-            .ok_or_else(|| Box::new(self.sign_in()))?;
-        let client = self.settle(agent, &who).await;
-        let client = client.map_err(|error| Box::new(page::failed(error, request)))?;
+        let who = who.filter(|who| who.person.org == view.org && view.signs_in(&who.person.user.connection));
+        let wants = match wants {
+            Ok(wants) => wants,
+            Err(fault) => return Err(Box::new(self.fault(&agent, &back, who.as_ref(), fault).await)),
+        };
+        let who = who.ok_or_else(|| Box::new(self.sign_in()))?;
+        let agent = agent.settle(oauth, view, request).await.map_err(|missing| {
+            Box::new(match missing {
+                Missing::Store(error) => page::failed(error, request),
+                _ => page::fault(StatusCode::TOO_MANY_REQUESTS, "Try again in a minute.", request),
+            })
+        })?;
+        let client = Client {
+            tier: agent.client.tier_at(Some(&back.redirect_uri)),
+            ..agent.client.clone()
+        };
         let now = oauth.store.clock().now();
         let principal = Principal::Agent {
             person: &who.person,
@@ -151,7 +166,9 @@ impl Scene<'_> {
         }
         let ready = Ready {
             who,
+            agent,
             client,
+            back,
             wants,
             decision,
         };
@@ -162,9 +179,44 @@ impl Scene<'_> {
         }
     }
 
-    async fn settle(&self, agent: Agent, who: &SignedIn) -> store::Result<Client> {
-        let person = (&who.person, &who.session);
-        agent.remember(self.oauth, self.view, person, self.request).await
+    /// A fault of the request is for the client, but where an answer goes is the client's choice: it goes only
+    /// where an administrator approved it, or this person had answers go before. Otherwise whoever can make a
+    /// link could have us send people anywhere (RFC 9700 section 4.11.2).
+    async fn fault(&self, agent: &Agent, back: &Back, who: Option<&SignedIn>, fault: Fault) -> Response {
+        let (code, text) = fault;
+        let client = &agent.client;
+        let approved = client.tier == ClientTier::Approved && client.state == ClientState::Active;
+        let known = match who {
+            Some(who) if !approved => self.went_before(&who.person.user.id, client, back).await,
+            _ => Ok(false),
+        };
+        let mut event = audit::event(
+            self.view,
+            self.request,
+            "authorize.denied",
+            audit::anonymous(client),
+        );
+        audit::refused(&mut event, code.to_owned(), None);
+        if let Err(error) = self.oauth.store.record_folded(event).await {
+            return page::failed(error, self.request);
+        }
+        match known {
+            Ok(known) if approved || known => redirect(&back.error(code, text)),
+            Ok(_) => {
+                // Without its name: before anybody signed in, a stranger writes nothing on our pages.
+                let text = format!("The agent made a request that cannot be used: {text} ({code}).");
+                page::fault(StatusCode::BAD_REQUEST, &text, self.request)
+            }
+            Err(error) => page::failed(error, self.request),
+        }
+    }
+
+    async fn went_before(&self, user: &wire::UserId, client: &Client, back: &Back) -> store::Result<bool> {
+        let store = &self.oauth.store;
+        let known = store::grant::redirects(store, user, &client.id, store.clock().now()).await?;
+        Ok(known
+            .iter()
+            .any(|known| redirects::matches(known, &back.redirect_uri)))
     }
 
     /// To the sign-in of the app's account, and back to this request.
@@ -198,67 +250,62 @@ impl Scene<'_> {
         }
     }
 
-    /// What the CSRF token of the consent page stands for: this person, this client as it is now, and
-    /// every parameter that matters. Change one, and the token is worthless.
-    pub(crate) fn purpose(&self, ready: &Ready) -> String {
-        let version = ready.client.version.to_string();
-        let scopes = ready.wants.scopes.join(" ");
-        let parts = [
-            self.view.app.id.as_ref(),
-            ready.who.person.user.id.as_ref(),
-            ready.client.id.as_ref(),
-            &version,
-            &ready.wants.back.redirect_uri,
-            ready.wants.back.state.as_deref().unwrap_or_default(),
-            &ready.wants.challenge,
-            &scopes,
-            self.view.resource(),
-        ];
-        let mut text = String::new();
-        for part in parts {
-            text.push_str(&format!("{}:{part};", part.len()));
-        }
-        format!("consent {}", store::sha256(text))
-    }
-
-    /// Makes the grant and its code; where to send the browser.
-    async fn allow(&self, ready: &Ready) -> store::Result<String> {
+    /// Makes the grant and its code; where to send the browser, or nowhere if the page was answered before.
+    async fn allow(&self, ready: &Ready, form: &form::Form) -> store::Result<Option<String>> {
         let (view, wants) = (self.view, &ready.wants);
         let code = store::random_secret("")?;
         let mut tx = self.oauth.store.begin().await?;
+        if !form.spend(&mut tx).await? {
+            return Ok(None);
+        }
+        let mut events = Vec::new();
+        let client = match ready.agent.register(&mut tx, view, self.request).await? {
+            Some((client, event)) => {
+                events.push(event);
+                client
+            }
+            None => ready.client.clone(),
+        };
         let lifetime = i64::from(view.app.spec.oauth.grant_seconds);
         let consent = Consent {
             org: &view.org,
             account: &view.app.account,
             app: &view.app.id,
             user: &ready.who.person.user.id,
-            client: &ready.client.id,
+            client: &client.id,
             scopes: &wants.scopes,
             authentication: &ready.who.authentication,
             expires_at: tx.now().plus_seconds(lifetime),
         };
         let binding = (
-            wants.back.redirect_uri.as_str(),
+            ready.back.redirect_uri.as_str(),
             wants.challenge.as_str(),
             view.resource(),
         );
         let grant = store::grant::issue(&mut tx, &consent, &store::sha256(&code), binding).await?;
-        let mut actor = audit::person(&ready.who.person, &ready.who.session, &ready.client);
+        let mut actor = audit::person(&ready.who.person, &ready.who.session, &client);
         actor.grant = Some(grant);
         let mut event = audit::event(view, self.request, "consent.allow", actor);
         audit::decided(&mut event, &ready.decision);
         event.outcome = Outcome::Allowed;
-        tx.commit(event).await?;
-        Ok(wants.back.with(&[("code", &code)]))
+        event.change = audit::shown(&ready.client, &ready.back.redirect_uri);
+        events.push(event);
+        tx.commit_all(events).await?;
+        Ok(Some(ready.back.with(&[("code", &code)])))
     }
 
-    async fn deny(&self, ready: &Ready) -> store::Result<String> {
+    async fn deny(&self, ready: &Ready, form: &form::Form) -> store::Result<Option<String>> {
+        let mut tx = self.oauth.store.begin().await?;
+        if !form.spend(&mut tx).await? {
+            return Ok(None);
+        }
         let actor = audit::person(&ready.who.person, &ready.who.session, &ready.client);
         let mut event = audit::event(self.view, self.request, "consent.deny", actor);
         event.outcome = Outcome::Denied;
         event.reason = Some("person_denied".into());
-        self.oauth.store.record(event).await?;
-        Ok(ready.wants.back.error("access_denied", "the person said no"))
+        event.change = audit::shown(&ready.client, &ready.back.redirect_uri);
+        tx.commit(event).await?;
+        Ok(Some(ready.back.error("access_denied", "the person said no")))
     }
 }
 

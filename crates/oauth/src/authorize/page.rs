@@ -1,6 +1,6 @@
 //! What the person sees at `/authorize`: the consent page, and why there is none.
 
-use super::{Ready, Scene};
+use super::{Ready, Scene, form};
 use crate::{audit, client::redirect, context::Request};
 use askama::Template;
 use axum::response::Response;
@@ -16,8 +16,12 @@ struct Consent<'a> {
     resource: &'a str,
     account: &'a str,
     client: &'a Client,
+    /// The host that may stand for the client's name.
+    proven: Option<&'a str>,
     tier: Tier,
     returns_to: String,
+    redirect_uri: &'a str,
+    receiver: &'static str,
     scopes: Vec<(&'a str, &'a str)>,
     lifetime: String,
     oldest: Option<String>,
@@ -54,7 +58,7 @@ impl Tier {
             ),
             ClientTier::DomainVerified => (
                 "Domain verified",
-                "The address above is proven. What the agent does with your access is not.",
+                "The address above is proven: it describes the agent, and it gets the access. What it does with it is not.",
                 "badge-success",
             ),
             ClientTier::Unverified => (
@@ -76,6 +80,15 @@ impl Tier {
     }
 }
 
+/// Who gets the access, as far as that is known.
+fn receiver(client: &Client, redirect_uri: &str) -> &'static str {
+    match redirect::parse(redirect_uri) {
+        _ if client.proves_receiver(redirect_uri) => "proven: the same address describes the agent",
+        Ok((redirect::Kind::Https, _)) => "not proven to be the agent's own",
+        _ => "not proven: any program on that computer can ask in this name",
+    }
+}
+
 /// The consent page.
 pub(super) fn consent(scene: &Scene<'_>, ready: &Ready) -> Response {
     let view = scene.view;
@@ -86,13 +99,22 @@ pub(super) fn consent(scene: &Scene<'_>, ready: &Ready) -> Response {
         let found = spec.oauth.scopes.iter().find(|scope| scope.name == *name);
         found.map(|scope| (scope.name.as_str(), scope.description.as_str()))
     };
+    let csrf = match form::token(scene, ready) {
+        Ok(csrf) => csrf,
+        Err(error) => return failed(error, scene.request),
+    };
+    let (client, redirect_uri) = (&ready.client, ready.back.redirect_uri.as_str());
+    let counts = client.tier == ClientTier::Approved || client.proves_receiver(redirect_uri);
     let page = Consent {
         app: &spec.name,
         resource: view.resource(),
         account: &view.account.spec.name,
-        client: &ready.client,
-        tier: Tier::of(ready.client.tier),
-        returns_to: destination(&ready.wants.back.redirect_uri),
+        client,
+        proven: client.verified_host.as_deref().filter(|_| counts),
+        tier: Tier::of(client.tier),
+        returns_to: destination(redirect_uri),
+        redirect_uri,
+        receiver: receiver(client, redirect_uri),
         scopes: ready.wants.scopes.iter().filter_map(describe).collect(),
         lifetime: duration(spec.oauth.grant_seconds),
         oldest: view
@@ -111,14 +133,14 @@ pub(super) fn consent(scene: &Scene<'_>, ready: &Ready) -> Response {
             .filter(|(name, _)| !own.contains(&name.as_str()))
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
-        csrf: ready.who.csrf(&scene.oauth.store, &scene.purpose(ready)),
+        csrf,
     };
     html(StatusCode::OK, &page, Forms::Anywhere)
 }
 
 /// The person may not; the page names what to quote, and leads back to the agent.
 pub(super) fn refused(scene: &Scene<'_>, ready: &Ready) -> Response {
-    let back = ready.wants.back.error(
+    let back = ready.back.error(
         "access_denied",
         "the person may not use this app with this client",
     );
@@ -159,7 +181,7 @@ fn explain(reason: Reason, app: &str) -> String {
 pub(super) fn waiting(view: &AppView, client: &Client, request: &Request) -> Response {
     let text = format!(
         "{} may not be used with {} until an administrator has approved it. Nothing was granted.",
-        client.verified_host.as_deref().unwrap_or(&client.name),
+        client.verified_host.as_deref().unwrap_or("This agent"),
         view.app.spec.name
     );
     error_page(
@@ -179,6 +201,12 @@ pub(super) fn fault(status: StatusCode, text: &str, request: &Request) -> Respon
 pub(super) fn forged(request: &Request) -> Response {
     let text = "The page you answered is not valid any more. Nothing was granted. Go back to your agent and start again.";
     error_page(StatusCode::FORBIDDEN, "Please start again", text, &request.0.id)
+}
+
+/// A page that was answered before: each is good for one decision.
+pub(super) fn answered(request: &Request) -> Response {
+    let text = "This page was answered already. Nothing more was granted. Go back to your agent.";
+    error_page(StatusCode::FORBIDDEN, "Answered already", text, &request.0.id)
 }
 
 /// Something on our side failed.

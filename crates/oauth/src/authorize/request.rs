@@ -1,6 +1,6 @@
 //! An authorization request (RFC 6749 section 4.1.1, RFC 7636, RFC 8707), read in the order that keeps a
 //! stranger from using us as a redirector: first client and redirect URI, whose faults stay on our own
-//! page, then everything else, whose faults go to the client.
+//! page, then everything else, whose faults go to the client if somebody approved where that is.
 
 use crate::client::{self, Agent, Missing, redirect};
 use crate::context::Request;
@@ -13,18 +13,18 @@ use wire::ClientSource;
 /// The longest `state`, in bytes.
 const LONGEST_STATE: usize = 4096;
 
-/// A request that may be put before a person.
+/// A request of a client that is known, to a redirect URI that is the client's.
 pub(crate) struct Asked {
     /// Who asks.
     pub(crate) agent: Agent,
-    /// What was asked, once it is sure where answers go.
-    pub(crate) wants: Wants,
+    /// Where the answer goes.
+    pub(crate) back: Back,
+    /// What is asked for, or what is wrong with the request.
+    pub(crate) wants: Result<Wants, Fault>,
 }
 
 /// What is asked for, apart from who asks.
 pub(crate) struct Wants {
-    /// Where the answer goes.
-    pub(crate) back: Back,
     /// Scopes of the app, at least one.
     pub(crate) scopes: Vec<String>,
     /// The S256 code challenge.
@@ -74,8 +74,6 @@ pub(crate) enum Refusal {
         /// What is wrong.
         text: String,
     },
-    /// Any other fault: told to the client.
-    Back(String),
     /// The store failed.
     Store(store::Error),
 }
@@ -123,17 +121,8 @@ pub(crate) async fn read(
             .map(ToOwned::to_owned),
         issuer: tokens::metadata::issuer(view, &oauth.control_url),
     };
-    match wants(view, params, &back) {
-        Ok((scopes, challenge)) => Ok(Asked {
-            agent,
-            wants: Wants {
-                back,
-                scopes,
-                challenge,
-            },
-        }),
-        Err((code, description)) => Err(Refusal::Back(back.error(code, description))),
-    }
+    let wants = wants(view, params, &back);
+    Ok(Asked { agent, back, wants })
 }
 
 fn missing(missing: Missing) -> Refusal {
@@ -167,9 +156,10 @@ fn may_return_to(view: &AppView, agent: &Agent, uri: &str) -> bool {
     registered && allowed
 }
 
-type Fault = (&'static str, &'static str);
+/// What is wrong with a request: a registered code, and words for whoever made the client.
+pub(crate) type Fault = (&'static str, &'static str);
 
-fn wants(view: &AppView, params: &Params, back: &Back) -> Result<(Vec<String>, String), Fault> {
+fn wants(view: &AppView, params: &Params, back: &Back) -> Result<Wants, Fault> {
     if params.repeated().is_some() {
         return Err(("invalid_request", "a parameter is given twice"));
     }
@@ -206,7 +196,10 @@ fn wants(view: &AppView, params: &Params, back: &Back) -> Result<(Vec<String>, S
     {
         return Err(("interaction_required", "consent is never given without a person"));
     }
-    Ok((scopes(view, params.get("scope"))?, challenge))
+    Ok(Wants {
+        scopes: scopes(view, params.get("scope"))?,
+        challenge,
+    })
 }
 
 fn challenge(params: &Params) -> Result<String, Fault> {

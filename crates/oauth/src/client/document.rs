@@ -49,8 +49,9 @@ impl Documents {
     }
 }
 
-/// The host of a `client_id` that is the URL of a document: https, a path that is more than `/`, nothing
-/// but the canonical spelling, no user information, no fragment.
+/// The host of a `client_id` that is the URL of a document, with its port unless that is the usual one: who
+/// serves a port of a host need not be who serves the others. The URL is https, has a path that is more than `/`,
+/// nothing but the canonical spelling, no user information, no fragment.
 pub(crate) fn host(client_id: &str) -> Option<String> {
     if client_id.len() > 512 || !client_id.starts_with("https://") || client_id.contains(['#', '@']) {
         return None;
@@ -59,7 +60,10 @@ pub(crate) fn host(client_id: &str) -> Option<String> {
         .ok()
         .filter(|url| url.as_str() == client_id)?;
     let named = url.domain().filter(|_| url.path().len() > 1)?;
-    Some(named.to_owned())
+    Some(
+        url.port()
+            .map_or_else(|| named.to_owned(), |port| format!("{named}:{port}")),
+    )
 }
 
 async fn fetch(outbound: &Outbound, client_id: &str) -> Result<Arc<Value>, Unusable> {
@@ -107,7 +111,7 @@ mod tests {
         );
         assert_eq!(
             host("https://agent.example:8443/client.json").as_deref(),
-            Some("agent.example")
+            Some("agent.example:8443")
         );
         for bad in [
             "https://agent.example",

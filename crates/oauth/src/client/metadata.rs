@@ -18,8 +18,6 @@ pub(crate) struct Metadata {
     pub(crate) redirect_uris: Vec<String>,
     /// `none`, `client_secret_basic` or `client_secret_post`.
     pub(crate) auth_method: String,
-    /// Whether codes go to the person's own computer only.
-    pub(crate) only_loopback: bool,
     /// What is stored, and echoed at registration.
     pub(crate) stored: Value,
 }
@@ -72,12 +70,10 @@ pub(crate) fn parse(document: &Value, app: &OauthSettings, origin: Origin<'_>) -
     };
     let rules = &app.registration;
     let redirect_uris = redirects(members)?;
-    let mut only_loopback = true;
     let mut faults = Vec::new();
     for uri in &redirect_uris {
-        match redirect::judge(uri, rules, host) {
-            Ok(kind) => only_loopback &= kind == redirect::Kind::Loopback,
-            Err(why) => faults.push(format!("{}: {why}", printable(uri))),
+        if let Err(why) = redirect::judge(uri, rules, host) {
+            faults.push(format!("{}: {why}", printable(uri)));
         }
     }
     if !faults.is_empty() {
@@ -115,7 +111,6 @@ pub(crate) fn parse(document: &Value, app: &OauthSettings, origin: Origin<'_>) -
         name,
         auth_method: auth_method.to_owned(),
         redirect_uris,
-        only_loopback,
         stored,
     })
 }
@@ -188,7 +183,6 @@ mod tests {
             "token_endpoint_auth_method": "none",
         });
         let metadata = register(&document).unwrap();
-        assert!(metadata.only_loopback);
         assert_eq!(
             metadata.stored,
             json!({
@@ -215,7 +209,6 @@ mod tests {
             (metadata.name.as_str(), metadata.auth_method.as_str()),
             ("agent.example", "none")
         );
-        assert!(!metadata.only_loopback);
     }
 
     #[test]

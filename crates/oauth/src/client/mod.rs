@@ -3,8 +3,11 @@
 //! ```text
 //! client_id ─┬─ cli_… or pinned URL ── row of the app ───────────────────────────┐
 //!            └─ https URL ── document (fetched, ≤ 1 h old) ── Agent, not stored ──┴─> consent page
-//!                                             a signed-in person came: remember() ──> row
+//!                                 what changed, or has to be approved: settle() ──> row
+//!                                                        consent: register() ─────> row
 //! ```
+//! Whoever only opens a link makes no client: it is stored once somebody allowed it, or, where an administrator has
+//! to approve it first, once a person who is signed in asked for it. Neither is in the name of that person.
 
 pub(crate) mod document;
 pub(crate) mod metadata;
@@ -14,10 +17,8 @@ pub(crate) mod register;
 
 use crate::{Oauth, audit, context::Request};
 use metadata::Metadata;
-use store::{AppView, client::NewClient, user::Person};
-use wire::{
-    Client, ClientId, ClientSource, ClientSpec, ClientState, ClientTier, RegistrationRules, SessionId,
-};
+use store::{AppView, client::NewClient};
+use wire::{AuditEvent, Client, ClientId, ClientSource, ClientState, ClientTier, RegistrationRules};
 
 /// A client that shows up at `/authorize`.
 pub(crate) struct Agent {
@@ -74,16 +75,24 @@ pub(crate) async fn find(
     let metadata = document::read(&document, &host, &view.app.spec.oauth)
         .map_err(|refusal| Missing::Document(refusal.description))?;
     Ok(match known {
-        Some(client) if same(&client, &metadata) => Agent { client, news: None },
-        Some(client) => Agent {
-            client: Client {
-                tier: demoted(&client, &metadata, ClientTier::DomainVerified),
-                name: metadata.name.clone(),
-                redirect_uris: metadata.redirect_uris.clone(),
-                ..client
-            },
-            news: Some(metadata),
-        },
+        Some(client) if same(&client, &metadata) && client.verified_host.as_ref() == Some(&host) => {
+            Agent { client, news: None }
+        }
+        Some(client) => {
+            let (tier, state) = after_change(&client, Some(&host), &metadata, rules);
+            Agent {
+                client: Client {
+                    tier,
+                    state,
+                    verified_host: Some(host),
+                    name: metadata.name.clone(),
+                    redirect_uris: metadata.redirect_uris.clone(),
+                    token_endpoint_auth_method: metadata.auth_method.clone(),
+                    ..client
+                },
+                news: Some(metadata),
+            }
+        }
         None => Agent {
             client: Client {
                 id: ClientId::fresh(),
@@ -91,12 +100,14 @@ pub(crate) async fn find(
                 app: view.app.id.clone(),
                 account: view.app.account.clone(),
                 name: metadata.name.clone(),
+                tier: ClientTier::earned_by_all(Some(&host), &metadata.redirect_uris),
                 verified_host: Some(host),
                 source: ClientSource::MetadataDocument,
-                tier: ClientTier::DomainVerified,
                 state: first_state(rules),
                 redirect_uris: metadata.redirect_uris.clone(),
                 token_endpoint_auth_method: metadata.auth_method.clone(),
+                receiver_proven: false,
+                approval: None,
                 first_user: None,
                 created_at: now,
                 last_used_at: None,
@@ -109,98 +120,158 @@ pub(crate) async fn find(
 }
 
 impl Agent {
-    /// Stores what is new about the client, now that a signed-in person is about to decide on it.
-    pub(crate) async fn remember(
+    /// Whether there is a row of it.
+    const fn is_stored(&self) -> bool {
+        self.client.version > 0
+    }
+
+    /// Whether it is known already that nobody may use it.
+    pub(crate) fn is_out(&self) -> bool {
+        match self.client.state {
+            ClientState::Active => false,
+            // What an administrator has to look at is stored first.
+            ClientState::Pending => self.news.is_none(),
+            ClientState::Blocked => true,
+        }
+    }
+
+    /// Stores what an administrator has to know of before anybody decides: a client that waits for approval, or
+    /// that changed.
+    pub(crate) async fn settle(
         self,
         oauth: &Oauth,
         view: &AppView,
-        (person, session): (&Person, &SessionId),
         request: &Request,
-    ) -> store::Result<Client> {
-        let Some(news) = self.news else {
-            return Ok(self.client);
-        };
-        let is_new = self.client.version == 0;
-        let client_id = self.client.client_id.clone();
+    ) -> Result<Self, Missing> {
+        let waits = self.client.state == ClientState::Pending;
+        if self.news.is_none() || !(self.is_stored() || waits) {
+            return Ok(self);
+        }
+        if !self.is_stored() {
+            let allowed = oauth.limiters.registration(&view.app.id, request.address());
+            allowed.map_err(|_| Missing::TooMany)?;
+        }
         let mut tx = oauth.store.begin().await?;
-        let action = if is_new {
-            "client.register"
-        } else {
-            "client.update"
+        let written = match self.is_stored() {
+            true => self.update(&mut tx, view, request).await.map(Some),
+            false => self.register(&mut tx, view, request).await,
         };
-        let actor = audit::person(person, session, &self.client);
-        let mut event = audit::event(view, request, action, actor);
-        let new = NewClient {
-            id: self.client.id.clone(),
-            client_id: client_id.clone(),
-            name: news.name,
-            verified_host: self.client.verified_host.clone(),
-            source: self.client.source,
-            tier: self.client.tier,
-            state: self.client.state,
-            redirect_uris: news.redirect_uris,
-            auth_method: news.auth_method,
-            secret_hash: None,
-            registration_hash: None,
-            metadata: news.stored,
-        };
-        let now = tx.now();
-        let outcome = if is_new {
-            let place = (&view.app.account, &view.app.id);
-            store::client::create(&mut tx, &view.org, place, new)
-                .await
-                .map(drop)
-        } else {
-            replace(&mut tx, view, &self.client.id, new).await
-        };
-        match outcome {
-            Ok(()) => {
-                let after = store::client::by_client_id(&mut tx, &view.app.id, &client_id, now).await?;
-                let after = after.ok_or(store::Error::Stale)?.client;
-                audit::about_client(&mut event, &after);
-                event.change = audit::change((!is_new).then_some(&self.client), Some(&after));
+        match written {
+            Ok(written) => {
+                let Some((client, event)) = written else {
+                    return Ok(self);
+                };
                 tx.commit(event).await?;
-                Ok(after)
+                Ok(Self { client, news: None })
             }
             // Somebody else brought the same news: theirs is as good.
             Err(store::Error::Conflict(_) | store::Error::Stale) => {
                 drop(tx);
-                let row = store::client::by_client_id(&oauth.store, &view.app.id, &client_id, now).await?;
-                row.map(|registered| registered.client).ok_or(store::Error::Stale)
+                let (app, id) = (&view.app.id, &self.client.client_id);
+                let now = oauth.store.clock().now();
+                let row = store::client::by_client_id(&oauth.store, app, id, now).await?;
+                let row = row.map(|registered| registered.client);
+                let said = |row: &Client| self.news.as_ref().is_some_and(|news| same(row, news));
+                let client = row.filter(said).ok_or(store::Error::Stale)?;
+                Ok(Self { client, news: None })
             }
-            Err(other) => Err(other),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// Stores the client, if it is not yet.
+    pub(crate) async fn register(
+        &self,
+        tx: &mut store::Tx,
+        view: &AppView,
+        request: &Request,
+    ) -> store::Result<Option<(Client, AuditEvent)>> {
+        let Some(news) = self.news.as_ref().filter(|_| !self.is_stored()) else {
+            return Ok(None);
+        };
+        let place = (&view.app.account, &view.app.id);
+        let made = store::client::create(tx, &view.org, place, self.row(news))
+            .await?
+            .client;
+        let mut event = audit::event(view, request, "client.register", audit::anonymous(&made));
+        audit::about_client(&mut event, &made);
+        event.change = audit::change(None, Some(&made));
+        Ok(Some((made, event)))
+    }
+
+    async fn update(
+        &self,
+        tx: &mut store::Tx,
+        view: &AppView,
+        request: &Request,
+    ) -> store::Result<(Client, AuditEvent)> {
+        let news = self.news.as_ref().ok_or(store::Error::Stale)?;
+        replace(tx, view, request, (self.client.version, self.row(news))).await
+    }
+
+    fn row(&self, news: &Metadata) -> NewClient {
+        NewClient {
+            id: self.client.id.clone(),
+            client_id: self.client.client_id.clone(),
+            name: news.name.clone(),
+            verified_host: self.client.verified_host.clone(),
+            source: self.client.source,
+            tier: self.client.tier,
+            state: self.client.state,
+            redirect_uris: news.redirect_uris.clone(),
+            auth_method: news.auth_method.clone(),
+            secret_hash: None,
+            registration_hash: None,
+            metadata: news.stored.clone(),
         }
     }
 }
 
-/// Replaces the metadata of a stored client. New redirect URIs take an administrator's approval back, and
-/// where an approval is needed the client waits for it again (which revokes its grants).
+/// Replaces the metadata of a stored client, if it is still of the version that was looked at; the event says so,
+/// in nobody's name.
 pub(crate) async fn replace(
     tx: &mut store::Tx,
     view: &AppView,
-    id: &ClientId,
-    new: NewClient,
-) -> store::Result<()> {
+    request: &Request,
+    (version, new): (i64, NewClient),
+) -> store::Result<(Client, AuditEvent)> {
     let now = tx.now();
-    let before = store::client::get(&mut *tx, &view.org, id, now).await?.client;
-    let moved = before.redirect_uris != new.redirect_uris;
-    let tier = new.tier;
-    store::client::update_metadata(tx, &before, &new).await?;
-    if moved && view.app.spec.oauth.registration.approval && before.state == ClientState::Active {
-        let now = store::client::get(&mut *tx, &view.org, id, now).await?.client;
-        let state = ClientState::Pending;
-        store::client::update(tx, &now, &ClientSpec { tier, state }).await?;
+    let before = store::client::get(&mut *tx, &view.org, &new.id, now)
+        .await?
+        .client;
+    if before.version != version {
+        return Err(store::Error::Stale);
     }
-    Ok(())
+    store::client::update_metadata(tx, &before, &new).await?;
+    let after = store::client::get(&mut *tx, &view.org, &new.id, now)
+        .await?
+        .client;
+    let mut event = audit::event(view, request, "client.update", audit::anonymous(&before));
+    audit::about_client(&mut event, &after);
+    event.change = audit::change(Some(&before), Some(&after));
+    Ok((after, event))
 }
 
-/// The tier after a change of metadata: an approval holds only for the redirect URIs that were approved.
-pub(crate) fn demoted(before: &Client, after: &Metadata, otherwise: ClientTier) -> ClientTier {
-    if before.tier == ClientTier::Approved && before.redirect_uris == after.redirect_uris {
-        ClientTier::Approved
-    } else {
-        otherwise
+/// What a client is once it says something else of itself. An approval holds for the name, the redirect URIs and
+/// the way of authenticating that were approved: who changes one of them waits for approval anew, and so does
+/// everybody where an approval is needed.
+pub(crate) fn after_change(
+    before: &Client,
+    host: Option<&str>,
+    after: &Metadata,
+    rules: &RegistrationRules,
+) -> (ClientTier, ClientState) {
+    let earned = ClientTier::earned_by_all(host, &after.redirect_uris);
+    if same(before, after) {
+        let kept = before.tier == ClientTier::Approved;
+        return (if kept { before.tier } else { earned }, before.state);
     }
+    let needed = before.tier == ClientTier::Approved || rules.approval;
+    let state = match before.state {
+        ClientState::Active if needed => ClientState::Pending,
+        state => state,
+    };
+    (earned, state)
 }
 
 pub(crate) const fn first_state(rules: &RegistrationRules) -> ClientState {
@@ -211,7 +282,7 @@ pub(crate) const fn first_state(rules: &RegistrationRules) -> ClientState {
     }
 }
 
-fn same(client: &Client, metadata: &Metadata) -> bool {
+pub(crate) fn same(client: &Client, metadata: &Metadata) -> bool {
     client.name == metadata.name
         && client.redirect_uris == metadata.redirect_uris
         && client.token_endpoint_auth_method == metadata.auth_method

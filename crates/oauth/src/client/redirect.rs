@@ -4,7 +4,7 @@
 //! so that no two readers can see two different targets in it.
 
 use url::Url;
-use wire::{RedirectPreset, RegistrationRules};
+use wire::{ClientTier, RedirectPreset, RegistrationRules};
 
 /// The longest redirect URI, in bytes.
 const LONGEST: usize = 2000;
@@ -48,9 +48,9 @@ pub(crate) fn judge(
     rules: &RegistrationRules,
     own_host: Option<&str>,
 ) -> Result<Kind, &'static str> {
-    let (kind, host) = parse(uri)?;
+    let (kind, _) = parse(uri)?;
     let listed = rules.redirect_uris.iter().any(|listed| matches(listed, uri));
-    let own = kind == Kind::Https && own_host.is_some_and(|own| own == host);
+    let own = ClientTier::earned(own_host, uri) == ClientTier::DomainVerified;
     if listed || own || rules.redirect_presets.iter().any(|p| offers(*p, uri, kind)) {
         Ok(kind)
     } else {

@@ -17,7 +17,7 @@ use http::{
 };
 use serde_json::Value;
 use store::{AppView, client::NewClient, client::Registered};
-use wire::{AppId, ClientId, ClientSource, ClientTier, RegistrationRules};
+use wire::{AppId, ClientId, ClientSource, ClientState, ClientTier, RegistrationRules};
 
 /// The longest body, in bytes.
 pub(crate) const LONGEST_BODY: usize = 16 * 1024;
@@ -45,7 +45,8 @@ pub(crate) async fn register(
         .registration(&view.app.id, request.address())
         .map_err(OauthError::too_many)?;
     let metadata = read(&view, &headers, &body)?;
-    let tier = tier(&metadata, rules)?;
+    admit(&metadata, rules)?;
+    let tier = ClientTier::earned_by_all(None, &metadata.redirect_uris);
     let confidential = metadata.auth_method != "none";
     let secret = confidential.then(|| store::random_secret("")).transpose()?;
     let registration_token = store::random_secret("")?;
@@ -109,33 +110,36 @@ pub(crate) async fn replace(
     if document.get("client_id").is_some_and(|stated| *stated != id) {
         return Err(Refusal::metadata("client_id cannot be changed").into());
     }
-    let before = registered.client;
+    let before = &registered.client;
     if metadata.auth_method != before.token_endpoint_auth_method {
         return Err(Refusal::metadata("token_endpoint_auth_method cannot be changed; register anew").into());
     }
-    let otherwise = tier(&metadata, &view.app.spec.oauth.registration)?;
+    let rules = &view.app.spec.oauth.registration;
+    admit(&metadata, rules)?;
+    let (tier, state) = super::after_change(before, None, &metadata, rules);
     let new = NewClient {
         id: before.id.clone(),
         client_id: before.client_id.clone(),
-        tier: super::demoted(&before, &metadata, otherwise),
+        tier,
         name: metadata.name,
         verified_host: None,
         source: before.source,
-        state: before.state,
+        state,
         redirect_uris: metadata.redirect_uris,
         auth_method: metadata.auth_method,
         secret_hash: None,
         registration_hash: None,
         metadata: metadata.stored,
     };
-    let mut tx = oauth.store.begin().await?;
-    super::replace(&mut tx, &view, &before.id, new).await?;
-    let now = tx.now();
-    let after = store::client::get(&mut tx, &view.org, &before.id, now).await?;
-    let mut event = audit::event(&view, &request, "client.update", audit::anonymous(&before));
-    audit::about_client(&mut event, &after.client);
-    event.change = audit::change(Some(&before), Some(&after.client));
-    tx.commit(event).await?;
+    // What changes nothing is nothing to write down.
+    if new.metadata != registered.metadata {
+        oauth.limiters.update(&before.id).map_err(OauthError::too_many)?;
+        let mut tx = oauth.store.begin().await?;
+        let (_, event) = super::replace(&mut tx, &view, &request, (before.version, new)).await?;
+        tx.commit(event).await?;
+    }
+    let now = oauth.store.clock().now();
+    let after = store::client::get(&oauth.store, &view.org, &before.id, now).await?;
     let mut answer = echo(&oauth, &view, &after);
     answer["registration_access_token"] = token.into();
     Ok(no_store(StatusCode::OK, answer))
@@ -171,13 +175,17 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Headers {
 }
 
 /// The registration whose access token the request carries. Anything else is the same 401, so that nobody
-/// learns which clients exist.
+/// learns which clients exist; one that is blocked has nothing to say any more. Where clients do not register
+/// themselves (any more), there is nothing here.
 async fn owned(
     oauth: &Oauth,
     view: &AppView,
     id: &str,
     headers: &HeaderMap,
 ) -> Result<(Registered, String), OauthError> {
+    if !view.app.spec.oauth.registration.dynamic {
+        return Err(OauthError::not_found());
+    }
     let refused = || OauthError::new(StatusCode::UNAUTHORIZED, "invalid_token", "no such registration");
     let token = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
     let token = token.and_then(|v| v.split_once(' '));
@@ -188,6 +196,7 @@ async fn owned(
     let proven = |client: &Registered| {
         let hash = client.registration_hash.as_ref();
         client.client.source == ClientSource::Dynamic
+            && client.client.state != ClientState::Blocked
             && hash.is_some_and(|hash| crate::secret_is(token, hash))
     };
     let found = found.filter(proven).ok_or_else(refused)?;
@@ -216,22 +225,22 @@ fn read(view: &AppView, headers: &HeaderMap, body: &[u8]) -> Result<Metadata, Oa
     )?)
 }
 
-/// The trust that a registration earns, unless it is too little for the app.
-fn tier(metadata: &Metadata, rules: &RegistrationRules) -> Result<ClientTier, OauthError> {
-    let tier = if metadata.only_loopback {
-        ClientTier::Localhost
-    } else {
-        ClientTier::Unverified
-    };
+/// Refuses a registration whose redirect URIs all earn too little trust for the app.
+fn admit(metadata: &Metadata, rules: &RegistrationRules) -> Result<(), OauthError> {
+    let best = metadata
+        .redirect_uris
+        .iter()
+        .map(|uri| ClientTier::earned(None, uri))
+        .max();
     // Where an administrator approves each client anyway, approval is what raises it.
-    if tier < rules.lowest_tier && !rules.approval {
+    if best.is_none_or(|best| best < rules.lowest_tier) && !rules.approval {
         return Err(OauthError::new(
             StatusCode::FORBIDDEN,
             "access_denied",
             "this app does not accept clients that register themselves in this way; ask its administrator",
         ));
     }
-    Ok(tier)
+    Ok(())
 }
 
 /// What registration answers: the client as stored.

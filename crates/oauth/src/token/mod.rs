@@ -40,9 +40,12 @@ pub(crate) async fn endpoint(
     let client = match authenticate(&oauth, &view, &headers, &params).await? {
         Authenticated::Client(client) => client,
         Authenticated::Refused(client, error) => {
-            let refusal = Refusal::plain("invalid_client", error);
-            note(&oauth, &view, &request, (&client, &refusal)).await;
-            return Err(refusal.error);
+            audit::unproven(
+                &oauth.store,
+                audit::event(&view, &request, "token.refuse", audit::anonymous(&client.client)),
+            )
+            .await;
+            return Err(error);
         }
     };
     let exchange = Exchange {
@@ -131,7 +134,7 @@ async fn note(oauth: &Oauth, view: &AppView, request: &Request, (client, refusal
     let actor = audit::agent(&client.client, refusal.person.as_deref(), refusal.grant.as_ref());
     let mut event = audit::event(view, request, "token.refuse", actor);
     audit::refused(&mut event, refusal.reason.clone(), refusal.rule.clone());
-    if let Err(error) = oauth.store.record(event).await {
+    if let Err(error) = oauth.store.record_folded(event).await {
         tracing::error!(%error, source = ?error, "a refused token request could not be recorded");
     }
 }
@@ -276,6 +279,10 @@ impl Exchange<'_> {
             let mut tx = self.oauth.store.begin().await?;
             let which = store::grant::Which::One(grant);
             let revoked = store::grant::revoke_where(&mut tx, which, reason).await?;
+            if revoked.is_empty() {
+                // It was ended before; that somebody still tries is a refusal like others.
+                return Ok(false);
+            }
             let actor = audit::agent(&self.client.client, None, Some(grant));
             let mut refused = audit::event(self.view, self.request, "token.refuse", actor.clone());
             audit::refused(&mut refused, reason.to_owned(), None);
@@ -288,10 +295,10 @@ impl Exchange<'_> {
                     (id, reason),
                 ));
             }
-            tx.commit_all(events).await
+            tx.commit_all(events).await.map(|()| true)
         };
         match revoked.await {
-            Ok(()) => refusal.recorded = true,
+            Ok(written) => refusal.recorded = written,
             Err(error) => return error.into(),
         }
         refusal

@@ -49,9 +49,10 @@ async fn ru1_ru2_ru3_ru5_an_unregistered_redirect_is_a_local_400_before_sign_in(
 }
 
 #[tokio::test]
-async fn cd1_other_faults_go_back_to_the_client_with_state_and_issuer() {
+async fn cd1_other_faults_go_back_to_an_approved_client_with_state_and_issuer() {
     on_each(async |w| {
         let id = w.register().await;
+        w.say(&id, ClientTier::Approved, ClientState::Active).await;
         for (name, value, code) in [
             ("code_challenge", "", "invalid_request"),
             ("code_challenge", "short", "invalid_request"),

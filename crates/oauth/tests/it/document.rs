@@ -18,33 +18,168 @@ async fn state(w: &World, redirects: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_document_makes_a_domain_verified_client_once_a_signed_in_person_came() {
+async fn a_document_makes_a_domain_verified_client_once_a_person_allowed_it() {
     on_each(async |w| {
         state(w, &[CALLBACK, OWN]).await;
         // Pre-fetching by nobody in particular leaves no trace.
         w.get(&w.authorize(ID, &[])).await.expect(303);
         assert!(w.client(ID).await.is_none());
         let browser = w.employee().await;
-        let page = w
-            .get_as(&browser, &w.authorize(ID, &[("redirect_uri", OWN)]))
-            .await
-            .expect(200);
+        let url = w.authorize(ID, &[("redirect_uri", OWN)]);
+        let page = w.get_as(&browser, &url).await.expect(200);
         let host = page.body.find("agent.example").unwrap();
         let name = page.body.find("calls itself <q>Nice agent</q>").unwrap();
         assert!(host < name, "the proven host comes first");
         assert!(page.body.contains("Domain verified"));
+        assert!(page.body.contains(ID) && page.body.contains(OWN), "{}", page.body);
+        // Whoever only looked made no client, and did nothing that the log would say of them.
+        assert!(w.client(ID).await.is_none());
+        assert!(w.events("client.").await.is_empty());
+        w.consent(&browser, &url, "deny").await.expect(303);
+        assert!(w.client(ID).await.is_none());
+        let allowed = w.consent(&browser, &url, "allow").await.expect(303);
         let client = w.client(ID).await.unwrap().client;
         assert_eq!(client.source, ClientSource::MetadataDocument);
+        assert_eq!(client.state, ClientState::Active);
+        assert_eq!(client.verified_host.as_deref(), Some("agent.example"));
+        assert!(
+            !client.receiver_proven,
+            "one of its redirects is for any program of a computer"
+        );
+        let event = w.events("client.register").await.pop().unwrap();
+        assert_eq!(event.actor.kind, wire::ActorKind::Anonymous);
+        assert_eq!(event.actor.user, None);
+        let consent = w.events("consent.allow").await.pop().unwrap();
+        assert_eq!(consent.actor.user.as_ref(), Some(&browser.user));
+        assert_eq!(consent.actor.client, Some(client.id));
+        let shown = consent.change.unwrap().after;
+        assert_eq!(
+            (&shown["tier"], &shown["receiver_proven"]),
+            (&json!("domain_verified"), &json!(true))
+        );
+        let code = allowed.param("code").unwrap();
+        let tokens = w
+            .redeem(ID, &code, &[("redirect_uri", OWN)])
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(w.claims(tokens["access_token"].as_str().unwrap()).act.sub, ID);
+        w.tokens(&browser, ID).await;
+        assert_eq!(w.events("client.register").await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_loopback_redirect_proves_no_receiver_whoever_published_the_document() {
+    on_each(async |w| {
+        state(w, &[CALLBACK, OWN]).await;
+        w.change_app(|app| app.oauth.registration.lowest_tier = ClientTier::DomainVerified)
+            .await;
+        let browser = w.employee().await;
+        let own = w.authorize(ID, &[("redirect_uri", OWN)]);
+        w.get_as(&browser, &own).await.expect(200);
+        let page = w.get_as(&browser, &w.authorize(ID, &[])).await.expect(403);
+        assert!(page.body.contains("client_not_accepted"), "{}", page.body);
+
+        w.change_app(|app| app.oauth.registration.lowest_tier = ClientTier::Localhost)
+            .await;
+        let page = w.get_as(&browser, &w.authorize(ID, &[])).await.expect(200);
+        assert!(page.body.contains("Unverified, on a computer"), "{}", page.body);
+        assert!(page.body.contains("No proven name") && !page.body.contains("Domain verified"));
+        assert!(page.body.contains("any program on that computer"));
+        assert!(page.body.contains(ID) && page.body.contains(CALLBACK));
+        let tokens = w.tokens(&browser, ID).await;
+        let shown = w
+            .events("consent.allow")
+            .await
+            .pop()
+            .unwrap()
+            .change
+            .unwrap()
+            .after;
+        assert_eq!(
+            (&shown["tier"], &shown["receiver_proven"]),
+            (&json!("localhost"), &json!(false))
+        );
+        assert_eq!(shown["verified_host"], "agent.example");
+        // What was consented to there is worth as little later.
+        w.change_app(|app| app.oauth.registration.lowest_tier = ClientTier::Unverified)
+            .await;
+        let refresh = tokens["refresh_token"].as_str().unwrap();
+        w.refresh(ID, refresh, &[])
+            .await
+            .expect_error(400, "invalid_grant");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_document_at_another_port_is_of_somebody_else() {
+    on_each(async |w| {
+        let id = "https://agent.example:8443/client.json";
+        let at_port = "https://agent.example:8443/callback";
+        let document = |redirects: &[&str]| json!({"client_id": id, "redirect_uris": redirects});
+        w.oauth.keep_document(id, document(&[OWN])).await;
+        let page = w
+            .get(&w.authorize(id, &[("redirect_uri", OWN)]))
+            .await
+            .expect(400);
+        assert!(page.body.contains(OWN), "its own is another port: {}", page.body);
+        w.oauth.keep_document(id, document(&[at_port])).await;
+        let browser = w.employee().await;
+        let url = w.authorize(id, &[("redirect_uri", at_port)]);
+        let page = w.get_as(&browser, &url).await.expect(200);
+        assert!(page.body.contains("agent.example:8443</p>"), "{}", page.body);
+        w.consent(&browser, &url, "allow").await.expect(303);
+        let client = w.client(id).await.unwrap().client;
+        assert_eq!(client.verified_host.as_deref(), Some("agent.example:8443"));
+        // An approval is for this client, not for others of the host.
+        w.say(id, ClientTier::Approved, ClientState::Active).await;
+        let other = "https://agent.example:8443/other.json";
+        let document = json!({"client_id": other, "redirect_uris": [at_port]});
+        w.oauth.keep_document(other, document).await;
+        let url = w.authorize(other, &[("redirect_uri", at_port)]);
+        let page = w.get_as(&browser, &url).await.expect(200);
+        assert!(!page.body.contains("Approved"), "{}", page.body);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rename_an_approved_document_that_changes_waits_for_approval() {
+    on_each(async |w| {
+        state(w, &[OWN]).await;
+        let browser = w.employee().await;
+        let url = w.authorize(ID, &[("redirect_uri", OWN)]);
+        w.consent(&browser, &url, "allow").await.expect(303);
+        w.say(ID, ClientTier::Approved, ClientState::Active).await;
+        let page = w.get_as(&browser, &url).await.expect(200);
+        assert!(page.body.contains("Approved"));
+        let renamed = json!({"client_id": ID, "client_name": "Claude Code", "redirect_uris": [OWN]});
+        w.oauth.keep_document(ID, renamed).await;
+        let page = w.get_as(&browser, &url).await.expect(403);
+        assert!(page.body.contains("waits for approval"), "{}", page.body);
+        let client = w.client(ID).await.unwrap().client;
         assert_eq!(
             (client.tier, client.state),
-            (ClientTier::DomainVerified, ClientState::Active)
+            (ClientTier::DomainVerified, ClientState::Pending)
         );
-        assert_eq!(client.verified_host.as_deref(), Some("agent.example"));
-        let event = &w.events("client.register").await[0];
-        assert_eq!(event.actor.user.as_ref(), Some(&browser.user));
-        let tokens = w.tokens(&browser, ID).await;
-        assert_eq!(w.claims(tokens["access_token"].as_str().unwrap()).act.sub, ID);
-        assert_eq!(w.events("client.register").await.len(), 1);
+        assert_eq!(client.approval.unwrap().name, "Nice agent");
+        let event = w.events("client.update").await.pop().unwrap();
+        assert_eq!(
+            event.actor.user, None,
+            "the person who came across it changed nothing"
+        );
+        // Nobody is sent to what waits, signed in or not.
+        for cookie in [None, Some(&browser)] {
+            let bad = w.authorize(ID, &[("redirect_uri", OWN), ("scope", "nonsense")]);
+            let answer = match cookie {
+                Some(browser) => w.get_as(browser, &bad).await,
+                None => w.get(&bad).await,
+            };
+            assert_eq!(answer.expect(403).location(), "");
+        }
     })
     .await;
 }
@@ -55,17 +190,48 @@ async fn changed_redirects_make_an_open_consent_page_worthless() {
         state(w, &[CALLBACK]).await;
         let browser = w.employee().await;
         let url = w.authorize(ID, &[]);
-        let page = w.get_as(&browser, &url).await.expect(200);
-        state(w, &[CALLBACK, OWN]).await;
-        let mut fields = page.fields();
-        fields.push(("decision".into(), "allow".into()));
-        w.decide(&browser, &fields).await.expect(403);
+        for stored in [false, true] {
+            if stored {
+                state(w, &[CALLBACK]).await;
+                w.consent(&browser, &url, "allow").await.expect(303);
+            }
+            let page = w.get_as(&browser, &url).await.expect(200);
+            state(w, &[CALLBACK, OWN]).await;
+            let mut fields = page.fields();
+            fields.push(("decision".into(), "allow".into()));
+            w.decide(&browser, &fields).await.expect(403);
+        }
         assert_eq!(w.client(ID).await.unwrap().client.redirect_uris, [CALLBACK, OWN]);
         assert_eq!(w.events("client.update").await.len(), 1);
         w.consent(&browser, &url, "allow").await.expect(303);
         // What the document does not name any more leads nowhere.
         state(w, &[OWN]).await;
         w.get_as(&browser, &url).await.expect(400);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn documents_that_nobody_used_are_reaped_and_blocked_ones_are_not() {
+    on_each(async |w| {
+        w.change_app(|app| app.oauth.registration.approval = true).await;
+        let browser = w.employee().await;
+        let ids: Vec<_> = (0..3)
+            .map(|n| format!("https://agent.example/{n}.json"))
+            .collect();
+        for id in &ids {
+            let document = json!({"client_id": id, "redirect_uris": [CALLBACK]});
+            w.oauth.keep_document(id, document).await;
+            w.get_as(&browser, &w.authorize(id, &[])).await.expect(403);
+            let event = w.events("client.register").await.pop().unwrap();
+            assert_eq!(event.actor.user, None);
+        }
+        w.say(&ids[1], ClientTier::Localhost, ClientState::Blocked).await;
+        w.say(&ids[2], ClientTier::Approved, ClientState::Active).await;
+        w.advance(8 * 86_400).await;
+        assert_eq!(w.oauth.reap_unused().await.unwrap(), 1);
+        assert!(w.client(&ids[0]).await.is_none());
+        assert!(w.client(&ids[1]).await.is_some() && w.client(&ids[2]).await.is_some());
     })
     .await;
 }

@@ -10,5 +10,6 @@ mod document;
 mod proof;
 mod register;
 mod revoke;
+mod strangers;
 mod token;
 mod world;

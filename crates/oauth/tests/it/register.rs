@@ -170,19 +170,11 @@ async fn an_approval_does_not_outlive_the_redirects_that_were_approved() {
         let metadata = json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"});
         let registered = w.register_with(&metadata).await;
         let id = registered["client_id"].as_str().unwrap();
-        let client = w.client(id).await.unwrap().client;
-        let spec = wire::ClientSpec { tier: ClientTier::Approved, state: ClientState::Active };
-        let mut tx = w.store.begin().await.unwrap();
-        store::client::update(&mut tx, &client, &spec).await.unwrap();
-        tx.commit_housekeeping().await.unwrap();
-        w.change_app(|app| app.oauth.registration.approval = true).await;
-
+        w.say(id, ClientTier::Approved, ClientState::Active).await;
         let token = registered["registration_access_token"].as_str();
         let path = w.path(&format!("register/{id}"));
-        let renamed = json!({
-            "client_name": "New name", "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none",
-        });
-        w.json(Method::PUT, &path, token, &renamed).await.expect(200);
+        // The same once more is no change.
+        w.json(Method::PUT, &path, token, &metadata).await.expect(200);
         let client = w.client(id).await.unwrap().client;
         assert_eq!((client.tier, client.state), (ClientTier::Approved, ClientState::Active));
         let moved = json!({
@@ -191,6 +183,123 @@ async fn an_approval_does_not_outlive_the_redirects_that_were_approved() {
         w.json(Method::PUT, &path, token, &moved).await.expect(200);
         let client = w.client(id).await.unwrap().client;
         assert_eq!((client.tier, client.state), (ClientTier::Unverified, ClientState::Pending));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rename_an_approved_client_that_calls_itself_otherwise_waits_for_approval() {
+    on_each(async |w| {
+        let metadata = json!({
+            "client_name": "Notes", "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none",
+        });
+        let registered = w.register_with(&metadata).await;
+        let id = registered["client_id"].as_str().unwrap();
+        w.say(id, ClientTier::Approved, ClientState::Active).await;
+        let browser = w.employee().await;
+        let tokens = w.tokens(&browser, id).await;
+        let token = registered["registration_access_token"].as_str();
+        let path = w.path(&format!("register/{id}"));
+        let renamed = json!({
+            "client_name": "Claude Code", "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none",
+        });
+        w.json(Method::PUT, &path, token, &renamed).await.expect(200);
+        let client = w.client(id).await.unwrap().client;
+        assert_eq!(
+            (client.tier, client.state),
+            (ClientTier::Localhost, ClientState::Pending)
+        );
+        assert_eq!(
+            client.approval.unwrap().name,
+            "Notes",
+            "what was approved stays written down"
+        );
+        let event = w.events("client.update").await.pop().unwrap();
+        assert_eq!(
+            (event.actor.kind, event.actor.user),
+            (wire::ActorKind::Anonymous, None)
+        );
+        let page = w.get_as(&browser, &w.authorize(id, &[])).await.expect(403);
+        assert!(page.body.contains("waits for approval"), "{}", page.body);
+        let refresh = tokens["refresh_token"].as_str().unwrap();
+        w.refresh(id, refresh, &[])
+            .await
+            .expect_error(400, "invalid_grant");
+        // Approved anew, it is approved under its new name.
+        w.say(id, ClientTier::Approved, ClientState::Active).await;
+        let client = w.client(id).await.unwrap().client;
+        assert_eq!(client.approval.unwrap().name, "Claude Code");
+        w.get_as(&browser, &w.authorize(id, &[])).await.expect(200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_was_let_in_by_an_administrator_waits_again_after_a_change_where_approval_is_needed() {
+    on_each(async |w| {
+        w.change_app(|app| app.oauth.registration.approval = true).await;
+        let metadata = json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"});
+        let registered = w.register_with(&metadata).await;
+        let id = registered["client_id"].as_str().unwrap();
+        w.say(id, ClientTier::Localhost, ClientState::Active).await;
+        let token = registered["registration_access_token"].as_str();
+        let renamed = json!({
+            "client_name": "Other", "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none",
+        });
+        let path = w.path(&format!("register/{id}"));
+        w.json(Method::PUT, &path, token, &renamed).await.expect(200);
+        assert_eq!(w.client(id).await.unwrap().client.state, ClientState::Pending);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_registration_token_is_worth_nothing_where_nobody_registers_any_more_or_for_who_is_blocked() {
+    on_each(async |w| {
+        let metadata = json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"});
+        let registered = w.register_with(&metadata).await;
+        let id = registered["client_id"].as_str().unwrap();
+        let token = registered["registration_access_token"].as_str();
+        let path = w.path(&format!("register/{id}"));
+        let methods = [Method::GET, Method::PUT, Method::DELETE];
+        w.change_app(|app| app.oauth.registration.dynamic = false).await;
+        for method in methods.clone() {
+            let answer = w.json(method, &path, token, &metadata).await;
+            answer.expect_error(404, "not_found");
+        }
+        w.change_app(|app| app.oauth.registration.dynamic = true).await;
+        w.say(id, ClientTier::Localhost, ClientState::Blocked).await;
+        for method in methods {
+            let answer = w.json(method, &path, token, &metadata).await;
+            answer.expect_error(401, "invalid_token");
+        }
+        assert!(
+            w.events("client.").await.len() == 1,
+            "nothing but its registration"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changes_of_one_registration_are_limited() {
+    on_each(async |w| {
+        let metadata = json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"});
+        let registered = w.register_with(&metadata).await;
+        let id = registered["client_id"].as_str().unwrap();
+        let token = registered["registration_access_token"].as_str();
+        let path = w.path(&format!("register/{id}"));
+        let mut last = None;
+        for n in 0..30 {
+            let renamed = json!({
+                "client_name": format!("Name {n}"), "redirect_uris": [CALLBACK],
+                "token_endpoint_auth_method": "none",
+            });
+            last = Some(w.json(Method::PUT, &path, token, &renamed).await);
+        }
+        last.unwrap().expect_error(429, "temporarily_unavailable");
+        let written = w.events("client.update").await.len();
+        assert!(written < 15, "{written}");
     })
     .await;
 }

@@ -463,6 +463,15 @@ impl World {
             .unwrap()
     }
 
+    /// What an administrator says of a client.
+    pub(crate) async fn say(&self, client_id: &str, tier: ClientTier, state: ClientState) {
+        let client = self.client(client_id).await.unwrap().client;
+        let spec = ClientSpec { tier, state };
+        let mut tx = self.store.begin().await.unwrap();
+        store::client::update(&mut tx, &client, &spec).await.unwrap();
+        tx.commit_housekeeping().await.unwrap();
+    }
+
     pub(crate) async fn events(&self, action: &str) -> Vec<AuditEvent> {
         let filter = store::audit::Filter {
             action: Some(action.into()),

@@ -58,6 +58,20 @@ pub(super) struct Holding {
     pub(super) authentication: Authentication,
     /// For a grant.
     pub(super) agent: Option<(GrantId, ClientId)>,
+    /// Where the code of a grant went.
+    redirect_uri: Option<String>,
+}
+
+impl Holding {
+    /// The agent, trusted as far as where its codes go allows.
+    pub(super) fn agent_in(&self, held: &Held) -> Option<Client> {
+        let (_, id) = self.agent.as_ref()?;
+        let client = held.clients.get(id)?;
+        Some(Client {
+            tier: client.tier_at(self.redirect_uri.as_deref()),
+            ..client.clone()
+        })
+    }
 }
 
 /// All of them at one moment, by identifier.
@@ -73,14 +87,15 @@ impl Held {
         let mut held = Self::default();
         let sessions = || {
             Sql::new(
-                "SELECT s.id, s.app, s.user_id, s.authentication, a.account, NULL AS client FROM sessions s \
+                "SELECT s.id, s.app, s.user_id, s.authentication, a.account, NULL AS client, \
+                 NULL AS redirect_uri FROM sessions s \
                  JOIN apps a ON a.id = s.app WHERE s.user_id IS NOT NULL AND s.expires_at > $1",
             )
             .bind(now)
         };
         let grants = || {
             Sql::new(
-                "SELECT g.id, g.app, g.user_id, g.authentication, g.account, g.client FROM grants g \
+                "SELECT g.id, g.app, g.user_id, g.authentication, g.account, g.client, g.redirect_uri FROM grants g \
                  WHERE g.revoked_at IS NULL AND g.last_used_at IS NOT NULL AND g.expires_at > $1",
             )
             .bind(now)
@@ -153,6 +168,7 @@ impl Held {
                     user: row.id("user_id")?,
                     authentication: read_authentication(&row)?,
                     agent,
+                    redirect_uri: row.opt_text("redirect_uri")?,
                 };
                 self.holdings.insert(row.text("id")?, holding);
             }

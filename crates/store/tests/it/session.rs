@@ -216,6 +216,40 @@ async fn the_sweep_takes_what_is_over_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn of_very_many_clients_that_never_got_a_token_the_last_are_kept() {
+    on_each(async |w| {
+        let new = crate::world::new_client;
+        let mut made = Vec::new();
+        for _ in 0..5 {
+            made.push(w.agent(new()).await);
+            w.clock.advance(60);
+        }
+        w.used_grant(&w.user, &w.client, "used").await;
+        let blocked = client::NewClient {
+            state: wire::ClientState::Blocked,
+            ..new()
+        };
+        let blocked = w.agent(blocked).await;
+        let reap = async |before| {
+            w.write(async |tx| client::reap_crowds(tx, before, 2).await)
+                .await
+                .unwrap()
+        };
+        let now = w.clock.now();
+        assert_eq!(reap(made[1].created_at).await, 1, "the others are too young");
+        assert_eq!(reap(now).await, 2);
+        assert_eq!(reap(now).await, 0);
+        for gone in &made[..3] {
+            assert_not_found(client::get(&w.store, &w.org, &gone.id, now).await);
+        }
+        for kept in [&made[3], &made[4], &blocked, &w.client] {
+            assert!(client::get(&w.store, &w.org, &kept.id, now).await.is_ok());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn clients_that_never_got_a_token_are_reaped() {
     on_each(async |w| {
         let new = crate::world::new_client;

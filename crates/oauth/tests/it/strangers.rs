@@ -1,0 +1,274 @@
+//! What somebody unknown can cause here: no redirect to where they like, and no more rows than there is room for.
+
+use crate::world::{Answer, Browser, CALLBACK, VERIFIER, World, on_each};
+use serde_json::json;
+use wire::{ActorKind, ClientState, ClientTier};
+
+const ID: &str = "https://agent.example/client.json";
+const OWN: &str = "https://agent.example/callback";
+/// A request that is wrong in one way, with the code that its client would get.
+const FAULTS: &[(&str, &str, &str)] = &[
+    ("scope", "nonsense", "invalid_scope"),
+    ("code_challenge", "", "invalid_request"),
+    ("response_type", "token", "unsupported_response_type"),
+    ("response_mode", "fragment", "invalid_request"),
+    ("prompt", "none", "interaction_required"),
+    ("request", "x", "request_not_supported"),
+    (
+        "request_uri",
+        "https://evil.example/r",
+        "request_uri_not_supported",
+    ),
+    ("resource", "https://evil.example", "invalid_target"),
+];
+
+async fn ask(w: &World, browser: Option<&Browser>, url: &str) -> Answer {
+    match browser {
+        Some(browser) => w.get_as(browser, url).await,
+        None => w.get(url).await,
+    }
+}
+
+/// Every fault stays here, with its code on the page.
+async fn stays(w: &World, browser: Option<&Browser>, id: &str, redirect: &str) {
+    for (name, value, code) in FAULTS {
+        let url = w.authorize(id, &[("redirect_uri", redirect), (name, value)]);
+        let page = ask(w, browser, &url).await.expect(400);
+        assert_eq!(page.location(), "", "{name} to {redirect}");
+        assert!(page.body.contains(code), "{name}: {}", page.body);
+        assert!(
+            !page.body.contains(&format!("href=\"{redirect}")),
+            "{}",
+            page.body
+        );
+    }
+}
+
+/// Every fault goes to the client.
+async fn goes(w: &World, browser: Option<&Browser>, id: &str, redirect: &str) {
+    for (name, value, code) in FAULTS {
+        let url = w.authorize(id, &[("redirect_uri", redirect), (name, value)]);
+        let answer = ask(w, browser, &url).await.expect(303);
+        assert!(answer.location().starts_with(redirect), "{}", answer.location());
+        assert_eq!(answer.param("error").as_deref(), Some(*code));
+    }
+}
+
+async fn register(w: &World, redirect: &str) -> String {
+    let metadata = json!({"redirect_uris": [redirect], "token_endpoint_auth_method": "none"});
+    let registered = w.register_with(&metadata).await;
+    registered["client_id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn open_redirect_errors_of_an_unknown_document_client_stay_here() {
+    on_each(async |w| {
+        let document = json!({"client_id": ID, "redirect_uris": [OWN, CALLBACK]});
+        w.oauth.keep_document(ID, document).await;
+        let browser = w.employee().await;
+        for redirect in [OWN, CALLBACK] {
+            stays(w, None, ID, redirect).await;
+            stays(w, Some(&browser), ID, redirect).await;
+        }
+        assert!(w.client(ID).await.is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn open_redirect_errors_of_self_registered_clients_stay_here() {
+    on_each(async |w| {
+        w.change_app(|app| {
+            let rules = &mut app.oauth.registration;
+            rules.redirect_uris.push("notes://callback".into());
+            rules.redirect_uris.push("https://shared.example/cb".into());
+        })
+        .await;
+        let browser = w.employee().await;
+        for redirect in [CALLBACK, "notes://callback", "https://shared.example/cb"] {
+            let id = register(w, redirect).await;
+            stays(w, None, &id, redirect).await;
+            stays(w, Some(&browser), &id, redirect).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn open_redirect_what_waits_or_is_blocked_leads_nowhere() {
+    on_each(async |w| {
+        let browser = w.employee().await;
+        let id = w.register().await;
+        w.tokens(&browser, &id).await;
+        for (tier, state) in [
+            (ClientTier::Localhost, ClientState::Pending),
+            (ClientTier::Approved, ClientState::Pending),
+            (ClientTier::Localhost, ClientState::Blocked),
+            (ClientTier::Approved, ClientState::Blocked),
+        ] {
+            w.say(&id, tier, state).await;
+            for browser in [None, Some(&browser)] {
+                for (name, value, _) in FAULTS {
+                    let answer = ask(w, browser, &w.authorize(&id, &[(name, value)])).await;
+                    assert_eq!(answer.expect(403).location(), "", "{name} {state:?}");
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn errors_go_where_an_administrator_or_this_person_approved_it() {
+    on_each(async |w| {
+        let (ada, bob) = (w.employee().await, w.sign_in("bob", &["staff"]).await);
+        let id = w.register().await;
+        w.tokens(&ada, &id).await;
+        goes(w, Some(&ada), &id, CALLBACK).await;
+        // A port of loopback is as good as another; a path is not, and neither is another person's consent.
+        goes(w, Some(&ada), &id, "http://127.0.0.1:1/callback").await;
+        stays(w, Some(&bob), &id, CALLBACK).await;
+        stays(w, None, &id, CALLBACK).await;
+        // What she took back she takes back whole.
+        let mut tx = w.store.begin().await.unwrap();
+        let client = w.client(&id).await.unwrap().client;
+        let which = store::grant::Which::Client(&client.id);
+        store::grant::revoke_where(&mut tx, which, "revoked_by_person")
+            .await
+            .unwrap();
+        tx.commit_housekeeping().await.unwrap();
+        stays(w, Some(&ada), &id, CALLBACK).await;
+
+        w.say(&id, ClientTier::Approved, ClientState::Active).await;
+        goes(w, None, &id, CALLBACK).await;
+        goes(w, Some(&bob), &id, CALLBACK).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_consent_form_is_good_for_one_answer() {
+    on_each(async |w| {
+        let browser = w.employee().await;
+        let id = w.register().await;
+        let url = w.authorize(&id, &[]);
+        for (first, second) in [("allow", "allow"), ("deny", "allow"), ("allow", "deny")] {
+            let before = w.events("consent.").await.len();
+            let page = w.get_as(&browser, &url).await.expect(200);
+            let answer = async |decision: &str| {
+                let mut fields = page.fields();
+                fields.push(("decision".into(), decision.into()));
+                w.decide(&browser, &fields).await
+            };
+            answer(first).await.expect(303);
+            let again = answer(second).await.expect(403);
+            assert_eq!(again.location(), "");
+            assert!(again.body.contains("Nothing more was granted"), "{}", again.body);
+            assert_eq!(w.events("consent.").await.len(), before + 1);
+        }
+        // Many at once are no way around it.
+        let page = w.get_as(&browser, &url).await.expect(200);
+        let mut fields = page.fields();
+        fields.push(("decision".into(), "allow".into()));
+        let before = w.events("consent.allow").await.len();
+        let answers = futures_util::future::join_all((0..8).map(|_| w.decide(&browser, &fields))).await;
+        assert_eq!(answers.iter().filter(|a| a.status.as_u16() == 303).count(), 1);
+        assert_eq!(w.events("consent.allow").await.len(), before + 1);
+        // A page that was left open is too old some time.
+        let page = w.get_as(&browser, &url).await.expect(200);
+        let mut fields = page.fields();
+        fields.push(("decision".into(), "allow".into()));
+        w.advance(3601).await;
+        w.decide(&browser, &fields).await.expect(403);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn refused_token_requests_are_counted_and_name_nobody() {
+    on_each(async |w| {
+        let id = w.register().await;
+        let secret =
+            json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "client_secret_basic"});
+        let secret = w.register_with(&secret).await;
+        let confidential = secret["client_id"].as_str().unwrap();
+        for _ in 0..100 {
+            w.redeem(&id, "nonsense", &[])
+                .await
+                .expect_error(400, "invalid_grant");
+            w.refresh(&id, "nonsense", &[])
+                .await
+                .expect_error(400, "invalid_grant");
+            for endpoint in ["token", "revoke", "introspect"] {
+                let path = w.path(endpoint);
+                let fields = [("token", "x"), ("code_verifier", VERIFIER)];
+                let answer = w.form_basic(&path, (confidential, "wrong"), &fields).await;
+                answer.expect_error(401, "invalid_client");
+            }
+        }
+        let refused = w.events("token.refuse").await;
+        assert_eq!(refused.len(), 5, "{refused:#?}");
+        assert!(refused.iter().all(|e| e.actor.user.is_none()));
+        let unproven = |e: &&wire::AuditEvent| e.reason.as_deref() == Some("invalid_client");
+        assert!(
+            refused
+                .iter()
+                .filter(unproven)
+                .all(|e| e.actor.kind == ActorKind::Anonymous)
+        );
+        w.advance(60).await;
+        let mut events = w.events("token.refuse").await;
+        for _ in 0..100 {
+            w.store.write_closed_folds().await.unwrap();
+            events = w.events("token.refuse").await;
+            if events.len() == 10 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let times = |e: &wire::AuditEvent| e.repeated.as_ref().map_or(1, |r| r.count);
+        assert_eq!(events.iter().map(times).sum::<u64>(), 500);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_code_that_is_replayed_again_and_again_is_counted() {
+    on_each(async |w| {
+        let browser = w.employee().await;
+        let id = w.register().await;
+        let code = w.code(&browser, &id).await;
+        w.redeem(&id, &code, &[]).await.expect(200);
+        for _ in 0..50 {
+            w.redeem(&id, &code, &[]).await.expect_error(400, "invalid_grant");
+        }
+        assert_eq!(w.events("grant.revoke").await.len(), 1);
+        // The one that ended the grant, and the first of those that did nothing more.
+        assert_eq!(w.events("token.refuse").await.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_blocked_or_waits_is_told_that_its_grant_is_over_not_to_register_anew() {
+    on_each(async |w| {
+        let browser = w.employee().await;
+        for state in [ClientState::Blocked, ClientState::Pending] {
+            let id = w.register().await;
+            let tokens = w.tokens(&browser, &id).await;
+            let code = w.code(&browser, &id).await;
+            w.say(&id, ClientTier::Localhost, state).await;
+            // RFC 6749 section 5.2: it proved who it is, and what it holds was revoked. To `invalid_client` agents
+            // answer by registering under another name.
+            w.redeem(&id, &code, &[]).await.expect_error(400, "invalid_grant");
+            let refresh = tokens["refresh_token"].as_str().unwrap();
+            w.refresh(&id, refresh, &[])
+                .await
+                .expect_error(400, "invalid_grant");
+            w.refresh(&id, "nonsense", &[])
+                .await
+                .expect_error(400, "invalid_grant");
+        }
+    })
+    .await;
+}
