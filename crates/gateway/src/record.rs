@@ -69,6 +69,7 @@ pub(crate) fn actor(known: Option<&Known>) -> AuditActor {
             actor.client = Some(agent.client.id.clone());
             actor.client_name = Some(agent.client.name.clone());
             actor.grant = Some(agent.grant.clone());
+            actor.scopes.clone_from(&agent.scopes);
         }
     }
     actor

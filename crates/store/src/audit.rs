@@ -1,20 +1,28 @@
 //! The audit log: one way to append, durable before anything is allowed, chained per organisation.
 //!
-//! Each event's `hash` is SHA-256 over the hash before it and the event's body, base64url. Events come
-//! from two sides: a transaction that changes something carries its own ([`crate::Tx::commit`]), and
+//! Each event's `hash` is SHA-256 over the hash before it and the event's body, base64url; what origins answered is
+//! chained the same way. The head of both carries a MAC ([`Seal`]), and digests of it are kept elsewhere
+//! ([`Digest`]): so [`verify`] notices what somebody changed who can write the database. Events come from two sides: a transaction that changes something carries its own ([`crate::Tx::commit`]), and
 //! decisions that change nothing go through [`crate::Store::record`], where many requests share one
 //! commit (group commit).
 
 mod append;
+mod copy;
+mod digest;
 mod query;
+mod seal;
 mod verify;
 mod writer;
 
 pub(crate) use append::append;
 pub use append::chain;
-pub(crate) use query::read;
-pub use query::{Filter, Order, get, list};
-pub use verify::{Verified, verify};
+pub use copy::verify_copy;
+pub use digest::{Digest, DigestFile, Digests, PublicKey};
+pub use query::{ANSWERED_WITHIN, Filter, Order, get, list};
+pub(crate) use query::{is_final, read};
+pub(crate) use seal::{Head, Seal, seal_heads};
+pub use verify::{Break, Verified, verify};
+pub use writer::Unanswered;
 pub(crate) use writer::{Entry, write_loop};
 
 use wire::{AuditActor, AuditEvent, AuditTarget, EventId, OrgId, Outcome, Timestamp};
@@ -55,5 +63,6 @@ pub fn target(kind: &str, id: &impl wire::Id, name: Option<&str>) -> AuditTarget
         id: id.to_string(),
         name: name.map(ToOwned::to_owned),
         app: None,
+        user: None,
     }
 }

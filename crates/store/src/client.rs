@@ -216,8 +216,13 @@ pub async fn update(tx: &mut Tx, client: &Client, spec: &ClientSpec) -> Result<C
         .bind(&client.id)
         .bind(client.version);
     tx.run_fresh(sql).await?;
-    if spec.state != ClientState::Active {
-        crate::grant::revoke_where(tx, crate::grant::Which::Client(&client.id), "client_blocked").await?;
+    let reason = match spec.state {
+        ClientState::Active => None,
+        ClientState::Pending => Some("client_pending"),
+        ClientState::Blocked => Some("client_blocked"),
+    };
+    if let Some(reason) = reason {
+        crate::grant::revoke_where(tx, crate::grant::Which::Client(&client.id), reason).await?;
     }
     tx.changed(Change::Client(client.id.clone()));
     Ok(Client {
@@ -287,6 +292,12 @@ pub async fn reap(tx: &mut Tx, before: Timestamp) -> Result<u64> {
     const UNUSED: &str =
         "source = 'dynamic' AND tier <> 'approved' AND last_used_at IS NULL AND created_at < $1";
     // Consents whose code was never redeemed hang on them.
+    crate::ended::grants(tx, "client_unused", |sql| {
+        let unused = "client IN (SELECT id FROM clients WHERE source = 'dynamic' AND tier <> 'approved' \
+                      AND last_used_at IS NULL AND created_at <";
+        sql.and(unused, Some(before)).then(")")
+    })
+    .await?;
     for table in ["codes", "grants"] {
         let unused = format!("DELETE FROM {table} WHERE client IN (SELECT id FROM clients WHERE {UNUSED})");
         tx.run(Sql::assembled(unused).bind(before)).await?;

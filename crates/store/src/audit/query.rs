@@ -8,12 +8,22 @@ use wire::{
     UserId,
 };
 
+/// How long after a request its answer may still become part of its event, in seconds.
+pub const ANSWERED_WITHIN: i64 = 120;
+/// How long after a request its answer may at last have been written, in seconds; clocks of instances differ.
+const SETTLED_AFTER: i64 = ANSWERED_WITHIN + 10;
+
+/// Whether nothing of the event changes any more.
+pub(crate) fn is_final(event: &AuditEvent, now: Timestamp) -> bool {
+    !event.outcome_unknown || event.time.plus_seconds(SETTLED_AFTER) < now
+}
+
 /// Which events are wanted. Absent means any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Only these accounts (`None`: all, and events of no account).
     pub accounts: Option<Vec<AccountId>>,
-    /// The person who acted, or on whose behalf.
+    /// The person who acted, or on whose behalf, or whose the target is.
     pub user: Option<UserId>,
     /// The agent.
     pub client: Option<ClientId>,
@@ -37,6 +47,8 @@ pub struct Filter {
     pub to: Option<Timestamp>,
     /// Text that occurs anywhere in the event, ignoring ASCII case.
     pub text: Option<String>,
+    /// Oldest first, only those before the first that may still change, at this moment.
+    pub settled_at: Option<Timestamp>,
 }
 
 /// From which end a list is read.
@@ -77,7 +89,7 @@ pub async fn list(
     )
     .bind(org)
     .and_in("e.account", filter.accounts.as_deref())
-    .and("e.user_id =", filter.user.as_ref())
+    .and_either(("e.user_id", "e.target_user"), filter.user.as_ref())
     .and("e.client =", filter.client.as_ref())
     .and("e.grant_id =", filter.grant.as_ref())
     .and("e.app =", filter.app.as_ref())
@@ -97,7 +109,16 @@ pub async fn list(
         Order::Oldest => sql.and("e.seq >", at).then(" ORDER BY e.seq"),
         Order::Newest => sql.and("e.seq <", at).then(" ORDER BY e.seq DESC"),
     };
-    db.rows(sql.limit(limit)).await?.iter().map(read).collect()
+    let mut events = Vec::new();
+    for row in db.rows(sql.limit(limit)).await? {
+        let event = read(&row)?;
+        let is_settled = filter.settled_at.is_none_or(|now| is_final(&event, now));
+        if order == Order::Oldest && !is_settled {
+            break;
+        }
+        events.push(event);
+    }
+    Ok(events)
 }
 
 pub(crate) fn read(row: &Row) -> Result<AuditEvent> {

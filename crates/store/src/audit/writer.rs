@@ -1,16 +1,35 @@
 //! The writer of decisions that change nothing: many requests share one commit.
 
-use super::append::append;
-use crate::sql::Arg;
+use super::append::{Answer, append};
+use super::query::ANSWERED_WITHIN;
 use crate::{Error, Result, Store};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
-use wire::{AuditEvent, AuditResponse, EventId};
+use wire::{AuditEvent, AuditResponse, EventId, OrgId, Timestamp};
+
+/// A request in the log of which it is not known yet what was answered. There is one for each, because an event is
+/// answered once at the most.
+#[derive(Debug)]
+pub struct Unanswered {
+    org: OrgId,
+    event: EventId,
+    since: Timestamp,
+}
+
+impl Unanswered {
+    pub(crate) fn of(event: &AuditEvent, since: Timestamp) -> Self {
+        Self {
+            org: event.org.clone(),
+            event: event.id.clone(),
+            since,
+        }
+    }
+}
 
 pub(crate) enum Entry {
     Event(Box<AuditEvent>, oneshot::Sender<Result<(), Arc<Error>>>),
-    Response(EventId, AuditResponse),
+    Response(Unanswered, AuditResponse),
 }
 
 /// Events of one commit at the most.
@@ -64,15 +83,11 @@ pub(crate) async fn write_loop(store: Store, mut entries: mpsc::Receiver<Entry>)
                     events.push(*event);
                     waiting.push(done);
                 }
-                Entry::Response(id, response) => {
+                Entry::Response(request, response) => {
                     if responses.is_empty() {
                         oldest = Instant::now();
                     }
-                    responses.push(vec![
-                        (&id).into(),
-                        i64::from(response.status).into(),
-                        response.micros.into(),
-                    ]);
+                    responses.push((request, response));
                 }
             }
         }
@@ -108,13 +123,22 @@ pub(crate) async fn write_loop(store: Store, mut entries: mpsc::Receiver<Entry>)
     }
 }
 
-async fn write_batch(store: &Store, events: &mut [AuditEvent], responses: Vec<Vec<Arg>>) -> Result<()> {
+async fn write_batch(
+    store: &Store,
+    events: &mut [AuditEvent],
+    responses: Vec<(Unanswered, AuditResponse)>,
+) -> Result<()> {
     let mut tx = store.db().begin().await?;
-    if !events.is_empty() {
-        append(&mut tx, events, store.clock().now()).await?;
-    }
-    let into = ("audit_responses", " ON CONFLICT (event) DO NOTHING");
-    tx.insert_many(into, &["event", "status", "micros"], responses)
-        .await?;
+    let now = store.clock().now();
+    // What comes later would change what has been exported.
+    let in_time =
+        |(request, _): &(Unanswered, AuditResponse)| now <= request.since.plus_seconds(ANSWERED_WITHIN);
+    let answers = responses.into_iter().filter(in_time);
+    let answers = answers.map(|(request, response)| Answer {
+        org: request.org,
+        event: request.event,
+        response,
+    });
+    append(&mut tx, store.seal(), events, answers.collect(), now).await?;
     tx.commit().await
 }
