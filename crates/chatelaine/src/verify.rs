@@ -99,6 +99,9 @@ fn read(key: &PublicKey, paths: &[PathBuf]) -> anyhow::Result<(Vec<Digest>, bool
     for path in paths {
         let path_text = path.display();
         let read = Digests::read(path, key).with_context(|| format!("cannot read {path_text}"))?;
+        for line in read.torn {
+            println!("{path_text}: line {line} cannot be read: its writer was probably killed");
+        }
         for line in read.bad {
             println!("{path_text}: line {line} is no digest of this server, or was altered");
             wrong = true;
@@ -128,4 +131,71 @@ fn words(found: &Verified, paths: &[PathBuf]) -> String {
         ),
     };
     format!("{checked} events and {answers} answers, unbroken; {known}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use store::MasterKey;
+    use store::audit::{DigestFile, Filter, Order};
+
+    #[tokio::test]
+    async fn database_and_export_are_verified_with_the_digests_that_are_kept() {
+        for (_, database) in testkit::databases().await {
+            let folder = std::env::temp_dir().join(wire::OrgId::fresh().to_string());
+            std::fs::create_dir(&folder).unwrap();
+            let key = MasterKey::generate().unwrap();
+            let config = Config {
+                database_url: database.url.clone(),
+                master_key: Some(key.to_text().to_string()),
+                audit_digest_file: folder.join("audit.digests"),
+                ..Config::default()
+            };
+            let store = setup::open(&config, &key).await.unwrap();
+            let keyring = tokens::Keyring::load(&store).await.unwrap();
+            let owner = ("owner@acme.example", "a password of some length");
+            let made = setup::organisation(&store, &keyring, ("Acme", "acme"), owner)
+                .await
+                .unwrap();
+            let mut digests = DigestFile::open(config.audit_digest_file(), &store).unwrap();
+            assert_eq!(digests.write(&store).await.unwrap(), 1);
+            let all = (Order::Oldest, None);
+            let org = &made.organisation.id;
+            let events = store::audit::list(&store, org, &Filter::default(), all, 100)
+                .await
+                .unwrap();
+            let export = folder.join("log.ndjson");
+            let mut file = std::fs::File::create(&export).unwrap();
+            for event in events {
+                writeln!(file, "{}", serde_json::to_string(&event).unwrap()).unwrap();
+            }
+
+            let verify = async |file: Option<PathBuf>| {
+                let args = Args {
+                    key: file
+                        .as_ref()
+                        .map(|_| PublicKey::of(store.vault()).unwrap().to_string()),
+                    file,
+                    db: false,
+                    digests: Vec::new(),
+                };
+                run(&config, &args).await.map_err(|error| error.to_string())
+            };
+            assert_eq!(verify(None).await, Ok(()));
+            assert_eq!(verify(Some(export.clone())).await, Ok(()));
+            let wrong = Err("the audit log is not what was written".to_owned());
+            database
+                .execute("UPDATE audit_events SET outcome = 'denied' WHERE seq = 1")
+                .await;
+            assert_eq!(verify(None).await, wrong);
+            let text = std::fs::read_to_string(&export).unwrap();
+            std::fs::write(&export, text.replacen("success", "failure", 1)).unwrap();
+            assert_eq!(verify(Some(export)).await, wrong);
+
+            store.close().await;
+            std::fs::remove_dir_all(folder).unwrap();
+            database.remove().await;
+        }
+    }
 }

@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -122,8 +122,10 @@ impl FromStr for PublicKey {
 pub struct Digests {
     /// The good ones, in the order of the files.
     pub good: Vec<Digest>,
-    /// Lines, from 1, that are no digest of this key.
+    /// Lines, from 1, of which the signature is wrong: altered, or of another key.
     pub bad: Vec<usize>,
+    /// Lines that cannot be read: what a writer left that was killed.
+    pub torn: Vec<usize>,
 }
 
 impl Digests {
@@ -140,8 +142,9 @@ impl Digests {
         for (line, text) in (1..).zip(text.lines()) {
             match serde_json::from_str::<Digest>(text) {
                 Ok(digest) if key.signed(&digest) => digests.good.push(digest),
-                _ if text.trim().is_empty() => {}
-                _ => digests.bad.push(line),
+                Ok(_) => digests.bad.push(line),
+                Err(_) if text.trim().is_empty() => {}
+                Err(_) => digests.torn.push(line),
             }
         }
         Ok(digests)
@@ -224,10 +227,22 @@ impl DigestFile {
     }
 }
 
-/// In one write, so that instances that share a file against advice do not mix their lines.
+/// In one write, so that instances that share a file against advice do not mix their lines. What a killed writer left
+/// stays a line of its own.
 fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.append(true).create(true).mode(0o640).open(path)?;
-    file.write_all(lines)?;
+    let mut file = options
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)?;
+    let mut last = [b'\n'];
+    if file.seek(io::SeekFrom::End(0))? > 0 {
+        file.seek(io::SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    let begin: &[u8] = if last == [b'\n'] { b"" } else { b"\n" };
+    file.write_all(&[begin, lines].concat())?;
     file.sync_all()
 }

@@ -9,7 +9,7 @@ use wire::{
 };
 
 /// How long after a request its answer may still become part of its event, in seconds.
-pub const ANSWERED_WITHIN: i64 = 120;
+pub const ANSWERED_WITHIN: i64 = 60;
 /// How long after a request its answer may at last have been written, in seconds; clocks of instances differ.
 const SETTLED_AFTER: i64 = ANSWERED_WITHIN + 10;
 

@@ -399,6 +399,12 @@ async fn a_digest_file_grows_with_the_log_and_takes_nobody_elses_lines() {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replacen("\"seq\":3", "\"seq\":4", 1)).unwrap();
         assert_eq!(Digests::read(&path, &key(w)).unwrap().bad, [2]);
+        // What a killed writer left spoils nothing but itself.
+        std::fs::write(&path, &text[..text.len() - 20]).unwrap();
+        let mut file = DigestFile::open(path.clone(), &w.store).unwrap();
+        assert_eq!(file.write(&w.store).await.unwrap(), 1);
+        let read = Digests::read(&path, &key(w)).unwrap();
+        assert_eq!((read.good.len(), read.bad.len(), read.torn), (3, 0, vec![3]));
         assert_eq!(key(w).to_string().parse::<PublicKey>().unwrap(), key(w));
         std::fs::remove_file(path).unwrap();
     })
