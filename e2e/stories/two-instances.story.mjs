@@ -25,6 +25,7 @@ test('two instances on one PostgreSQL', async (t) => {
       CHATELAINE_LISTEN: JSON.stringify([`127.0.0.1:${port}`]),
       CHATELAINE_DATABASE_URL: databaseUrl,
       CHATELAINE_MASTER_KEY_FILE: join(data, key),
+      CHATELAINE_AUDIT_DIGEST_FILE: join(data, `${port}.digests`),
     });
     t.after(() => instance.stop());
     await within(30_000, `instance ${port}`, async () => {

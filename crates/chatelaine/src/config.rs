@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) master_key_file: PathBuf,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) master_key: Option<String>,
+    /// Empty: beside the database, or in the working folder.
+    pub(crate) audit_digest_file: PathBuf,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
@@ -91,6 +93,7 @@ impl Default for Config {
             database_url: "sqlite:chatelaine.db".into(),
             master_key_file: "chatelaine.key".into(),
             master_key: None,
+            audit_digest_file: PathBuf::new(),
             trusted_proxies: Vec::new(),
             log: "info".into(),
             log_format: LogFormat::Text,
@@ -125,6 +128,18 @@ impl Config {
         );
         anyhow::ensure!(!config.listen.is_empty(), "listen names no address");
         Ok(config)
+    }
+
+    /// Where this instance writes digests of the audit log.
+    pub(crate) fn audit_digest_file(&self) -> PathBuf {
+        if !self.audit_digest_file.as_os_str().is_empty() {
+            return self.audit_digest_file.clone();
+        }
+        let beside = self.database_url.strip_prefix("sqlite:").map(|path| {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            path.split('?').next().unwrap_or(path)
+        });
+        format!("{}.digests", beside.unwrap_or("chatelaine")).into()
     }
 
     /// The master key from the environment or from its file.
@@ -168,6 +183,22 @@ mod tests {
         let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config.example.toml"));
         let example: Config = Figment::from(Toml::file_exact(path)).extract().unwrap();
         assert_eq!(example, Config::default());
+    }
+
+    #[test]
+    fn digests_lie_beside_the_database_unless_told_otherwise() {
+        let at = |database: &str, file: &str| {
+            let config = Config {
+                database_url: database.into(),
+                audit_digest_file: file.into(),
+                ..Config::default()
+            };
+            config.audit_digest_file().display().to_string()
+        };
+        assert_eq!(at("sqlite:chatelaine.db", ""), "chatelaine.db.digests");
+        assert_eq!(at("sqlite:///var/lib/c.db?mode=rwc", ""), "/var/lib/c.db.digests");
+        assert_eq!(at("postgres://host/database", ""), "chatelaine.digests");
+        assert_eq!(at("sqlite:c.db", "/logs/one.digests"), "/logs/one.digests");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use store::audit::DigestFile;
 use store::{Clock, MasterKey, Store};
 use tokens::Keyring;
 use tokio::net::TcpListener;
@@ -39,6 +40,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often what is over gets deleted.
 const SWEEP: Duration = Duration::from_secs(600);
+/// How often a digest of the audit log is written.
+const DIGEST: Duration = Duration::from_secs(3600);
 /// How often it is looked whether a binding has drained.
 const DETACH: Duration = Duration::from_secs(10);
 
@@ -49,6 +52,7 @@ pub(crate) struct Server {
     oauth: Oauth,
     deliverer: Deliverer,
     mailer: broker::mail::Mailer,
+    digests: DigestFile,
     listeners: Vec<TcpListener>,
     surface: Arc<Surface>,
     shutdown: Duration,
@@ -74,6 +78,9 @@ impl Server {
             listeners.push(listener.with_context(|| format!("cannot listen on {address}"))?);
         }
         let store = setup::open_with(config, key, clock).await?;
+        let digests = config.audit_digest_file();
+        let digests = DigestFile::open(digests.clone(), &store)
+            .with_context(|| format!("cannot read the audit digests in {}", digests.display()))?;
         let keyring = Keyring::load(&store).await?;
         for org in store::org::all(&store).await? {
             keyring.ensure(&org.id).await?;
@@ -138,6 +145,7 @@ impl Server {
             oauth,
             deliverer,
             mailer,
+            digests,
             listeners,
             surface: Arc::new(surface),
             shutdown: Duration::from_secs(config.shutdown_seconds),
@@ -168,12 +176,14 @@ impl Server {
             let stop = stop.clone();
             async move { stop.run_until_cancelled_owned(self.deliverer.run()).await }
         });
+        let digesting = tokio::spawn(digest(self.store.clone(), self.digests, stop.clone()));
         for task in accepting {
             task.await?;
         }
         sweeping.await?;
         detaching.await?;
         delivering.await?;
+        let mut digests = digesting.await?;
         connections.close();
         if tokio::time::timeout(self.shutdown, connections.wait())
             .await
@@ -187,8 +197,24 @@ impl Server {
         {
             tracing::warn!("some mail was not sent");
         }
+        write_digests(&self.store, &mut digests).await;
         self.store.close().await;
         Ok(())
+    }
+}
+
+/// Writes digests of the audit log, now and then hourly, until `stop`.
+async fn digest(store: Store, mut file: DigestFile, stop: CancellationToken) -> DigestFile {
+    let mut tick = tokio::time::interval(DIGEST);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        write_digests(&store, &mut file).await;
+    }
+    file
+}
+
+async fn write_digests(store: &Store, file: &mut DigestFile) {
+    if let Err(error) = file.write(store).await {
+        tracing::error!(%error, source = ?error, "no audit digest was written");
     }
 }
 

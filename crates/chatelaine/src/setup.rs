@@ -137,7 +137,7 @@ pub(crate) async fn reset_owner(config: &Config, args: ResetArgs) -> anyhow::Res
     let page = store::Paging::default();
     let factors = store::factor::list(&mut tx, &known.user, &page).await?;
     store::factor::remove_all(&mut tx, &known.user).await?;
-    store::session::end_all_of(&mut tx, &known.user).await?;
+    store::session::end_all_of(&mut tx, &known.user, "user_reset").await?;
     let event = |action: &str, target| {
         let mut event = store::audit::event(&org.id, "cli", action, AuditActor::of(ActorKind::System));
         event.target = Some(target);

@@ -136,6 +136,7 @@ impl AuditQuery {
             from: self.from,
             to: self.to,
             text: self.q.clone(),
+            settled_at: Some(caller.store().clock().now()),
         })
     }
 

@@ -47,10 +47,11 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use store::audit::Unanswered;
 use store::{AppView, Store};
 use tokens::Keyring;
 use watch::Watch;
-use wire::{Actor, AppId, AppKind, AuditRequest, AuditResponse, EventId, Reason};
+use wire::{Actor, AppId, AppKind, AuditRequest, AuditResponse, Reason};
 
 /// How long proving a credential, or writing a record, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -550,16 +551,16 @@ impl Visit<'_> {
         };
         let started = self.started;
         let mcp = passage.watch.mcp.clone();
-        let events = self.record(known, &ruling, mcp).await?;
+        let requests = self.record(known, &ruling, mcp).await?;
         // From here on the record is durable, so the origin may see the request.
         let (response, answered) = forward::forward(&gateway.upstream, passage).await;
         let micros = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
-        for event in events {
+        for request in requests {
             let seen = AuditResponse {
                 status: response.status().as_u16(),
                 micros,
             };
-            gateway.store.record_response(event, seen);
+            gateway.store.record_response(request, seen);
         }
         Ok((
             if answered {
@@ -578,17 +579,16 @@ impl Visit<'_> {
         known: Option<&Known>,
         ruling: &Ruling,
         mcp: Option<mcp::Asked>,
-    ) -> store::Result<Vec<EventId>> {
+    ) -> store::Result<Vec<Unanswered>> {
         let events = record::events(&self.site, known, ruling, self.audit, mcp);
-        let ids = events.iter().map(|event| event.id.clone()).collect();
         let store = &self.gateway.0.store;
         let folds = known.is_none() && !ruling.allowed;
         let written = try_join_all(events.into_iter().map(async |event| match folds {
-            true => store.record_folded(event).await,
-            false => store.record(event).await,
+            true => store.record_folded(event).await.map(|()| None),
+            false => store.record_request(event).await.map(Some),
         }));
         match tokio::time::timeout(PATIENCE, written).await {
-            Ok(written) => written.map(|_| ids),
+            Ok(written) => Ok(written?.into_iter().flatten().collect()),
             Err(_) => Err(store::Error::internal("writing the record took too long")),
         }
     }

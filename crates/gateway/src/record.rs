@@ -73,6 +73,7 @@ pub(crate) fn actor(known: Option<&Known>) -> AuditActor {
             actor.client_name = Some(agent.client.name.clone());
             actor.grant = Some(agent.grant.clone());
             actor.amr.clone_from(&agent.authentication.amr);
+            actor.scopes.clone_from(&agent.scopes);
         }
     }
     actor

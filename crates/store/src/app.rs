@@ -1,7 +1,7 @@
 //! Apps.
 
 use crate::sql::{Paging, Row, Run, Sql, json, opt};
-use crate::{Change, Error, Result, Store, Tx, split_public_url};
+use crate::{Change, Error, Result, Store, Tx, ended, split_public_url};
 use wire::{AccountId, App, AppId, AppSpec, OrgId};
 
 /// The issuer of an app: its own, so that a client which names no resource still means one app.
@@ -125,14 +125,16 @@ pub async fn update(tx: &mut Tx, app: &App, spec: AppSpec) -> Result<App> {
 /// # Errors
 /// `Stale` when `app.version` is not the stored one.
 pub async fn delete(tx: &mut Tx, app: &App) -> Result<()> {
+    const REASON: &str = "app_deleted";
     let id = &app.id;
+    ended::grants(tx, REASON, |sql| sql.and("app =", Some(id))).await?;
+    ended::sessions(tx, REASON, |sql| sql.and("app =", Some(id))).await?;
     for sql in [
         "DELETE FROM codes WHERE grant_id IN (SELECT id FROM grants WHERE app = $1)",
         "DELETE FROM refresh_tokens WHERE grant_id IN (SELECT id FROM grants WHERE app = $1)",
         "DELETE FROM grants WHERE app = $1",
         "DELETE FROM clients WHERE app = $1",
         "DELETE FROM handoffs WHERE app = $1",
-        "DELETE FROM sessions WHERE app = $1",
     ] {
         tx.run(Sql::new(sql).bind(id)).await?;
     }

@@ -1,7 +1,7 @@
 //! Bindings: which connection signs people in to which account.
 
 use crate::sql::{self, Paging, Row, Run, Sql, opt, word};
-use crate::{Change, Error, Result, Store, Tx, audit};
+use crate::{Change, Error, Result, Store, Tx, audit, ended};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wire::{
@@ -303,23 +303,23 @@ pub async fn delete(tx: &mut Tx, binding: &Binding) -> Result<()> {
 /// # Errors
 /// When the database does not answer.
 pub async fn end_held(tx: &mut Tx, connection: &ConnectionId, accounts: &[AccountId]) -> Result<()> {
+    const REASON: &str = "binding_detached";
     for some in accounts.chunks(BATCH) {
-        let sql = Sql::new(
-            "UPDATE grants SET revoked_at = $1, revoked_reason = 'binding_detached' WHERE revoked_at IS NULL \
-             AND user_id IN (SELECT id FROM users WHERE connection = $2)",
-        );
-        let sql = sql.bind(tx.now()).bind(connection).and_in("account", Some(some));
-        for row in (&mut *tx).rows(sql.then(" RETURNING id")).await? {
-            tx.changed(Change::Grant(row.id("id")?));
-        }
-        let sql =
-            Sql::new("DELETE FROM sessions WHERE user_id IN (SELECT id FROM users WHERE connection = $1)")
-                .bind(connection)
+        let theirs = |sql: Sql| {
+            sql.and(
+                "user_id IN (SELECT id FROM users WHERE connection =",
+                Some(connection),
+            )
+            .then(")")
+        };
+        ended::grants(tx, REASON, |sql| theirs(sql).and_in("account", Some(some))).await?;
+        ended::sessions(tx, REASON, |sql| {
+            theirs(sql)
                 .then(" AND app IN (SELECT id FROM apps WHERE 1 = 1")
-                .and_in("account", Some(some));
-        for row in (&mut *tx).rows(sql.then(") RETURNING id")).await? {
-            tx.changed(Change::Session(row.id("id")?));
-        }
+                .and_in("account", Some(some))
+                .then(")")
+        })
+        .await?;
     }
     Ok(())
 }

@@ -246,8 +246,13 @@ pub async fn update(tx: &mut Tx, client: &Client, spec: &ClientSpec) -> Result<C
         .bind(&client.id)
         .bind(client.version);
     tx.run_fresh(sql).await?;
-    if spec.state != ClientState::Active {
-        crate::grant::revoke_where(tx, crate::grant::Which::Client(&client.id), "client_blocked").await?;
+    let reason = match spec.state {
+        ClientState::Active => None,
+        ClientState::Pending => Some("client_pending"),
+        ClientState::Blocked => Some("client_blocked"),
+    };
+    if let Some(reason) = reason {
+        crate::grant::revoke_where(tx, crate::grant::Which::Client(&client.id), reason).await?;
     }
     tx.changed(Change::Client(client.id.clone()));
     Ok(Client {
@@ -362,6 +367,12 @@ pub async fn reap_crowds(tx: &mut Tx, before: Timestamp, kept: u32) -> Result<u6
 
 async fn reap_where(tx: &mut Tx, which: impl Fn(Sql) -> Sql) -> Result<u64> {
     // Consents whose code was never redeemed hang on them.
+    crate::ended::grants(tx, "client_unused", |sql| {
+        let unused = "client IN (SELECT id FROM clients WHERE source = 'dynamic' AND tier <> 'approved' \
+                      AND last_used_at IS NULL AND created_at <";
+        sql.and(unused, Some(before)).then(")")
+    })
+    .await?;
     for table in ["codes", "grants"] {
         let text = format!("DELETE FROM {table} WHERE client IN (SELECT id FROM clients WHERE {UNUSED}");
         tx.run(which(Sql::assembled(text)).then(")")).await?;

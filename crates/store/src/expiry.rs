@@ -77,6 +77,7 @@ pub async fn warn(store: &Store) -> Result<usize> {
                 id,
                 name: row.opt_text("name")?,
                 app: None,
+                user: None,
             });
             event.change = Some(AuditChange {
                 before: serde_json::Value::Null,

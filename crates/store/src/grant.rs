@@ -11,7 +11,7 @@
 //! ```
 
 use crate::sql::{Paging, Row, Run, Sql, json, opt};
-use crate::{Change, Error, Result, Store, Tx};
+use crate::{Change, Error, Result, Store, Tx, ended};
 use wire::{
     AccountId, AppId, Authentication, ClientId, Grant, GrantId, GrantState, OrgId, Timestamp, UserId,
 };
@@ -297,26 +297,18 @@ pub enum Which<'a> {
     App(&'a AppId),
 }
 
-/// Ends grants that are in force, at every gateway; says which.
+/// Ends grants that are in force, at every gateway; says which. The commit leaves a `grant.revoke` for each.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn revoke_where(tx: &mut Tx, which: Which<'_>, reason: &str) -> Result<Vec<GrantId>> {
-    let sql = Sql::new("UPDATE grants SET revoked_at = $1, revoked_reason = $2 WHERE revoked_at IS NULL");
-    let sql = sql.bind(tx.now()).bind(reason);
-    let sql = match which {
+pub async fn revoke_where(tx: &mut Tx, which: Which<'_>, reason: &'static str) -> Result<Vec<GrantId>> {
+    ended::grants(tx, reason, |sql| match which {
         Which::One(id) => sql.and("id =", Some(id)),
         Which::User(id) => sql.and("user_id =", Some(id)),
         Which::Client(id) => sql.and("client =", Some(id)),
         Which::App(id) => sql.and("app =", Some(id)),
-    };
-    let mut revoked = Vec::new();
-    for row in (&mut *tx).rows(sql.then(" RETURNING id")).await? {
-        let id: GrantId = row.id("id")?;
-        tx.changed(Change::Grant(id.clone()));
-        revoked.push(id);
-    }
-    Ok(revoked)
+    })
+    .await
 }
 
 /// A refresh token, by its hash.

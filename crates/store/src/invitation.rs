@@ -1,7 +1,7 @@
 //! Invitations: a secret link, stored as SHA-256, that gives a role to whoever redeems it, once.
 
 use crate::sql::{Paging, Row, Run, Sql, opt, word};
-use crate::{Error, Result, Tx, org};
+use crate::{Error, Result, Tx, ended, org};
 use wire::{
     AccountId, EffectiveRole, Id as _, Invitation, InvitationId, InvitationState, Member, NewMember, OrgId,
     Role, Timestamp, UserId,
@@ -260,9 +260,5 @@ pub async fn revoke(tx: &mut Tx, invitation: &Invitation) -> Result<Invitation> 
 
 /// Takes back all that somebody made and nobody accepted.
 pub(crate) async fn revoke_of(tx: &mut Tx, creator: &UserId) -> Result<()> {
-    let sql = Sql::new(
-        "UPDATE invitations SET revoked_at = $1 \
-         WHERE created_by = $2 AND accepted_at IS NULL AND revoked_at IS NULL",
-    );
-    tx.run(sql.bind(tx.now()).bind(creator)).await.map(drop)
+    ended::invitations(tx, "user_disabled", |sql| sql.and("created_by =", Some(creator))).await
 }

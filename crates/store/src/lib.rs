@@ -19,6 +19,7 @@ mod clock;
 pub mod connection;
 mod directory;
 pub mod email_code;
+mod ended;
 mod error;
 pub mod expiry;
 pub mod factor;
@@ -57,7 +58,7 @@ use sql::{Db, DbTx, Row, Sql};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{broadcast, mpsc, oneshot};
-use wire::{AuditEvent, AuditResponse, EventId};
+use wire::{AuditEvent, AuditResponse};
 
 /// The store. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -73,6 +74,7 @@ struct Inner {
     directory: Directory,
     audit: mpsc::Sender<audit::Entry>,
     folds: fold::Folds,
+    seal: audit::Seal,
     closed: AtomicBool,
 }
 
@@ -102,6 +104,8 @@ impl Store {
         let db = Db::open(options.database_url).await?;
         let vault = Vault::new(options.master_key)?;
         check_key(&db, &vault).await?;
+        let seal = audit::Seal::new(&vault)?;
+        audit::seal_heads(&db, &seal).await?;
         let feed = change::Feed::start(&db, &options.clock).await?;
         let directory = Directory::new(options.control_url);
         let (audit, entries) = mpsc::channel(8192);
@@ -113,6 +117,7 @@ impl Store {
             directory,
             audit,
             folds: fold::Folds::default(),
+            seal,
             closed: AtomicBool::new(false),
         };
         let store = Self {
@@ -176,6 +181,7 @@ impl Store {
             changes: Vec::new(),
             said: std::collections::HashSet::new(),
             noted: Vec::new(),
+            ended: Vec::new(),
         })
     }
 
@@ -198,10 +204,24 @@ impl Store {
         }
     }
 
-    /// Notes what the origin answered to the request of an event; written along with the next events.
-    pub fn record_response(&self, event: EventId, response: AuditResponse) {
+    /// As [`Store::record`], for a request that somebody is about to answer.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub async fn record_request(&self, event: AuditEvent) -> Result<audit::Unanswered> {
+        let request = audit::Unanswered::of(&event, self.clock().now());
+        self.record(event).await?;
+        Ok(request)
+    }
+
+    /// Notes what was answered to a request; written along with the next events. An answer that comes later than
+    /// [`audit::ANSWERED_WITHIN`] is left out: the log has said by then that nothing is known of it.
+    pub fn record_response(&self, request: audit::Unanswered, response: AuditResponse) {
         // When the queue is full the answer stays unknown, which the log says.
-        let _ = self.inner.audit.try_send(audit::Entry::Response(event, response));
+        let _ = self
+            .inner
+            .audit
+            .try_send(audit::Entry::Response(request, response));
     }
 
     /// Compiles the configuration anew.
@@ -248,6 +268,10 @@ impl Store {
     pub(crate) fn db(&self) -> &Db {
         &self.inner.db
     }
+
+    pub(crate) fn seal(&self) -> &audit::Seal {
+        &self.inner.seal
+    }
 }
 
 impl Run for &Store {
@@ -265,6 +289,8 @@ pub struct Tx {
     said: std::collections::HashSet<Change>,
     /// What happened along the way, beside what the caller is about to say.
     noted: Vec<AuditEvent>,
+    /// What ended by what is done here: each becomes an event.
+    ended: Vec<ended::Ended>,
 }
 
 impl Run for &mut Tx {
@@ -298,7 +324,8 @@ impl Tx {
         self.noted.push(event);
     }
 
-    /// Commits the writes together with the event that describes them.
+    /// Commits the writes together with the event that describes them, and one for each thing that ended by them
+    /// (grants, sessions, tokens, …), attributed to who did it.
     ///
     /// # Errors
     /// When the database refuses; nothing is written then.
@@ -312,9 +339,10 @@ impl Tx {
     /// When the database refuses; nothing is written then.
     pub async fn commit_all(mut self, mut events: Vec<AuditEvent>) -> Result<()> {
         let now = self.now();
+        ended::tell(std::mem::take(&mut self.ended), &mut events);
         events.append(&mut self.noted);
         change::append(&mut self.db, &self.changes, self.store.clock()).await?;
-        audit::append(&mut self.db, &mut events, now).await?;
+        audit::append(&mut self.db, self.store.seal(), &mut events, Vec::new(), now).await?;
         self.finish().await
     }
 
@@ -323,7 +351,7 @@ impl Tx {
     /// # Errors
     /// When the database refuses; nothing is written then.
     pub async fn commit_housekeeping(mut self) -> Result<()> {
-        if !self.noted.is_empty() {
+        if !(self.noted.is_empty() && self.ended.is_empty()) {
             return self.commit_all(Vec::new()).await;
         }
         change::append(&mut self.db, &self.changes, self.store.clock()).await?;

@@ -1,7 +1,7 @@
 //! Organisations, accounts, members.
 
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
-use crate::{Change, Error, Result, Store, Tx};
+use crate::{Change, Error, Result, Store, Tx, ended};
 use wire::{
     Account, AccountId, AccountSpec, EffectiveRole, Id as _, Member, MemberId, NewMember, OrgId,
     Organisation, OrganisationSpec, Role, UserId,
@@ -27,7 +27,16 @@ pub async fn create(tx: &mut Tx, slug: &str, spec: OrganisationSpec) -> Result<O
         ("version", org.version.into()),
     ];
     tx.run(Sql::insert("organisations", values)).await?;
-    let head = [("org", (&org.id).into()), ("seq", 0.into()), ("hash", "".into())];
+    let mac = tx
+        .store
+        .seal()
+        .mac(&crate::audit::Head::of_nothing(org.id.clone()));
+    let head = [
+        ("org", (&org.id).into()),
+        ("seq", 0.into()),
+        ("hash", "".into()),
+        ("mac", mac.into()),
+    ];
     tx.run(Sql::insert("audit_heads", head)).await?;
     tx.changed(Change::Organisation(org.id.clone()));
     Ok(org)
@@ -178,15 +187,12 @@ pub async fn update_account(tx: &mut Tx, account: &Account, spec: AccountSpec) -
 /// # Errors
 /// `Conflict` while it owns apps, policies, groups or connections.
 pub async fn delete_account(tx: &mut Tx, account: &Account) -> Result<()> {
-    for sql in [
-        Sql::new("DELETE FROM bindings WHERE account = $1"),
-        Sql::new("DELETE FROM members WHERE account = $1"),
-        Sql::new("DELETE FROM role_mappings WHERE account = $1"),
-        Sql::new("DELETE FROM invitations WHERE account = $1"),
-        Sql::new("DELETE FROM api_tokens WHERE account = $1"),
-    ] {
-        tx.run(sql.bind(&account.id)).await?;
-    }
+    const REASON: &str = "account_deleted";
+    ended::of_account(tx, &account.id, REASON).await?;
+    ended::invitations(tx, REASON, |sql| sql.and("account =", Some(&account.id))).await?;
+    ended::api_tokens(tx, REASON, |sql| sql.and("account =", Some(&account.id))).await?;
+    let invitations = Sql::new("DELETE FROM invitations WHERE account = $1");
+    tx.run(invitations.bind(&account.id)).await?;
     let sql = Sql::new("DELETE FROM accounts WHERE id = $1 AND version = $2");
     tx.run_fresh(sql.bind(&account.id).bind(account.version)).await?;
     tx.changed(Change::Account(account.id.clone()));

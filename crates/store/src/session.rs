@@ -2,7 +2,7 @@
 //! redeemed from a handoff). Cookies are stored as SHA-256 only.
 
 use crate::sql::{Paging, Row, Run, Sql, json, opt};
-use crate::{Change, Error, Result, Store, Tx};
+use crate::{Error, Result, Store, Tx, ended};
 use std::collections::HashMap;
 use wire::{AppId, Authentication, BrowserSession, OrgId, SessionId, Timestamp, UserId};
 
@@ -128,30 +128,20 @@ pub async fn delete_by_hash(tx: &mut Tx, hash: &str) -> Result<()> {
     Ok(())
 }
 
-/// Ends a session and the app sessions that came from it.
+/// Ends a session and the app sessions that came from it; whoever does so says so in the event of the commit.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn end(tx: &mut Tx, id: &SessionId) -> Result<()> {
-    let sql = Sql::new("DELETE FROM sessions WHERE id = $1 OR parent = $1 RETURNING id").bind(id);
-    for row in (&mut *tx).rows(sql).await? {
-        let ended = row.id("id")?;
-        tx.changed(Change::Session(ended));
-    }
-    Ok(())
+    ended::session(tx, id).await
 }
 
-/// Ends all sessions of a person.
+/// Ends all sessions of a person. The commit leaves a `session.end` for each.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn end_all_of(tx: &mut Tx, user: &UserId) -> Result<()> {
-    let sql = Sql::new("DELETE FROM sessions WHERE user_id = $1 RETURNING id").bind(user);
-    for row in (&mut *tx).rows(sql).await? {
-        let ended = row.id("id")?;
-        tx.changed(Change::Session(ended));
-    }
-    Ok(())
+pub async fn end_all_of(tx: &mut Tx, user: &UserId, reason: &'static str) -> Result<()> {
+    ended::sessions(tx, reason, |sql| sql.and("user_id =", Some(user))).await
 }
 
 /// Sessions of signed-in people that are not over, of one person if given.

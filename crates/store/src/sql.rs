@@ -136,6 +136,20 @@ impl Sql {
         self
     }
 
+    /// Appends ` AND (a = $n OR b = $n)` when there is a value.
+    pub(crate) fn and_either<A: Into<Arg>>(
+        mut self,
+        (a, b): (&'static str, &'static str),
+        value: Option<A>,
+    ) -> Self {
+        if let Some(value) = value {
+            self.args.push(value.into());
+            let n = self.args.len();
+            let _ = write!(self.text, " AND ({a} = ${n} OR {b} = ${n})");
+        }
+        self
+    }
+
     /// Appends a condition that `column` contains a text, ignoring ASCII case, when there is one. What is
     /// case beyond ASCII depends on the engine, so that both sides go through its `lower`.
     pub(crate) fn and_contains(self, column: &'static str, text: Option<&str>) -> Self {
@@ -230,7 +244,7 @@ pub(crate) fn escape_like(text: &str) -> String {
 }
 
 /// PostgreSQL refuses NUL in text, and one stranger's NUL must not fail a batch of others' events.
-fn without_nul(text: String) -> String {
+pub(crate) fn without_nul(text: String) -> String {
     if text.contains('\0') {
         text.replace('\0', "\u{fffd}")
     } else {

@@ -109,6 +109,11 @@ impl Vault {
             expand(&self.root, purpose.as_bytes()).as_slice(),
         )
     }
+
+    /// 32 bytes for one purpose, from which a key pair follows.
+    pub(crate) fn seed(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        expand(&self.root, purpose.as_bytes())
+    }
 }
 
 fn expand(root: &hkdf::Prk, purpose: &[u8]) -> Zeroizing<[u8; 32]> {

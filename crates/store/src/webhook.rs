@@ -281,13 +281,18 @@ async fn collect_for(store: &Store, stored: &Stored, head: i64) -> Result<usize>
     let upto = head.min(stored.position + STRIDE);
     let mut db = store;
     let rows = db.rows(wanted(stored, upto)).await?;
-    let to = match rows.last() {
+    let mut to = match rows.last() {
         Some(last) if rows.len() == BATCH as usize => last.int("seq")?,
         _ => upto,
     };
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
         let event = audit::read(row)?;
+        if !audit::is_final(&event, store.clock().now()) {
+            // What was answered comes with it, or it is known that nothing is.
+            to = event.seq - 1;
+            break;
+        }
         // What is said about a webhook does not set it going.
         let itself = event.action.starts_with("webhook.")
             && event

@@ -115,6 +115,9 @@ pub struct AuditActor {
     /// The grant that it acted under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
+    /// What the agent's token may do: its scopes, as far as the grant still has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
     /// How the person proved who they are, in the words of RFC 8176, at sign-in through the server itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub amr: Vec<String>,
@@ -149,6 +152,7 @@ impl AuditActor {
             client: None,
             client_name: None,
             grant: None,
+            scopes: Vec::new(),
             amr: Vec::new(),
             session: None,
             token: None,
@@ -174,6 +178,9 @@ pub struct AuditTarget {
     /// The app, where the target is an app or lies in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppId>,
+    /// Whose it is, where something of a person ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
 }
 
 /// How it ended.

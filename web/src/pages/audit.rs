@@ -412,9 +412,15 @@ fn chain(event: &AuditEvent) -> AnyView {
             Some(format!("/audit?grant={grant}")),
         ));
     }
+    if !actor.scopes.is_empty() {
+        links.push(("Scopes", actor.scopes.join(" "), None));
+    }
     if let Some(target) = &event.target {
         let name = target.name.clone().unwrap_or_else(|| short(&target.id));
         links.push(("To", name, target.app.as_ref().map(|app| format!("/apps/{app}"))));
+        if let Some(user) = &target.user {
+            links.push(("Whose", short(user.as_ref()), Some(format!("/people/{user}"))));
+        }
     }
     if let Some(rule) = &event.rule {
         let link = if rule.id.starts_with("pol_") {

@@ -479,7 +479,7 @@ async fn a_session_that_is_ended_while_a_request_runs_does_not_come_back() {
         let slow = async move |session: tower_sessions::Session| {
             assert!(broker::signed_in(&session, &store).await.unwrap().is_some());
             let mut tx = store.begin().await.unwrap();
-            store::session::end_all_of(&mut tx, &alice).await.unwrap();
+            store::session::end_all_of(&mut tx, &alice, "test").await.unwrap();
             tx.commit_housekeeping().await.unwrap();
             session.insert("late", true).await.unwrap();
         };

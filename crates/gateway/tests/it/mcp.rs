@@ -37,6 +37,7 @@ async fn the_record_names_the_tool_and_the_origin_gets_the_very_bytes() {
         );
         assert_eq!(mcp.arguments_sha256, Some(store::sha256(r#"{"id" : 7}"#)));
         assert_eq!(event.actor.grant.unwrap(), agent.grant);
+        assert_eq!(event.actor.scopes, ["tickets:read"]);
         let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
         assert_eq!(world.message(&agent, &list).send().await.unwrap().status(), 200);
         let mcp = world.events().await.remove(0).mcp.unwrap();

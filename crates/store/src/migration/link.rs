@@ -4,7 +4,7 @@
 use super::{Migration, read};
 use crate::sql::{Row, Run, Sql, opt, word};
 use crate::user::{Identity, Person};
-use crate::{Change, Error, Result, Tx, audit, grant, user};
+use crate::{Change, Error, Result, Tx, audit, ended, user};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use wire::{
@@ -384,19 +384,23 @@ pub(super) async fn exchange_back(tx: &mut Tx, migration: &Migration) -> Result<
 
 /// Ends sessions, grants and API tokens that linked people began at a moment or after it.
 async fn end_begun(tx: &mut Tx, migration: &ConnectionMigrationId, since: Timestamp) -> Result<()> {
-    const LINKED: &str = " IN (SELECT from_user FROM connection_links WHERE migration = $2 AND state = 'linked' \
-                          UNION ALL SELECT to_user FROM connection_links WHERE migration = $2 AND state = 'linked')";
-    let of_linked = |text: &'static str| Sql::new(text).bind(since).bind(migration).then(LINKED);
-    let sessions = of_linked("DELETE FROM sessions WHERE created_at >= $1 AND user_id").then(" RETURNING id");
-    for row in (&mut *tx).rows(sessions).await? {
-        tx.changed(Change::Session(row.id("id")?));
-    }
-    let grants = of_linked("SELECT id FROM grants WHERE revoked_at IS NULL AND created_at >= $1 AND user_id");
-    for row in (&mut *tx).rows(grants).await? {
-        grant::revoke_where(tx, grant::Which::One(&row.id("id")?), "migration_rolled_back").await?;
-    }
-    let tokens = of_linked("DELETE FROM api_tokens WHERE created_at >= $1 AND owner");
-    tx.run(tokens).await.map(drop)
+    const REASON: &str = "migration_rolled_back";
+    let by_linked = |sql: Sql| {
+        sql.and("migration =", Some(migration))
+            .then(" UNION ALL SELECT to_user FROM connection_links WHERE state = 'linked'")
+            .and("migration =", Some(migration))
+            .then(")")
+            .and("created_at >=", Some(since))
+    };
+    let of_linked = |sql: Sql| {
+        by_linked(sql.then(" AND user_id IN (SELECT from_user FROM connection_links WHERE state = 'linked'"))
+    };
+    ended::sessions(tx, REASON, of_linked).await?;
+    ended::grants(tx, REASON, of_linked).await?;
+    ended::api_tokens(tx, REASON, |sql| {
+        by_linked(sql.then(" AND owner IN (SELECT from_user FROM connection_links WHERE state = 'linked'"))
+    })
+    .await
 }
 
 /// Exchanges what the providers said about the pairs in one state: identity keys, address, name, claims, groups.
@@ -424,13 +428,15 @@ async fn exchange(
     );
     tx.run(swap.bind(migration).bind(state)).await?;
     // Who came as the second of the two comes as the first from now on.
-    let ended = Sql::new(
-        "DELETE FROM sessions WHERE user_id IN \
-         (SELECT to_user FROM connection_links WHERE migration = $1 AND state = $2) RETURNING id",
-    );
-    for row in (&mut *tx).rows(ended.bind(migration).bind(state)).await? {
-        tx.changed(Change::Session(row.id("id")?));
-    }
+    ended::sessions(tx, "identity_exchanged", |sql| {
+        sql.and(
+            "user_id IN (SELECT to_user FROM connection_links WHERE migration =",
+            Some(migration),
+        )
+        .and("state =", Some(state))
+        .then(")")
+    })
+    .await?;
     let done = Sql::new(
         "UPDATE connection_links SET state = $1 WHERE migration = $2 AND state = $3 RETURNING from_user, to_user",
     );

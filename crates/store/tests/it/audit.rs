@@ -4,7 +4,7 @@ use crate::world::{World, assert_not_found, on_each};
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use store::audit::{self, Filter, Order};
+use store::audit::{self, Break, Filter, Order};
 use wire::{AuditEvent, AuditMcp, AuditResponse, AuditTarget, EventId, OrgId, Outcome, Timestamp, UserId};
 
 async fn list(w: &World, filter: &Filter, at: (Order, Option<i64>), limit: u32) -> Vec<AuditEvent> {
@@ -15,9 +15,9 @@ async fn all(w: &World) -> Vec<AuditEvent> {
     list(w, &Filter::default(), (Order::Oldest, None), 10_000).await
 }
 
-async fn verify(w: &World) -> (u64, Option<i64>) {
-    let found = audit::verify(&w.store, &w.org).await.unwrap();
-    (found.checked, found.broken_at)
+async fn verify(w: &World) -> (u64, Option<Break>) {
+    let found = audit::verify(&w.store, &w.org, &[]).await.unwrap();
+    (found.checked, found.broken)
 }
 
 fn without_gaps(events: &[AuditEvent]) {
@@ -97,7 +97,7 @@ async fn a_changed_event_is_named() {
         ten(w).await;
         let sql = "UPDATE audit_events SET body = replace(body, 'test.event', 'test.other') WHERE seq = 4";
         assert_eq!(w.database.execute(sql).await, 1);
-        assert_eq!(verify(w).await, (3, Some(4)));
+        assert_eq!(verify(w).await, (3, Some(Break::Changed(4))));
     })
     .await;
 }
@@ -107,7 +107,7 @@ async fn a_deleted_event_is_named() {
     on_each(async |w| {
         ten(w).await;
         w.database.execute("DELETE FROM audit_events WHERE seq = 1").await;
-        assert_eq!(verify(w).await, (0, Some(1)));
+        assert_eq!(verify(w).await, (0, Some(Break::Missing(1))));
     })
     .await;
 }
@@ -117,7 +117,7 @@ async fn a_cut_tail_is_noticed() {
     on_each(async |w| {
         ten(w).await;
         w.database.execute("DELETE FROM audit_events WHERE seq > 7").await;
-        assert_eq!(verify(w).await, (7, Some(8)));
+        assert_eq!(verify(w).await, (7, Some(Break::Cut { ends_at: 7, head: 10 })));
     })
     .await;
 }
@@ -147,8 +147,8 @@ async fn organisations_have_chains_of_their_own() {
         assert_eq!(actions, ["test.write", "test.a", "test.b"]);
         assert_eq!(audit::get(&w.store, &other.id, &id).await.unwrap().seq, 1);
         assert_not_found(audit::get(&w.store, &w.org, &id).await);
-        assert_not_found(audit::verify(&w.store, &OrgId::fresh()).await);
-        assert_eq!(audit::verify(&w.store, &other.id).await.unwrap().checked, 1);
+        assert_not_found(audit::verify(&w.store, &OrgId::fresh(), &[]).await);
+        assert_eq!(audit::verify(&w.store, &other.id, &[]).await.unwrap().checked, 1);
     })
     .await;
 }
@@ -159,7 +159,7 @@ async fn the_outcome_is_unknown_until_the_origin_answered() {
         let mut request = w.event(audit::GATEWAY_REQUEST);
         request.outcome = Outcome::Allowed;
         let id = request.id.clone();
-        w.store.record(request.clone()).await.unwrap();
+        let request = w.store.record_request(request).await.unwrap();
         let stored = audit::get(&w.store, &w.org, &id).await.unwrap();
         assert!(stored.outcome_unknown);
         assert_eq!(stored.response, None);
@@ -167,13 +167,7 @@ async fn the_outcome_is_unknown_until_the_origin_answered() {
             status: 502,
             micros: 1234,
         };
-        w.store.record_response(id.clone(), response.clone());
-        // A second answer changes nothing and hurts nobody.
-        let second = AuditResponse {
-            status: 200,
-            micros: 1,
-        };
-        w.store.record_response(id.clone(), second);
+        w.store.record_response(request, response.clone());
         let mut denied = w.event(audit::GATEWAY_REQUEST);
         denied.outcome = Outcome::Denied;
         let denied_id = denied.id.clone();
@@ -470,7 +464,7 @@ async fn a_log_of_thousands_verifies() {
         w.database
             .execute("UPDATE audit_events SET body = '{}' WHERE seq = 2001")
             .await;
-        assert_eq!(verify(w).await, (2000, Some(2001)));
+        assert_eq!(verify(w).await, (2000, Some(Break::Changed(2001))));
     })
     .await;
 }

@@ -87,7 +87,7 @@ async fn the_end_of_a_session_ends_its_app_sessions_and_is_announced() {
             let change = changes.recv().await.unwrap();
             wanted.retain(|w| *w != change);
         }
-        w.write(async |tx| session::end_all_of(tx, &w.user.id).await)
+        w.write(async |tx| session::end_all_of(tx, &w.user.id, "test").await)
             .await
             .unwrap();
         assert_eq!(saved(w, "other").await, None);

@@ -1,0 +1,130 @@
+//! The head of a log, and what proves that this server wrote it. Who can write the database can compute the chain
+//! anew, but not the MAC of its head, nor a digest: their keys follow from the master key.
+
+use crate::sql::{Db, Row, Run, Sql};
+use crate::{Error, Result, Vault};
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::sync::atomic::{AtomicBool, Ordering};
+use wire::OrgId;
+
+/// Where an organisation's log ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) org: OrgId,
+    /// The last event, and its hash.
+    pub(crate) seq: i64,
+    pub(crate) hash: String,
+    /// The last answer, and its hash.
+    pub(crate) answers: i64,
+    pub(crate) answers_hash: String,
+    /// Answers to events up to this one may stand outside the chain of answers.
+    pub(crate) answers_after: i64,
+}
+
+impl Head {
+    /// The head of a log without events.
+    pub(crate) const fn of_nothing(org: OrgId) -> Self {
+        Self {
+            org,
+            seq: 0,
+            hash: String::new(),
+            answers: 0,
+            answers_hash: String::new(),
+            answers_after: 0,
+        }
+    }
+
+    pub(crate) fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            org: row.id("org")?,
+            seq: row.int("seq")?,
+            hash: row.text("hash")?,
+            answers: row.int("answers")?,
+            answers_hash: row.text("answers_hash")?,
+            answers_after: row.int("answers_after")?,
+        })
+    }
+
+    fn text(&self) -> String {
+        let Self {
+            org,
+            seq,
+            hash,
+            answers,
+            answers_hash,
+            answers_after,
+        } = self;
+        format!("audit head\n{org}\n{seq}\n{hash}\n{answers}\n{answers_hash}\n{answers_after}")
+    }
+}
+
+/// What this server proves its heads and digests with.
+pub(crate) struct Seal {
+    mac: hmac::Key,
+    pub(super) signing: Ed25519KeyPair,
+    /// Whether it was said already that a head is not ours.
+    said: AtomicBool,
+}
+
+impl Seal {
+    pub(crate) fn new(vault: &Vault) -> Result<Self> {
+        Ok(Self {
+            mac: vault.mac_key("audit head"),
+            signing: signing_key(vault)?,
+            said: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn mac(&self, head: &Head) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.mac, head.text().as_bytes()))
+    }
+
+    pub(crate) fn fits(&self, head: &Head, mac: &str) -> bool {
+        URL_SAFE_NO_PAD
+            .decode(mac)
+            .is_ok_and(|mac| hmac::verify(&self.mac, head.text().as_bytes(), &mac).is_ok())
+    }
+
+    /// The MAC of a head that follows from one that is not ours: it fits nothing.
+    pub(super) fn foreign(&self, head: &Head, mac: String) -> String {
+        if !self.said.swap(true, Ordering::Relaxed) {
+            tracing::error!(org = %head.org, seq = head.seq, "the head of the audit log was not written by this \
+                server: see `chatelaine audit verify`");
+        }
+        mac
+    }
+}
+
+/// The key of digests.
+pub(super) fn signing_key(vault: &Vault) -> Result<Ed25519KeyPair> {
+    Ed25519KeyPair::from_seed_unchecked(vault.seed("audit digest").as_slice())
+        .map_err(|_| Error::internal("signing key refused"))
+}
+
+/// Computes the MACs of heads from before there were any, once in the life of a database.
+pub(crate) async fn seal_heads(db: &Db, seal: &Seal) -> Result<()> {
+    const KEY: &str = "audit_heads_sealed";
+    let sealed = Sql::new("SELECT value FROM meta WHERE key = $1").bind(KEY);
+    if crate::sql::opt(db, sealed).await?.is_some() {
+        return Ok(());
+    }
+    let mut tx = db.begin().await?;
+    let values = [("key", KEY.into()), ("value", "yes".into())];
+    match tx.run(Sql::insert("meta", values)).await {
+        Ok(_) => {}
+        // Another instance does it at the same moment.
+        Err(Error::Conflict(_)) => return Ok(()),
+        Err(other) => return Err(other),
+    }
+    for row in (&mut tx)
+        .rows(Sql::new("SELECT * FROM audit_heads WHERE mac = ''"))
+        .await?
+    {
+        let head = Head::read(&row)?;
+        let sql = Sql::new("UPDATE audit_heads SET mac = $1 WHERE org = $2");
+        tx.run(sql.bind(seal.mac(&head)).bind(&head.org)).await?;
+    }
+    tx.commit().await
+}
