@@ -11,6 +11,7 @@ mod idempotency;
 mod input;
 mod network;
 mod openapi;
+mod power;
 mod record;
 mod reference;
 mod rules;

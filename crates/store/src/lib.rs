@@ -30,6 +30,7 @@ pub mod key;
 pub mod migration;
 pub mod org;
 pub mod overview;
+pub mod power;
 pub mod role_mapping;
 pub mod rule;
 mod secret_form;
@@ -170,6 +171,7 @@ impl Store {
             changes: Vec::new(),
             said: std::collections::HashSet::new(),
             noted: Vec::new(),
+            maker: None,
         })
     }
 
@@ -252,6 +254,8 @@ pub struct Tx {
     said: std::collections::HashSet<Change>,
     /// What happened along the way, beside what the caller is about to say.
     noted: Vec<AuditEvent>,
+    /// On whose word.
+    maker: Option<power::Maker>,
 }
 
 impl Run for &mut Tx {
@@ -265,6 +269,16 @@ impl Tx {
     #[must_use]
     pub fn now(&self) -> wire::Timestamp {
         self.store.clock().now()
+    }
+
+    /// Says on whose word it writes what happens later, so that this can be judged again then.
+    pub fn on_word_of(&mut self, maker: power::Maker) {
+        self.maker = Some(maker);
+    }
+
+    /// On whose word, as it is stored.
+    pub(crate) fn maker(&self) -> Option<String> {
+        self.maker.as_ref().map(ToString::to_string)
     }
 
     /// Seals secrets.

@@ -12,6 +12,7 @@ mod isolation;
 mod matrix;
 mod migrations;
 mod policies;
+mod power;
 mod refusals;
 mod resources;
 mod roles;
