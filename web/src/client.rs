@@ -40,7 +40,8 @@ impl Failure {
                 "Somebody else changed this in the meantime. Reload it and make your change again.".into()
             }
             Self::Problem(_) if self.is_unproven() => {
-                "Nothing was changed: this needs a fresh sign-in. Confirm that it is you, then do this again.".into()
+                "Nothing was changed: this needs a fresh sign-in. Confirm that it is you, then do this again."
+                    .into()
             }
             Self::Problem(problem) => problem.detail.clone().unwrap_or_else(|| problem.title.clone()),
             Self::Expired => "Your session has ended. Sign in again, then repeat this.".into(),
@@ -231,9 +232,7 @@ impl Client {
         version: Option<i64>,
     ) -> Answer<(u16, String)> {
         loop {
-            let sent = self
-                .send_once(method.clone(), path, body.clone(), version)
-                .await;
+            let sent = self.send_once(method.clone(), path, body.clone(), version).await;
             match &sent {
                 Err(failure) if failure.is_unproven() && self.is_confirmed().await => {}
                 _ => return sent,

@@ -12,7 +12,7 @@
 use crate::fault::{Answer, Fault, Kind};
 use crate::input::Cursors;
 use crate::power::Given;
-use crate::{Control, idempotency, network, token};
+use crate::{Control, idempotency, network, refusal, token};
 use axum::{
     extract::{FromRequestParts, MatchedPath, Request, State},
     middleware::Next,
@@ -252,13 +252,16 @@ pub(crate) async fn authenticate(State(control): State<Control>, request: Reques
         Ok(left) => left,
         Err(fault) => return fault.into_response(),
     };
-    let mut response = match permitted(&caller, &parts) {
+    let route = parts.extensions.get::<MatchedPath>().cloned();
+    let response = match permitted(&caller, &parts) {
         Ok(()) => {
             parts.extensions.insert(caller.clone());
             idempotency::once(&caller, Request::from_parts(parts, body), next).await
         }
         Err(fault) => fault.into_response(),
     };
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let mut response = refusal::note(&caller, route, response).await;
     let policy = HeaderValue::from_static("\"default\";q=200;w=2");
     response.headers_mut().insert("ratelimit-policy", policy);
     if let Ok(value) = format!("\"default\";r={left};t=1").parse() {

@@ -71,7 +71,7 @@ async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response
         }
     }
     crate::bindings::check_future(&caller, None, &spec).await?;
-    let warrant = write.warrant(&caller, &Act::MakeConnection(account.as_ref()))?;
+    let warrant = write.warrant(&caller, &Act::MakeConnection(account.as_ref(), &spec))?;
     let logged = spec.clone();
     let mut tx = caller.begin().await?;
     let connection = store::connection::create(&mut tx, &caller.org, account.as_ref(), spec).await?;
@@ -229,12 +229,6 @@ fn check(
     let mut internal = Vec::new();
     for (i, text) in spec.allow_internal.iter().enumerate() {
         internal.push(check::origin(&format!("/allow_internal/{i}"), text)?.origin());
-    }
-    let widened = !internal.is_empty() && before.is_none_or(|b| b.allow_internal != spec.allow_internal);
-    if widened && !caller.may(Permission::Administer, Scope::Organisation) {
-        return Err(Fault::forbidden(
-            "only the organisation's administrators open internal addresses",
-        ));
     }
     if account.is_some() && spec.bind_new_accounts {
         let detail = "a connection of one account is bound to no other";

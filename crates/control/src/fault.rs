@@ -247,6 +247,10 @@ impl Fault {
         }
     }
 
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// The same, about one value.
     pub(crate) fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         self.errors.push(FieldError {

@@ -72,7 +72,10 @@ async fn attempt(caller: &Caller, request: Request, next: Next) -> Answer<Respon
     let body = to_bytes(body, usize::MAX).await;
     let body = body.map_err(store::Error::internal)?;
     // A dry run changed nothing either, nor did what took nothing.
-    let granted = head.extensions.get::<Granted>().filter(|_| head.status.is_success());
+    let granted = head
+        .extensions
+        .get::<Granted>()
+        .filter(|_| head.status.is_success());
     if let Some(Granted(demands)) = granted {
         let kept = Kept {
             demands: demands.clone(),

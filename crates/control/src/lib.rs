@@ -14,6 +14,7 @@ mod openapi;
 mod power;
 mod record;
 mod reference;
+mod refusal;
 mod rules;
 mod token;
 mod write;

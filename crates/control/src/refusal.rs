@@ -19,12 +19,16 @@ fn reason(kind: Kind, route: &str) -> Option<&'static str> {
     }
 }
 
-/// Notes a refusal of an operation such as `GET /api/v1/apps/{id}`.
-pub(crate) async fn note(caller: &Caller, route: &str, response: &Response) {
+/// Notes it if an answer along a route, such as `/api/v1/apps/{id}`, is a refusal.
+pub(crate) async fn note(caller: &Caller, route: &str, response: Response) -> Response {
     let fault = response.extensions().get::<Fault>();
-    let Some(reason) = fault.and_then(|fault| reason(fault.kind(), route)) else {
-        return;
-    };
+    if let Some(reason) = fault.and_then(|fault| reason(fault.kind(), route)) {
+        record(caller, route, reason).await;
+    }
+    response
+}
+
+async fn record(caller: &Caller, route: &str, reason: &str) {
     let mut event = caller.event("api.refuse", None, None, None);
     event.outcome = Outcome::Denied;
     event.reason = Some(reason.to_owned());

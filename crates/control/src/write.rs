@@ -3,8 +3,8 @@
 use crate::Control;
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault, Kind};
-use crate::power::{self, Act, Demand, Granted, Proof, Warrant};
 use crate::input::Query;
+use crate::power::{self, Act, Demand, Granted, Proof, Warrant};
 use axum::{
     Json,
     extract::{FromRequestParts, MatchedPath},
@@ -143,11 +143,7 @@ impl Write {
     }
 
     /// Records what was tried.
-    pub(crate) async fn record_dry_run(
-        &self,
-        warrant: &Warrant<'_>,
-        events: Vec<AuditEvent>,
-    ) -> Answer<()> {
+    pub(crate) async fn record_dry_run(&self, warrant: &Warrant<'_>, events: Vec<AuditEvent>) -> Answer<()> {
         let mut tried = Vec::with_capacity(events.len());
         for mut event in events {
             self.found().changes.push(PreviewChange {

@@ -1,7 +1,7 @@
 //! Bindings: which connection signs people in to which account.
 
-use crate::sql::{self, Paging, Row, Run, Sql, opt, word};
 use crate::power::{Maker, Permission};
+use crate::sql::{self, Paging, Row, Run, Sql, opt, word};
 use crate::{Change, Error, Result, Store, Tx, audit};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -1,11 +1,11 @@
 //! Invitations: a secret link, stored as SHA-256, that gives a role to whoever redeems it, once.
 
-use crate::sql::{Paging, Row, Run, Sql, opt, word};
 use crate::power::{self, Maker};
+use crate::sql::{Paging, Row, Run, Sql, opt, word};
 use crate::{Error, Result, Tx, org};
 use wire::{
-    AccountId, Id as _, Invitation, InvitationId, InvitationState, Member, NewMember, OrgId,
-    Role, Timestamp, UserId,
+    AccountId, Id as _, Invitation, InvitationId, InvitationState, Member, NewMember, OrgId, Role, Timestamp,
+    UserId,
 };
 
 /// What an invitation is about.
@@ -86,7 +86,9 @@ pub async fn create(tx: &mut Tx, org: &OrgId, new: New, hash: &str) -> Result<In
         accepted_at: None,
         accepted_by: None,
     };
-    let maker = tx.maker().or_else(|| invitation.created_by.as_ref().map(ToString::to_string));
+    let maker = tx
+        .maker()
+        .or_else(|| invitation.created_by.as_ref().map(ToString::to_string));
     let values = [
         ("id", (&invitation.id).into()),
         ("org", org.into()),
@@ -229,7 +231,12 @@ pub async fn renew(
         "UPDATE invitations SET hash = $1, sent_at = $2, expires_at = $3, maker = COALESCE($5, maker) \
          WHERE id = $4 AND accepted_at IS NULL AND revoked_at IS NULL RETURNING *",
     );
-    let sql = sql.bind(hash).bind(now).bind(expires_at).bind(&invitation.id).bind(tx.maker());
+    let sql = sql
+        .bind(hash)
+        .bind(now)
+        .bind(expires_at)
+        .bind(&invitation.id)
+        .bind(tx.maker());
     let row = opt(&mut *tx, sql).await?;
     let row = row.ok_or_else(|| Error::Conflict("it was accepted or revoked".into()))?;
     read(&row, now)

@@ -229,10 +229,7 @@ mod tests {
 
     #[test]
     fn a_maker_reads_as_it_was_written() {
-        for maker in [
-            Maker::Person(UserId::fresh()),
-            Maker::Token(ApiTokenId::fresh()),
-        ] {
+        for maker in [Maker::Person(UserId::fresh()), Maker::Token(ApiTokenId::fresh())] {
             assert_eq!(Maker::read(&maker.to_string()).unwrap(), maker);
         }
         assert!(Maker::read("somebody").is_err());

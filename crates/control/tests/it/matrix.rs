@@ -121,14 +121,17 @@ fn line(operation: &str) -> Option<(Need, Place)> {
 pub(crate) fn proof(operation: &str) -> Option<&'static str> {
     let (verb, route) = operation.split_once(' ')?;
     Some(match (verb, route) {
-        ("POST", "/connections/discover" | "/connections/{id}/claims-preview" | "/policies/test") | ("GET", _) => {
+        ("POST", "/connections/discover" | "/connections/{id}/claims-preview" | "/policies/test")
+        | ("GET", _) => {
             return None;
         }
         // What makes, tries or closes one thing and opens nothing.
         ("POST", "/accounts" | "/groups" | "/connections/{id}/trials" | "/webhooks/{id}/test") => "never",
         ("POST", "/webhooks/{id}/deliveries/{delivery}/replay") => "never",
         ("DELETE", "/invitations/{id}" | "/sessions/{id}" | "/grants/{id}" | "/clients/{id}") => "never",
-        ("DELETE", "/groups/{id}" | "/policies/{id}" | "/api-tokens/{id}" | "/service-tokens/{id}") => "never",
+        ("DELETE", "/groups/{id}" | "/policies/{id}" | "/api-tokens/{id}" | "/service-tokens/{id}") => {
+            "never"
+        }
         // What may only rename, or only close.
         ("PATCH", "/organisation" | "/accounts/{id}" | "/users/{id}" | "/connections/{id}") => "by-change",
         ("PATCH", "/groups/{id}" | "/policies/{id}" | "/apps/{id}" | "/clients/{id}") => "by-change",
@@ -137,7 +140,9 @@ pub(crate) fn proof(operation: &str) -> Option<&'static str> {
         ("POST", "/connection-migrations/{id}/links") | ("DELETE", "/bindings/{id}") => "by-change",
         // What gives power, says who people are, opens ways in, shows secrets or goes out, or ends for all.
         (_, "/members" | "/members/{id}" | "/role-mappings" | "/role-mappings/{id}") => "always",
-        ("POST", "/invitations" | "/invitations/{id}/resend" | "/connections" | "/apps" | "/clients") => "always",
+        ("POST", "/invitations" | "/invitations/{id}/resend" | "/connections" | "/apps" | "/clients") => {
+            "always"
+        }
         ("POST" | "PATCH", "/bindings" | "/bindings/{id}") => "always",
         ("DELETE", "/connections/{id}" | "/accounts/{id}" | "/apps/{id}" | "/webhooks/{id}") => "always",
         ("DELETE", "/users/{id}/factors/{factor}") | ("POST", "/signing-keys/rotate") => "always",
@@ -339,11 +344,7 @@ fn every_write_declares_the_proof_that_it_needs() {
             method.as_str().to_lowercase()
         );
         let declared = description.pointer(&at).and_then(|word| word.as_str());
-        assert_eq!(
-            declared,
-            proof(&format!("{method} {route}")),
-            "{method} {route}"
-        );
+        assert_eq!(declared, proof(&format!("{method} {route}")), "{method} {route}");
     }
 }
 

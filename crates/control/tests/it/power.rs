@@ -131,7 +131,10 @@ fn changes(operation: &str, world: &World) -> (Vec<Value>, Vec<Value>) {
         ),
         "PATCH /api-tokens/{id}" => (
             vec![name],
-            vec![json!({"expires_at": later}), json!({"allowed_ips": ["203.0.113.0/24"]})],
+            vec![
+                json!({"expires_at": later}),
+                json!({"allowed_ips": ["203.0.113.0/24"]}),
+            ],
         ),
         "POST /api-tokens" => (
             vec![json!({"name": "T", "scopes": ["read"]})],
@@ -213,9 +216,8 @@ async fn a_session_of_16_minutes_does_nothing_that_needs_a_proof() {
         let after = done(world).await;
         let new = &after[..after.len() - before];
         assert!(
-            new.iter()
-                .all(|event| event.action.ends_with(".dry_run")
-                    || matches!(event.action.as_str(), "webhook.test" | "connection.trial")),
+            new.iter().all(|event| event.action.ends_with(".dry_run")
+                || matches!(event.action.as_str(), "webhook.test" | "connection.trial")),
             "{new:?}"
         );
 
@@ -297,10 +299,7 @@ async fn the_stored_secret_goes_to_no_other_provider() {
                 assert_eq!(answer.refused(422, "secret-required"), ["/client_secret"]);
             }
         }
-        assert_eq!(
-            world.get(&path).await["issuer"],
-            json!("https://idp.example.com")
-        );
+        assert_eq!(world.get(&path).await["issuer"], json!("https://idp.example.com"));
         let stored = async || {
             let secret = store::connection::secret(&world.store, &acme.connection.id).await;
             secret.unwrap().unwrap().to_string()
@@ -322,7 +321,8 @@ async fn the_stored_secret_goes_to_no_other_provider() {
         assert_eq!(answer.status, 200, "{}", answer.text);
 
         // GitHub: from github.com to a server of one's own.
-        let new = json!({"name": "GitHub", "kind": "github", "client_id": "x", "client_secret": "canary-github"});
+        let new =
+            json!({"name": "GitHub", "kind": "github", "client_id": "x", "client_secret": "canary-github"});
         let made = world.owner(Method::POST, "/connections", Some(new)).await.json();
         let path = format!("/connections/{}", made["id"].as_str().unwrap());
         let moved = json!({"issuer": "https://github.evil.example.com"});
@@ -340,7 +340,9 @@ async fn only_an_owner_changes_what_says_who_owners_are() {
         let path = format!("/connections/{}", acme.connection.id);
         let send = async |token: &str, change: &Value| {
             let path = format!("{path}?dry_run=true");
-            world.call(token, Method::PATCH, &path, Some(change.clone())).await
+            world
+                .call(token, Method::PATCH, &path, Some(change.clone()))
+                .await
         };
         let identity = [
             json!({"issuer": "https://evil.example.com", "client_secret": "x"}),
@@ -581,10 +583,7 @@ async fn a_drain_of_somebody_demoted_since_ends_nothing() {
         assert_eq!(answer.status, 200, "{}", answer.text);
         let member = format!("/members/{}", admin.member.id);
         let demoted = Some(json!({"role": "org_auditor"}));
-        assert_eq!(
-            world.owner(Method::PATCH, &member, demoted).await.status,
-            200
-        );
+        assert_eq!(world.owner(Method::PATCH, &member, demoted).await.status, 200);
         world.clock.advance(61);
         for _ in 0..2 {
             assert_eq!(store::binding::detach_drained(&world.store).await.unwrap(), 0);
@@ -607,6 +606,127 @@ async fn a_drain_of_somebody_demoted_since_ends_nothing() {
         assert_eq!(answer.status, 200, "{}", answer.text);
         world.clock.advance(61);
         assert_eq!(store::binding::detach_drained(&world.store).await.unwrap(), 1);
+    })
+    .await;
+}
+
+/// Refusals in Acme's log, oldest first.
+async fn refusals(world: &World) -> Vec<AuditEvent> {
+    let order = (store::audit::Order::Oldest, None);
+    let filter = store::audit::Filter {
+        action: Some("api.refuse".into()),
+        ..store::audit::Filter::default()
+    };
+    let events = store::audit::list(&world.store, &world.acme.org, &filter, order, 1000).await;
+    events.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_refused_is_in_the_log_and_a_script_does_not_fill_it() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let labs = world.hire(Role::AccountAuditor, Some(&acme.labs)).await;
+        let auditor = world.hire(Role::OrgAuditor, None).await;
+        let rename = || Some(json!({"name": "New"}));
+        for i in 0..100 {
+            let path = format!("/apps/{}", acme.app.id);
+            let answer = world.call(&auditor.token, Method::PATCH, &path, rename()).await;
+            answer.refused(403, "forbidden");
+            // What lies in another account, in another organisation, or nowhere.
+            let path = match i % 3 {
+                0 => path,
+                1 => format!("/apps/{}", world.other.app.id),
+                _ => format!("/apps/{}", wire::AppId::fresh()),
+            };
+            let answer = world.call(&labs.token, Method::GET, &path, None).await;
+            answer.refused(404, "not-found");
+        }
+        let told = refusals(world).await;
+        let facts: Vec<_> = told
+            .iter()
+            .map(|event| {
+                let request = event.request.as_ref().unwrap();
+                (
+                    event.actor.user.clone().unwrap(),
+                    event.outcome,
+                    event.reason.as_deref().unwrap(),
+                    request.method.as_str(),
+                    request.path.as_str(),
+                )
+            })
+            .collect();
+        let route = "/api/v1/apps/{id}";
+        assert_eq!(
+            facts,
+            [
+                (
+                    auditor.user.id.clone(),
+                    Outcome::Denied,
+                    "forbidden",
+                    "PATCH",
+                    route
+                ),
+                (labs.user.id.clone(), Outcome::Denied, "not_found", "GET", route),
+            ]
+        );
+        let asked = &told[1].change.as_ref().unwrap().after;
+        assert_eq!(*asked, json!({"path": format!("/api/v1/apps/{}", acme.app.id)}));
+        assert!(told[0].actor.token.is_some());
+        // The rest is counted.
+        world.clock.advance(61);
+        world.store.write_closed_folds().await.unwrap();
+        let told = refusals(world).await;
+        assert_eq!(told.len(), 4);
+        for event in &told[2..] {
+            assert_eq!(event.repeated.as_ref().unwrap().count, 99);
+        }
+        // Another organisation's log says nothing of it.
+        let order = (store::audit::Order::Newest, None);
+        let filter = store::audit::Filter::default();
+        let events = store::audit::list(&world.store, &world.other.org, &filter, order, 50).await;
+        assert!(events.unwrap().iter().all(|event| event.action != "api.refuse"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_scope_proof_or_secret_is_in_the_log() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let (_, reader) =
+            crate::world::token(&world.store, &acme.org, &acme.owner.user.id, &[TokenScope::Read]).await;
+        let new = Some(json!({"name": "New"}));
+        world
+            .call(&reader, Method::POST, "/accounts", new)
+            .await
+            .refused(403, "forbidden");
+        let path = format!("/connections/{}", acme.connection.id);
+        let moved = json!({"issuer": "https://evil.example.com"});
+        world
+            .owner(Method::PATCH, &path, Some(moved))
+            .await
+            .refused(422, "secret-required");
+        let browser = Browser::new(world).await;
+        world.clock.advance(16 * 60);
+        browser
+            .patch(&path, json!({"enabled": false}))
+            .await
+            .refused(403, "reauthentication-required");
+        let told = refusals(world).await;
+        let reasons: Vec<_> = told
+            .iter()
+            .map(|event| event.reason.as_deref().unwrap())
+            .collect();
+        assert_eq!(reasons, ["forbidden", "secret_required", "proof_too_old"]);
+        assert_eq!(told[2].source, "dashboard");
+        assert!(told[2].actor.session.is_some());
+        // What is only wrong is nobody's doing.
+        let wrong = Some(json!({"nonsense": 1}));
+        world
+            .owner(Method::PATCH, &path, wrong)
+            .await
+            .refused(400, "invalid");
+        assert_eq!(refusals(world).await.len(), 3);
     })
     .await;
 }
