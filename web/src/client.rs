@@ -10,6 +10,9 @@ use wire::{CSRF_HEADER, Page, Preview, Problem, Session};
 /// Tells the server which surface wrote, for the audit log.
 const SOURCE_HEADER: &str = "x-chatelaine-source";
 
+/// How often it is looked whether somebody has answered a dialog, in milliseconds.
+const ASK_AGAIN: u32 = 100;
+
 /// Lists that a page shows whole (accounts, connections, …) stop here: 10 pages of 200.
 const MOST_PAGES: usize = 10;
 
@@ -37,7 +40,8 @@ impl Failure {
                 "Somebody else changed this in the meantime. Reload it and make your change again.".into()
             }
             Self::Problem(_) if self.is_unproven() => {
-                "This needs a fresh sign-in. Confirm that it is you, then do this again.".into()
+                "Nothing was changed: this needs a fresh sign-in. Confirm that it is you, then do this again."
+                    .into()
             }
             Self::Problem(problem) => problem.detail.clone().unwrap_or_else(|| problem.title.clone()),
             Self::Expired => "Your session has ended. Sign in again, then repeat this.".into(),
@@ -135,8 +139,10 @@ pub(crate) struct Client {
     csrf: RwSignal<Option<String>>,
     /// True from the first 401 until somebody has signed in again.
     pub(crate) expired: RwSignal<bool>,
-    /// True when something was refused because the sign-in is too old for it, until the person has read so.
+    /// True while something waits for a proof of who is signed in, because the last one is too old for it.
     pub(crate) unproven: RwSignal<bool>,
+    /// Whether the person says that they gave it.
+    pub(crate) proven: RwSignal<bool>,
 }
 
 impl Client {
@@ -145,6 +151,7 @@ impl Client {
             csrf: RwSignal::new(None),
             expired: RwSignal::new(false),
             unproven: RwSignal::new(false),
+            proven: RwSignal::new(false),
         }
     }
 
@@ -215,7 +222,35 @@ impl Client {
         self.send(Method::DELETE, path, None, None).await.map(drop)
     }
 
+    /// Sends a request, and once more whenever the person has confirmed meanwhile that it is them: whatever form or
+    /// dialog it came from waits for it as for any answer, with all that was typed.
     async fn send(
+        self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+        version: Option<i64>,
+    ) -> Answer<(u16, String)> {
+        loop {
+            let sent = self.send_once(method.clone(), path, body.clone(), version).await;
+            match &sent {
+                Err(failure) if failure.is_unproven() && self.is_confirmed().await => {}
+                _ => return sent,
+            }
+        }
+    }
+
+    /// Asks for a proof, and says whether the person gave it.
+    async fn is_confirmed(self) -> bool {
+        self.proven.set(false);
+        self.unproven.set(true);
+        while self.unproven.get_untracked() {
+            gloo_timers::future::TimeoutFuture::new(ASK_AGAIN).await;
+        }
+        self.proven.get_untracked()
+    }
+
+    async fn send_once(
         self,
         method: Method,
         path: &str,
@@ -248,11 +283,7 @@ impl Client {
             self.expired.set(true);
             return Err(Failure::Expired);
         }
-        let failure = serde_json::from_str(&text).map_or(Failure::Unexpected(status), Failure::Problem);
-        if failure.is_unproven() {
-            self.unproven.set(true);
-        }
-        Err(failure)
+        Err(serde_json::from_str(&text).map_or(Failure::Unexpected(status), Failure::Problem))
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::Answer;
 use crate::input::{Body, Id, PageQuery, Query};
+use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, record};
 use axum::{Json, response::Response};
@@ -37,11 +38,11 @@ async fn list(caller: Caller, Query(query): Query<PageQuery>) -> Answer<Json<Pag
 #[utoipa::path(post, path = "/accounts", tag = "accounts", request_body = AccountSpec,
     responses((status = 201, body = Account), (status = 200, body = Account)))]
 async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
-    caller.require(Permission::Administer, Scope::Organisation)?;
+    let warrant = write.warrant(&caller, &Act::MakeAccount)?;
     let spec: AccountSpec = body.read()?;
     check::name("/name", &spec.name)?;
     let bound = store::binding::for_new_accounts(caller.store(), &caller.org).await?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let account = store::org::create_account(&mut tx, &caller.org, spec).await?;
     let mut events: Vec<AuditEvent> = vec![event(
         &caller,
@@ -60,7 +61,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
             (None, Some(&binding.spec)),
         ));
     }
-    write.commit(&caller, tx, events).await?;
+    write.commit(&warrant, tx, events).await?;
     Ok(write.created(&format!("accounts/{}", account.id), account.version, &account))
 }
 
@@ -84,7 +85,8 @@ async fn patch(caller: Caller, Id(id): Id<AccountId>, write: Write, body: Body) 
         return Ok(write.changed(account.version, &account));
     }
     check::name("/name", &spec.name)?;
-    let mut tx = caller.store().begin().await?;
+    let warrant = write.warrant(&caller, &Act::ChangeAccount(&account.spec, &spec))?;
+    let mut tx = caller.begin().await?;
     let after = store::org::update_account(&mut tx, &account, spec).await?;
     let event = event(
         &caller,
@@ -92,7 +94,7 @@ async fn patch(caller: Caller, Id(id): Id<AccountId>, write: Write, body: Body) 
         &after,
         (Some(&account.spec), Some(&after.spec)),
     );
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version, &after))
 }
 
@@ -101,13 +103,12 @@ async fn patch(caller: Caller, Id(id): Id<AccountId>, write: Write, body: Body) 
     responses((status = 204), (status = 200, body = Account)))]
 async fn delete(caller: Caller, Id(id): Id<AccountId>, write: Write) -> Answer<Response> {
     let account = load(&caller, &id).await?;
-    caller.require(Permission::Administer, Scope::Organisation)?;
-    caller.require_recent()?;
+    let warrant = write.warrant(&caller, &Act::DeleteAccount)?;
     write.expects(account.version)?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     store::org::delete_account(&mut tx, &account).await?;
     let event = event(&caller, "account.delete", &account, (Some(&account.spec), None));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&account))
 }
 

@@ -5,6 +5,7 @@
 use crate::caller::{Caller, Credential, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Query};
+use crate::power::{Act, Whose};
 use crate::write::{Write, shown};
 use crate::{Control, check, network, record, token};
 use axum::{Json, response::Response};
@@ -79,14 +80,14 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     };
     within(&caller, &new.scopes, &spec)?;
     in_future(&caller, &spec)?;
-    if new.scopes.contains(&TokenScope::Write) {
-        caller.require_recent()?;
-    }
+    let (account, scopes) = (new.account.clone(), new.scopes.clone());
+    let whose = account.as_ref().map_or(Whose::Own, Whose::Account);
+    let warrant = write.warrant(&caller, &Act::ShowApiToken(whose, &scopes))?;
     let (token, prefix, hash) = token::mint_api_token()?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let record = api_token::create(&mut tx, &caller.org, caller.user(), new, (&prefix, &hash)).await?;
     let event = event(&caller, "api_token.create", (None, Some(&record)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let path = format!("api-tokens/{}", record.id);
     // A dry run shows no credential: it would never work.
     let token = if write.is_dry_run() { String::new() } else { token };
@@ -106,7 +107,7 @@ async fn get(caller: Caller, Id(id): Id<ApiTokenId>) -> Answer {
     responses((status = 200, body = ApiToken)))]
 async fn patch(caller: Caller, Id(id): Id<ApiTokenId>, write: Write, body: Body) -> Answer<Response> {
     let token = load(&caller, &id).await?;
-    require_ownership(&caller, &token)?;
+    let whose = owned(&caller, &token)?;
     write.expects(token.version)?;
     let mut spec: ApiTokenSpec = body.merge(&token.spec)?;
     check::name("/name", &spec.name)?;
@@ -119,14 +120,18 @@ async fn patch(caller: Caller, Id(id): Id<ApiTokenId>, write: Write, body: Body)
     }
     if (spec.expires_at, &spec.allowed_ips) != (token.spec.expires_at, &token.spec.allowed_ips) {
         within(&caller, &token.scopes, &spec)?;
-        if token.scopes.contains(&TokenScope::Write) {
-            caller.require_recent()?;
-        }
     }
-    let mut tx = caller.store().begin().await?;
+    let act = Act::ChangeApiToken {
+        whose,
+        scopes: &token.scopes,
+        before: &token.spec,
+        after: &spec,
+    };
+    let warrant = write.warrant(&caller, &act)?;
+    let mut tx = caller.begin().await?;
     let after = api_token::update(&mut tx, &token, spec).await?;
     let event = event(&caller, "api_token.update", (Some(&token), Some(&after)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version, &after))
 }
 
@@ -135,24 +140,22 @@ async fn patch(caller: Caller, Id(id): Id<ApiTokenId>, write: Write, body: Body)
     responses((status = 200, body = CreatedApiToken)))]
 async fn roll(caller: Caller, Id(id): Id<ApiTokenId>, write: Write, body: Option<Body>) -> Answer<Response> {
     let before = load(&caller, &id).await?;
-    require_ownership(&caller, &before)?;
+    let whose = owned(&caller, &before)?;
     let RollApiToken { overlap_seconds } = body.map(Body::read).transpose()?.unwrap_or_default();
     check::range("/overlap_seconds", overlap_seconds, 0..=OVERLAP)?;
     // Whoever gets the secret can do what the token can.
     within(&caller, &before.scopes, &before.spec)?;
-    if before.scopes.contains(&TokenScope::Write) {
-        caller.require_recent()?;
-    }
+    let warrant = write.warrant(&caller, &Act::ShowApiToken(whose, &before.scopes))?;
     let now = caller.store().clock().now();
     if before.spec.expires_at.is_some_and(|at| at <= now) {
         return Err(Fault::conflict("the token has ended: change `expires_at` first"));
     }
     let until = (overlap_seconds > 0).then(|| now.plus_seconds(i64::from(overlap_seconds)));
     let (token, prefix, hash) = token::mint_api_token()?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let record = api_token::roll(&mut tx, &before, (&prefix, &hash), until).await?;
     let event = event(&caller, "api_token.roll", (Some(&before), Some(&record)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let token = if write.is_dry_run() { String::new() } else { token };
     Ok(write.changed(record.version, &CreatedApiToken { record, token }))
 }
@@ -162,29 +165,32 @@ async fn roll(caller: Caller, Id(id): Id<ApiTokenId>, write: Write, body: Option
     responses((status = 204), (status = 200, body = ApiToken)))]
 async fn delete(caller: Caller, Id(id): Id<ApiTokenId>, write: Write) -> Answer<Response> {
     let token = load(&caller, &id).await?;
-    match &token.owner {
+    let whose = match &token.owner {
         Some(owner) if caller.user() != Some(owner) => {
-            caller.require(Permission::Administer, Scope::Organisation)?;
             let roles = store::org::roles_of(caller.store(), owner).await?;
-            if roles.iter().any(|r| r.role == Role::OrgOwner) {
-                caller.require(Permission::Own, Scope::Organisation)?;
+            Whose::Other {
+                of_owner: roles.iter().any(|r| r.role == Role::OrgOwner),
             }
         }
-        _ => require_ownership(&caller, &token)?,
-    }
+        _ => owned(&caller, &token)?,
+    };
+    let warrant = write.warrant(&caller, &Act::DeleteApiToken(whose))?;
     write.expects(token.version)?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     api_token::delete(&mut tx, &token).await?;
     let event = event(&caller, "api_token.delete", (Some(&token), None));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&token))
 }
 
 /// A token is changed by its person, or by the administrators of its account; nobody else may act as them.
-fn require_ownership(caller: &Caller, token: &ApiToken) -> Answer<()> {
+fn owned<'a>(caller: &Caller, token: &'a ApiToken) -> Answer<Whose<'a>> {
     match (&token.owner, &token.account) {
-        (Some(owner), _) if caller.user() == Some(owner) => Ok(()),
-        (None, Some(account)) => caller.require(Permission::Administer, Scope::Account(account)),
+        (Some(owner), _) if caller.user() == Some(owner) => Ok(Whose::Own),
+        (None, Some(account)) => {
+            caller.require(Permission::Administer, Scope::Account(account))?;
+            Ok(Whose::Account(account))
+        }
         _ => Err(Fault::forbidden("only its owner may do this")),
     }
 }

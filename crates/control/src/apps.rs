@@ -3,6 +3,7 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Query};
+use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, record, rules};
 use axum::{Json, response::Response};
@@ -42,10 +43,11 @@ async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response
     let account = caller.account(&body.need("account")?, Permission::Edit).await?;
     let spec: AppSpec = body.read()?;
     check(&caller, &account.id, &spec).await?;
-    let mut tx = caller.store().begin().await?;
+    let warrant = write.warrant(&caller, &Act::MakeApp(&account.id))?;
+    let mut tx = caller.begin().await?;
     let app = store::app::create(&mut tx, &caller.org, &account.id, spec).await?;
     let event = event(&caller, "app.create", &app, (None, Some(&app.spec)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.created(&format!("apps/{}", app.id), app.version, &app))
 }
 
@@ -69,7 +71,8 @@ async fn patch(caller: Caller, Id(id): Id<AppId>, write: Write, body: Body) -> A
         return Ok(write.changed(app.version, &app));
     }
     check(&caller, &app.account, &spec).await?;
-    let mut tx = caller.store().begin().await?;
+    let warrant = write.warrant(&caller, &Act::ChangeApp(&app.account, &app.spec, &spec))?;
+    let mut tx = caller.begin().await?;
     let after = store::app::update(&mut tx, &app, spec).await?;
     let event = event(
         &caller,
@@ -77,7 +80,7 @@ async fn patch(caller: Caller, Id(id): Id<AppId>, write: Write, body: Body) -> A
         &after,
         (Some(&app.spec), Some(&after.spec)),
     );
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version, &after))
 }
 
@@ -85,12 +88,12 @@ async fn patch(caller: Caller, Id(id): Id<AppId>, write: Write, body: Body) -> A
 #[utoipa::path(delete, path = "/apps/{id}", tag = "apps", responses((status = 204), (status = 200, body = App)))]
 async fn delete(caller: Caller, Id(id): Id<AppId>, write: Write) -> Answer<Response> {
     let app = load(&caller, &id).await?;
-    caller.require(Permission::Edit, Scope::Account(&app.account))?;
+    let warrant = write.warrant(&caller, &Act::DeleteApp(&app.account))?;
     write.expects(app.version)?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     store::app::delete(&mut tx, &app).await?;
     let event = event(&caller, "app.delete", &app, (Some(&app.spec), None));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&app))
 }
 

@@ -3,6 +3,7 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
+use crate::power::{Act, Warrant};
 use crate::write::{Write, shown};
 use crate::{Control, record};
 use axum::{Json, response::Response};
@@ -58,7 +59,7 @@ async fn list(caller: Caller, Query(query): Query<BindingQuery>) -> Answer<Json<
 #[utoipa::path(post, path = "/bindings", tag = "bindings", request_body = NewBindings,
     responses((status = 201, body = Page<Binding>), (status = 200, body = Page<Binding>)))]
 async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
-    caller.require(Permission::Administer, Scope::Organisation)?;
+    let warrant = write.warrant(&caller, &Act::Bind)?;
     let new: NewBindings = body.read()?;
     let connection = shared(&caller, &new.connection).await?;
     let spec = BindingSpec {
@@ -68,7 +69,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         claims: new.claims,
     };
     check(&spec, caller.store().clock().now())?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let accounts = wanted(&mut tx, &caller.org, new.accounts).await?;
     let mut items = store::binding::hold(&mut tx, &caller.org, &connection.id, Some(&accounts)).await?;
     let there: HashSet<AccountId> = items.iter().map(|binding| binding.account.clone()).collect();
@@ -106,7 +107,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     if events.is_empty() {
         drop(tx);
     } else {
-        write.commit(&caller, tx, events).await?;
+        write.commit(&warrant, tx, events).await?;
     }
     let path = format!("bindings?connection={}", connection.id);
     Ok(unversioned(write.created(&path, 1, &Page { items, next: None })))
@@ -118,10 +119,10 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     request_body(content = BindingsChange, content_type = "application/merge-patch+json"),
     responses((status = 200, body = Page<Binding>)))]
 async fn patch_many(caller: Caller, write: Write, body: Body) -> Answer<Response> {
-    caller.require(Permission::Administer, Scope::Organisation)?;
+    let warrant = write.warrant(&caller, &Act::Bind)?;
     let asked: BindingsChange = body.read()?;
     let connection = shared(&caller, &asked.connection).await?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let chosen = asked.accounts.as_deref();
     let bindings = store::binding::hold(&mut tx, &caller.org, &connection.id, chosen).await?;
     for (i, account) in chosen.into_iter().flatten().enumerate() {
@@ -130,7 +131,7 @@ async fn patch_many(caller: Caller, write: Write, body: Body) -> Answer<Response
             return Err(Fault::invalid(format!("/accounts/{i}"), detail));
         }
     }
-    let items = change(&caller, &write, tx, bindings, |spec| Ok(asked.spec.apply(spec))).await;
+    let items = change(&warrant, &write, tx, bindings, |spec| Ok(asked.spec.apply(spec))).await;
     let items = items.map_err(|fault| fault.below("/spec"))?;
     Ok(unversioned(write.changed(1, &Page { items, next: None })))
 }
@@ -220,12 +221,13 @@ pub(crate) fn of_new_account(spec: &ConnectionSpec) -> BindingSpec {
 /// Changes bindings of one connection that are held, each as `to` says, and commits. What is detached at once
 /// ends what people of the connection hold there.
 async fn change(
-    caller: &Caller,
+    warrant: &Warrant<'_>,
     write: &Write,
     mut tx: Tx,
     bindings: Vec<Binding>,
     to: impl Fn(&BindingSpec) -> Answer<BindingSpec>,
 ) -> Answer<Vec<Binding>> {
+    let caller = warrant.caller();
     let now = caller.store().clock().now();
     let mut alike: Vec<(BindingSpec, Vec<Binding>)> = Vec::new();
     let (mut items, mut events) = (Vec::with_capacity(bindings.len()), Vec::new());
@@ -262,9 +264,6 @@ async fn change(
                 .filter(|binding| binding.spec.state != BindingState::Detached)
                 .map(|binding| binding.account.clone())
                 .collect();
-            if !ended.is_empty() && !write.is_dry_run() {
-                caller.require_recent()?;
-            }
             store::binding::end_held(&mut tx, &connection, &ended).await?;
         }
         for (before, after) in before.iter().zip(after) {
@@ -276,7 +275,7 @@ async fn change(
     if events.is_empty() {
         drop(tx);
     } else {
-        write.commit(caller, tx, events).await?;
+        write.commit(warrant, tx, events).await?;
     }
     Ok(items)
 }
@@ -294,12 +293,12 @@ async fn get(caller: Caller, Id(id): Id<BindingId>) -> Answer {
     responses((status = 200, body = Binding)))]
 async fn patch(caller: Caller, Id(id): Id<BindingId>, write: Write, body: Body) -> Answer<Response> {
     let binding = load(&caller, &id).await?;
-    caller.require(Permission::Administer, Scope::Organisation)?;
+    let warrant = write.warrant(&caller, &Act::Bind)?;
     write.expects(binding.version)?;
     let spec: BindingSpec = body.merge(&binding.spec)?;
-    let tx = caller.store().begin().await?;
+    let tx = caller.begin().await?;
     let before = vec![binding.clone()];
-    let changed = change(&caller, &write, tx, before, |_| Ok(spec.clone())).await?;
+    let changed = change(&warrant, &write, tx, before, |_| Ok(spec.clone())).await?;
     let after = changed.into_iter().next().unwrap_or(binding);
     Ok(write.changed(after.version, &after))
 }
@@ -309,17 +308,15 @@ async fn patch(caller: Caller, Id(id): Id<BindingId>, write: Write, body: Body) 
     responses((status = 204), (status = 200, body = Binding)))]
 async fn delete(caller: Caller, Id(id): Id<BindingId>, write: Write) -> Answer<Response> {
     let binding = load(&caller, &id).await?;
-    caller.require(Permission::Administer, Scope::Organisation)?;
+    let detached = binding.spec.state == BindingState::Detached;
+    let warrant = write.warrant(&caller, &Act::Unbind { detached })?;
     write.expects(binding.version)?;
-    if binding.spec.state != BindingState::Detached && !write.is_dry_run() {
-        caller.require_recent()?;
-    }
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     store::binding::delete(&mut tx, &binding).await?;
     let account = std::slice::from_ref(&binding.account);
     store::binding::end_held(&mut tx, &binding.connection, account).await?;
     let event = event(&caller, "binding.delete", &binding, (Some(&binding.spec), None));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&binding))
 }
 

@@ -11,7 +11,8 @@
 
 use crate::fault::{Answer, Fault, Kind};
 use crate::input::Cursors;
-use crate::{Control, idempotency, network, token};
+use crate::power::Given;
+use crate::{Control, idempotency, network, refusal, token};
 use axum::{
     extract::{FromRequestParts, MatchedPath, Request, State},
     middleware::Next,
@@ -24,14 +25,17 @@ use governor::{
     middleware::StateInformationMiddleware,
     state::keyed::DashMapStateStore,
 };
-use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 use std::sync::Arc;
-use store::{Store, user::Person};
+use store::power::{self, Maker, Verdict};
+use store::{Store, Tx, user::Person};
 use tower_sessions::Session;
 use wire::{
     AccountId, ActorKind, ApiToken, AuditActor, AuditChange, AuditEvent, AuditRequest, AuditTarget,
     EffectiveRole, OrgId, Outcome, Role, TokenScope, UserId,
 };
+
+pub(crate) use store::power::Permission;
 
 /// Counts requests by credential.
 pub(crate) type Limiter =
@@ -56,37 +60,11 @@ pub(crate) struct Caller {
     request: AuditRequest,
 }
 
-/// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Permission {
-    /// Look at it.
-    Read,
-    /// Look at its part of the audit log.
-    ReadAudit,
-    /// Change apps, policies, groups.
-    Edit,
-    /// Change everything else.
-    Administer,
-    /// Change who owns the organisation.
-    Own,
-}
-
 /// Where.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Scope<'a> {
     Organisation,
     Account(&'a AccountId),
-}
-
-const fn grants(role: Role, permission: Permission) -> bool {
-    use Permission::{Administer, Edit, Own, Read, ReadAudit};
-    match role {
-        Role::OrgOwner => true,
-        Role::OrgAdmin => !matches!(permission, Own),
-        Role::AccountAdmin => matches!(permission, Read | ReadAudit | Edit | Administer),
-        Role::AccountEditor => matches!(permission, Read | Edit),
-        Role::OrgAuditor | Role::AccountAuditor => matches!(permission, Read | ReadAudit),
-    }
 }
 
 impl Caller {
@@ -103,6 +81,24 @@ impl Caller {
         self.person.as_ref().map(|person| &person.user.id)
     }
 
+    /// On whose word the caller acts: their own, or that of an account's token.
+    pub(crate) fn maker(&self) -> Option<Maker> {
+        match (self.user(), &self.credential) {
+            (Some(user), _) => Some(Maker::Person(user.clone())),
+            (None, Credential::Token(token)) => Some(Maker::Token(token.id.clone())),
+            (None, Credential::Session(_)) => None,
+        }
+    }
+
+    /// Opens a transaction on the caller's word.
+    pub(crate) async fn begin(&self) -> Answer<Tx> {
+        let mut tx = self.store().begin().await?;
+        if let Some(maker) = self.maker() {
+            tx.on_word_of(maker);
+        }
+        Ok(tx)
+    }
+
     /// What tells the caller's credential from all others.
     pub(crate) fn credential_key(&self) -> String {
         match &self.credential {
@@ -114,17 +110,14 @@ impl Caller {
     /// Opens every operation: goes on if the caller may. An account that the caller has no role in does
     /// not exist for them.
     pub(crate) fn require(&self, permission: Permission, scope: Scope<'_>) -> Answer<()> {
-        let at = |role: &EffectiveRole| match (&role.account, scope) {
-            (None, _) => true,
-            (Some(_), Scope::Organisation) => false,
-            (Some(mine), Scope::Account(account)) => mine == account,
+        let place = match scope {
+            Scope::Organisation => None,
+            Scope::Account(account) => Some(account),
         };
-        if self.roles.iter().any(|m| at(m) && grants(m.role, permission)) {
-            return Ok(());
-        }
-        match scope {
-            Scope::Account(_) if !self.roles.iter().any(at) => Err(Fault::not_found()),
-            _ => Err(Fault::forbidden("no role of the caller allows this")),
+        match power::judge(&self.roles, permission, place) {
+            Verdict::Yes => Ok(()),
+            Verdict::No => Err(Fault::forbidden("no role of the caller allows this")),
+            Verdict::Stranger => Err(Fault::not_found()),
         }
     }
 
@@ -133,8 +126,15 @@ impl Caller {
         self.require(permission, scope).is_ok()
     }
 
+    /// Whether the caller may give and take a role.
+    pub(crate) fn may_give(&self, given: Given<'_>) -> Answer<()> {
+        let (permission, place) = power::to_give(given.role, given.account, given.local);
+        self.require(permission, place.map_or(Scope::Organisation, Scope::Account))
+    }
+
     /// Before what does great harm in the wrong hands: goes on if the person in front of the dashboard proved
-    /// who they are lately. API tokens pass: whoever made them was asked then.
+    /// who they are lately. API tokens pass: whoever made one that writes was asked then, and it does no more than
+    /// its owner may now. To be called by [`crate::power`] only, which says what does harm.
     pub(crate) fn require_recent(&self) -> Answer<()> {
         match &self.credential {
             Credential::Session(signed_in) if !signed_in.is_recent(self.store()) => {
@@ -151,7 +151,7 @@ impl Caller {
         if self.may(permission, Scope::Organisation) {
             return None;
         }
-        let mine = self.roles.iter().filter(|m| grants(m.role, permission));
+        let mine = self.roles.iter().filter(|m| power::grants(m.role, permission));
         Some(mine.filter_map(|m| m.account.clone()).collect())
     }
 
@@ -252,13 +252,16 @@ pub(crate) async fn authenticate(State(control): State<Control>, request: Reques
         Ok(left) => left,
         Err(fault) => return fault.into_response(),
     };
-    let mut response = match permitted(&caller, &parts) {
+    let route = parts.extensions.get::<MatchedPath>().cloned();
+    let response = match permitted(&caller, &parts) {
         Ok(()) => {
             parts.extensions.insert(caller.clone());
             idempotency::once(&caller, Request::from_parts(parts, body), next).await
         }
         Err(fault) => fault.into_response(),
     };
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let mut response = refusal::note(&caller, route, response).await;
     let policy = HeaderValue::from_static("\"default\";q=200;w=2");
     response.headers_mut().insert("ratelimit-policy", policy);
     if let Ok(value) = format!("\"default\";r={left};t=1").parse() {
@@ -399,7 +402,9 @@ fn permitted(caller: &Caller, parts: &Parts) -> Answer<()> {
     }
     let path = parts.extensions.get::<MatchedPath>();
     let path = path.map_or("", |p| p.as_str().trim_start_matches("/api/v1"));
-    let read = matches!(parts.method, Method::GET | Method::HEAD) || crate::QUESTIONS.contains(&path);
+    let method = parts.method.as_str();
+    crate::power::gate(&format!("{method} {path}"))?;
+    let read = !crate::power::is_write(method, path);
     // Deliveries are parts of the log.
     let (scope, name) = if path.starts_with("/audit") || (read && path.contains("/deliveries")) {
         (TokenScope::Audit, "audit")

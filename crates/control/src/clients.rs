@@ -3,6 +3,7 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
+use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, record};
 use axum::{Json, response::Response};
@@ -65,7 +66,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     let new: NewClient = body.read()?;
     let app = crate::apps::load(&caller, &new.app).await;
     let app = app.map_err(|fault| fault.reference("/app", "app"))?;
-    caller.require(Permission::Administer, Scope::Account(&app.account))?;
+    let warrant = write.warrant(&caller, &Act::MakeClient(&app.account))?;
     check::name("/name", &new.name)?;
     if new.redirect_uris.is_empty() || new.redirect_uris.len() > 20 {
         return Err(Fault::invalid("/redirect_uris", "1 to 20"));
@@ -101,7 +102,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         registration_hash: None,
         metadata,
     };
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let place = (&app.account, &app.id);
     let client = store::client::create(&mut tx, &caller.org, place, registered)
         .await?
@@ -112,7 +113,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         &client,
         record::change(None, Some(&client)),
     );
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let (path, version) = (format!("clients/{}", client.id), client.version);
     let created = CreatedClient {
         record: client,
@@ -149,7 +150,8 @@ async fn patch(caller: Caller, Id(id): Id<ClientId>, write: Write, body: Body) -
     if spec == before {
         return Ok(write.changed(client.version, &client));
     }
-    let mut tx = caller.store().begin().await?;
+    let warrant = write.warrant(&caller, &Act::ChangeClient(&client.account, &before, &spec))?;
+    let mut tx = caller.begin().await?;
     let mut after = store::client::update(&mut tx, &client, &spec).await?;
     if after.state != ClientState::Active {
         after.live_grants = 0;
@@ -160,7 +162,7 @@ async fn patch(caller: Caller, Id(id): Id<ClientId>, write: Write, body: Body) -
         &after,
         record::change(Some(&before), Some(&spec)),
     );
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version, &after))
 }
 
@@ -169,9 +171,9 @@ async fn patch(caller: Caller, Id(id): Id<ClientId>, write: Write, body: Body) -
     responses((status = 204), (status = 200, body = Client)))]
 async fn delete(caller: Caller, Id(id): Id<ClientId>, write: Write) -> Answer<Response> {
     let client = load(&caller, &id).await?;
-    caller.require(Permission::Administer, Scope::Account(&client.account))?;
+    let warrant = write.warrant(&caller, &Act::DeleteClient(&client.account))?;
     write.expects(client.version)?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     store::client::delete(&mut tx, &id).await?;
     let event = event(
         &caller,
@@ -179,7 +181,7 @@ async fn delete(caller: Caller, Id(id): Id<ClientId>, write: Write) -> Answer<Re
         &client,
         record::change(Some(&client), None),
     );
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&client))
 }
 

@@ -1,8 +1,9 @@
 //! `/connections`: upstream identity providers, shared ones of the organisation and those of one account.
 
 use crate::caller::{Caller, Permission, Scope};
-use crate::fault::{Answer, Fault};
+use crate::fault::{Answer, Fault, Kind};
 use crate::input::{Body, Id, PageQuery, Query};
+use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, record};
 use axum::{Json, response::Response};
@@ -70,11 +71,12 @@ async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response
         }
     }
     crate::bindings::check_future(&caller, None, &spec).await?;
+    let warrant = write.warrant(&caller, &Act::MakeConnection(account.as_ref(), &spec))?;
     let logged = spec.clone();
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let connection = store::connection::create(&mut tx, &caller.org, account.as_ref(), spec).await?;
     let event = event(&caller, "connection.create", &connection, (None, Some(&logged)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.created(
         &format!("connections/{}", connection.id),
         connection.version,
@@ -91,6 +93,9 @@ async fn get(caller: Caller, Id(id): Id<ConnectionId>) -> Answer {
 }
 
 /// Changes a connection; disabling it ends sessions and grants of its people at once
+///
+/// Another issuer needs the client secret in the same request. What says who people are is
+/// changed by an owner if an owner comes through the connection.
 #[utoipa::path(patch, path = "/connections/{id}", tag = "connections",
     request_body(content = ConnectionSpec, content_type = "application/merge-patch+json"),
     responses((status = 200, body = Connection)))]
@@ -108,9 +113,16 @@ async fn patch(caller: Caller, Id(id): Id<ConnectionId>, write: Write, body: Bod
         &spec,
         Some(&connection.spec),
     )?;
+    secret_goes_along(&connection, &spec)?;
     crate::bindings::check_future(&caller, Some(&id), &spec).await?;
+    let act = Act::ChangeConnection {
+        before: &connection,
+        after: &spec,
+        of_owner: store::power::owner_comes_through(caller.store(), &id).await?,
+    };
+    let warrant = write.warrant(&caller, &act)?;
     let logged = spec.clone();
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let after = store::connection::update(&mut tx, &connection, spec).await?;
     let event = event(
         &caller,
@@ -118,7 +130,7 @@ async fn patch(caller: Caller, Id(id): Id<ConnectionId>, write: Write, body: Bod
         &after,
         (Some(&connection.spec), Some(&logged)),
     );
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version, &after))
 }
 
@@ -127,14 +139,13 @@ async fn patch(caller: Caller, Id(id): Id<ConnectionId>, write: Write, body: Bod
     responses((status = 204), (status = 200, body = Connection)))]
 async fn delete(caller: Caller, Id(id): Id<ConnectionId>, write: Write) -> Answer<Response> {
     let connection = load(&caller, &id).await?;
-    require(&caller, &connection)?;
-    caller.require_recent()?;
+    let warrant = write.warrant(&caller, &Act::DeleteConnection(connection.account.as_ref()))?;
     write.expects(connection.version)?;
     let org = store::org::get(caller.store(), &caller.org).await?;
     if org.spec.primary_connection.as_ref() == Some(&id) {
         return Err(Fault::conflict("it is the organisation's primary connection"));
     }
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     store::connection::delete(&mut tx, &connection).await?;
     let event = event(
         &caller,
@@ -142,7 +153,7 @@ async fn delete(caller: Caller, Id(id): Id<ConnectionId>, write: Write) -> Answe
         &connection,
         (Some(&connection.spec), None),
     );
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&connection))
 }
 
@@ -169,6 +180,17 @@ pub(crate) async fn load(caller: &Caller, id: &ConnectionId) -> Answer<Connectio
         }
     }
     Ok(connection)
+}
+
+/// The stored secret was given for one provider. Whoever turns the connection to another one has to know it, or it
+/// would be theirs by turning it to themselves.
+fn secret_goes_along(before: &Connection, after: &ConnectionSpec) -> Answer<()> {
+    // All endpoints follow from the issuer.
+    if before.has_client_secret && after.client_secret.is_none() && before.spec.issuer != after.issuer {
+        let detail = "the stored secret goes to no other provider: give the one for this issuer";
+        return Err(Fault::of(Kind::SecretRequired).at("/client_secret", detail));
+    }
+    Ok(())
 }
 
 /// Goes on if the caller may change a connection.
@@ -207,12 +229,6 @@ fn check(
     let mut internal = Vec::new();
     for (i, text) in spec.allow_internal.iter().enumerate() {
         internal.push(check::origin(&format!("/allow_internal/{i}"), text)?.origin());
-    }
-    let widened = !internal.is_empty() && before.is_none_or(|b| b.allow_internal != spec.allow_internal);
-    if widened && !caller.may(Permission::Administer, Scope::Organisation) {
-        return Err(Fault::forbidden(
-            "only the organisation's administrators open internal addresses",
-        ));
     }
     if account.is_some() && spec.bind_new_accounts {
         let detail = "a connection of one account is bound to no other";

@@ -4,6 +4,7 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Id, Ids, PageQuery, Query};
+use crate::power::Act;
 use crate::write::Write;
 use crate::{Control, record};
 use axum::{Json, response::Response};
@@ -45,12 +46,9 @@ async fn delete(caller: Caller, Ids(id, factor): Ids<UserId, FactorId>, write: W
     let user = load(&caller, &id).await?;
     let factor = factor::get(caller.store(), &user.id, &factor).await?;
     let is_self = caller.user() == Some(&user.id);
-    if !is_self {
-        caller.require(Permission::Own, Scope::Organisation)?;
-    }
-    caller.require_recent()?;
+    let warrant = write.warrant(&caller, &Act::RemoveFactor { own: is_self })?;
     let org = store::org::get(caller.store(), &caller.org).await?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     factor::remove(&mut tx, &user.id, &factor.id).await?;
     if is_self && org.spec.require_second_factor {
         let left = factor::list(&mut tx, &user.id, &store::Paging::default()).await?;
@@ -65,7 +63,7 @@ async fn delete(caller: Caller, Ids(id, factor): Ids<UserId, FactorId>, write: W
         before.insert("user".to_owned(), user.id.to_string().into());
     }
     let event = caller.event("factor.remove", None, Some(about), change);
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&factor))
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     /// Somebody else changed it meanwhile: 412 when the caller asked with `If-Match`, 409 otherwise.
     Stale,
     PreconditionRequired,
+    /// What is asked for would send a stored secret to somebody else.
+    SecretRequired,
     /// The `Idempotency-Key` came with another request before.
     IdempotencyKeyReused,
     /// The first request with this `Idempotency-Key` is not answered yet.
@@ -78,6 +80,11 @@ impl Kind {
                 "precondition-required",
                 "Say which version is to be changed",
             ),
+            Self::SecretRequired => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "secret-required",
+                "The secret has to be given again",
+            ),
             Self::IdempotencyKeyReused => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency-key-reused",
@@ -118,7 +125,7 @@ impl Kind {
 }
 
 /// All of them, in the order in which they are documented.
-pub(crate) const PROBLEMS: [Kind; 17] = [
+pub(crate) const PROBLEMS: [Kind; 18] = [
     Kind::Malformed,
     Kind::Invalid,
     Kind::Unauthenticated,
@@ -131,6 +138,7 @@ pub(crate) const PROBLEMS: [Kind; 17] = [
     Kind::Stale,
     Kind::TooLarge,
     Kind::UnsupportedMediaType,
+    Kind::SecretRequired,
     Kind::IdempotencyKeyReused,
     Kind::PreconditionRequired,
     Kind::TooManyRequests,
@@ -181,6 +189,10 @@ impl Kind {
             Self::TooLarge => "Bodies have 256 KiB at the most.",
             Self::UnsupportedMediaType => {
                 "Declare the body as application/json; a PATCH may also be application/merge-patch+json."
+            }
+            Self::SecretRequired => {
+                "The change turns the thing to somebody else, who would get the stored secret. Send the secret that \
+                 belongs there in the same request; `errors` says in which member."
             }
             Self::IdempotencyKeyReused => {
                 "Another request, or the same to another place, was sent with this Idempotency-Key in the last 24 \
@@ -235,16 +247,22 @@ impl Fault {
         }
     }
 
-    /// One value is not acceptable; `pointer` leads to it in the body, or is `?name`.
-    pub(crate) fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        let error = FieldError {
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The same, about one value.
+    pub(crate) fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        self.errors.push(FieldError {
             pointer: pointer.into(),
             detail: detail.into(),
-        };
-        Self {
-            errors: vec![error],
-            ..Self::of(Kind::Invalid)
-        }
+        });
+        self
+    }
+
+    /// One value is not acceptable; `pointer` leads to it in the body, or is `?name`.
+    pub(crate) fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::of(Kind::Invalid).at(pointer, detail)
     }
 
     /// A policy, group, floor or scope that does not compile; `root` leads to what was compiled.

@@ -4,6 +4,7 @@ use crate::Control;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::Answer;
 use crate::input::{Id, Query};
+use crate::power::Act;
 use crate::write::Write;
 use crate::{record, users};
 use axum::{Json, response::Response};
@@ -75,8 +76,8 @@ async fn get(caller: Caller, Id(id): Id<GrantId>) -> Answer<Json<Grant>> {
     responses((status = 204), (status = 200, body = Grant)))]
 async fn revoke(caller: Caller, Id(id): Id<GrantId>, write: Write) -> Answer<Response> {
     let grant = load(&caller, &id).await?;
-    caller.require(Permission::Administer, Scope::Account(&grant.account))?;
-    let mut tx = caller.store().begin().await?;
+    let warrant = write.warrant(&caller, &Act::RevokeGrant(&grant.account))?;
+    let mut tx = caller.begin().await?;
     let revoked = store::grant::revoke_where(&mut tx, Which::One(&id), "administrator").await?;
     if revoked.is_empty() {
         // Revoking twice is no mistake, and nothing to record.
@@ -93,7 +94,7 @@ async fn revoke(caller: Caller, Id(id): Id<GrantId>, write: Write) -> Answer<Res
     event.actor.client = Some(grant.client.clone());
     event.actor.client_name = Some(grant.client_name.clone());
     event.actor.grant = Some(id);
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&after))
 }
 

@@ -29,6 +29,7 @@ const KIND: Kind<Group> = Kind {
         check_size("", spec)?;
         policy::check_group(spec).map_err(|e| Fault::compile("", e))
     },
+    bypasses: |_| false,
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {

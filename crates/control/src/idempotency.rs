@@ -1,11 +1,13 @@
 //! `Idempotency-Key` on `POST`: a request that is repeated because its answer got lost is not carried out
 //! twice. The answer of the first one is kept for a day and given again.
 //!
-//! A key belongs to the credential that sent it. Refused requests changed nothing, and leave their key free.
+//! A key belongs to the credential that sent it. Refused requests changed nothing, and leave their key free. An
+//! answer may show a secret, so it is given again only to whoever could still ask for it.
 
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault, Kind};
 use crate::input::BODY_LIMIT;
+use crate::power::{Demand, Granted, judge_again};
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -31,6 +33,8 @@ struct Kept {
     headers: Vec<(String, String)>,
     /// Base64.
     body: String,
+    /// What it took.
+    demands: Vec<Demand>,
 }
 
 /// Carries the request out, unless it was carried out already.
@@ -60,16 +64,21 @@ async fn attempt(caller: &Caller, request: Request, next: Next) -> Answer<Respon
             let detail = "if this stays so, its answer was lost with the server: look what it did";
             return Err(Fault::new(Kind::IdempotencyInProgress, detail).retry_after(1));
         }
-        Found::Answered(answer) => return again(&answer),
+        Found::Answered(answer) => return again(caller, &answer),
     }
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
     let (head, body) = response.into_parts();
     // Handlers answer with whole bodies; streams are only for `GET`.
     let body = to_bytes(body, usize::MAX).await;
     let body = body.map_err(store::Error::internal)?;
-    // A dry run changed nothing either.
-    if head.status.is_success() && !head.headers.contains_key(crate::write::DRY_RUN) {
+    // A dry run changed nothing either, nor did what took nothing.
+    let granted = head
+        .extensions
+        .get::<Granted>()
+        .filter(|_| head.status.is_success());
+    if let Some(Granted(demands)) = granted {
         let kept = Kept {
+            demands: demands.clone(),
             status: head.status.as_u16(),
             headers: kept(&head.headers),
             body: STANDARD.encode(&body),
@@ -108,8 +117,12 @@ fn kept(headers: &HeaderMap) -> Vec<(String, String)> {
     found
 }
 
-fn again(answer: &str) -> Answer<Response> {
-    let kept: Kept = serde_json::from_str(answer).map_err(store::Error::internal)?;
+fn again(caller: &Caller, answer: &str) -> Answer<Response> {
+    let Ok(kept) = serde_json::from_str::<Kept>(answer) else {
+        let detail = "its answer was kept in a form that is not read any more: look what it did";
+        return Err(Fault::new(Kind::IdempotencyInProgress, detail));
+    };
+    judge_again(caller, &kept.demands)?;
     let body = STANDARD.decode(kept.body).map_err(store::Error::internal)?;
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(kept.status).map_err(store::Error::internal)?;

@@ -4,8 +4,9 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault, Kind};
 use crate::input::{Body, Id, Query};
+use crate::power::{Act, Given};
 use crate::write::Write;
-use crate::{Control, check, members, record};
+use crate::{Control, check, record};
 use axum::{Json, response::Response};
 use broker::mail::Mail;
 use store::{audit::target, invitation};
@@ -70,13 +71,16 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     if let Some(account) = &new.account {
         caller.account(account, Permission::Administer).await?;
     }
-    members::require(&caller, new.role, new.account.as_ref())?;
-    require_local(&caller, new.local)?;
-    members::recent(&caller, new.role)?;
+    let account = new.account.clone();
+    let given = Given {
+        local: new.local,
+        ..Given::new(new.role, account.as_ref())
+    };
+    let warrant = write.warrant(&caller, &Act::Roles(&[given]))?;
     check::email("/email", &new.email)?;
     let expires_at = end(&caller, new.expires_in_seconds)?;
     let (secret, hash) = mint()?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let new = invitation::New {
         email: new.email,
         account: new.account,
@@ -87,7 +91,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     };
     let record = invitation::create(&mut tx, &caller.org, new, &hash).await?;
     let event = event(&caller, "invitation.create", (None, Some(&record)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let path = format!("invitations/{}", record.id);
     let sent = send(&caller, &write, record, &secret).await?;
     Ok(write.created(&path, 1, &sent))
@@ -109,9 +113,7 @@ async fn resend(
     body: Option<Body>,
 ) -> Answer<Response> {
     let before = load(&caller, &id).await?;
-    members::require(&caller, before.role, before.account.as_ref())?;
-    require_local(&caller, before.local)?;
-    members::recent(&caller, before.role)?;
+    let warrant = write.warrant(&caller, &Act::Roles(&[given(&before)]))?;
     let body: ResendInvitation = body.map(Body::read).transpose()?.unwrap_or_default();
     let expires_at = end(&caller, body.expires_in_seconds)?;
     let now = caller.store().clock().now();
@@ -121,10 +123,10 @@ async fn resend(
         return Err(fault.retry_after(wait.unsigned_abs()));
     }
     let (secret, hash) = mint()?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let after = invitation::renew(&mut tx, &before, &hash, expires_at).await?;
     let event = event(&caller, "invitation.resend", (Some(&before), Some(&after)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let sent = send(&caller, &write, after, &secret).await?;
     Ok(write.changed(1, &sent))
 }
@@ -134,20 +136,21 @@ async fn resend(
     responses((status = 204), (status = 200, body = Invitation)))]
 async fn delete(caller: Caller, Id(id): Id<InvitationId>, write: Write) -> Answer<Response> {
     let before = load(&caller, &id).await?;
-    members::require(&caller, before.role, before.account.as_ref())?;
-    let mut tx = caller.store().begin().await?;
+    // Whoever may give the role takes an invitation back, also one with a password.
+    let given = Given::new(before.role, before.account.as_ref());
+    let warrant = write.warrant(&caller, &Act::RevokeInvitation(given))?;
+    let mut tx = caller.begin().await?;
     let after = invitation::revoke(&mut tx, &before).await?;
     let event = event(&caller, "invitation.revoke", (Some(&before), Some(&after)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&after))
 }
 
-/// Local passwords are in a connection that the whole organisation shares: who is in there is nothing that an
-/// account's administrators decide.
-fn require_local(caller: &Caller, local: bool) -> Answer<()> {
-    match local {
-        true => caller.require(Permission::Administer, Scope::Organisation),
-        false => Ok(()),
+const fn given(invitation: &Invitation) -> Given<'_> {
+    Given {
+        role: invitation.role,
+        account: invitation.account.as_ref(),
+        local: invitation.local,
     }
 }
 

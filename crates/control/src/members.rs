@@ -3,6 +3,7 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
+use crate::power::{Act, Given};
 use crate::write::{Write, shown};
 use crate::{Control, record, users};
 use axum::{Json, response::Response};
@@ -71,8 +72,9 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     if let Some(account) = &new.account {
         caller.account(account, Permission::Administer).await?;
     }
-    require(&caller, new.role, new.account.as_ref())?;
-    recent(&caller, new.role)?;
+    let account = new.account.clone();
+    let given = [Given::new(new.role, account.as_ref())];
+    let warrant = write.warrant(&caller, &Act::Roles(&given))?;
     let user = users::load(&caller, &new.user).await;
     let user = user.map_err(|fault| fault.reference("/user", "user"))?;
     let connection = store::connection::get(caller.store(), &caller.org, &user.connection).await?;
@@ -81,11 +83,11 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         let detail = "people of an account's own connection get roles in that account only";
         return Err(Fault::invalid("/user", detail));
     }
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let mut member = store::org::add_member(&mut tx, &caller.org, new).await?;
     conceal(&caller, std::slice::from_mut(&mut member)).await?;
     let event = event(&caller, "member.create", (None, Some(&member)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.created(&format!("members/{}", member.id), member.version, &member))
 }
 
@@ -103,7 +105,8 @@ async fn get(caller: Caller, Id(id): Id<MemberId>) -> Answer {
 async fn patch(caller: Caller, Id(id): Id<MemberId>, write: Write, body: Body) -> Answer<Response> {
     let member = load(&caller, &id).await?;
     let account = member.account.as_ref();
-    require(&caller, member.role, account)?;
+    let before = Given::new(member.role, account);
+    caller.may_give(before)?;
     write.expects(member.version)?;
     let MemberSpec { role } = body.merge(&MemberSpec { role: member.role })?;
     if role == member.role {
@@ -113,14 +116,12 @@ async fn patch(caller: Caller, Id(id): Id<MemberId>, write: Write, body: Body) -
         let detail = "a role of the organisation stays one, and so does a role in an account";
         return Err(Fault::invalid("/role", detail));
     }
-    require(&caller, role, account)?;
-    recent(&caller, role)?;
-    recent(&caller, member.role)?;
-    let mut tx = caller.store().begin().await?;
+    let warrant = write.warrant(&caller, &Act::Roles(&[before, Given::new(role, account)]))?;
+    let mut tx = caller.begin().await?;
     let mut after = store::org::update_member(&mut tx, &caller.org, &member, role).await?;
     conceal(&caller, std::slice::from_mut(&mut after)).await?;
     let event = event(&caller, "member.update", (Some(&member), Some(&after)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version, &after))
 }
 
@@ -129,13 +130,13 @@ async fn patch(caller: Caller, Id(id): Id<MemberId>, write: Write, body: Body) -
     responses((status = 204), (status = 200, body = Member)))]
 async fn delete(caller: Caller, Id(id): Id<MemberId>, write: Write) -> Answer<Response> {
     let member = load(&caller, &id).await?;
-    require(&caller, member.role, member.account.as_ref())?;
+    let given = [Given::new(member.role, member.account.as_ref())];
+    let warrant = write.warrant(&caller, &Act::Roles(&given))?;
     write.expects(member.version)?;
-    recent(&caller, member.role)?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     store::org::remove_member(&mut tx, &caller.org, &member).await?;
     let event = event(&caller, "member.delete", (Some(&member), None));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&member))
 }
 
@@ -152,23 +153,6 @@ async fn roles(caller: Caller, Id(id): Id<UserId>) -> Answer<Json<Page<Effective
         });
     }
     Ok(Json(Page { items, next: None }))
-}
-
-/// Whether the caller may give and take this role there.
-pub(crate) fn require(caller: &Caller, role: Role, account: Option<&AccountId>) -> Answer<()> {
-    match (role, account) {
-        (Role::OrgOwner, _) => caller.require(Permission::Own, Scope::Organisation),
-        (_, None) => caller.require(Permission::Administer, Scope::Organisation),
-        (_, Some(account)) => caller.require(Permission::Administer, Scope::Account(account)),
-    }
-}
-
-/// Roles that rule the whole organisation are given and taken with a fresh proof only.
-pub(crate) fn recent(caller: &Caller, role: Role) -> Answer<()> {
-    match role {
-        Role::OrgOwner | Role::OrgAdmin => caller.require_recent(),
-        _ => Ok(()),
-    }
 }
 
 async fn load(caller: &Caller, id: &MemberId) -> Answer<Member> {

@@ -4,6 +4,7 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, PageQuery, Query};
+use crate::power::{Act, Warrant};
 use crate::tester::person_ref;
 use crate::write::{Write, shown};
 use crate::{Control, bindings, check, record};
@@ -62,11 +63,11 @@ async fn list(caller: Caller, Query(query): Query<PageQuery>) -> Answer<Json<Pag
     request_body = NewConnectionMigration,
     responses((status = 201, body = ConnectionMigration), (status = 200, body = ConnectionMigration)))]
 async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
-    caller.require(Permission::Administer, Scope::Organisation)?;
+    let warrant = write.warrant(&caller, &Act::Migrate { of_owner: false })?;
     let mut spec: NewConnectionMigration = body.read()?;
     check_ends(&caller, &spec).await?;
     check_domains(&mut spec.domains)?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let step = migration::create(&mut tx, &caller.org, spec).await?;
     let links = migration::links(&mut tx, &step.migration).await?;
     let after = with_counts(step.migration.shown.clone(), &links);
@@ -75,7 +76,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         "link_on_sign_in": after.spec.link_on_sign_in, "bindings": step.bindings.len()});
     let change = record::change(None, Some(&change));
     events.insert(0, event(&caller, "create", &after.id, change));
-    write.commit(&caller, tx, events).await?;
+    write.commit(&warrant, tx, events).await?;
     let path = format!("connection-migrations/{}", after.id);
     Ok(write.created(&path, after.version, &after))
 }
@@ -114,29 +115,28 @@ async fn cut_over(
     if !to.spec.enabled {
         return Err(Fault::conflict("the new connection is disabled"));
     }
-    confirm(&caller, &write)?;
-    let mut tx = caller.store().begin().await?;
+    write.warrant(&caller, &Act::Migrate { of_owner: false })?;
+    let mut tx = caller.begin().await?;
     let step = migration::cut_over(&mut tx, &before, asked.drain_until).await?;
-    // Roles may have been given since the links were approved.
-    let detail = "an approved link concerns an owner of the organisation: only an owner cuts over with it; reject \
-                  that link, or ask an owner";
-    require_own(&caller, &mut tx, (&step.links, detail)).await?;
-    finish(&caller, &write, tx, (&before, step, "cut_over")).await
+    let warrant = step_warrant(&caller, &write, (&mut tx, &step)).await?;
+    finish(&warrant, &write, tx, (&before, step, "cut_over")).await
 }
 
 /// Takes the last step back: from the cut-over to side by side, from there to the beginning
 ///
 /// Linked people sign in through the old connection again; bindings and the primary connection are as they were
-/// before the step. Sessions, grants and API tokens that linked people began since the cut-over end.
+/// before the step. Sessions, grants and API tokens that linked people began since the cut-over end. If one of them
+/// is an owner by now, only an owner does it.
 #[utoipa::path(post, path = "/connection-migrations/{id}/roll-back", tag = "connection-migrations",
     responses((status = 200, body = ConnectionMigration)))]
 async fn roll_back(caller: Caller, Id(id): Id<ConnectionMigrationId>, write: Write) -> Answer<Response> {
     let before = load(&caller, &id, Permission::Administer).await?;
     write.expects(before.shown.version)?;
-    confirm(&caller, &write)?;
-    let mut tx = caller.store().begin().await?;
+    write.warrant(&caller, &Act::Migrate { of_owner: false })?;
+    let mut tx = caller.begin().await?;
     let step = migration::roll_back(&mut tx, &before).await?;
-    finish(&caller, &write, tx, (&before, step, "roll_back")).await
+    let warrant = step_warrant(&caller, &write, (&mut tx, &step)).await?;
+    finish(&warrant, &write, tx, (&before, step, "roll_back")).await
 }
 
 /// Ends a migration that was cut over; it cannot be rolled back any more
@@ -145,14 +145,15 @@ async fn roll_back(caller: Caller, Id(id): Id<ConnectionMigrationId>, write: Wri
 async fn complete(caller: Caller, Id(id): Id<ConnectionMigrationId>, write: Write) -> Answer<Response> {
     let before = load(&caller, &id, Permission::Administer).await?;
     write.expects(before.shown.version)?;
-    let mut tx = caller.store().begin().await?;
+    let warrant = write.warrant(&caller, &Act::Migrate { of_owner: false })?;
+    let mut tx = caller.begin().await?;
     let after = migration::complete(&mut tx, &before).await?;
     let step = Step {
         migration: after,
         bindings: Vec::new(),
         links: Vec::new(),
     };
-    finish(&caller, &write, tx, (&before, step, "complete")).await
+    finish(&warrant, &write, tx, (&before, step, "complete")).await
 }
 
 #[derive(serde::Deserialize, utoipa::IntoParams)]
@@ -215,17 +216,18 @@ async fn decide(
     };
     let old = find("/from_user", &asked.from_user).await?;
     let new = find("/to_user", &asked.to_user).await?;
-    let mut tx = caller.store().begin().await?;
-    if asked.state == LinkDecision::Approved {
-        let pair = Link {
-            from_user: old.user.id.clone(),
-            to_user: new.user.id.clone(),
-            state: LinkState::Proposed,
-            manual: true,
-        };
-        let detail = "an owner of the organisation is one of the two: only an owner approves this";
-        require_own(&caller, &mut tx, (&[pair], detail)).await?;
-    }
+    let mut tx = caller.begin().await?;
+    let pair = Link {
+        from_user: old.user.id.clone(),
+        to_user: new.user.id.clone(),
+        state: LinkState::Proposed,
+        manual: true,
+    };
+    let act = Act::DecideLink {
+        decision: asked.state,
+        of_owner: !migration::of_owners(&mut tx, &[pair]).await?.is_empty(),
+    };
+    let warrant = write.warrant(&caller, &act)?;
     let link = migration::decide(&mut tx, &migration, (&old, &new), asked.state).await?;
     let verb = match asked.state {
         LinkDecision::Approved => "approve",
@@ -233,7 +235,7 @@ async fn decide(
         LinkDecision::Proposed => "reopen",
     };
     let event = link_event(&caller, verb, (&id, &link));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let shown = ConnectionLink {
         from_user: person_ref(&old),
         to_user: person_ref(&new),
@@ -251,7 +253,9 @@ async fn decide(
     responses((status = 200, body = ConnectionMigration)))]
 async fn approve_all(caller: Caller, Id(id): Id<ConnectionMigrationId>, write: Write) -> Answer<Response> {
     let migration = load(&caller, &id, Permission::Administer).await?;
-    let mut tx = caller.store().begin().await?;
+    // Nobody with a role is among them.
+    let warrant = write.warrant(&caller, &Act::Migrate { of_owner: false })?;
+    let mut tx = caller.begin().await?;
     let approved = migration::approve_all(&mut tx, &migration).await?;
     let links = migration::links(&mut tx, &migration).await?;
     let after = with_counts(migration.shown.clone(), &links);
@@ -262,7 +266,7 @@ async fn approve_all(caller: Caller, Id(id): Id<ConnectionMigrationId>, write: W
     if events.is_empty() {
         drop(tx);
     } else {
-        write.commit(&caller, tx, events).await?;
+        write.commit(&warrant, tx, events).await?;
     }
     Ok(write.changed(after.version, &after))
 }
@@ -278,27 +282,15 @@ async fn load(caller: &Caller, id: &ConnectionMigrationId, permission: Permissio
     Ok(found)
 }
 
-/// Goes on if no owner is in these links, or the caller is one: whoever says who somebody is gives away all that
-/// they have.
-async fn require_own(
-    caller: &Caller,
-    tx: &mut store::Tx,
-    (links, detail): (&[Link], &'static str),
-) -> Answer<()> {
-    if caller.may(Permission::Own, Scope::Organisation) || migration::of_owners(tx, links).await?.is_empty() {
-        Ok(())
-    } else {
-        Err(Fault::forbidden(detail))
-    }
-}
-
-/// Goes on if the caller proved lately who they are, or only tries.
-fn confirm(caller: &Caller, write: &Write) -> Answer<()> {
-    if write.is_dry_run() {
-        Ok(())
-    } else {
-        caller.require_recent()
-    }
+/// Judges a step by those whose identities it exchanged. Roles may have been given since their links were approved,
+/// or since the cut-over: whoever says who somebody is gives away all that they have now.
+async fn step_warrant<'a>(
+    caller: &'a Caller,
+    write: &Write,
+    (tx, step): (&mut store::Tx, &Step),
+) -> Answer<Warrant<'a>> {
+    let of_owner = !migration::of_owners(tx, &step.links).await?.is_empty();
+    write.warrant(caller, &Act::Migrate { of_owner })
 }
 
 async fn check_ends(caller: &Caller, spec: &NewConnectionMigration) -> Answer<()> {
@@ -346,11 +338,12 @@ fn check_domains(domains: &mut Vec<String>) -> Answer<()> {
 
 /// Commits a step, and shows the migration after it.
 async fn finish(
-    caller: &Caller,
+    warrant: &Warrant<'_>,
     write: &Write,
     mut tx: store::Tx,
     (before, step, verb): (&Migration, Step, &str),
 ) -> Answer<Response> {
+    let caller = warrant.caller();
     let links = migration::links(&mut tx, &step.migration).await?;
     let after = with_counts(step.migration.shown.clone(), &links);
     let mut events = binding_events(caller, &step);
@@ -366,7 +359,7 @@ async fn finish(
     let (was, is) = (state(before.shown.state, 0), state(after.state, step.links.len()));
     let change = record::change(Some(&was), Some(&is));
     events.insert(0, event(caller, verb, &after.id, change));
-    write.commit(caller, tx, events).await?;
+    write.commit(warrant, tx, events).await?;
     Ok(write.changed(after.version, &after))
 }
 

@@ -3,6 +3,7 @@
 
 use utoipa::openapi::{
     Components, Content, HttpMethod, Info, License, OpenApi, Ref, RefOr, Required, Response, Schema,
+    extensions::Extensions,
     header::Header,
     path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
     schema::{
@@ -67,6 +68,27 @@ pub fn openapi() -> OpenApi {
     let any = ["token", "session"].map(|name| SecurityRequirement::new(name, [] as [&str; 0]));
     api.security = Some(any.into());
     api
+}
+
+/// Every operation, such as `POST /apps`.
+pub(crate) fn operation_names() -> std::collections::HashSet<String> {
+    let mut api = crate::resources().into_openapi();
+    let mut found = std::collections::HashSet::new();
+    for (path, item) in &mut api.paths.paths {
+        for (method, _) in operations(item) {
+            found.insert(format!("{} {path}", verb(&method)));
+        }
+    }
+    found
+}
+
+const fn verb(method: &HttpMethod) -> &'static str {
+    match method {
+        HttpMethod::Post => "POST",
+        HttpMethod::Patch => "PATCH",
+        HttpMethod::Delete => "DELETE",
+        _ => "GET",
+    }
 }
 
 /// As served at `/openapi.json` and kept in `docs/openapi.json`.
@@ -154,6 +176,11 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation, componen
         parameters.push(parameter("dry_run", ParameterIn::Query, text, Type::Boolean));
         preview(method, operation);
     }
+    let operation_name = format!("{} {}", verb(method), path.trim_start_matches("/api/v1"));
+    if let Some(proof) = crate::power::proof_of(&operation_name) {
+        let word = Extensions::builder().add("x-recent-proof", proof.word()).build();
+        operation.extensions = Some(word);
+    }
     if is_write && matches!(method, HttpMethod::Post) {
         let text = "Names the attempt: a repeated request with the same key is answered as the first one was, \
                     for 24 hours";
@@ -199,6 +226,7 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation, componen
         Of::Creation => is_write && matches!(method, HttpMethod::Post),
         Of::Change => matches!(method, HttpMethod::Patch | HttpMethod::Delete),
         Of::Guarded => is_write && path == "/api/v1/organisation",
+        Of::Secret => matches!(method, HttpMethod::Patch) && path == "/api/v1/connections/{id}",
     });
     for (status, name, _, _) in refusals {
         let to = RefOr::Ref(Ref::from_response_name(*name));
@@ -306,9 +334,11 @@ enum Of {
     Change,
     /// Where a blind write is not taken.
     Guarded,
+    /// Where a stored secret could be sent elsewhere.
+    Secret,
 }
 
-const REFUSALS: [(&str, &str, &str, Of); 13] = [
+const REFUSALS: [(&str, &str, &str, Of); 14] = [
     (
         "400",
         "Invalid",
@@ -342,6 +372,12 @@ const REFUSALS: [(&str, &str, &str, Of); 13] = [
         "IdempotencyKeyReused",
         "The `Idempotency-Key` belongs to another request",
         Of::Creation,
+    ),
+    (
+        "422",
+        "SecretRequired",
+        "The change would send the stored secret to somebody else: give the one that belongs there",
+        Of::Secret,
     ),
     (
         "428",

@@ -3,6 +3,7 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::Body;
+use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, connections, record};
 use axum::response::Response;
@@ -41,24 +42,18 @@ async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     caller.require(Permission::Administer, Scope::Organisation)?;
     let org = store::org::get(caller.store(), &caller.org).await?;
     let spec: OrganisationSpec = body.merge(&org.spec)?;
-    if spec.floor != org.spec.floor
-        || spec.primary_connection != org.spec.primary_connection
-        || spec.require_second_factor != org.spec.require_second_factor
-        || spec.oldest_proof != org.spec.oldest_proof
-    {
-        caller.require_recent()?;
-    }
+    let warrant = write.warrant(&caller, &Act::ChangeOrganisation(&org.spec, &spec))?;
     write.requires(org.version)?;
     if spec == org.spec {
         return Ok(write.changed(org.version, &org));
     }
     check(&caller, &spec).await?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let after = store::org::update(&mut tx, &org, spec).await?;
     let about = target("organisation", &org.id, Some(&after.spec.name));
     let change = record::change(Some(&org.spec), Some(&after.spec));
     let event = caller.event("organisation.update", None, Some(about), change);
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version, &after))
 }
 

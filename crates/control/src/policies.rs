@@ -9,7 +9,7 @@ use crate::{Control, check};
 use axum::{Json, response::Response};
 use serde_json::Value;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use wire::{AccountId, NewPolicy, Page, Policy, PolicyId, PolicySpec};
+use wire::{AccountId, NewPolicy, Page, Policy, PolicyDecision, PolicyId, PolicySpec};
 
 const KIND: Kind<Policy> = Kind {
     noun: "policy",
@@ -20,6 +20,7 @@ const KIND: Kind<Policy> = Kind {
         check_size("", spec)?;
         policy::check_policy(spec, groups).map_err(|e| Fault::compile("", e))
     },
+    bypasses: |spec| spec.decision == PolicyDecision::Bypass,
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {

@@ -4,6 +4,7 @@ use crate::caller::{Caller, Permission, Scope};
 use crate::connections::{load, require};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Ids, PageQuery, Query};
+use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check};
 use axum::{Json, response::Response};
@@ -160,14 +161,14 @@ async fn list(
     responses((status = 201, body = Trial), (status = 200, body = Trial)))]
 async fn create(caller: Caller, Id(id): Id<ConnectionId>, write: Write) -> Answer<Response> {
     let connection = load(&caller, &id).await?;
-    require(&caller, &connection)?;
+    let warrant = write.warrant(&caller, &Act::TryConnection(connection.account.as_ref()))?;
     if !Broker::can_be_tried(connection.spec.kind) {
         return Err(Fault::conflict("there is no provider behind this connection"));
     }
     let broker = caller.control.broker();
     let (state, trace) = broker.begin_trial(&connection).await?;
     let token = store::random_secret("")?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let place = (&caller.org, &id);
     let mut trial = store::trial::create(&mut tx, place, &store::sha256(&token), (state, trace)).await?;
     let change = AuditChange {
@@ -180,7 +181,7 @@ async fn create(caller: Caller, Id(id): Id<ConnectionId>, write: Write) -> Answe
     if state == TrialState::Failed {
         event.outcome = Outcome::Failure;
     }
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     if !write.is_dry_run() {
         trial.url = Some(broker.trial_url(&token));
     }

@@ -3,8 +3,9 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
+use crate::power::{Act, Given};
 use crate::write::{Write, shown};
-use crate::{Control, connections, members, record};
+use crate::{Control, connections, record};
 use axum::{Json, response::Response};
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -49,10 +50,11 @@ async fn list(caller: Caller, Query(query): Query<MappingQuery>) -> Answer<Json<
 async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     let spec: RoleMappingSpec = body.read()?;
     check(&caller, &spec).await?;
-    let mut tx = caller.store().begin().await?;
+    let warrant = write.warrant(&caller, &Act::Roles(&[given(&spec)]))?;
+    let mut tx = caller.begin().await?;
     let mapping = store::role_mapping::create(&mut tx, &caller.org, spec).await?;
     let event = event(&caller, "role_mapping.create", (None, Some(&mapping)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.created(
         &format!("role-mappings/{}", mapping.id),
         mapping.version,
@@ -73,17 +75,19 @@ async fn get(caller: Caller, Id(id): Id<RoleMappingId>) -> Answer {
     responses((status = 200, body = RoleMapping)))]
 async fn patch(caller: Caller, Id(id): Id<RoleMappingId>, write: Write, body: Body) -> Answer<Response> {
     let mapping = load(&caller, &id).await?;
-    members::require(&caller, mapping.spec.role, mapping.spec.account.as_ref())?;
+    let before = given(&mapping.spec);
+    caller.may_give(before)?;
     write.expects(mapping.version)?;
     let spec: RoleMappingSpec = body.merge(&mapping.spec)?;
     if spec == mapping.spec {
         return Ok(write.changed(mapping.version, &mapping));
     }
     check(&caller, &spec).await?;
-    let mut tx = caller.store().begin().await?;
+    let warrant = write.warrant(&caller, &Act::Roles(&[before, given(&spec)]))?;
+    let mut tx = caller.begin().await?;
     let after = store::role_mapping::update(&mut tx, &mapping, spec).await?;
     let event = event(&caller, "role_mapping.update", (Some(&mapping), Some(&after)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version, &after))
 }
 
@@ -92,13 +96,17 @@ async fn patch(caller: Caller, Id(id): Id<RoleMappingId>, write: Write, body: Bo
     responses((status = 204), (status = 200, body = RoleMapping)))]
 async fn delete(caller: Caller, Id(id): Id<RoleMappingId>, write: Write) -> Answer<Response> {
     let mapping = load(&caller, &id).await?;
-    members::require(&caller, mapping.spec.role, mapping.spec.account.as_ref())?;
+    let warrant = write.warrant(&caller, &Act::Roles(&[given(&mapping.spec)]))?;
     write.expects(mapping.version)?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     store::role_mapping::delete(&mut tx, &mapping).await?;
     let event = event(&caller, "role_mapping.delete", (Some(&mapping), None));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&mapping))
+}
+
+const fn given(spec: &RoleMappingSpec) -> Given<'_> {
+    Given::new(spec.role, spec.account.as_ref())
 }
 
 async fn check(caller: &Caller, spec: &RoleMappingSpec) -> Answer<()> {
@@ -109,8 +117,7 @@ async fn check(caller: &Caller, spec: &RoleMappingSpec) -> Answer<()> {
     if let Some(account) = &spec.account {
         caller.account(account, Permission::Administer).await?;
     }
-    members::require(caller, spec.role, spec.account.as_ref())?;
-    members::recent(caller, spec.role)?;
+    caller.may_give(given(spec))?;
     let group = &spec.group;
     if group.is_empty() || group.len() > 500 || group.chars().any(char::is_control) {
         return Err(Fault::invalid(

@@ -3,6 +3,7 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body};
+use crate::power::{self, Act};
 use crate::record;
 use crate::write::Write;
 use axum::response::Response;
@@ -19,6 +20,8 @@ pub(crate) struct Kind<R: Rule> {
     pub(crate) spec: fn(&R) -> &R::Spec,
     /// Checks a spec beside the groups of its account.
     pub(crate) check: fn(&R::Spec, &[Group]) -> Answer<()>,
+    /// Whether it lets in whoever comes.
+    pub(crate) bypasses: fn(&R::Spec) -> bool,
 }
 
 pub(crate) async fn list<R: Rule>(caller: &Caller, query: AccountQuery) -> Answer<Page<R>> {
@@ -52,10 +55,15 @@ pub(crate) async fn create<R: Rule + Serialize>(
     let account: Account = caller.account(&body.need("account")?, Permission::Edit).await?;
     let spec: R::Spec = body.read()?;
     (kind.check)(&spec, &groups(caller, &account.id).await?)?;
-    let mut tx = caller.store().begin().await?;
+    let act = Act::MakeRule {
+        account: &account.id,
+        bypasses: (kind.bypasses)(&spec),
+    };
+    let warrant = write.warrant(caller, &act)?;
+    let mut tx = caller.begin().await?;
     let rule: R = store::rule::create(&mut tx, &caller.org, &account.id, spec).await?;
     let event = event(caller, kind, ("create", &rule), (None, Some((kind.spec)(&rule))));
-    write.commit(caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let path = format!("{}/{}", kind.path, rule.id());
     Ok(write.created(&path, rule.version(), &rule))
 }
@@ -68,7 +76,7 @@ pub(crate) async fn patch<R: Rule + Serialize>(
     body: Body,
 ) -> Answer<Response>
 where
-    R::Spec: PartialEq,
+    R::Spec: PartialEq + Serialize,
 {
     let rule: R = load_to_edit(caller, id).await?;
     write.expects(rule.version())?;
@@ -78,7 +86,12 @@ where
         return Ok(write.changed(rule.version(), &rule));
     }
     (kind.check)(&spec, &groups(caller, rule.account()).await?)?;
-    let mut tx = caller.store().begin().await?;
+    let act = Act::ChangeRule {
+        account: rule.account(),
+        in_force: power::differ(before, &spec, &["name"]),
+    };
+    let warrant = write.warrant(caller, &act)?;
+    let mut tx = caller.begin().await?;
     let after: R = store::rule::update(&mut tx, &rule, spec).await?;
     let event = event(
         caller,
@@ -86,7 +99,7 @@ where
         ("update", &after),
         (Some(before), Some((kind.spec)(&after))),
     );
-    write.commit(caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version(), &after))
 }
 
@@ -96,11 +109,12 @@ pub(crate) async fn delete<R: Rule + Serialize>(
     rule: &R,
     write: &Write,
 ) -> Answer<Response> {
+    let warrant = write.warrant(caller, &Act::DeleteRule(rule.account()))?;
     write.expects(rule.version())?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     store::rule::delete(&mut tx, rule).await?;
     let event = event(caller, kind, ("delete", rule), (Some((kind.spec)(rule)), None));
-    write.commit(caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(rule))
 }
 

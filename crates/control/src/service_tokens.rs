@@ -3,6 +3,7 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Query};
+use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, record};
 use axum::{Json, response::Response};
@@ -51,7 +52,7 @@ async fn list(caller: Caller, Query(query): Query<AccountQuery>) -> Answer<Json<
 async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     let new: NewServiceToken = body.read()?;
     let account = caller.account(&new.account, Permission::Administer).await?;
-    caller.require_recent()?;
+    let warrant = write.warrant(&caller, &Act::ShowServiceToken(&account.id))?;
     let now = caller.store().clock().now();
     let spec = ServiceTokenSpec {
         name: new.name,
@@ -60,11 +61,11 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     };
     check_spec(&spec, None, now)?;
     let secret = SECRET.mint()?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let place = (&caller.org, &account.id);
     let token = store::service_token::create(&mut tx, place, spec, &secret).await?;
     let event = event(&caller, "service_token.create", (None, Some(&token)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let path = format!("service-tokens/{}", token.id);
     let version = token.version;
     Ok(write.created(&path, version, &with_secret(&write, token, secret.secret)))
@@ -90,10 +91,12 @@ async fn patch(caller: Caller, Id(id): Id<ServiceTokenId>, write: Write, body: B
         return Ok(write.changed(token.version, &token));
     }
     check_spec(&spec, Some(&token.spec), caller.store().clock().now())?;
-    let mut tx = caller.store().begin().await?;
+    let act = Act::ChangeServiceToken(&token.account, &token.spec, &spec);
+    let warrant = write.warrant(&caller, &act)?;
+    let mut tx = caller.begin().await?;
     let after = store::service_token::update(&mut tx, &token, spec).await?;
     let event = event(&caller, "service_token.update", (Some(&token), Some(&after)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version, &after))
 }
 
@@ -101,11 +104,12 @@ async fn patch(caller: Caller, Id(id): Id<ServiceTokenId>, write: Write, body: B
 #[utoipa::path(delete, path = "/service-tokens/{id}", tag = "service-tokens", responses((status = 204)))]
 async fn delete(caller: Caller, Id(id): Id<ServiceTokenId>, write: Write) -> Answer<Response> {
     let token = load(&caller, &id, Permission::Administer).await?;
+    let warrant = write.warrant(&caller, &Act::DeleteServiceToken(&token.account))?;
     write.expects(token.version)?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     store::service_token::delete(&mut tx, &token).await?;
     let event = event(&caller, "service_token.delete", (Some(&token), None));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&token))
 }
 
@@ -119,13 +123,13 @@ async fn rotate(
     body: Option<Body>,
 ) -> Answer<Response> {
     let token = load(&caller, &id, Permission::Administer).await?;
-    caller.require_recent()?;
+    let warrant = write.warrant(&caller, &Act::ShowServiceToken(&token.account))?;
     let overlap = overlap(body)?;
     let secret = SECRET.mint()?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let after = store::service_token::rotate(&mut tx, &token, &secret, overlap).await?;
     let event = event(&caller, "service_token.rotate", (Some(&token), Some(&after)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let version = after.version;
     Ok(write.changed(version, &with_secret(&write, after, secret.secret)))
 }

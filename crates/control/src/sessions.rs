@@ -3,6 +3,7 @@
 use crate::caller::{Caller, Credential, Permission, Scope};
 use crate::fault::Answer;
 use crate::input::{Id, Query};
+use crate::power::Act;
 use crate::write::Write;
 use crate::{Control, organisation};
 use axum::{Json, response::Response};
@@ -75,13 +76,13 @@ async fn list(caller: Caller, Query(query): Query<SessionQuery>) -> Answer<Json<
 async fn end(caller: Caller, Id(id): Id<SessionId>, write: Write) -> Answer<Response> {
     caller.require(Permission::Read, Scope::Organisation)?;
     let session = store::session::get(caller.store(), &caller.org, &id).await?;
-    caller.require(Permission::Administer, Scope::Organisation)?;
-    let mut tx = caller.store().begin().await?;
+    let warrant = write.warrant(&caller, &Act::EndSession)?;
+    let mut tx = caller.begin().await?;
     store::session::end(&mut tx, &id).await?;
     let mut about = target("session", &id, None);
     about.app.clone_from(&session.app);
     let change = crate::record::change(Some(&session), None);
     let event = caller.event("session.revoke", None, Some(about), change);
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&session))
 }

@@ -4,6 +4,7 @@ use crate::Control;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{PageQuery, Query, limit};
+use crate::power::Act;
 use crate::write::Write;
 use axum::{Json, response::Response};
 use store::audit::target;
@@ -37,8 +38,7 @@ async fn list(caller: Caller, Query(query): Query<PageQuery>) -> Answer<Json<Pag
 #[utoipa::path(post, path = "/signing-keys/rotate", tag = "signing-keys",
     responses((status = 201, body = SigningKey), (status = 200, body = SigningKey)))]
 async fn rotate(caller: Caller, write: Write) -> Answer<Response> {
-    caller.require(Permission::Administer, Scope::Organisation)?;
-    caller.require_recent()?;
+    let warrant = write.warrant(&caller, &Act::RotateKeys)?;
     let mut event = caller.event("signing_key.update", None, None, None);
     let key = if write.is_dry_run() {
         let now = caller.store().clock().now();
@@ -50,7 +50,7 @@ async fn rotate(caller: Caller, write: Write) -> Answer<Response> {
             ..next
         };
         event.target = Some(target("signing_key", &key.id, None));
-        write.record_dry_run(&caller, vec![event]).await?;
+        write.record_dry_run(&warrant, vec![event]).await?;
         key
     } else {
         let tx = caller.store().begin().await?;

@@ -3,12 +3,13 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
+use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, connections, record};
 use axum::{Json, response::Response};
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use wire::{ConnectionId, Page, Role, User, UserId, UserSpec};
+use wire::{ConnectionId, Page, User, UserId, UserSpec};
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::default()
@@ -67,10 +68,6 @@ async fn get(caller: Caller, Id(id): Id<UserId>) -> Answer {
 async fn patch(caller: Caller, Id(id): Id<UserId>, write: Write, body: Body) -> Answer<Response> {
     let user = load(&caller, &id).await?;
     caller.require(Permission::Administer, Scope::Organisation)?;
-    let roles = store::org::roles_of(caller.store(), &id).await?;
-    if roles.iter().any(|m| m.role == Role::OrgOwner) {
-        caller.require(Permission::Own, Scope::Organisation)?;
-    }
     write.expects(user.version)?;
     let before = UserSpec {
         disabled: user.disabled,
@@ -79,12 +76,14 @@ async fn patch(caller: Caller, Id(id): Id<UserId>, write: Write, body: Body) -> 
     if spec == before {
         return Ok(write.changed(user.version, &user));
     }
-    let mut tx = caller.store().begin().await?;
+    let roles = store::org::roles_of(caller.store(), &id).await?;
+    let warrant = write.warrant(&caller, &Act::ChangeUser(&spec, &roles))?;
+    let mut tx = caller.begin().await?;
     let after = store::user::set_disabled(&mut tx, &caller.org, &user, spec.disabled).await?;
     let about = target("user", &id, user.email.as_deref().or(user.name.as_deref()));
     let change = record::change(Some(&before), Some(&spec));
     let event = caller.event("user.update", None, Some(about), change);
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version, &after))
 }
 

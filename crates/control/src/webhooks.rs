@@ -6,6 +6,7 @@
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Ids, Query};
+use crate::power::Act;
 use crate::service_tokens::overlap;
 use crate::write::{Write, shown};
 use crate::{Control, check, delivery, record};
@@ -58,15 +59,15 @@ async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response
         None => caller.require(Permission::Administer, Scope::Organisation)?,
     }
     needs_audit(&caller)?;
-    caller.require_recent()?;
     let spec: WebhookSpec = body.read()?;
-    check_spec(&caller, &spec, None)?;
+    check_spec(&spec)?;
+    let warrant = write.warrant(&caller, &Act::MakeWebhook(account.as_ref(), &spec))?;
     let secret = delivery::mint_secret()?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let place = (&caller.org, account.as_ref());
     let webhook = store::webhook::create(&mut tx, place, spec, &secret).await?;
     let event = event(&caller, "webhook.create", (None, Some(&webhook)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let path = format!("webhooks/{}", webhook.id);
     let version = webhook.version;
     Ok(write.created(&path, version, &with_secret(&write, webhook, secret)))
@@ -91,14 +92,13 @@ async fn patch(caller: Caller, Id(id): Id<WebhookId>, write: Write, body: Body) 
     if spec == webhook.spec {
         return Ok(write.changed(webhook.version, &webhook));
     }
-    check_spec(&caller, &spec, Some(&webhook.spec))?;
-    if spec.url != webhook.spec.url {
-        caller.require_recent()?;
-    }
-    let mut tx = caller.store().begin().await?;
+    check_spec(&spec)?;
+    let act = Act::ChangeWebhook(webhook.account.as_ref(), &webhook.spec, &spec);
+    let warrant = write.warrant(&caller, &act)?;
+    let mut tx = caller.begin().await?;
     let after = store::webhook::update(&mut tx, &caller.org, &webhook, spec).await?;
     let event = event(&caller, "webhook.update", (Some(&webhook), Some(&after)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version, &after))
 }
 
@@ -106,11 +106,12 @@ async fn patch(caller: Caller, Id(id): Id<WebhookId>, write: Write, body: Body) 
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", responses((status = 204)))]
 async fn delete(caller: Caller, Id(id): Id<WebhookId>, write: Write) -> Answer<Response> {
     let webhook = load(&caller, &id, Permission::Administer).await?;
+    let warrant = write.warrant(&caller, &Act::DeleteWebhook(webhook.account.as_ref()))?;
     write.expects(webhook.version)?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     store::webhook::delete(&mut tx, &webhook).await?;
     let event = event(&caller, "webhook.delete", (Some(&webhook), None));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&webhook))
 }
 
@@ -125,13 +126,13 @@ async fn rotate_secret(
 ) -> Answer<Response> {
     let webhook = load(&caller, &id, Permission::Administer).await?;
     needs_audit(&caller)?;
-    caller.require_recent()?;
+    let warrant = write.warrant(&caller, &Act::RotateWebhook(webhook.account.as_ref()))?;
     let overlap = overlap(body)?;
     let secret = delivery::mint_secret()?;
-    let mut tx = caller.store().begin().await?;
+    let mut tx = caller.begin().await?;
     let after = store::webhook::rotate(&mut tx, &webhook, &secret, overlap).await?;
     let event = event(&caller, "webhook.rotate", (Some(&webhook), Some(&after)));
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let version = after.version;
     Ok(write.changed(version, &with_secret(&write, after, secret)))
 }
@@ -142,11 +143,12 @@ async fn rotate_secret(
 async fn test(caller: Caller, Id(id): Id<WebhookId>, write: Write) -> Answer<Response> {
     let webhook = load(&caller, &id, Permission::Administer).await?;
     needs_audit(&caller)?;
+    let warrant = write.warrant(&caller, &Act::SendWebhook(webhook.account.as_ref()))?;
     let about = target("webhook", &id, Some(&webhook.spec.name));
     let event = caller.event("webhook.test", webhook.account.as_ref(), Some(about), None);
     let event_id = event.id.clone();
-    let tx = caller.store().begin().await?;
-    write.commit(&caller, tx, vec![event]).await?;
+    let tx = caller.begin().await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let path = format!("webhooks/{id}/deliveries");
     if write.is_dry_run() {
         return Ok(write.created(&path, 1, &webhook));
@@ -218,13 +220,14 @@ async fn replay(
 ) -> Answer<Response> {
     let webhook = load(&caller, &id, Permission::Administer).await?;
     needs_audit(&caller)?;
-    let mut tx = caller.store().begin().await?;
+    let warrant = write.warrant(&caller, &Act::SendWebhook(webhook.account.as_ref()))?;
+    let mut tx = caller.begin().await?;
     let detail = store::webhook::replay(&mut tx, &id, &delivery).await?;
     let about = target("webhook", &id, Some(&webhook.spec.name));
     let what = serde_json::json!({ "delivery": delivery, "event": detail.delivery.event });
     let change = record::change(None, Some(&what));
     let event = caller.event("webhook.replay", webhook.account.as_ref(), Some(about), change);
-    write.commit(&caller, tx, vec![event]).await?;
+    write.commit(&warrant, tx, vec![event]).await?;
     let mut response = write.changed(1, &detail);
     response.headers_mut().remove(http::header::ETAG);
     Ok(response)
@@ -247,7 +250,7 @@ fn needs_audit(caller: &Caller) -> Answer<()> {
     }
 }
 
-fn check_spec(caller: &Caller, spec: &WebhookSpec, before: Option<&WebhookSpec>) -> Answer<()> {
+fn check_spec(spec: &WebhookSpec) -> Answer<()> {
     check::name("/name", &spec.name)?;
     let url = check::http_url("/url", &spec.url)?;
     if check::is_link_local(&url) {
@@ -256,12 +259,6 @@ fn check_spec(caller: &Caller, spec: &WebhookSpec, before: Option<&WebhookSpec>)
     if url.scheme() != "https" && !spec.allow_internal {
         let detail = "https, or http to an internal address with `allow_internal`";
         return Err(Fault::invalid("/url", detail));
-    }
-    let opens = spec.allow_internal && before.is_none_or(|b| !b.allow_internal || b.url != spec.url);
-    if opens && !caller.may(Permission::Administer, Scope::Organisation) {
-        return Err(Fault::forbidden(
-            "only the organisation's administrators open internal addresses",
-        ));
     }
     if spec.events.is_empty() {
         return Err(Fault::invalid("/events", "at least one"));

@@ -4,9 +4,10 @@ use crate::Control;
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault, Kind};
 use crate::input::Query;
+use crate::power::{self, Act, Demand, Granted, Proof, Warrant};
 use axum::{
     Json,
-    extract::FromRequestParts,
+    extract::{FromRequestParts, MatchedPath},
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
@@ -27,6 +28,8 @@ struct WriteQuery {
 
 /// How a change is asked for.
 pub(crate) struct Write {
+    /// Such as `POST /apps`, with what is declared of it.
+    operation: (String, Proof),
     dry_run: bool,
     /// Versions that the caller accepts; `None` for any.
     if_match: Option<Vec<String>>,
@@ -34,6 +37,8 @@ pub(crate) struct Write {
     any: bool,
     /// What a dry run found; put into its answer.
     found: Mutex<Found>,
+    /// What the caller was found to have.
+    granted: Mutex<Vec<Demand>>,
 }
 
 /// What a dry run found.
@@ -54,11 +59,17 @@ impl FromRequestParts<Control> for Write {
             .map(|tag| tag.trim().to_owned())
             .collect();
         let any = tags.iter().any(|tag| tag == "*");
+        let path = parts.extensions.get::<MatchedPath>();
+        let path = path.map_or("", |p| p.as_str().trim_start_matches("/api/v1"));
+        let operation = format!("{} {path}", parts.method);
+        let proof = power::proof_of(&operation).ok_or(Fault::of(Kind::Internal))?;
         Ok(Self {
+            operation: (operation, proof),
             dry_run: query.dry_run,
             if_match: (!any && !tags.is_empty()).then_some(tags),
             any,
             found: Mutex::default(),
+            granted: Mutex::default(),
         })
     }
 }
@@ -95,11 +106,22 @@ impl Write {
         }
     }
 
+    /// Goes on if the caller has what an act takes. Without its warrant, nothing can be committed.
+    pub(crate) fn warrant<'a>(&self, caller: &'a Caller, act: &Act<'_>) -> Answer<Warrant<'a>> {
+        let operation = (self.operation.0.as_str(), self.operation.1);
+        let (warrant, demand) = power::warrant(caller, operation, (act, self.dry_run))?;
+        self.granted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(demand);
+        Ok(warrant)
+    }
+
     /// Commits the change with its events; of a dry run only the events stay, marked as such. Where a change
     /// decides about whole accounts, the events say who gained, kept and lost access.
     pub(crate) async fn commit(
         &self,
-        caller: &Caller,
+        warrant: &Warrant<'_>,
         mut tx: Tx,
         mut events: Vec<AuditEvent>,
     ) -> Answer<()> {
@@ -112,7 +134,7 @@ impl Write {
         let impact = tx.foresee(&mut events).await?;
         drop(tx);
         self.found().impact = impact;
-        self.record_dry_run(caller, events).await
+        self.record_dry_run(warrant, events).await
     }
 
     /// Whether nothing may change.
@@ -121,7 +143,7 @@ impl Write {
     }
 
     /// Records what was tried.
-    pub(crate) async fn record_dry_run(&self, caller: &Caller, events: Vec<AuditEvent>) -> Answer<()> {
+    pub(crate) async fn record_dry_run(&self, warrant: &Warrant<'_>, events: Vec<AuditEvent>) -> Answer<()> {
         let mut tried = Vec::with_capacity(events.len());
         for mut event in events {
             self.found().changes.push(PreviewChange {
@@ -130,7 +152,7 @@ impl Write {
                 change: event.change.clone(),
             });
             event.action.push_str(".dry_run");
-            tried.push(caller.store().record(event));
+            tried.push(warrant.caller().store().record(event));
         }
         // Together, so that they share a commit.
         futures_util::future::try_join_all(tried).await?;
@@ -142,7 +164,7 @@ impl Write {
         if self.dry_run {
             return self.preview(body);
         }
-        shown(version, body)
+        self.vouched(shown(version, body))
     }
 
     /// The answer to a creation; `path` leads to the new thing, below `/api/v1`.
@@ -155,6 +177,13 @@ impl Write {
         if let Ok(location) = format!("/api/v1/{path}").parse() {
             response.headers_mut().insert(header::LOCATION, location);
         }
+        self.vouched(response)
+    }
+
+    /// Notes with an answer what it took, for when it is given again.
+    fn vouched(&self, mut response: Response) -> Response {
+        let granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        response.extensions_mut().insert(Granted(granted.clone()));
         response
     }
 

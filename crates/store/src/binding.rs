@@ -1,12 +1,13 @@
 //! Bindings: which connection signs people in to which account.
 
+use crate::power::{Maker, Permission};
 use crate::sql::{self, Paging, Row, Run, Sql, opt, word};
 use crate::{Change, Error, Result, Store, Tx, audit, ended};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wire::{
-    AccountId, ActorKind, AuditActor, AuditChange, Binding, BindingId, BindingSpec, Connection, ConnectionId,
-    OrgId, Timestamp,
+    AccountId, ActorKind, AuditActor, AuditChange, AuditEvent, Binding, BindingId, BindingSpec, BindingState,
+    Connection, ConnectionId, OrgId, Outcome, Timestamp,
 };
 
 pub(crate) fn read(row: &Row) -> Result<Binding> {
@@ -257,14 +258,16 @@ pub async fn update_many(tx: &mut Tx, bindings: &[Binding], spec: &BindingSpec) 
     for some in bindings.chunks(BATCH) {
         let ids: Vec<BindingId> = some.iter().map(|b| b.id.clone()).collect();
         let sql = Sql::new(
-            "UPDATE bindings SET mode = $1, state = $2, drain_until = $3, claims = $4, \
-             version = version + 1 WHERE 1 = 1",
+            "UPDATE bindings SET mode = $1, state = $2, drain_until = $3, claims = $4, drain_maker = $5, \
+             drain_held = NULL, version = version + 1 WHERE 1 = 1",
         );
+        let drains = spec.state == BindingState::Draining;
         let sql = sql
             .bind(word(spec.mode)?)
             .bind(word(spec.state)?)
             .bind(spec.drain_until)
             .bind(claims(spec)?)
+            .bind(tx.maker().filter(|_| drains))
             .and_in("id", Some(&ids))
             .then(" RETURNING id, version");
         let mut versions = HashMap::new();
@@ -324,56 +327,67 @@ pub async fn end_held(tx: &mut Tx, connection: &ConnectionId, accounts: &[Accoun
     Ok(())
 }
 
+/// Of one step: whose, of what, until when, on whose word.
+type Step = (OrgId, ConnectionId, Timestamp, Option<String>);
+
 /// Detaches the bindings whose time to drain is over, each with its event, and ends what is held through them.
 /// Says how many. Several instances may do so at once: each binding is detached by one.
+///
+/// Whoever let it drain must still be somebody who could detach it. If not, the binding carries nobody, as was said,
+/// but what hangs on it stays until somebody ends it who may, or turns it back; the log says so once.
 ///
 /// # Errors
 /// When the database does not answer; what was detached before stays so.
 pub async fn detach_drained(store: &Store) -> Result<usize> {
     let mut db = store;
     let sql = Sql::new(
-        "SELECT * FROM bindings WHERE state = 'draining' AND drain_until <= $1 ORDER BY drain_until LIMIT 1000",
+        "SELECT * FROM bindings WHERE state = 'draining' AND drain_until <= $1 AND drain_held IS NULL \
+         ORDER BY drain_until LIMIT 1000",
     );
-    let mut due: BTreeMap<(OrgId, ConnectionId, Timestamp), Vec<BindingId>> = BTreeMap::new();
+    let mut due: BTreeMap<Step, Vec<BindingId>> = BTreeMap::new();
     for row in db.rows(sql.bind(store.clock().now())).await? {
         let until = row.time("drain_until")?;
-        let of_one_step = due.entry((row.id("org")?, row.id("connection")?, until));
-        of_one_step.or_default().push(row.id("id")?);
+        let maker = row.opt_text("drain_maker")?;
+        let step = (row.id("org")?, row.id("connection")?, until, maker);
+        due.entry(step).or_default().push(row.id("id")?);
     }
     let mut detached = 0;
-    for ((org, connection, until), ids) in due {
-        detached += detach(store, &org, (&connection, until), &ids).await?;
+    for (step, ids) in due {
+        detached += match may_detach(store, &step).await? {
+            true => detach(store, &step, &ids).await?,
+            false => hold_back(store, &step, &ids).await?,
+        };
     }
     Ok(detached)
 }
 
-async fn detach(
-    store: &Store,
-    org: &OrgId,
-    (connection, until): (&ConnectionId, Timestamp),
-    ids: &[BindingId],
-) -> Result<usize> {
+/// Whether the one on whose word a binding drains may still detach it. Of one that drains since before this was
+/// noted, nobody is known who may not.
+async fn may_detach(store: &Store, (org, _, _, maker): &Step) -> Result<bool> {
+    match maker {
+        Some(maker) => {
+            Maker::read(maker)?
+                .may(store, org, (Permission::Administer, None))
+                .await
+        }
+        None => Ok(true),
+    }
+}
+
+async fn detach(store: &Store, step: &Step, ids: &[BindingId]) -> Result<usize> {
+    let (_, connection, until, _) = step;
     let mut tx = store.begin().await?;
     let (mut accounts, mut events) = (Vec::new(), Vec::new());
     for some in ids.chunks(BATCH) {
         // Whoever turned one back meanwhile, or was faster, keeps it.
         let sql = Sql::new(
-            "UPDATE bindings SET state = 'detached', drain_until = NULL, version = version + 1 \
-             WHERE state = 'draining' AND drain_until = $1",
+            "UPDATE bindings SET state = 'detached', drain_until = NULL, drain_maker = NULL, \
+             version = version + 1 WHERE state = 'draining' AND drain_until = $1",
         );
-        let sql = sql.bind(until).and_in("id", Some(some)).then(" RETURNING *");
+        let sql = sql.bind(*until).and_in("id", Some(some)).then(" RETURNING *");
         for row in (&mut tx).rows(sql).await? {
             let binding = read(&row)?;
-            let mut event = audit::event(
-                org,
-                "system",
-                "binding.detached",
-                AuditActor::of(ActorKind::System),
-            );
-            let account = store.directory().account(&binding.account).cloned();
-            let name = account.as_ref().map(|view| view.account.spec.name.as_str());
-            event.target = Some(audit::target("binding", &binding.id, name));
-            event.account = Some(binding.account.clone());
+            let mut event = drained(store, step, &binding);
             event.change = Some(AuditChange {
                 before: json!({ "connection": connection, "state": "draining", "drain_until": until }),
                 after: json!({ "connection": connection, "state": "detached", "drain_until": null }),
@@ -392,4 +406,41 @@ async fn detach(
         .await?;
     tx.commit_all(events).await?;
     Ok(accounts.len())
+}
+
+/// Leaves bindings as they are, whose maker may not detach them any more, and says so.
+async fn hold_back(store: &Store, step: &Step, ids: &[BindingId]) -> Result<usize> {
+    let (_, _, until, _) = step;
+    let mut tx = store.begin().await?;
+    let mut events = Vec::new();
+    for some in ids.chunks(BATCH) {
+        let sql = Sql::new(
+            "UPDATE bindings SET drain_held = $1 \
+             WHERE state = 'draining' AND drain_held IS NULL AND drain_until = $2",
+        );
+        let sql = sql.bind(tx.now()).bind(*until).and_in("id", Some(some));
+        for row in (&mut tx).rows(sql.then(" RETURNING *")).await? {
+            let mut event = drained(store, step, &read(&row)?);
+            event.outcome = Outcome::Denied;
+            event.reason = Some("maker_without_power".to_owned());
+            events.push(event);
+        }
+    }
+    if !events.is_empty() {
+        tx.commit_all(events).await?;
+    }
+    Ok(0)
+}
+
+fn drained(store: &Store, (org, _, _, maker): &Step, binding: &Binding) -> AuditEvent {
+    let mut actor = AuditActor::of(ActorKind::System);
+    if let Some(Ok(Maker::Person(user))) = maker.as_deref().map(Maker::read) {
+        actor.user = Some(user);
+    }
+    let mut event = audit::event(org, "system", "binding.detached", actor);
+    let account = store.directory().account(&binding.account).cloned();
+    let name = account.as_ref().map(|view| view.account.spec.name.as_str());
+    event.target = Some(audit::target("binding", &binding.id, name));
+    event.account = Some(binding.account.clone());
+    event
 }

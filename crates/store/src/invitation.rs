@@ -1,10 +1,11 @@
 //! Invitations: a secret link, stored as SHA-256, that gives a role to whoever redeems it, once.
 
+use crate::power::{self, Maker};
 use crate::sql::{Paging, Row, Run, Sql, opt, word};
 use crate::{Error, Result, Tx, ended, org};
 use wire::{
-    AccountId, EffectiveRole, Id as _, Invitation, InvitationId, InvitationState, Member, NewMember, OrgId,
-    Role, Timestamp, UserId,
+    AccountId, Id as _, Invitation, InvitationId, InvitationState, Member, NewMember, OrgId, Role, Timestamp,
+    UserId,
 };
 
 /// What an invitation is about.
@@ -85,6 +86,9 @@ pub async fn create(tx: &mut Tx, org: &OrgId, new: New, hash: &str) -> Result<In
         accepted_at: None,
         accepted_by: None,
     };
+    let maker = tx
+        .maker()
+        .or_else(|| invitation.created_by.as_ref().map(ToString::to_string));
     let values = [
         ("id", (&invitation.id).into()),
         ("org", org.into()),
@@ -97,6 +101,7 @@ pub async fn create(tx: &mut Tx, org: &OrgId, new: New, hash: &str) -> Result<In
         ("local", invitation.local.into()),
         ("hash", hash.into()),
         ("created_by", invitation.created_by.as_ref().into()),
+        ("maker", maker.into()),
         ("created_at", now.into()),
         ("sent_at", now.into()),
         ("expires_at", invitation.expires_at.into()),
@@ -170,7 +175,8 @@ pub async fn by_token_hash(db: impl Run, hash: &str, now: Timestamp) -> Result<O
 
 /// Redeems an invitation: one of any number of attempts succeeds. Who redeems it belongs to its organisation
 /// and is not disabled; what is for a local password goes to somebody who has one, and people of an account's own
-/// connection get roles in that account only. Whoever has the role already keeps it. Whoever made it must still be somebody who could give the role.
+/// connection get roles in that account only. Whoever has the role already keeps it. On whose word it was made or
+/// last sent, must still be somebody who could give the role.
 ///
 /// # Errors
 /// `NotFound` when the link cannot be used, by this person or any more.
@@ -187,11 +193,11 @@ pub async fn accept(tx: &mut Tx, org: &OrgId, hash: &str, user: &UserId) -> Resu
     let sql = sql.bind(now).bind(user).bind(hash).bind(org).bind(false);
     let row = opt(&mut *tx, sql).await?.ok_or(Error::NotFound("invitation"))?;
     let invitation = read(&row, now)?;
-    if let Some(creator) = &invitation.created_by {
-        let roles = org::roles_of(&tx.store, creator).await?;
-        if !roles.iter().any(|role| could_give(role, &invitation)) {
-            return Err(Error::NotFound("invitation"));
-        }
+    let maker = row.opt_text("maker")?;
+    let maker = maker.ok_or(Error::NotFound("invitation"))?;
+    let demand = power::to_give(invitation.role, invitation.account.as_ref(), invitation.local);
+    if !Maker::read(&maker)?.may(&tx.store, org, demand).await? {
+        return Err(Error::NotFound("invitation"));
     }
     let roles = org::given_to(&mut *tx, user).await?;
     let has = |m: &Member| m.role == invitation.role && m.account == invitation.account;
@@ -209,20 +215,8 @@ pub async fn accept(tx: &mut Tx, org: &OrgId, hash: &str, user: &UserId) -> Resu
     Ok((invitation, member))
 }
 
-/// Whether somebody with `role` could give directly what the invitation gives.
-fn could_give(role: &EffectiveRole, invitation: &Invitation) -> bool {
-    match role.role {
-        Role::OrgOwner => true,
-        Role::OrgAdmin => invitation.role != Role::OrgOwner,
-        // Local passwords are the organisation's.
-        Role::AccountAdmin => {
-            !invitation.local && role.account.is_some() && role.account == invitation.account
-        }
-        Role::OrgAuditor | Role::AccountEditor | Role::AccountAuditor => false,
-    }
-}
-
-/// Gives an invitation that nobody accepted a new secret; the old one is worthless from now on.
+/// Gives an invitation that nobody accepted a new secret; the old one is worthless from now on. It is good on the
+/// word of whoever sends it now.
 ///
 /// # Errors
 /// `Conflict` when it was accepted or revoked.
@@ -234,10 +228,15 @@ pub async fn renew(
 ) -> Result<Invitation> {
     let now = tx.now();
     let sql = Sql::new(
-        "UPDATE invitations SET hash = $1, sent_at = $2, expires_at = $3 \
+        "UPDATE invitations SET hash = $1, sent_at = $2, expires_at = $3, maker = COALESCE($5, maker) \
          WHERE id = $4 AND accepted_at IS NULL AND revoked_at IS NULL RETURNING *",
     );
-    let sql = sql.bind(hash).bind(now).bind(expires_at).bind(&invitation.id);
+    let sql = sql
+        .bind(hash)
+        .bind(now)
+        .bind(expires_at)
+        .bind(&invitation.id)
+        .bind(tx.maker());
     let row = opt(&mut *tx, sql).await?;
     let row = row.ok_or_else(|| Error::Conflict("it was accepted or revoked".into()))?;
     read(&row, now)
@@ -258,7 +257,7 @@ pub async fn revoke(tx: &mut Tx, invitation: &Invitation) -> Result<Invitation> 
     read(&row, now)
 }
 
-/// Takes back all that somebody made and nobody accepted.
-pub(crate) async fn revoke_of(tx: &mut Tx, creator: &UserId) -> Result<()> {
-    ended::invitations(tx, "user_disabled", |sql| sql.and("created_by =", Some(creator))).await
+/// Takes back all that is good on somebody's word and nobody accepted.
+pub(crate) async fn revoke_of(tx: &mut Tx, maker: &UserId) -> Result<()> {
+    ended::invitations(tx, "user_disabled", |sql| sql.and("maker =", Some(maker))).await
 }

@@ -34,6 +34,7 @@ pub mod key;
 pub mod migration;
 pub mod org;
 pub mod overview;
+pub mod power;
 pub mod role_mapping;
 pub mod rule;
 mod secret_form;
@@ -182,6 +183,7 @@ impl Store {
             said: std::collections::HashSet::new(),
             noted: Vec::new(),
             ended: Vec::new(),
+            maker: None,
         })
     }
 
@@ -291,6 +293,8 @@ pub struct Tx {
     noted: Vec<AuditEvent>,
     /// What ended by what is done here: each becomes an event.
     ended: Vec<ended::Ended>,
+    /// On whose word.
+    maker: Option<power::Maker>,
 }
 
 impl Run for &mut Tx {
@@ -304,6 +308,16 @@ impl Tx {
     #[must_use]
     pub fn now(&self) -> wire::Timestamp {
         self.store.clock().now()
+    }
+
+    /// Says on whose word it writes what happens later, so that this can be judged again then.
+    pub fn on_word_of(&mut self, maker: power::Maker) {
+        self.maker = Some(maker);
+    }
+
+    /// On whose word, as it is stored.
+    pub(crate) fn maker(&self) -> Option<String> {
+        self.maker.as_ref().map(ToString::to_string)
     }
 
     /// Seals secrets.

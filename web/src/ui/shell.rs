@@ -153,7 +153,7 @@ fn SessionEnded() -> impl IntoView {
     }
 }
 
-/// Shown when something was refused because the last proof of who is signed in is too old for it.
+/// Shown while something waits because the last proof of who is signed in is too old for it.
 #[component]
 fn Unproven() -> impl IntoView {
     let client = client();
@@ -162,13 +162,18 @@ fn Unproven() -> impl IntoView {
         location.pathname().unwrap_or_else(|_| "/".to_owned())
     };
     let href = move || format!("/login/confirm?return_to={}", crate::client::encode(&path()));
+    let go_on = move |()| {
+        client.proven.set(true);
+        client.unproven.set(false);
+    };
     view! {
         <Dialog open=client.unproven title="Confirm that it is you">
             <div class="flex flex-col gap-4">
-                <p>"This can do great harm in the wrong hands, so it needs a sign-in of the last 15 minutes. Confirm in a new tab that it is you, then come back here and do it again. What you have typed on this page stays as it is."</p>
+                <p>"This can do great harm in the wrong hands, so it needs a sign-in of the last 15 minutes. Confirm in a new tab that it is you, then come back here and go on. What you have typed on this page stays as it is."</p>
                 <div class="flex flex-wrap justify-end gap-2">
                     <a class="btn btn-sm btn-primary" href=href target="_blank" rel="noopener external">"Confirm it is you (new tab)"</a>
-                    <Button look=Look::Plain on_press=move |()| client.unproven.set(false)>"Close"</Button>
+                    <Button look=Look::Plain on_press=go_on>"I have confirmed, go on"</Button>
+                    <Button look=Look::Quiet on_press=move |()| client.unproven.set(false)>"Not now"</Button>
                 </div>
             </div>
         </Dialog>

@@ -121,7 +121,10 @@ impl Resolver<'_> {
             let Some(thing) = thing else { continue };
             let before = self.state.get(&thing.id);
             let asked = options.replace_secrets.contains(&draft.name);
-            let needed = !thing.has_secret || asked;
+            let issuer = |thing: &Thing| thing.spec.get("issuer").map(Node::to_value);
+            // The server sends a stored secret to no other provider.
+            let moved = before.is_some_and(|before| issuer(before) != issuer(thing));
+            let needed = !thing.has_secret || asked || moved;
             let secret = draft.secret.clone().filter(|_| needed);
             let mut step = Step {
                 act: Act::Create,

@@ -13,6 +13,7 @@ mod isolation;
 mod matrix;
 mod migrations;
 mod policies;
+mod power;
 mod refusals;
 mod resources;
 mod roles;

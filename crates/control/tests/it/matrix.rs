@@ -117,6 +117,42 @@ fn line(operation: &str) -> Option<(Need, Place)> {
     })
 }
 
+/// Whether a write needs a proof of the last 15 minutes: `always`, `never`, or `by-change`.
+pub(crate) fn proof(operation: &str) -> Option<&'static str> {
+    let (verb, route) = operation.split_once(' ')?;
+    Some(match (verb, route) {
+        ("POST", "/connections/discover" | "/connections/{id}/claims-preview" | "/policies/test")
+        | ("GET", _) => {
+            return None;
+        }
+        // What makes, tries or closes one thing and opens nothing.
+        ("POST", "/accounts" | "/groups" | "/connections/{id}/trials" | "/webhooks/{id}/test") => "never",
+        ("POST", "/webhooks/{id}/deliveries/{delivery}/replay") => "never",
+        ("DELETE", "/invitations/{id}" | "/sessions/{id}" | "/grants/{id}" | "/clients/{id}") => "never",
+        ("DELETE", "/groups/{id}" | "/policies/{id}" | "/api-tokens/{id}" | "/service-tokens/{id}") => {
+            "never"
+        }
+        // What may only rename, or only close.
+        ("PATCH", "/organisation" | "/accounts/{id}" | "/users/{id}" | "/connections/{id}") => "by-change",
+        ("PATCH", "/groups/{id}" | "/policies/{id}" | "/apps/{id}" | "/clients/{id}") => "by-change",
+        ("PATCH", "/api-tokens/{id}" | "/service-tokens/{id}" | "/webhooks/{id}") => "by-change",
+        ("POST", "/policies" | "/api-tokens" | "/api-tokens/{id}/roll") => "by-change",
+        ("POST", "/connection-migrations/{id}/links") | ("DELETE", "/bindings/{id}") => "by-change",
+        // What gives power, says who people are, opens ways in, shows secrets or goes out, or ends for all.
+        (_, "/members" | "/members/{id}" | "/role-mappings" | "/role-mappings/{id}") => "always",
+        ("POST", "/invitations" | "/invitations/{id}/resend" | "/connections" | "/apps" | "/clients") => {
+            "always"
+        }
+        ("POST" | "PATCH", "/bindings" | "/bindings/{id}") => "always",
+        ("DELETE", "/connections/{id}" | "/accounts/{id}" | "/apps/{id}" | "/webhooks/{id}") => "always",
+        ("DELETE", "/users/{id}/factors/{factor}") | ("POST", "/signing-keys/rotate") => "always",
+        ("POST", path) if path.starts_with("/connection-migrations") => "always",
+        ("POST", "/service-tokens" | "/service-tokens/{id}/rotate") => "always",
+        ("POST", "/webhooks" | "/webhooks/{id}/rotate-secret") => "always",
+        other => panic!("an operation without a proof: {other:?}"),
+    })
+}
+
 /// Whether a role has what is needed, where it counts.
 fn has(role: Role, need: Need) -> bool {
     match role {
@@ -290,6 +326,26 @@ async fn an_invented_operation_has_no_body() {
         body(&Method::POST, "/invented", world);
     })
     .await;
+}
+
+#[test]
+#[should_panic(expected = "an operation without a proof: (\"POST\", \"/invented\")")]
+fn an_invented_write_has_no_proof() {
+    proof("POST /invented");
+}
+
+#[test]
+fn every_write_declares_the_proof_that_it_needs() {
+    let description = serde_json::to_value(control::openapi()).unwrap();
+    for (method, route) in operations() {
+        let at = format!(
+            "/paths/~1api~1v1{}/{}/x-recent-proof",
+            route.replace('/', "~1"),
+            method.as_str().to_lowercase()
+        );
+        let declared = description.pointer(&at).and_then(|word| word.as_str());
+        assert_eq!(declared, proof(&format!("{method} {route}")), "{method} {route}");
+    }
 }
 
 #[test]

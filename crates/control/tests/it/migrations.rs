@@ -575,6 +575,50 @@ async fn an_administrator_becomes_no_owner_by_a_link() {
 }
 
 #[tokio::test]
+async fn an_administrator_becomes_no_owner_by_rolling_back() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let (old, new) = (&acme.connection, &acme.elsewhere);
+        let admin = world.hire(Role::OrgAdmin, None).await.token;
+        // The administrator's own account at the old provider is taken for somebody of the new one.
+        let mine = sign_in(world, old, "okta|mine", "mine@example.com", true).await;
+        let theirs = sign_in(world, new, "entra|theirs", "mine@example.com", true).await;
+        let migration = begin(world, json!({})).await;
+        let answer = approve_by(world, &admin, &migration, (&mine, &theirs)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let answer = step_by(world, &admin, &migration, "cut-over").await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        // Who comes through the new provider now is made an owner.
+        assert_eq!(user(world, &mine.id).await.subject, "entra|theirs");
+        give(world, &mine, "org_owner").await;
+        for step in ["roll-back?dry_run=true", "roll-back"] {
+            let answer = step_by(world, &admin, &migration, step).await;
+            answer.refused(403, "forbidden");
+            assert!(answer.text.contains("only an owner"), "{}", answer.text);
+        }
+        assert_eq!(
+            user(world, &mine.id).await.subject,
+            "entra|theirs",
+            "the owner is who they were"
+        );
+        let order = (store::audit::Order::Newest, None);
+        let filter = store::audit::Filter::default();
+        let events = store::audit::list(&world.store, &acme.org, &filter, order, 50).await;
+        assert!(
+            !events
+                .unwrap()
+                .iter()
+                .any(|event| event.action.starts_with("connection_migration.roll_back"))
+        );
+        // An owner may.
+        let answer = step_by(world, &acme.owner.token, &migration, "roll-back").await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        assert_eq!(user(world, &mine.id).await.subject, "okta|mine");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn approve_all_leaves_out_whoever_has_a_role_by_a_group() {
     on_each(async |world| {
         let acme = &world.acme;

@@ -334,7 +334,7 @@ async fn people_of_an_accounts_own_connection_get_roles_there_only() {
             account: Some(account.id.clone()),
             role: Role::AccountAuditor,
             local: false,
-            created_by: None,
+            created_by: Some(acme.owner.user.id.clone()),
             expires_at: world.clock.now().plus_seconds(60),
         };
         for (account, hash) in [(&acme.account, "there"), (&acme.labs, "here")] {

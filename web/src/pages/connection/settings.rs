@@ -113,7 +113,7 @@ pub(super) fn Settings(remote: Remote<Connection>, connection: Signal<Connection
                     {(oidc || github).then(|| view! {
                         <TextField label="Issuer" value=issuer kind="url" required=oidc error=sending.at("/issuer") />
                         <TextField label="Client id" value=client_id required=true error=sending.at("/client_id") />
-                        <TextField label="New client secret" value=secret kind="password" autocomplete="new-password" hint="Empty keeps the stored one." error=sending.at("/client_secret") />
+                        <TextField label="New client secret" value=secret kind="password" autocomplete="new-password" hint="Empty keeps the stored one. Another issuer needs the secret again." error=sending.at("/client_secret") />
                         <TextField label="Scopes" value=scopes error=sending.at("/scopes") />
                         <TextArea label="Internal origins it may be reached at" value=internal rows=2 error=sending.at("/allow_internal") />
                     })}
