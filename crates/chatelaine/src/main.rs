@@ -191,6 +191,28 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
             );
         }
     }
+    let control_host = store::host::of_authority(&server::authority_of(&control));
+    for view in snapshot.apps() {
+        if store::host::of_authority(&view.authority) == control_host {
+            let (app, account) = (&view.app.spec.name, &view.account.spec.name);
+            println!(
+                "host           WARNING: {app} ({account}) lies at the control plane's host: its pages can set cookies there"
+            );
+        }
+    }
+    let conflicts = store::host::conflicts(&store, &config.public_url).await?;
+    for (host, app) in &conflicts {
+        let account = snapshot.account(&app.account);
+        let account = account.map_or("?", |view| view.account.spec.name.as_str());
+        println!(
+            "host           WARNING: {} ({account}) lies at {}, and the host {host} belongs to another account: move \
+             the app, or share the host (`chatelaine host list`)",
+            app.spec.name, app.spec.public_url
+        );
+    }
+    if conflicts.is_empty() {
+        println!("hosts          ok: every app lies at a host of its account");
+    }
     verify(&store).await
 }
 

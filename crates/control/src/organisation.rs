@@ -4,7 +4,7 @@ use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::Body;
 use crate::write::{Write, shown};
-use crate::{Control, check, connections, record};
+use crate::{Control, check, connections, places, record};
 use axum::response::Response;
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -44,6 +44,7 @@ async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     if spec.floor != org.spec.floor
         || spec.primary_connection != org.spec.primary_connection
         || spec.require_second_factor != org.spec.require_second_factor
+        || spec.allowed_origin_ranges != org.spec.allowed_origin_ranges
     {
         caller.require_recent()?;
     }
@@ -52,6 +53,7 @@ async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         return Ok(write.changed(org.version, &org));
     }
     check(&caller, &spec).await?;
+    places::check_ranges(&org, &spec.allowed_origin_ranges)?;
     let mut tx = caller.store().begin().await?;
     let after = store::org::update(&mut tx, &org, spec).await?;
     let about = target("organisation", &org.id, Some(&after.spec.name));

@@ -8,7 +8,7 @@ use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Ids, Query};
 use crate::service_tokens::overlap;
 use crate::write::{Write, shown};
-use crate::{Control, check, delivery, record};
+use crate::{Control, check, delivery, places, record};
 use axum::{Json, response::Response};
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -60,7 +60,7 @@ async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response
     needs_audit(&caller)?;
     caller.require_recent()?;
     let spec: WebhookSpec = body.read()?;
-    check_spec(&caller, &spec, None)?;
+    check_spec(&caller, &spec, None).await?;
     let secret = delivery::mint_secret()?;
     let mut tx = caller.store().begin().await?;
     let place = (&caller.org, account.as_ref());
@@ -91,7 +91,7 @@ async fn patch(caller: Caller, Id(id): Id<WebhookId>, write: Write, body: Body) 
     if spec == webhook.spec {
         return Ok(write.changed(webhook.version, &webhook));
     }
-    check_spec(&caller, &spec, Some(&webhook.spec))?;
+    check_spec(&caller, &spec, Some(&webhook.spec)).await?;
     if spec.url != webhook.spec.url {
         caller.require_recent()?;
     }
@@ -247,11 +247,11 @@ fn needs_audit(caller: &Caller) -> Answer<()> {
     }
 }
 
-fn check_spec(caller: &Caller, spec: &WebhookSpec, before: Option<&WebhookSpec>) -> Answer<()> {
+async fn check_spec(caller: &Caller, spec: &WebhookSpec, before: Option<&WebhookSpec>) -> Answer<()> {
     check::name("/name", &spec.name)?;
     let url = check::http_url("/url", &spec.url)?;
-    if check::is_link_local(&url) {
-        return Err(Fault::invalid("/url", "not a link-local address"));
+    if before.is_none_or(|b| b.url != spec.url) {
+        places::check_target(caller, ("/url", &url), &[]).await?;
     }
     if url.scheme() != "https" && !spec.allow_internal {
         let detail = "https, or http to an internal address with `allow_internal`";

@@ -12,7 +12,7 @@
 
 use crate::sql::{Paging, Row, Run, Sql, json, opt};
 use crate::{Change, Error, Result, Tx};
-use wire::{AccountId, AppId, ClientId, Grant, GrantId, GrantState, OrgId, Timestamp, UserId};
+use wire::{AccountId, AppId, ClientId, ConnectionId, Grant, GrantId, GrantState, OrgId, Timestamp, UserId};
 
 /// How long the old refresh token still returns its successor, in seconds.
 pub const ROTATION_WINDOW: i64 = 60;
@@ -249,6 +249,10 @@ pub enum Which<'a> {
     Client(&'a ClientId),
     /// All for an app.
     App(&'a AppId),
+    /// All for the apps of an account.
+    Account(&'a AccountId),
+    /// All of the people of a connection.
+    Connection(&'a ConnectionId),
 }
 
 /// Ends grants that are in force, at every gateway; says which.
@@ -263,6 +267,10 @@ pub async fn revoke_where(tx: &mut Tx, which: Which<'_>, reason: &str) -> Result
         Which::User(id) => sql.and("user_id =", Some(id)),
         Which::Client(id) => sql.and("client =", Some(id)),
         Which::App(id) => sql.and("app =", Some(id)),
+        Which::Account(id) => sql.and("account =", Some(id)),
+        Which::Connection(id) => sql
+            .and("user_id IN (SELECT id FROM users WHERE connection =", Some(id))
+            .then(")"),
     };
     let mut revoked = Vec::new();
     for row in (&mut *tx).rows(sql.then(" RETURNING id")).await? {

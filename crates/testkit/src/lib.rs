@@ -78,14 +78,7 @@ impl Database {
 
     /// Runs SQL behind the store's back and says how many rows it touched.
     pub async fn execute(&self, sql: &str) -> u64 {
-        let sql = AssertSqlSafe(sql.to_owned());
-        if self.url.starts_with("sqlite") {
-            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
-            connection.execute(sql).await.unwrap().rows_affected()
-        } else {
-            let mut connection = PgConnection::connect(&self.url).await.unwrap();
-            connection.execute(sql).await.unwrap().rows_affected()
-        }
+        execute(&self.url, sql).await
     }
 
     /// Takes the database away.
@@ -96,6 +89,18 @@ impl Database {
                 on_server(&server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
             }
         }
+    }
+}
+
+/// Runs SQL on the database at `url`, and says how many rows it touched.
+pub async fn execute(url: &str, sql: &str) -> u64 {
+    let sql = AssertSqlSafe(sql.to_owned());
+    if url.starts_with("sqlite") {
+        let mut connection = SqliteConnection::connect(url).await.unwrap();
+        connection.execute(sql).await.unwrap().rows_affected()
+    } else {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        connection.execute(sql).await.unwrap().rows_affected()
     }
 }
 

@@ -36,6 +36,11 @@ pub struct OrganisationSpec {
     /// Whether people with a local password get no further without a second factor.
     #[serde(default)]
     pub require_second_factor: bool,
+    /// Networks in CIDR notation among the link-local ones and those where clouds hand out credentials
+    /// (such as `169.254.10.0/24`) that apps may nevertheless have their origin in. Private networks need no
+    /// entry.
+    #[serde(default)]
+    pub allowed_origin_ranges: Vec<String>,
 }
 
 /// One tenant. `/api/v1/accounts`.

@@ -8,6 +8,7 @@ mod connections;
 mod conventions;
 mod description;
 mod enforcement;
+mod hosts;
 mod isolation;
 mod matrix;
 mod migrations;

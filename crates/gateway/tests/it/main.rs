@@ -8,6 +8,7 @@ mod browser;
 mod challenge;
 mod crossing;
 mod mcp;
+mod reach;
 mod service;
 mod streams;
 mod world;
