@@ -64,8 +64,14 @@ pub(crate) enum Refused {
 impl Refused {
     /// What lies behind an error of the HTTP client, if it is one of these.
     pub(crate) fn behind(error: &(dyn Error + 'static)) -> Option<Self> {
-        let mut causes = std::iter::successors(Some(error), |e| e.source());
-        causes.find_map(|e| e.downcast_ref::<Self>().copied())
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(refused) = error.downcast_ref() {
+                return Some(*refused);
+            }
+            next = error.source();
+        }
+        None
     }
 
     /// The reason as the log writes it.

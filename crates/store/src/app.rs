@@ -125,7 +125,7 @@ pub async fn update(tx: &mut Tx, app: &App, spec: AppSpec) -> Result<App> {
     }
     if spec.enabled != app.spec.enabled {
         ending::end(tx, Switched::App(&app.id)).await?;
-    } else if spec.managed_oauth != app.spec.managed_oauth {
+    } else if app.spec.managed_oauth && !spec.managed_oauth {
         grant::revoke_where(tx, Which::App(&app.id), "managed_oauth_off").await?;
     }
     tx.changed(Change::Account(app.account.clone()));
