@@ -191,6 +191,24 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
             );
         }
     }
+    for view in snapshot.apps() {
+        let opened: Vec<ipnet::IpNet> = view
+            .origin_ranges
+            .iter()
+            .filter_map(|net| net.parse().ok())
+            .collect();
+        let literal = match url::Url::parse(&view.app.spec.origin_url)?.host() {
+            Some(url::Host::Ipv4(ip)) => Some(ip.into()),
+            Some(url::Host::Ipv6(ip)) => Some(ip.into()),
+            _ => None,
+        };
+        if literal.is_some_and(|ip| outbound::is_special(ip, &opened)) {
+            let (app, origin) = (&view.app.spec.name, &view.app.spec.origin_url);
+            println!(
+                "origin         WARNING: {app} is not forwarded to {origin}: see allowed_origin_ranges of the organisation"
+            );
+        }
+    }
     let control_host = store::host::of_authority(&server::authority_of(&control));
     for view in snapshot.apps() {
         if store::host::of_authority(&view.authority) == control_host {

@@ -106,23 +106,25 @@ pub async fn get(store: &Store, org: &OrgId, id: &AppId) -> Result<App> {
 /// `Stale` when `app.version` is not the stored one, `Conflict` and `Invalid` as for [`create`].
 pub async fn update(tx: &mut Tx, app: &App, spec: AppSpec) -> Result<App> {
     let (authority, path) = split_public_url(&spec.public_url)?;
-    let sql = Sql::new(
-        "UPDATE apps SET name = $1, authority = $2, path = $3, spec = $4, version = version + 1 \
-         WHERE id = $5 AND version = $6 RETURNING org",
-    );
-    let sql = sql
-        .bind(spec.name.as_str())
-        .bind(authority.as_str())
-        .bind(path)
-        .bind(json(&spec)?)
-        .bind(&app.id)
-        .bind(app.version);
-    let org: OrgId = opt(&mut *tx, sql).await?.ok_or(Error::Stale)?.id("org")?;
     if spec.public_url != app.spec.public_url {
+        let sql = Sql::new("SELECT org FROM apps WHERE id = $1").bind(&app.id);
+        let org: OrgId = opt(&mut *tx, sql).await?.ok_or(Error::Stale)?.id("org")?;
         let host = host::claim(tx, &org, &app.account, &authority).await?;
         let sql = Sql::new("UPDATE apps SET host = $1 WHERE id = $2");
         tx.run(sql.bind(host).bind(&app.id)).await?;
     }
+    let sql = Sql::new(
+        "UPDATE apps SET name = $1, authority = $2, path = $3, spec = $4, version = version + 1 \
+         WHERE id = $5 AND version = $6",
+    );
+    let sql = sql
+        .bind(spec.name.as_str())
+        .bind(authority)
+        .bind(path)
+        .bind(json(&spec)?)
+        .bind(&app.id)
+        .bind(app.version);
+    tx.run_fresh(sql).await?;
     if spec.enabled != app.spec.enabled {
         ending::end(tx, Switched::App(&app.id)).await?;
     } else if app.spec.managed_oauth && !spec.managed_oauth {

@@ -18,6 +18,7 @@ pub(crate) fn Page() -> impl IntoView {
         tab("organisation", "Organisation", || {
             view! { <OrganisationTab /> }.into_any()
         }),
+        tab("hosts", "Hosts", || view! { <super::hosts::Hosts /> }.into_any()),
         tab("tokens", "API tokens", || {
             view! { <super::tokens::Tokens /> }.into_any()
         }),
@@ -55,6 +56,7 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
     );
     let floor = Drafts::of(&first.spec.floor);
     let second_factor = RwSignal::new(first.spec.require_second_factor);
+    let ranges = RwSignal::new(first.spec.allowed_origin_ranges.join(", "));
     let blocked = me().gate(Need::Organisation);
     let sending = Sending::new();
     let options = Signal::derive(move || {
@@ -69,11 +71,17 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
             Err(missing) => return sending.refuse("/floor", missing),
         };
         let primary = Some(primary.get_untracked()).filter(|id| !id.is_empty());
+        let ranges = ranges.get_untracked();
+        let ranges: Vec<&str> = ranges
+            .split([',', ' '])
+            .filter(|range| !range.is_empty())
+            .collect();
         let patch = json!({
             "name": name.get_untracked().trim(),
             "primary_connection": primary,
             "floor": floor,
             "require_second_factor": second_factor.get_untracked(),
+            "allowed_origin_ranges": ranges,
         });
         let version = org.get_untracked().version;
         sending.run(
@@ -97,6 +105,9 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
             <SelectorList drafts=floor label="Rules of the organisation"
                 hint="Every request in every account has to meet all of these. No account can weaken them." blocked error=sending.at("/floor") />
             <Checkbox label="People with a local password need a second factor" hint="Whoever has none is asked to set one up at the next sign-in." value=second_factor />
+            <TextField label="Special networks that apps may lie in" value=ranges placeholder="169.254.10.0/24"
+                hint="Link-local addresses and those where clouds hand out credentials are closed to origins unless they are named here. Private networks need no entry."
+                error=sending.at("/allowed_origin_ranges") />
             <FormError sending />
             <div><Submit busy=sending.busy blocked>"Save organisation"</Submit></div>
         </form>
