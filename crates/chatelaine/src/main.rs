@@ -197,7 +197,7 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
             .iter()
             .filter_map(|net| net.parse().ok())
             .collect();
-        let literal = match url::Url::parse(&view.app.spec.origin_url)?.host() {
+        let literal: Option<std::net::IpAddr> = match url::Url::parse(&view.app.spec.origin_url)?.host() {
             Some(url::Host::Ipv4(ip)) => Some(ip.into()),
             Some(url::Host::Ipv6(ip)) => Some(ip.into()),
             _ => None,
