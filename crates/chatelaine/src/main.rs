@@ -173,6 +173,46 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
             );
         }
     }
+    for view in snapshot.apps() {
+        let opened: Vec<ipnet::IpNet> = view
+            .origin_ranges
+            .iter()
+            .filter_map(|net| net.parse().ok())
+            .collect();
+        let literal: Option<std::net::IpAddr> = match url::Url::parse(&view.app.spec.origin_url)?.host() {
+            Some(url::Host::Ipv4(ip)) => Some(ip.into()),
+            Some(url::Host::Ipv6(ip)) => Some(ip.into()),
+            _ => None,
+        };
+        if literal.is_some_and(|ip| outbound::is_special(ip, &opened)) {
+            let (app, origin) = (&view.app.spec.name, &view.app.spec.origin_url);
+            println!(
+                "origin         WARNING: {app} is not forwarded to {origin}: see allowed_origin_ranges of the organisation"
+            );
+        }
+    }
+    let control_host = store::host::of_authority(&server::authority_of(&control));
+    for view in snapshot.apps() {
+        if store::host::of_authority(&view.authority) == control_host {
+            let (app, account) = (&view.app.spec.name, &view.account.spec.name);
+            println!(
+                "host           WARNING: {app} ({account}) lies at the control plane's host: its pages can set cookies there"
+            );
+        }
+    }
+    let conflicts = store::host::conflicts(&store, &config.public_url).await?;
+    for (host, app) in &conflicts {
+        let account = snapshot.account(&app.account);
+        let account = account.map_or("?", |view| view.account.spec.name.as_str());
+        println!(
+            "host           WARNING: {} ({account}) lies at {}, and the host {host} belongs to another account: move \
+             the app, or share the host (`chatelaine host list`)",
+            app.spec.name, app.spec.public_url
+        );
+    }
+    if conflicts.is_empty() {
+        println!("hosts          ok: every app lies at a host of its account");
+    }
     verify::database(&store, &[config.audit_digest_file()]).await
 }
 

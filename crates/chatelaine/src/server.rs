@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use oauth::Oauth;
-use outbound::{Allowed, Outbound, Policy};
+use outbound::{Allowed, Hop, Listeners, Outbound, Policy};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
@@ -64,6 +64,7 @@ struct Surface {
     control: Router,
     control_authority: String,
     gateway: gateway::Gateway,
+    hop: Hop,
     trusted_proxies: Vec<IpNet>,
     /// Whether the control plane is reached by https only.
     https: bool,
@@ -91,6 +92,11 @@ impl Server {
                 .allow
                 .push(Allowed::parse(origin).with_context(|| format!("allow_internal: {origin}"))?);
         }
+        let own = listeners.iter().map(TcpListener::local_addr);
+        let own = Listeners::new(own.collect::<Result<Vec<_>, _>>()?);
+        let hop = gateway::hop(&store);
+        policy.listeners = own.clone();
+        policy.hop = Some(hop.clone());
         let outbound = Outbound::new(policy);
         let control_url = config.public_url.clone();
         let oauth = Oauth::new(store.clone(), keyring.clone(), outbound.clone(), &control_url);
@@ -130,11 +136,15 @@ impl Server {
         let surface = Surface {
             control,
             control_authority: authority_of(&url),
-            gateway: gateway::Gateway::new(gateway::GatewayConfig {
-                store: store.clone(),
-                keyring: keyring.clone(),
-                control_url,
-            }),
+            gateway: gateway::Gateway::with_reach(
+                gateway::GatewayConfig {
+                    store: store.clone(),
+                    keyring: keyring.clone(),
+                    control_url,
+                },
+                gateway::Reach::system(own),
+            ),
+            hop,
             trusted_proxies: config.trusted_proxies.clone(),
             https: url.scheme() == "https",
             store: store.clone(),
@@ -308,13 +318,17 @@ impl Surface {
             }
             // Health checks come by address.
             if !matches!(request.uri().path(), "/healthz" | "/readyz") {
-                let id = request
-                    .extensions()
-                    .get::<AuditRequest>()
-                    .map_or_else(String::new, |r| r.id.clone());
+                let id = request_id(&request);
                 let title = "No app is published under this host";
                 return assets::problem(StatusCode::MISDIRECTED_REQUEST, "unknown-host", title, id);
             }
+        }
+        // The gateway asks the same of what is for an app.
+        if self.hop.is_loop(request.headers()) {
+            tracing::warn!("refused: a request that came from this server");
+            let id = request_id(&request);
+            let title = "The request came from this server";
+            return assets::problem(StatusCode::LOOP_DETECTED, "loop-detected", title, id);
         }
         let mut response = match self.control.clone().oneshot(request).await {
             Ok(response) => response,
@@ -328,6 +342,11 @@ impl Surface {
         }
         response
     }
+}
+
+fn request_id<B>(request: &Request<B>) -> String {
+    let context = request.extensions().get::<AuditRequest>();
+    context.map_or_else(String::new, |context| context.id.clone())
 }
 
 /// The authority that a request is for, lower case, the schemes' default ports left out.
@@ -354,7 +373,8 @@ fn authority<B>(request: &Request<B>) -> Option<String> {
     })
 }
 
-fn authority_of(url: &url::Url) -> String {
+/// The same of a URL.
+pub(crate) fn authority_of(url: &url::Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port()
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))

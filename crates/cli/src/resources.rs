@@ -85,6 +85,7 @@ pub(crate) fn of_id(id: &str) -> Option<&'static str> {
         "rmp" => "role-mappings",
         "grp" => "groups",
         "app" => "apps",
+        "hst" => "hosts",
         "pol" => "policies",
         "cli" => "clients",
         "gnt" => "grants",
@@ -101,7 +102,7 @@ pub(crate) fn of_id(id: &str) -> Option<&'static str> {
 /// Which resource a field of a body names, so that names may stand for identifiers there.
 pub(crate) fn named_by(field: &str) -> Option<&'static str> {
     Some(match field {
-        "account" | "accounts" => "accounts",
+        "account" | "accounts" | "shared_with" => "accounts",
         "connection" | "primary_connection" | "from" | "to" => "connections",
         "app" => "apps",
         "user" | "from_user" | "to_user" => "users",

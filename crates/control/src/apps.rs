@@ -5,12 +5,11 @@ use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Query};
 use crate::power::Act;
 use crate::write::{Write, shown};
-use crate::{Control, check, record, rules};
+use crate::{Control, check, hosts, places, record, rules};
 use axum::{Json, response::Response};
 use policy::{Ruleset, ScopeSet};
 use std::collections::HashSet;
-use store::{audit::target, split_public_url};
-use url::Url;
+use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{AccountId, App, AppId, AppSpec, AuditEvent, NewApp, OauthSettings, Page, Policy, RuleRef};
 
@@ -42,10 +41,17 @@ async fn list(caller: Caller, Query(query): Query<AccountQuery>) -> Answer<Json<
 async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response> {
     let account = caller.account(&body.need("account")?, Permission::Edit).await?;
     let spec: AppSpec = body.read()?;
-    check(&caller, &account.id, &spec).await?;
+    check(&caller, &account.id, &spec, None).await?;
     let warrant = write.warrant(&caller, &Act::MakeApp(&account.id))?;
+    let public_url = spec.public_url.clone();
     let mut tx = caller.begin().await?;
-    let app = store::app::create(&mut tx, &caller.org, &account.id, spec).await?;
+    let app = match store::app::create(&mut tx, &caller.org, &account.id, spec).await {
+        Ok(app) => app,
+        Err(error) => {
+            drop(tx);
+            return Err(hosts::refused(&caller, &account.id, &public_url, error).await);
+        }
+    };
     let event = event(&caller, "app.create", &app, (None, Some(&app.spec)));
     write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.created(&format!("apps/{}", app.id), app.version, &app))
@@ -70,10 +76,17 @@ async fn patch(caller: Caller, Id(id): Id<AppId>, write: Write, body: Body) -> A
     if spec == app.spec {
         return Ok(write.changed(app.version, &app));
     }
-    check(&caller, &app.account, &spec).await?;
+    check(&caller, &app.account, &spec, Some(&app.spec)).await?;
     let warrant = write.warrant(&caller, &Act::ChangeApp(&app.account, &app.spec, &spec))?;
+    let public_url = spec.public_url.clone();
     let mut tx = caller.begin().await?;
-    let after = store::app::update(&mut tx, &app, spec).await?;
+    let after = match store::app::update(&mut tx, &app, spec).await {
+        Ok(after) => after,
+        Err(error) => {
+            drop(tx);
+            return Err(hosts::refused(&caller, &app.account, &public_url, error).await);
+        }
+    };
     let event = event(
         &caller,
         "app.update",
@@ -104,35 +117,15 @@ pub(crate) async fn load(caller: &Caller, id: &AppId) -> Answer<App> {
     Ok(app)
 }
 
-async fn check(caller: &Caller, account: &AccountId, spec: &AppSpec) -> Answer<()> {
+async fn check(caller: &Caller, account: &AccountId, spec: &AppSpec, before: Option<&AppSpec>) -> Answer<()> {
     check::name("/name", &spec.name)?;
-    check_places(caller.control.control_url(), spec)?;
+    places::check(caller, spec, before).await?;
     check::range("/session_seconds", spec.session_seconds, 60..=2_592_000)?;
     if let Some(oldest) = &spec.oldest_proof {
         check::oldest_proof(oldest)?;
     }
     check_oauth(&spec.oauth)?;
     check_policies(caller, account, spec).await
-}
-
-/// Where the app is reached, and where it lies.
-fn check_places(control_url: &str, spec: &AppSpec) -> Answer<()> {
-    let public = check::http_url("/public_url", &spec.public_url)?;
-    let (authority, _) = split_public_url(&spec.public_url)?;
-    let control = Url::parse(control_url).map_err(store::Error::internal)?;
-    if authority == check::authority(&control) {
-        let detail = "the control plane lies at this host and port";
-        return Err(Fault::invalid("/public_url", detail));
-    }
-    let origin = check::origin("/origin_url", &spec.origin_url)?;
-    let detail = if origin.origin() == public.origin() || origin.origin() == control.origin() {
-        "the gateway would forward to itself"
-    } else if check::is_link_local(&origin) {
-        "link-local addresses are not forwarded to"
-    } else {
-        return Ok(());
-    };
-    Err(Fault::invalid("/origin_url", detail))
 }
 
 fn check_oauth(oauth: &OauthSettings) -> Answer<()> {

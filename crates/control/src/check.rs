@@ -2,9 +2,8 @@
 
 use crate::fault::{Answer, Fault};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
-use url::{Host, Url};
+use url::Url;
 
 /// Names: 1 to 100 characters, nothing around them, nothing that cannot be seen.
 pub(crate) fn name(pointer: &str, name: &str) -> Answer<()> {
@@ -93,21 +92,6 @@ pub(crate) fn origin(pointer: &str, text: &str) -> Answer<Url> {
         Ok(url)
     } else {
         Err(Fault::invalid(pointer, "scheme, host and port only"))
-    }
-}
-
-/// Whether a URL names a link-local address, or one that is no single host. Internal addresses are what the
-/// gateway is for; link-local ones are where clouds hand out credentials to whoever asks.
-pub(crate) fn is_link_local(url: &Url) -> bool {
-    let v4 =
-        |ip: Ipv4Addr| ip.is_link_local() || ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast();
-    match url.host() {
-        Some(Host::Ipv4(ip)) => v4(ip),
-        Some(Host::Ipv6(ip)) => match ip.to_ipv4_mapped() {
-            Some(mapped) => v4(mapped),
-            None => ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast(),
-        },
-        _ => false,
     }
 }
 

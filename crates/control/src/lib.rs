@@ -11,6 +11,7 @@ mod idempotency;
 mod input;
 mod network;
 mod openapi;
+mod places;
 mod power;
 mod record;
 mod reference;
@@ -31,6 +32,7 @@ mod export;
 mod factors;
 mod grants;
 mod groups;
+mod hosts;
 mod invitations;
 mod members;
 mod migrations;
@@ -73,6 +75,7 @@ struct Inner {
     keyring: Keyring,
     broker: Broker,
     deliverer: Deliverer,
+    outbound: Outbound,
     control_url: String,
     cursors: Cursors,
     limiter: Limiter,
@@ -97,7 +100,7 @@ pub struct ControlConfig {
     pub keyring: Keyring,
     /// Signs people in; knows connections from the inside, and sends mail.
     pub broker: Broker,
-    /// Reaches the receivers of webhooks.
+    /// Reaches the receivers of webhooks; knows where the server itself listens.
     pub outbound: Outbound,
     /// The control plane's public URL, without a trailing slash.
     pub control_url: String,
@@ -117,7 +120,8 @@ impl Control {
             cursors: Cursors::new(config.store.vault()),
             limiter: RateLimiter::dashmap(quota).with_middleware(),
             control_url: config.control_url.trim_end_matches('/').to_owned(),
-            deliverer: Deliverer::new(config.store.clone(), config.outbound),
+            deliverer: Deliverer::new(config.store.clone(), config.outbound.clone()),
+            outbound: config.outbound,
             store: config.store,
             keyring: config.keyring,
             broker: config.broker,
@@ -139,6 +143,10 @@ impl Control {
 
     fn control_url(&self) -> &str {
         &self.inner.control_url
+    }
+
+    fn outbound(&self) -> &Outbound {
+        &self.inner.outbound
     }
 
     fn broker(&self) -> &Broker {
@@ -190,6 +198,7 @@ fn resources() -> OpenApiRouter<Control> {
         .merge(policies::routes())
         .merge(tester::routes())
         .merge(apps::routes())
+        .merge(hosts::routes())
         .merge(clients::routes())
         .merge(grants::routes())
         .merge(api_tokens::routes())

@@ -117,6 +117,7 @@ const TAGS: &[(&str, &str)] = &[
     ("groups", "Groups of people"),
     ("policies", "Reusable rules, and their tester"),
     ("apps", "What the gateway protects"),
+    ("hosts", "Whose public hosts are"),
     ("clients", "Agent software"),
     ("grants", "What people allowed agents"),
     ("api-tokens", "Credentials for automation"),

@@ -5,7 +5,7 @@ use crate::fault::{Answer, Fault};
 use crate::input::Body;
 use crate::power::Act;
 use crate::write::{Write, shown};
-use crate::{Control, check, connections, record};
+use crate::{Control, check, connections, places, record};
 use axum::response::Response;
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -48,6 +48,7 @@ async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         return Ok(write.changed(org.version, &org));
     }
     check(&caller, &spec).await?;
+    places::check_ranges(&org, &spec.allowed_origin_ranges)?;
     let mut tx = caller.begin().await?;
     let after = store::org::update(&mut tx, &org, spec).await?;
     let about = target("organisation", &org.id, Some(&after.spec.name));

@@ -9,7 +9,7 @@ use crate::input::{AccountQuery, Body, Id, Ids, Query};
 use crate::power::Act;
 use crate::service_tokens::overlap;
 use crate::write::{Write, shown};
-use crate::{Control, check, delivery, record};
+use crate::{Control, check, delivery, places, record};
 use axum::{Json, response::Response};
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -60,7 +60,7 @@ async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response
     }
     needs_audit(&caller)?;
     let spec: WebhookSpec = body.read()?;
-    check_spec(&spec)?;
+    check_spec(&caller, &spec, None).await?;
     let warrant = write.warrant(&caller, &Act::MakeWebhook(account.as_ref(), &spec))?;
     let secret = delivery::mint_secret()?;
     let mut tx = caller.begin().await?;
@@ -92,7 +92,7 @@ async fn patch(caller: Caller, Id(id): Id<WebhookId>, write: Write, body: Body) 
     if spec == webhook.spec {
         return Ok(write.changed(webhook.version, &webhook));
     }
-    check_spec(&spec)?;
+    check_spec(&caller, &spec, Some(&webhook.spec)).await?;
     let act = Act::ChangeWebhook(webhook.account.as_ref(), &webhook.spec, &spec);
     let warrant = write.warrant(&caller, &act)?;
     let mut tx = caller.begin().await?;
@@ -250,11 +250,11 @@ fn needs_audit(caller: &Caller) -> Answer<()> {
     }
 }
 
-fn check_spec(spec: &WebhookSpec) -> Answer<()> {
+async fn check_spec(caller: &Caller, spec: &WebhookSpec, before: Option<&WebhookSpec>) -> Answer<()> {
     check::name("/name", &spec.name)?;
     let url = check::http_url("/url", &spec.url)?;
-    if check::is_link_local(&url) {
-        return Err(Fault::invalid("/url", "not a link-local address"));
+    if before.is_none_or(|b| b.url != spec.url) {
+        places::check_target(caller, ("/url", &url), &[]).await?;
     }
     if url.scheme() != "https" && !spec.allow_internal {
         let detail = "https, or http to an internal address with `allow_internal`";

@@ -35,6 +35,16 @@ pub(crate) fn json(status: StatusCode, error: &str, message: &str, request: &str
     )
 }
 
+/// The request was here before (RFC 5842 section 7.2).
+pub(crate) fn loop_detected(request: &str) -> Response<Body> {
+    json(
+        StatusCode::LOOP_DETECTED,
+        "loop_detected",
+        "The request came from this server.",
+        request,
+    )
+}
+
 /// Refused, and why; for agents.
 pub(crate) fn denied(status: StatusCode, reason: Reason, request: &str) -> Response<Body> {
     object(

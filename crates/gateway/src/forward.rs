@@ -4,6 +4,7 @@
 use crate::answer;
 use crate::credential::{By, Known, Minted};
 use crate::headers;
+use crate::reach::{Connector, Reach, Refused};
 use crate::site::Site;
 use crate::watch::Watch;
 use axum::body::Body;
@@ -15,17 +16,19 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use ipnet::IpNet;
+use outbound::{HOP, Hop};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls_platform_verifier::BuilderVerifierExt;
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use store::AppView;
 use tokens::{Act, AssertionClaims, Keyring};
 use wire::{AppKind, Timestamp, User};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than what usual origins keep.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Life of an assertion, in seconds, and for how long the same one is sent.
@@ -43,19 +46,25 @@ const PLAIN: [HeaderName; 3] = [
     HeaderName::from_static("x-chatelaine-groups"),
 ];
 
+/// Sets of opened networks that connections are kept for at the most.
+const OPENED: usize = 64;
+
 /// Connections to origins.
 pub(crate) struct Upstream {
-    plain: Client<HttpConnector, Body>,
-    /// Made when first needed: it reads the system's certificates.
-    tls: OnceLock<Result<Client<HttpsConnector<HttpConnector>, Body>, rustls::Error>>,
+    reach: Reach,
+    hop: Hop,
+    /// For organisations that opened nothing.
+    usual: Way,
+    /// By what they opened: a connection that one may have must not serve another.
+    special: Mutex<HashMap<Arc<[IpNet]>, Arc<Way>>>,
 }
 
-fn connector() -> HttpConnector {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    connector.enforce_http(false);
-    connector
+/// Connections that were opened under the same rules.
+struct Way {
+    connector: Connector,
+    plain: Client<Connector, Body>,
+    /// Made when first needed: it reads the system's certificates.
+    tls: OnceLock<Result<Client<HttpsConnector<Connector>, Body>, rustls::Error>>,
 }
 
 fn client<C>(connector: C) -> Client<C, Body>
@@ -69,11 +78,16 @@ where
         .build(connector)
 }
 
-impl Upstream {
-    pub(crate) fn new() -> Self {
+impl Way {
+    fn new(reach: &Reach, opened: &Arc<[IpNet]>) -> Self {
+        let connector = Connector {
+            reach: reach.clone(),
+            opened: Arc::clone(opened),
+        };
         Self {
-            plain: client(connector()),
+            plain: client(connector.clone()),
             tls: OnceLock::new(),
+            connector,
         }
     }
 
@@ -84,14 +98,44 @@ impl Upstream {
         if request.uri().scheme() != Some(&Scheme::HTTPS) {
             return self.plain.request(request).await.map_err(Into::into);
         }
-        match self.tls.get_or_init(tls_client) {
+        match self.tls.get_or_init(|| tls_client(self.connector.clone())) {
             Ok(client) => client.request(request).await.map_err(Into::into),
             Err(error) => Err(error.clone().into()),
         }
     }
 }
 
-fn tls_client() -> Result<Client<HttpsConnector<HttpConnector>, Body>, rustls::Error> {
+impl Upstream {
+    pub(crate) fn new(reach: Reach, hop: Hop) -> Self {
+        Self {
+            usual: Way::new(&reach, &Arc::default()),
+            special: Mutex::default(),
+            reach,
+            hop,
+        }
+    }
+
+    async fn send(
+        &self,
+        request: Request<Body>,
+        opened: &Arc<[IpNet]>,
+    ) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
+        if opened.is_empty() {
+            return self.usual.send(request).await;
+        }
+        let way = {
+            let mut special = self.special.lock().unwrap_or_else(PoisonError::into_inner);
+            if special.len() >= OPENED && !special.contains_key(opened) {
+                special.clear();
+            }
+            let way = special.entry(Arc::clone(opened));
+            Arc::clone(way.or_insert_with(|| Arc::new(Way::new(&self.reach, opened))))
+        };
+        way.send(request).await
+    }
+}
+
+fn tls_client(connector: Connector) -> Result<Client<HttpsConnector<Connector>, Body>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -101,7 +145,7 @@ fn tls_client() -> Result<Client<HttpsConnector<HttpConnector>, Body>, rustls::E
         .with_tls_config(config)
         .https_only()
         .enable_http1()
-        .wrap_connector(connector());
+        .wrap_connector(connector);
     Ok(client(connector))
 }
 
@@ -118,8 +162,52 @@ pub(crate) struct Passage {
     pub(crate) watch: Arc<Watch>,
 }
 
-/// Sends it and brings the answer back. The second part says whether the origin gave it.
-pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> (Response<Body>, bool) {
+/// What came of it.
+pub(crate) struct Sent {
+    pub(crate) response: Response<Body>,
+    /// Whether the origin gave the answer.
+    pub(crate) answered: bool,
+    /// Why the origin was not even tried.
+    pub(crate) refused: Option<Refused>,
+}
+
+impl Sent {
+    const fn answered(response: Response<Body>) -> Self {
+        Self {
+            response,
+            answered: true,
+            refused: None,
+        }
+    }
+
+    fn failed(request_id: &str) -> Self {
+        Self {
+            response: bad_gateway(request_id),
+            answered: false,
+            refused: None,
+        }
+    }
+
+    fn refused(why: Refused, request_id: &str) -> Self {
+        let response = match why {
+            Refused::Own => answer::loop_detected(request_id),
+            Refused::Special(_) => answer::json(
+                StatusCode::BAD_GATEWAY,
+                "origin_refused",
+                "The app lies at an address that is not forwarded to.",
+                request_id,
+            ),
+        };
+        Self {
+            response,
+            answered: false,
+            refused: Some(why),
+        }
+    }
+}
+
+/// Sends it and brings the answer back.
+pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> Sent {
     let Passage {
         site,
         mut parts,
@@ -131,31 +219,36 @@ pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> (Response<
     } = passage;
     let upgrade = wanted_upgrade(&site, &mut parts);
     let had_length = parts.headers.contains_key(CONTENT_LENGTH);
+    let hop = upstream.hop.onward(&parts.headers);
     let mut headers = headers::to_origin(std::mem::take(&mut parts.headers));
     if upgrade.is_some() {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
     let ours = Ours {
+        hop,
         request_id: &request_id,
         peer: peer.as_deref(),
         minted: minted.as_deref(),
     };
     let Some(request) = outgoing(&site, parts, headers, &ours) else {
-        return (bad_gateway(&request_id), false);
+        return Sent::failed(&request_id);
     };
     let request = with_framing(request.map(|()| watch.guard(body, false)), had_length);
-    let mut response = match upstream.send(request).await {
+    let mut response = match upstream.send(request, &site.opened).await {
         Ok(response) => response,
         Err(error) => {
             tracing::warn!(app = %site.view.app.id, %error, source = ?error.source(), "the origin did not answer");
-            return (bad_gateway(&request_id), false);
+            return match Refused::behind(&*error) {
+                Some(why) => Sent::refused(why, &request_id),
+                None => Sent::failed(&request_id),
+            };
         }
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match upgrade {
-            Some(browser) => (switch(response, browser, watch), true),
-            None => (bad_gateway(&request_id), false),
+            Some(browser) => Sent::answered(switch(response, browser, watch)),
+            None => Sent::failed(&request_id),
         };
     }
     headers::from_origin(response.headers_mut());
@@ -164,7 +257,7 @@ pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> (Response<
             .get(..17)
             .is_some_and(|t| t.eq_ignore_ascii_case(b"text/event-stream"))
     });
-    (response.map(|body| watch.guard(body, is_events)), true)
+    Sent::answered(response.map(|body| watch.guard(body, is_events)))
 }
 
 /// The client's side of a WebSocket (RFC 6455 section 4.1); no other protocol is switched to. Not for MCP:
@@ -184,6 +277,7 @@ pub(crate) fn is_websocket(parts: &Parts) -> bool {
 
 /// What the gateway says in headers.
 struct Ours<'a> {
+    hop: Option<HeaderValue>,
     request_id: &'a str,
     peer: Option<&'a str>,
     minted: Option<&'a Minted>,
@@ -195,6 +289,7 @@ fn outgoing(site: &Site, parts: Parts, mut headers: HeaderMap, ours: &Ours<'_>) 
     headers.insert(FORWARDED_HOST, site.host.clone()?);
     headers.insert(FORWARDED_PROTO, site.proto.clone());
     headers.insert(REQUEST_ID, HeaderValue::try_from(ours.request_id).ok()?);
+    headers.insert(HOP, ours.hop.clone()?);
     if let Some(peer) = ours.peer {
         headers.insert(FORWARDED_FOR, HeaderValue::try_from(peer).ok()?);
     }

@@ -23,6 +23,7 @@ mod forward;
 mod headers;
 mod mcp;
 mod own;
+mod reach;
 mod record;
 mod ruling;
 mod shown;
@@ -30,7 +31,9 @@ mod site;
 mod watch;
 mod wellknown;
 
+use aws_lc_rs::hmac;
 use axum::body::Body;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use credential::{Credential, Credentials, Invalid, Known};
 use forward::{Passage, Upstream};
 use futures_util::FutureExt;
@@ -40,21 +43,27 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use metrics::{Counter, Histogram, counter, histogram};
+use outbound::Hop;
+use reach::Refused;
 use ruling::{Asked, Ruling};
 use shown::Shown;
 use site::Site;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use store::audit::Unanswered;
 use store::{AppView, Store};
 use tokens::Keyring;
 use watch::Watch;
-use wire::{Actor, AppId, AppKind, AuditRequest, AuditResponse, Reason};
+use wire::{Actor, AppId, AppKind, AuditRequest, AuditResponse, Reason, Timestamp};
+
+pub use reach::{Dialer, Reach};
 
 /// How long proving a credential, or writing a record, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For how long a refused origin is not mentioned again, in seconds.
+const REFUSED_AGAIN: i64 = 300;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What a gateway is made of.
@@ -78,6 +87,9 @@ struct Inner {
     credentials: Credentials,
     sites: RwLock<HashMap<AppId, Arc<Site>>>,
     upstream: Upstream,
+    hop: Hop,
+    /// When the log last heard that an origin was refused, by app.
+    refused: Mutex<HashMap<AppId, Timestamp>>,
     meter: Meter,
 }
 
@@ -139,9 +151,32 @@ impl Inner {
         sites.insert(view.app.id.clone(), Arc::clone(&site));
         site
     }
+
+    /// Notes that an app's origin is none, now and then: each request has its record anyway.
+    async fn note_refused(&self, site: &Site, why: Refused) {
+        let (id, now) = (&site.view.app.id, self.store.clock().now());
+        {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.retain(|_, last| now < last.plus_seconds(REFUSED_AGAIN));
+            if refused.contains_key(id) {
+                return;
+            }
+            refused.insert(id.clone(), now);
+        }
+        if let Err(error) = self.store.record(record::origin_refused(site, why)).await {
+            tracing::error!(app = %id, %error, "a refused origin could not be recorded");
+        }
+    }
 }
 
 type Answer = (Ended, Response<Body>);
+
+/// The mark on requests that leave this server, and by which it knows them again.
+#[must_use]
+pub fn hop(store: &Store) -> Hop {
+    let tag = hmac::sign(&store.vault().mac_key("hop"), b"hop");
+    Hop::new(&URL_SAFE_NO_PAD.encode(&tag.as_ref()[..12]))
+}
 
 impl Gateway {
     /// Begins to follow the change feed. Metrics go to the recorder that is installed by now.
@@ -149,16 +184,25 @@ impl Gateway {
     /// Must be called within a Tokio runtime.
     #[must_use]
     pub fn new(config: GatewayConfig) -> Self {
+        Self::with_reach(config, Reach::default())
+    }
+
+    /// As [`Gateway::new`], with its own way to origins.
+    #[must_use]
+    pub fn with_reach(config: GatewayConfig, reach: Reach) -> Self {
         let GatewayConfig {
             store,
             keyring,
             control_url,
         } = config;
+        let hop = hop(&store);
         Self(Arc::new(Inner {
             credentials: Credentials::new(store.clone(), keyring.clone()),
             control_url: control_url.trim_end_matches('/').to_owned(),
             sites: RwLock::default(),
-            upstream: Upstream::new(),
+            upstream: Upstream::new(reach, hop.clone()),
+            hop,
+            refused: Mutex::default(),
             meter: Meter::new(),
             store,
             keyring,
@@ -209,8 +253,19 @@ impl Gateway {
         let views = directory.at_authority(authority);
         let (parts, body) = request.into_parts();
         let own = |status, error, message| Ok((Ended::Own, answer::json(status, error, message, &audit.id)));
-        if views.is_empty() {
+        let Some(first) = views.first() else {
             return own(StatusCode::NOT_FOUND, "not_found", "There is no app here.");
+        };
+        // Before anything is asked or answered: whatever it costs would come again and again.
+        if self.0.hop.is_loop(&parts.headers) {
+            let site = self.0.site(lying_at(views, parts.uri.path()).unwrap_or(first));
+            let visit = Visit {
+                gateway: self,
+                site,
+                audit,
+                started,
+            };
+            return visit.refuse_loop().await;
         }
         // A target in absolute form must not name another place than `Host` (RFC 9112 section 3.2.2).
         let elsewhere = parts
@@ -244,11 +299,8 @@ impl Gateway {
             let sites: Vec<_> = views.iter().map(|view| self.0.site(view)).collect();
             return Ok((Ended::Own, own::answer(self, &sites, &parts, audit).await?));
         }
-        let view = views.iter().find(|view| {
-            path.strip_prefix(view.path.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
-        let Some(view) = view.or(if is_plain { None } else { views.first() }) else {
+        let view = lying_at(views, path);
+        let Some(view) = view.or(if is_plain { None } else { Some(first) }) else {
             return own(StatusCode::NOT_FOUND, "not_found", "There is no app here.");
         };
         let site = self.0.site(view);
@@ -265,6 +317,14 @@ impl Gateway {
             visit.refuse_path().await
         }
     }
+}
+
+/// The app that a path leads to.
+fn lying_at<'v>(views: &'v [Arc<AppView>], path: &str) -> Option<&'v Arc<AppView>> {
+    views.iter().find(|view| {
+        path.strip_prefix(view.path.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }
 
 /// One request for an app.
@@ -301,6 +361,14 @@ impl Visit<'_> {
             Ended::Denied,
             answer::denied(StatusCode::BAD_REQUEST, ruling.reason, &id),
         ))
+    }
+
+    /// It came from here.
+    async fn refuse_loop(self) -> store::Result<Answer> {
+        let id = self.audit.id.clone();
+        let ruling = Ruling::denied_for(Reason::PolicyDenied, "loop_detected");
+        self.record(None, &ruling, None).await?;
+        Ok((Ended::Denied, answer::loop_detected(&id)))
     }
 
     /// More than one credential, and nobody can tell which one counts.
@@ -551,24 +619,28 @@ impl Visit<'_> {
         };
         let started = self.started;
         let mcp = passage.watch.mcp.clone();
+        let site = Arc::clone(&self.site);
         let requests = self.record(known, &ruling, mcp).await?;
         // From here on the record is durable, so the origin may see the request.
-        let (response, answered) = forward::forward(&gateway.upstream, passage).await;
+        let sent = forward::forward(&gateway.upstream, passage).await;
+        if let Some(why) = sent.refused {
+            gateway.note_refused(&site, why).await;
+        }
         let micros = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
         for request in requests {
             let seen = AuditResponse {
-                status: response.status().as_u16(),
+                status: sent.response.status().as_u16(),
                 micros,
             };
             gateway.store.record_response(request, seen);
         }
         Ok((
-            if answered {
+            if sent.answered {
                 Ended::Forwarded
             } else {
                 Ended::OriginFailed
             },
-            response,
+            sent.response,
         ))
     }
 

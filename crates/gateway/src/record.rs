@@ -2,9 +2,10 @@
 
 use crate::credential::{By, Known};
 use crate::mcp;
+use crate::reach::Refused;
 use crate::ruling::Ruling;
 use crate::site::Site;
-use wire::{ActorKind, AuditActor, AuditEvent, AuditRequest, Outcome, Reason};
+use wire::{ActorKind, AuditActor, AuditChange, AuditEvent, AuditRequest, Outcome, Reason};
 
 /// The events of one request: one, or one per tool when it calls several.
 pub(crate) fn events(
@@ -47,6 +48,26 @@ pub(crate) fn events(
         events.push(next);
     }
     events
+}
+
+/// That an app's origin was not connected to.
+pub(crate) fn origin_refused(site: &Site, why: Refused) -> AuditEvent {
+    let view = &site.view;
+    let actor = AuditActor::of(ActorKind::System);
+    let mut event = store::audit::event(&view.org, "gateway", "app.origin_refused", actor);
+    event.account = Some(view.account.id.clone());
+    let mut target = store::audit::target("app", &view.app.id, Some(&view.app.spec.name));
+    target.app = Some(view.app.id.clone());
+    event.target = Some(target);
+    event.outcome = Outcome::Denied;
+    event.reason = Some(why.code().to_owned());
+    if let Refused::Special(address) = why {
+        event.change = Some(AuditChange {
+            before: serde_json::Value::Null,
+            after: serde_json::json!({ "origin_url": view.app.spec.origin_url, "address": address }),
+        });
+    }
+    event
 }
 
 /// Who acted.

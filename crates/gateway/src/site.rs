@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
+use ipnet::IpNet;
 use std::sync::{Arc, OnceLock};
 use store::AppView;
 use url::Url;
@@ -13,6 +14,8 @@ pub(crate) struct Site {
     pub(crate) view: Arc<AppView>,
     /// Where requests go; none when `origin_url` cannot be used.
     pub(crate) origin: Option<(Scheme, Authority)>,
+    /// Special networks in which the origin may lie.
+    pub(crate) opened: Arc<[IpNet]>,
     /// `Host` and `X-Forwarded-Host`.
     pub(crate) host: Option<HeaderValue>,
     /// `X-Forwarded-Proto`.
@@ -54,6 +57,11 @@ impl Site {
         let challenge = [challenge(""), challenge("error=\"invalid_token\", ")];
         Self {
             origin: origin(&view.app.spec.origin_url),
+            opened: view
+                .origin_ranges
+                .iter()
+                .filter_map(|net| net.parse().ok())
+                .collect(),
             host: HeaderValue::try_from(view.authority.as_str()).ok(),
             proto: HeaderValue::from_static(if secure { "https" } else { "http" }),
             session_cookie: cookie("app"),

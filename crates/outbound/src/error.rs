@@ -26,6 +26,23 @@ pub enum Error {
         /// The first address that was refused.
         address: IpAddr,
     },
+    /// The host is, or resolves to, an address that nothing is sent to, whatever is allowed.
+    #[error(
+        "{host} is blocked: {address} is a link-local address, one where clouds hand out credentials, or none of a \
+         single host"
+    )]
+    Special {
+        /// The host as it stands in the URL.
+        host: String,
+        /// The first address that was refused.
+        address: IpAddr,
+    },
+    /// The host is this server.
+    #[error("{host} is blocked: it is this server itself")]
+    Own {
+        /// The host as it stands in the URL.
+        host: String,
+    },
     /// The answer is longer than the caller accepts.
     #[error("the answer of {host} is longer than {limit} bytes")]
     TooLarge {

@@ -3,7 +3,8 @@
 //! URLs come from strangers: client metadata, discovery documents, webhooks. So every request is https, follows
 //! no redirect, uses no proxy, has a cap on its time and size, and reaches the public internet only. The host is
 //! resolved once, each address is checked, and the connection goes to the checked addresses. Internal targets
-//! are reached only where they are [`Allowed`], origin by origin.
+//! are reached only where they are [`Allowed`], origin by origin; the server itself and special addresses
+//! ([`is_special`]) never. The gateway, whose origins are internal, connects by itself, and asks the same.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), outbound::Error> {
@@ -19,11 +20,15 @@
 mod address;
 mod connection;
 mod error;
+mod hop;
+mod listeners;
+mod special;
 mod target;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,12 +36,19 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
+use url::Host;
 
 pub use crate::address::is_global;
 use crate::connection::Tls;
 pub use crate::error::Error;
+pub use crate::hop::{HOP, Hop};
+pub use crate::listeners::Listeners;
+pub use crate::special::{can_be_opened, is_special};
 use crate::target::Target;
-pub use crate::target::{Allowed, Resolver};
+pub use crate::target::{Allowed, Resolver, resolve, system_resolver};
+
+/// How long it may take to find out where a name leads, when that is asked for before it is needed.
+const LOOK_UP: Duration = Duration::from_secs(2);
 
 /// What holds for all requests of one [`Outbound`].
 #[derive(Debug, Clone)]
@@ -49,6 +61,10 @@ pub struct Policy {
     pub max_bytes: usize,
     /// The `User-Agent` header.
     pub user_agent: String,
+    /// The server's own listeners, which nothing is sent to.
+    pub listeners: Listeners,
+    /// The mark that requests leave with.
+    pub hop: Option<Hop>,
 }
 
 impl Default for Policy {
@@ -59,6 +75,8 @@ impl Default for Policy {
             timeout: Duration::from_secs(10),
             max_bytes: 1024 * 1024,
             user_agent: concat!("chatelaine/", env!("CARGO_PKG_VERSION")).to_owned(),
+            listeners: Listeners::default(),
+            hop: None,
         }
     }
 }
@@ -96,6 +114,17 @@ impl Outbound {
             resolver,
             tls: Tls::of_the_system(),
         }))
+    }
+
+    /// The addresses that a host and port mean now, unjudged; none when they cannot be told soon.
+    pub async fn addresses(&self, host: Host<&str>, port: u16) -> Vec<SocketAddr> {
+        let found = tokio::time::timeout(LOOK_UP, resolve(&self.0.resolver, host, port)).await;
+        found.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The server's own listeners.
+    pub fn listeners(&self) -> &Listeners {
+        &self.0.policy.listeners
     }
 
     /// Starts a GET request.
@@ -240,10 +269,13 @@ impl Fetch {
         } = &*self.outbound.0;
         let target = Target::parse(&self.url, policy.allow.iter().chain(&self.allow))?;
         let exchange = async {
-            let addresses = target.addresses(resolver).await?;
+            let addresses = target.addresses(resolver, &policy.listeners).await?;
             let client = tls.client(&target, addresses, &policy.user_agent, self.timeout)?;
             let mut request = reqwest::Request::new(self.method, target.url.clone());
             *request.headers_mut() = self.headers;
+            if let Some(mark) = policy.hop.as_ref().and_then(|hop| hop.onward(&HeaderMap::new())) {
+                request.headers_mut().insert(HOP, mark);
+            }
             if !self.body.is_empty() {
                 *request.body_mut() = Some(self.body.into());
             }

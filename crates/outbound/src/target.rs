@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use url::{Host, Url};
 
-use crate::{Error, is_global};
+use crate::{Error, Listeners, is_global, is_special};
 
 /// An internal target that may be reached all the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -73,7 +73,9 @@ impl fmt::Display for Allowed {
 pub type Resolver = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
 /// The resolver of the operating system.
-pub(crate) fn system_resolver() -> Resolver {
+#[doc(hidden)]
+#[must_use]
+pub fn system_resolver() -> Resolver {
     Arc::new(|host| {
         Box::pin(async move {
             Ok(tokio::net::lookup_host((host.as_str(), 0))
@@ -82,6 +84,22 @@ pub(crate) fn system_resolver() -> Resolver {
                 .collect())
         })
     })
+}
+
+/// All addresses of a host at a port, unjudged.
+///
+/// # Errors
+/// What the resolver says.
+pub async fn resolve(resolver: &Resolver, host: Host<&str>, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let addresses = match host {
+        Host::Ipv4(ip) => vec![IpAddr::V4(ip)],
+        Host::Ipv6(ip) => vec![IpAddr::V6(ip)],
+        Host::Domain(name) => resolver(name.to_owned()).await?,
+    };
+    Ok(addresses
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, port))
+        .collect())
 }
 
 /// A URL that may be fetched if its addresses may be.
@@ -119,16 +137,19 @@ impl Target {
     }
 
     /// The addresses to connect to, each of them checked. One internal address spoils the whole answer: which
-    /// one would be used is up to whoever runs the name server.
-    pub(crate) async fn addresses(&self, resolver: &Resolver) -> Result<Vec<SocketAddr>, Error> {
+    /// one would be used is up to whoever runs the name server. Special addresses and the server's own are
+    /// refused also where internal ones are allowed.
+    pub(crate) async fn addresses(
+        &self,
+        resolver: &Resolver,
+        own: &Listeners,
+    ) -> Result<Vec<SocketAddr>, Error> {
         let addresses = match self.url.host() {
-            Some(Host::Ipv4(ip)) => vec![IpAddr::V4(ip)],
-            Some(Host::Ipv6(ip)) => vec![IpAddr::V6(ip)],
             // RFC 6761, section 6.3: these are loopback, whatever a name server says.
             Some(Host::Domain(name)) if is_localhost(name) && !self.allowed => {
-                vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]
+                vec![SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))]
             }
-            Some(Host::Domain(name)) => resolver(name.to_owned())
+            Some(host) => resolve(resolver, host, self.port)
                 .await
                 .map_err(|e| self.unreachable(&e))?,
             None => vec![],
@@ -136,18 +157,26 @@ impl Target {
         if addresses.is_empty() {
             return Err(self.unreachable(&"the name has no address"));
         }
-        if !self.allowed
-            && let Some(&address) = addresses.iter().find(|ip| !is_global(**ip))
-        {
-            return Err(Error::Blocked {
-                host: self.host.clone(),
-                address,
-            });
+        let host = || self.host.clone();
+        for address in &addresses {
+            let ip = address.ip();
+            if !self.allowed && !is_global(ip) {
+                return Err(Error::Blocked {
+                    host: host(),
+                    address: ip,
+                });
+            }
+            if is_special(ip, &[]) {
+                return Err(Error::Special {
+                    host: host(),
+                    address: ip,
+                });
+            }
+            if own.has(*address) {
+                return Err(Error::Own { host: host() });
+            }
         }
-        Ok(addresses
-            .into_iter()
-            .map(|ip| SocketAddr::new(ip, self.port))
-            .collect())
+        Ok(addresses)
     }
 
     fn unreachable(&self, reason: &dyn fmt::Display) -> Error {

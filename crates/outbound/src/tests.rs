@@ -407,3 +407,61 @@ async fn without_root_certificates_only_https_fails() {
         "no secure connection to idp.example: no root certificates"
     );
 }
+
+#[tokio::test]
+async fn own_listener_is_never_fetched() {
+    let server = Server::answering(OK).await;
+    let port = server.address.port();
+    let (resolver, _) = name_server(&[&["127.0.0.1"]]);
+    let policy = Policy {
+        listeners: Listeners::new([server.address]),
+        ..Policy::default()
+    };
+    let outbound = Outbound::with_resolver(policy, resolver);
+    for url in [
+        format!("http://127.0.0.1:{port}"),
+        format!("http://us.example:{port}"),
+        format!("http://[::ffff:127.0.0.1]:{port}"),
+    ] {
+        let fetch = outbound.get(&url).allow(&[Allowed::parse(&url).unwrap()]);
+        let error = fetch.send().await.unwrap_err();
+        assert!(matches!(error, Error::Own { .. }), "{url}: {error}");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn metadata_is_not_fetched_where_internal_targets_are_allowed() {
+    for address in [
+        "169.254.169.254",
+        "168.63.129.16",
+        "fd00:ec2::254",
+        "fe80::1",
+        "64:ff9b::a9fe:a9fe",
+        "0.0.0.0",
+    ] {
+        let (outbound, _) = named(&[&["127.0.0.1", address]]);
+        let url = "http://metadata.example";
+        let fetch = outbound.get(url).allow(&[Allowed::parse(url).unwrap()]);
+        let error = fetch.send().await.unwrap_err();
+        assert!(matches!(error, Error::Special { .. }), "{address}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn every_request_carries_the_mark() {
+    let server = Server::answering(OK).await;
+    let policy = Policy {
+        hop: Some(Hop::new("mine")),
+        ..Policy::default()
+    };
+    let fetch = Outbound::new(policy)
+        .get(server.url("/"))
+        .allow(&server.allowed());
+    fetch.header("chatelaine-hop", "forged").send().await.unwrap();
+    let request = server.requests().remove(0).to_lowercase();
+    assert!(
+        request.contains("\r\nchatelaine-hop: mine\r\n") && !request.contains("forged"),
+        "{request}"
+    );
+}

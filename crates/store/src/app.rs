@@ -1,7 +1,9 @@
 //! Apps.
 
+use crate::ending::{self, Switched};
+use crate::grant::{self, Which};
 use crate::sql::{Paging, Row, Run, Sql, json, opt};
-use crate::{Change, Error, Result, Store, Tx, ended, split_public_url};
+use crate::{Change, Error, Result, Store, Tx, ended, host, split_public_url};
 use wire::{AccountId, App, AppId, AppSpec, OrgId};
 
 /// The issuer of an app: its own, so that a client which names no resource still means one app.
@@ -25,9 +27,11 @@ pub(crate) fn read(row: &Row, control_url: &str) -> Result<App> {
 /// Makes an app.
 ///
 /// # Errors
-/// `Conflict` when its name is taken in the account or its public URL anywhere, `Invalid` for a bad URL.
+/// `Conflict` when its name is taken in the account or its public URL anywhere, or when its host is another
+/// account's; `Invalid` for a bad URL.
 pub async fn create(tx: &mut Tx, org: &OrgId, account: &AccountId, spec: AppSpec) -> Result<App> {
     let (authority, path) = split_public_url(&spec.public_url)?;
+    let host = host::claim(tx, org, account, &authority).await?;
     let id = AppId::fresh();
     let app = App {
         issuer: issuer(tx.store.inner.directory.control_url(), &id),
@@ -44,6 +48,7 @@ pub async fn create(tx: &mut Tx, org: &OrgId, account: &AccountId, spec: AppSpec
         ("name", app.spec.name.as_str().into()),
         ("authority", authority.into()),
         ("path", path.into()),
+        ("host", host.into()),
         ("spec", json(&app.spec)?),
         ("created_at", app.created_at.into()),
         ("version", app.version.into()),
@@ -94,12 +99,20 @@ pub async fn get(store: &Store, org: &OrgId, id: &AppId) -> Result<App> {
     )
 }
 
-/// Writes a changed app.
+/// Writes a changed app. What it was switched off for, or what agents can no longer sign in to, has ended for
+/// good: sessions and grants, or grants.
 ///
 /// # Errors
 /// `Stale` when `app.version` is not the stored one, `Conflict` and `Invalid` as for [`create`].
 pub async fn update(tx: &mut Tx, app: &App, spec: AppSpec) -> Result<App> {
     let (authority, path) = split_public_url(&spec.public_url)?;
+    if spec.public_url != app.spec.public_url {
+        let sql = Sql::new("SELECT org FROM apps WHERE id = $1").bind(&app.id);
+        let org: OrgId = opt(&mut *tx, sql).await?.ok_or(Error::Stale)?.id("org")?;
+        let host = host::claim(tx, &org, &app.account, &authority).await?;
+        let sql = Sql::new("UPDATE apps SET host = $1 WHERE id = $2");
+        tx.run(sql.bind(host).bind(&app.id)).await?;
+    }
     let sql = Sql::new(
         "UPDATE apps SET name = $1, authority = $2, path = $3, spec = $4, version = version + 1 \
          WHERE id = $5 AND version = $6",
@@ -112,6 +125,11 @@ pub async fn update(tx: &mut Tx, app: &App, spec: AppSpec) -> Result<App> {
         .bind(&app.id)
         .bind(app.version);
     tx.run_fresh(sql).await?;
+    if spec.enabled != app.spec.enabled {
+        ending::end(tx, Switched::App(&app.id)).await?;
+    } else if app.spec.managed_oauth && !spec.managed_oauth {
+        grant::revoke_where(tx, Which::App(&app.id), "managed_oauth_off").await?;
+    }
     tx.changed(Change::Account(app.account.clone()));
     Ok(App {
         spec,

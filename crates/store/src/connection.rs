@@ -1,6 +1,7 @@
 //! Connections: upstream identity providers. Their client secrets are sealed and never leave this module
 //! but through [`secret`].
 
+use crate::ending::{self, Switched};
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
 use crate::{Change, Error, Result, Store, Tx};
 use wire::{
@@ -220,7 +221,8 @@ pub async fn secret(store: &Store, id: &ConnectionId) -> Result<Option<Zeroizing
     Ok(Some(Zeroizing::new(text.to_owned())))
 }
 
-/// Writes a changed connection; a secret in `spec` replaces the stored one, none keeps it.
+/// Writes a changed connection; a secret in `spec` replaces the stored one, none keeps it. Switching it off ends
+/// the sessions and grants of its people for good.
 ///
 /// # Errors
 /// `Stale` when `connection.version` is not the stored one, `Conflict` when the name is taken.
@@ -248,6 +250,9 @@ pub async fn update(tx: &mut Tx, connection: &Connection, mut spec: ConnectionSp
         .bind(id)
         .bind(connection.version);
     tx.run_fresh(sql).await?;
+    if spec.enabled != connection.spec.enabled {
+        ending::end(tx, Switched::Connection(id)).await?;
+    }
     // What only accounts to come will see concerns none that is there.
     let of_today = ConnectionSpec {
         bind_new_accounts: connection.spec.bind_new_accounts,

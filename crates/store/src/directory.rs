@@ -126,6 +126,8 @@ pub struct AppView {
     pub path: String,
     /// Scheme and authority of the public URL.
     pub public_origin: String,
+    /// Networks that the organisation opens to origins although they are special; in CIDR notation.
+    pub origin_ranges: Vec<String>,
     /// Equal for rules that decide alike.
     pub(crate) fingerprint: String,
     /// Whom the rules may let in.

@@ -13,7 +13,7 @@
 use crate::sql::{Paging, Row, Run, Sql, json, opt};
 use crate::{Change, Error, Result, Store, Tx, ended};
 use wire::{
-    AccountId, AppId, Authentication, ClientId, Grant, GrantId, GrantState, OrgId, Timestamp, UserId,
+    AccountId, AppId, Authentication, ClientId, ConnectionId, Grant, GrantId, GrantState, OrgId, Timestamp, UserId,
 };
 
 /// How long the old refresh token still returns its successor, in seconds.
@@ -295,6 +295,10 @@ pub enum Which<'a> {
     Client(&'a ClientId),
     /// All for an app.
     App(&'a AppId),
+    /// All for the apps of an account.
+    Account(&'a AccountId),
+    /// All of the people of a connection.
+    Connection(&'a ConnectionId),
 }
 
 /// Ends grants that are in force, at every gateway; says which. The commit leaves a `grant.revoke` for each.
@@ -307,6 +311,10 @@ pub async fn revoke_where(tx: &mut Tx, which: Which<'_>, reason: &'static str) -
         Which::User(id) => sql.and("user_id =", Some(id)),
         Which::Client(id) => sql.and("client =", Some(id)),
         Which::App(id) => sql.and("app =", Some(id)),
+        Which::Account(id) => sql.and("account =", Some(id)),
+        Which::Connection(id) => sql
+            .and("user_id IN (SELECT id FROM users WHERE connection =", Some(id))
+            .then(")"),
     })
     .await
 }

@@ -1,7 +1,8 @@
 //! Organisations, accounts, members.
 
+use crate::ending::{self, Switched};
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
-use crate::{Change, Error, Result, Store, Tx, ended};
+use crate::{Change, Error, Result, Store, Tx, ended, host};
 use wire::{
     Account, AccountId, AccountSpec, EffectiveRole, Id as _, Member, MemberId, NewMember, OrgId,
     Organisation, OrganisationSpec, Role, UserId,
@@ -82,7 +83,10 @@ pub async fn update(tx: &mut Tx, org: &Organisation, spec: OrganisationSpec) -> 
         Sql::new("UPDATE organisations SET spec = $1, version = version + 1 WHERE id = $2 AND version = $3");
     tx.run_fresh(sql.bind(json(&spec)?).bind(&org.id).bind(org.version))
         .await?;
-    if spec.floor != org.spec.floor || spec.primary_connection != org.spec.primary_connection {
+    if spec.floor != org.spec.floor
+        || spec.primary_connection != org.spec.primary_connection
+        || spec.allowed_origin_ranges != org.spec.allowed_origin_ranges
+    {
         tx.changed(Change::Organisation(org.id.clone()));
     }
     Ok(Organisation {
@@ -160,7 +164,7 @@ pub async fn account(db: impl Run, org: &OrgId, id: &AccountId) -> Result<Accoun
     read_account(&row.ok_or(Error::NotFound("account"))?)
 }
 
-/// Writes a changed account.
+/// Writes a changed account. Switching it off ends the sessions and grants at its apps for good.
 ///
 /// # Errors
 /// `Stale` when `account.version` is not the stored one, `Conflict` when the name is taken.
@@ -174,6 +178,9 @@ pub async fn update_account(tx: &mut Tx, account: &Account, spec: AccountSpec) -
         .bind(&account.id)
         .bind(account.version);
     tx.run_fresh(sql).await?;
+    if spec.enabled != account.spec.enabled {
+        ending::end(tx, Switched::Account(&account.id)).await?;
+    }
     tx.changed(Change::Account(account.id.clone()));
     Ok(Account {
         spec,
@@ -182,12 +189,13 @@ pub async fn update_account(tx: &mut Tx, account: &Account, spec: AccountSpec) -
     })
 }
 
-/// Deletes an empty account; its bindings, roles, role mappings, invitations and API tokens go with it.
+/// Deletes an empty account; its bindings, roles, role mappings, invitations, API tokens and hosts go with it.
 ///
 /// # Errors
-/// `Conflict` while it owns apps, policies, groups or connections.
+/// `Conflict` while it owns apps, policies, groups, connections, or a host under which others publish.
 pub async fn delete_account(tx: &mut Tx, account: &Account) -> Result<()> {
     const REASON: &str = "account_deleted";
+    host::release(tx, &account.id).await?;
     ended::of_account(tx, &account.id, REASON).await?;
     ended::invitations(tx, REASON, |sql| sql.and("account =", Some(&account.id))).await?;
     ended::api_tokens(tx, REASON, |sql| sql.and("account =", Some(&account.id))).await?;

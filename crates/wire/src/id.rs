@@ -110,6 +110,8 @@ ids! {
     GroupId = "grp";
     /// An app: something that the gateway protects.
     AppId = "app";
+    /// A public host: a place in the web that belongs to one account.
+    HostId = "hst";
     /// A policy: reusable rules, put on apps in order.
     PolicyId = "pol";
     /// A registered OAuth client (agent software).

@@ -27,6 +27,7 @@
 //! | `/users[/{id}]` | GET list `?q=`, GET, PATCH [`UserSpec`] |
 //! | `/sessions[/{id}]` | GET list `?user=`, DELETE |
 //! | `/groups[/{id}]`, `/policies[/{id}]`, `/apps[/{id}]` | GET list `?account=`, POST, GET, PATCH, DELETE |
+//! | `/hosts[/{id}]` | GET list `?account=`, POST [`NewHost`], GET, PATCH [`HostSpec`], DELETE |
 //! | `/policies/test` | POST [`PolicyTest`] → [`PolicyTestResult`] |
 //! | `/groups/{id}/members`, `/apps/{id}/policy-warnings` | GET list [`GroupMember`], [`RuleWarning`] |
 //! | `/clients[/{id}]` | GET list `?app=&state=`, POST [`NewClient`], GET, PATCH [`ClientSpec`], DELETE |
@@ -52,6 +53,7 @@ mod audit;
 mod binding;
 mod connection;
 mod factor;
+mod host;
 mod id;
 mod impact;
 mod invitation;
@@ -75,6 +77,7 @@ pub use audit::*;
 pub use binding::*;
 pub use connection::*;
 pub use factor::*;
+pub use host::*;
 pub use id::*;
 pub use impact::*;
 pub use invitation::*;

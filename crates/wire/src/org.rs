@@ -39,6 +39,11 @@ pub struct OrganisationSpec {
     /// How old the identity provider's word about a person may be.
     #[serde(default)]
     pub oldest_proof: OldestProof,
+    /// Networks in CIDR notation among the link-local ones and those where clouds hand out credentials
+    /// (such as `169.254.10.0/24`) that apps may nevertheless have their origin in. Private networks need no
+    /// entry.
+    #[serde(default)]
+    pub allowed_origin_ranges: Vec<String>,
 }
 
 /// How old the identity provider's last word about a person may be, before what hangs on it ends: whoever has left

@@ -10,6 +10,7 @@ pub(crate) mod connection;
 pub(crate) mod connections;
 pub(crate) mod grants;
 pub(crate) mod groups;
+pub(crate) mod hosts;
 pub(crate) mod migrations;
 pub(crate) mod new_connection;
 pub(crate) mod overview;

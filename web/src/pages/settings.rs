@@ -18,6 +18,7 @@ pub(crate) fn Page() -> impl IntoView {
         tab("organisation", "Organisation", || {
             view! { <OrganisationTab /> }.into_any()
         }),
+        tab("hosts", "Hosts", || view! { <super::hosts::Hosts /> }.into_any()),
         tab("tokens", "API tokens", || {
             view! { <super::tokens::Tokens /> }.into_any()
         }),
@@ -59,6 +60,7 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
     let oldest = first.spec.oldest_proof;
     let agents = RwSignal::new(days(oldest.agents_seconds));
     let sessions = RwSignal::new(days(oldest.sessions_seconds));
+    let ranges = RwSignal::new(first.spec.allowed_origin_ranges.join(", "));
     let blocked = me().gate(Need::Organisation);
     let sending = Sending::new();
     let options = Signal::derive(move || {
@@ -76,12 +78,18 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
             return sending.refuse("/oldest_proof", "a number of days");
         };
         let primary = Some(primary.get_untracked()).filter(|id| !id.is_empty());
+        let ranges = ranges.get_untracked();
+        let ranges: Vec<&str> = ranges
+            .split([',', ' '])
+            .filter(|range| !range.is_empty())
+            .collect();
         let patch = json!({
             "name": name.get_untracked().trim(),
             "primary_connection": primary,
             "floor": floor,
             "require_second_factor": second_factor.get_untracked(),
             "oldest_proof": { "agents_seconds": agents, "sessions_seconds": sessions },
+            "allowed_origin_ranges": ranges,
         });
         let version = org.get_untracked().version;
         sending.run(
@@ -112,6 +120,9 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
                 <TextField label="For browser sessions, in days" value=sessions hint="After that the browser is sent to the identity provider again."
                     error=sending.at("/oldest_proof/sessions_seconds") />
             </fieldset>
+            <TextField label="Special networks that apps may lie in" value=ranges placeholder="169.254.10.0/24"
+                hint="Link-local addresses and those where clouds hand out credentials are closed to origins unless they are named here. Private networks need no entry."
+                error=sending.at("/allowed_origin_ranges") />
             <FormError sending />
             <div><Submit busy=sending.busy blocked>"Save organisation"</Submit></div>
         </form>

@@ -399,6 +399,23 @@ pub(crate) static RESOURCES: &[Resource] = &[
         examples: "chatelaine app update Wiki --set managed_oauth=true --dry-run\n  chatelaine app get Wiki --account Labs -o yaml",
     },
     Resource {
+        name: "hosts",
+        singular: "host",
+        about: "Whose public hosts are: each belongs to one account, unless it is shared",
+        verbs: ALL,
+        columns: &[
+            NAME,
+            IN,
+            ("SHARED WITH", &["shared_with"]),
+            ("APPS", &["apps"]),
+            ID,
+        ],
+        keys: &["name"],
+        filters: &[ACCOUNT],
+        actions: &[],
+        examples: "chatelaine host update wiki.example.com --set 'shared_with=[Labs]' --dry-run\n  chatelaine host update wiki.example.com --set account=Labs",
+    },
+    Resource {
         name: "service-tokens",
         singular: "service-token",
         about: "Two-part credentials with which machines come to apps",

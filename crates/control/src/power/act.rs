@@ -44,6 +44,8 @@ pub(crate) enum Whose<'a> {
 /// What is to be done, with all that decides what it takes.
 pub(crate) enum Act<'a> {
     ChangeOrganisation(&'a OrganisationSpec, &'a OrganisationSpec),
+    /// To say whose a public host is, and with whom it is shared.
+    Host,
     MakeAccount,
     ChangeAccount(&'a AccountSpec, &'a AccountSpec),
     DeleteAccount,
@@ -144,6 +146,7 @@ impl Act<'_> {
     pub(super) const fn operations(&self) -> &'static [&'static str] {
         match self {
             Self::ChangeOrganisation(..) => &["PATCH /organisation"],
+            Self::Host => &["POST /hosts", "PATCH /hosts/{id}", "DELETE /hosts/{id}"],
             Self::MakeAccount => &["POST /accounts"],
             Self::ChangeAccount(..) => &["PATCH /accounts/{id}"],
             Self::DeleteAccount => &["DELETE /accounts/{id}"],
@@ -266,6 +269,7 @@ impl Act<'_> {
             }
 
             // What is public, and what goes out.
+            Self::Host => Demand::organisation().recent().look_freely(),
             Self::MakeApp(account) | Self::DeleteApp(account) => {
                 Demand::of(Permission::Edit, Some(account)).recent()
             }

@@ -34,6 +34,7 @@ pub(crate) fn id_for(path: &str, company: &Company) -> String {
         "/groups/{id}" | "/groups/{id}/members" => company.group.id.to_string(),
         "/policies/{id}" => company.policy.id.to_string(),
         "/apps/{id}" | "/apps/{id}/policy-warnings" => company.app.id.to_string(),
+        "/hosts/{id}" => company.host.to_string(),
         "/clients/{id}" => company.client.id.to_string(),
         "/grants/{id}" => company.grant.to_string(),
         "/api-tokens/{id}" | "/api-tokens/{id}/roll" => company.owner.token_id.to_string(),
@@ -108,6 +109,7 @@ async fn tn1_lists_show_nothing_of_another_organisation() {
         for query in [
             format!("/apps?account={}", world.other.account.id),
             format!("/bindings?account={}", world.other.account.id),
+            format!("/hosts?account={}", world.other.account.id),
             format!("/clients?app={}", world.other.app.id),
             format!("/grants?user={}", world.other.employee.id),
             format!("/sessions?user={}", world.other.employee.id),
@@ -194,6 +196,16 @@ async fn tn1_nothing_of_another_organisation_can_be_referred_to() {
                 "/service-tokens",
                 json!({"name": "S", "account": theirs.account.id}),
                 "/account",
+            ),
+            (
+                "/hosts",
+                json!({"name": "x.example.com", "account": theirs.account.id}),
+                "/account",
+            ),
+            (
+                "/hosts",
+                json!({"name": "x.example.com", "account": mine.account.id, "shared_with": [theirs.account.id]}),
+                "/shared_with/0",
             ),
             (
                 "/webhooks",

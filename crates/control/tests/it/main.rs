@@ -9,6 +9,7 @@ mod conventions;
 mod decision;
 mod description;
 mod enforcement;
+mod hosts;
 mod isolation;
 mod matrix;
 mod migrations;

@@ -22,6 +22,7 @@ pub(crate) fn body(method: &Method, route: &str, world: &World) -> Option<Value>
         ("PATCH", "/clients/{id}") => json!({"state": "blocked"}),
         ("PATCH", "/members/{id}") => json!({"role": "org_admin"}),
         ("PATCH", "/role-mappings/{id}") => json!({"group": "Other"}),
+        ("PATCH", "/hosts/{id}") => json!({"shared_with": [acme.labs.id]}),
         ("PATCH", _) => json!({"name": "Another name"}),
         ("POST", "/accounts") => json!({"name": "New"}),
         ("POST", "/members") => json!({"user": acme.employee.id, "role": "org_auditor"}),
@@ -54,6 +55,7 @@ pub(crate) fn body(method: &Method, route: &str, world: &World) -> Option<Value>
             json!({"account": account, "name": "X", "kind": "web", "public_url": "https://x.example.com",
                 "origin_url": "http://10.0.0.2"})
         }
+        ("POST", "/hosts") => json!({"account": account, "name": "new.example.com"}),
         ("POST", "/clients") => {
             json!({"app": acme.app.id, "name": "C", "redirect_uris": ["https://x.example.com/cb"]})
         }

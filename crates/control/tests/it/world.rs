@@ -25,6 +25,7 @@ pub(crate) async fn on_each(test: impl AsyncFn(&World)) {
 }
 
 pub(crate) struct World {
+    url: String,
     pub(crate) clock: Clock,
     pub(crate) store: Store,
     pub(crate) keyring: Keyring,
@@ -48,6 +49,8 @@ pub(crate) struct Company {
     pub(crate) group: Group,
     pub(crate) policy: Policy,
     pub(crate) app: App,
+    /// Where the app lies.
+    pub(crate) host: HostId,
     pub(crate) client: Client,
     pub(crate) grant: GrantId,
     pub(crate) session: SessionId,
@@ -87,6 +90,7 @@ impl World {
         let control = control::Control::with_quota(config(&store, &keyring), quota);
         let router = control::router(control).layer(broker::session_layer(&store, CONTROL));
         Self {
+            url: database.url.clone(),
             clock,
             store,
             keyring,
@@ -101,6 +105,7 @@ impl World {
         let quota = Quota::per_second(NonZeroU32::new(per_second).unwrap());
         let control = control::Control::with_quota(config(&self.store, &self.keyring), quota);
         Self {
+            url: self.url.clone(),
             clock: self.clock.clone(),
             store: self.store.clone(),
             keyring: self.keyring.clone(),
@@ -127,6 +132,25 @@ impl World {
             router: router.layer(broker::session_layer(&self.store, CONTROL)),
             ..self.limited_to(1)
         }
+    }
+
+    /// The same server with another way out.
+    pub(crate) fn reaching(&self, outbound: outbound::Outbound) -> Self {
+        let config = control::ControlConfig {
+            outbound,
+            ..config(&self.store, &self.keyring)
+        };
+        let quota = Quota::per_second(NonZeroU32::new(100_000).unwrap());
+        let router = control::router(control::Control::with_quota(config, quota));
+        Self {
+            router: router.layer(broker::session_layer(&self.store, CONTROL)),
+            ..self.limited_to(1)
+        }
+    }
+
+    /// Runs SQL behind the store's back.
+    pub(crate) async fn execute(&self, sql: &str) {
+        testkit::execute(&self.url, sql).await;
     }
 
     /// Somebody new at Acme with this role.
@@ -202,12 +226,19 @@ fn broker_config(store: &Store) -> broker::BrokerConfig {
     }
 }
 
+/// The way out of a server whose names lead nowhere: nobody outside is asked.
+fn nowhere() -> outbound::Outbound {
+    let resolver: outbound::Resolver =
+        std::sync::Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such name")) }));
+    outbound::Outbound::with_resolver(outbound::Policy::default(), resolver)
+}
+
 fn config(store: &Store, keyring: &Keyring) -> control::ControlConfig {
     control::ControlConfig {
         store: store.clone(),
         keyring: keyring.clone(),
         broker: broker::Broker::new(broker_config(store)),
-        outbound: outbound::Outbound::new(outbound::Policy::default()),
+        outbound: nowhere(),
         control_url: CONTROL.to_owned(),
     }
 }
@@ -384,6 +415,8 @@ impl Company {
         event.account = Some(production.id.clone());
         let event_id = event.id.clone();
         tx.commit(event).await.unwrap();
+        let hosts = store::host::list(store, &org, None, &store::Paging::default()).await;
+        let host = hosts.unwrap().remove(0).id;
         keyring.ensure(&org).await.unwrap();
         let stored = store::audit::get(store, &org, &event_id).await.unwrap();
         let delivery = store::webhook::deliver_now(store, &webhook.id, &stored)
@@ -412,6 +445,7 @@ impl Company {
             group,
             policy,
             app,
+            host,
             client,
             grant,
             session,
@@ -442,6 +476,7 @@ impl Company {
             group: self.group.clone(),
             policy: self.policy.clone(),
             app: self.app.clone(),
+            host: self.host.clone(),
             client: self.client.clone(),
             grant: self.grant.clone(),
             session: self.session.clone(),

@@ -474,6 +474,9 @@ async fn the_switch_lets_agents_in_and_out_at_once() {
         assert_eq!(status(world, &notes, &agent.token).await, 200);
         world.change(&notes, |spec| spec.managed_oauth = false).await;
         assert_eq!(status(world, &notes, &agent.token).await, 401);
+        // What had been allowed does not come back with the switch.
+        world.change(&notes, |spec| spec.managed_oauth = true).await;
+        assert_eq!(status(world, &notes, &agent.token).await, 401);
     })
     .await;
 }

@@ -105,12 +105,15 @@ async fn an_exclusive_binding_keeps_out_what_came_through_others_and_taking_it_b
         let off = world
             .write(async |tx| connection::update(tx, &entra, off).await)
             .await;
-        for (agent, cookie) in held.iter().chain([&(agent, cookie)]) {
+        for (agent, cookie) in &held {
             assert_eq!(statuses(world, agent, cookie).await, (403, 403));
         }
+        // What came through it has ended, and does not come back with it.
+        assert_eq!(statuses(world, &agent, &cookie).await, (401, 401));
         world
             .write(async |tx| connection::update(tx, &off, entra.spec.clone()).await)
             .await;
+        assert_eq!(statuses(world, &agent, &cookie).await, (401, 401));
 
         set(world, &exclusive.unwrap(), world.binding.spec.clone()).await;
         for (agent, cookie) in &held {

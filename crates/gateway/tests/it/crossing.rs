@@ -151,6 +151,7 @@ async fn gw2_identity_headers_of_a_client_are_gone_in_every_spelling() {
             [
                 "accept",
                 "chatelaine-assertion",
+                "chatelaine-hop",
                 "host",
                 "x-app-tenant",
                 "x-chatelaine-email",

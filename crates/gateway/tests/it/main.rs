@@ -9,6 +9,7 @@ mod challenge;
 mod crossing;
 mod mcp;
 mod proof;
+mod reach;
 mod service;
 mod streams;
 mod world;

@@ -187,6 +187,21 @@ impl World {
         (store, address)
     }
 
+    /// The address of the same gateway with another way to origins, made for where it listens.
+    pub(crate) async fn reaching(
+        &self,
+        reach: impl FnOnce(std::net::SocketAddr) -> gateway::Reach,
+    ) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = GatewayConfig {
+            store: self.store.clone(),
+            keyring: self.keyring.clone(),
+            control_url: CONTROL.into(),
+        };
+        let reach = reach(listener.local_addr().unwrap());
+        serve_at(listener, Gateway::with_reach(config, reach))
+    }
+
     /// Runs one operation in a transaction of its own.
     pub(crate) async fn write<T>(&self, operation: impl AsyncFnOnce(&mut Tx) -> store::Result<T>) -> T {
         let mut tx = self.store.begin().await.unwrap();
@@ -336,8 +351,13 @@ impl World {
 
     /// The gateway's events, the newest first.
     pub(crate) async fn events(&self) -> Vec<AuditEvent> {
+        self.events_of("gateway.request").await
+    }
+
+    /// The events of one kind, the newest first.
+    pub(crate) async fn events_of(&self, action: &str) -> Vec<AuditEvent> {
         let filter = store::audit::Filter {
-            action: Some("gateway.request".into()),
+            action: Some(action.into()),
             ..store::audit::Filter::default()
         };
         let order = (store::audit::Order::Newest, None);
@@ -421,9 +441,13 @@ pub(crate) fn gateway(store: &Store, keyring: &Keyring) -> Gateway {
     })
 }
 
-/// What the binary puts around the gateway.
 async fn serve(gateway: Gateway) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve_at(listener, gateway)
+}
+
+/// What the binary puts around the gateway.
+fn serve_at(listener: TcpListener, gateway: Gateway) -> String {
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         loop {

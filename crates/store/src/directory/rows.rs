@@ -194,6 +194,7 @@ impl Rows {
             oldest_proof,
             scopes,
             public_origin: url.origin().ascii_serialization(),
+            origin_ranges: organisation.spec.allowed_origin_ranges.clone(),
             fingerprint: fingerprint(&organisation.spec.floor, &policies, groups)?,
             reach: Reach::of(&policies),
             authority,

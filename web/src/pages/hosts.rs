@@ -1,0 +1,185 @@
+//! Whose public hosts are: shared and moved on purpose, with a look at who is there.
+
+use crate::{
+    client::{Write, client},
+    me::{Need, directory, me},
+    remote::Remote,
+    ui::*,
+};
+use leptos::prelude::*;
+use serde_json::json;
+use wire::{AccountId, Host};
+
+#[component]
+pub(crate) fn Hosts() -> impl IntoView {
+    let client = client();
+    let hosts = Remote::new(move || async move { client.all::<Host>("/hosts").await });
+    let chosen = RwSignal::new(None::<Host>);
+    let (change, give_up) = (RwSignal::new(false), RwSignal::new(false));
+    view! {
+        <div class="flex flex-col gap-4">
+            <p class="muted max-w-prose">
+                "A public host belongs to the account that published an app there first: pages of one host share their cookies, whatever the port. Share it with another account, or move it, only if both are to be trusted with them."
+            </p>
+            {hosts.show(move |list| rows(list, chosen, (change, give_up)))}
+        </div>
+        <Dialog open=change title="Share or move a host">
+            {chosen.get_untracked().map(|host| view! { <Change open=change host hosts /> })}
+        </Dialog>
+        <GiveUp open=give_up chosen hosts />
+    }
+}
+
+fn rows(
+    list: Vec<Host>,
+    chosen: RwSignal<Option<Host>>,
+    (change, give_up): (RwSignal<bool>, RwSignal<bool>),
+) -> AnyView {
+    if list.is_empty() {
+        return view! { <Empty text="There is no host yet: the first app takes one." /> }.into_any();
+    }
+    let names = directory();
+    let columns = vec![
+        column("Host", |h: &Host| {
+            view! { <span class="key">{h.name.clone()}</span> }.into_any()
+        })
+        .sorted_by(|a, b| a.name.cmp(&b.name)),
+        column("Account", move |h: &Host| match h.account.clone() {
+            Some(id) => (move || names.account(&id)).into_any(),
+            None => badge(Tone::Neutral, "Another account"),
+        }),
+        column("Shared with", move |h: &Host| {
+            if h.shared_with.is_empty() {
+                return dash();
+            }
+            let shared = h.shared_with.clone();
+            (move || {
+                let all: Vec<_> = shared.iter().map(|id| names.account(id)).collect();
+                all.join(", ")
+            })
+            .into_any()
+        }),
+        column("Apps", |h: &Host| {
+            let apps = h.apps.iter().map(|app| {
+                let conflict = app.conflict.then(|| badge(Tone::Careful, "Not its account's host"));
+                view! { <li><a class="link" href=format!("/apps/{}", app.id)>{app.name.clone()}</a> " " {conflict}</li> }
+            });
+            if h.apps.is_empty() {
+                dash()
+            } else {
+                view! { <ul>{apps.collect_view()}</ul> }.into_any()
+            }
+        }),
+        column(ACTIONS, move |h: &Host| {
+            let blocked = me().gate(Need::Organisation);
+            let open = move |host: Host, dialog: RwSignal<bool>| {
+                move |()| {
+                    chosen.set(Some(host.clone()));
+                    dialog.set(true);
+                }
+            };
+            let empty = h.apps.is_empty();
+            view! {
+                <span class="flex flex-wrap justify-end gap-1">
+                    <Button look=Look::Quiet blocked label=format!("Share or move {}", h.name) on_press=open(h.clone(), change)>"Share or move"</Button>
+                    {empty
+                        .then(|| {
+                            view! { <Button look=Look::Quiet blocked label=format!("Give up {}", h.name) on_press=open(h.clone(), give_up)>"Give up"</Button> }
+                        })}
+                </span>
+            }
+            .into_any()
+        }),
+    ];
+    table("Hosts", columns, list)
+}
+
+#[component]
+fn Change(open: RwSignal<bool>, host: Host, hosts: Remote<Vec<Host>>) -> impl IntoView {
+    let client = client();
+    let names = directory();
+    let toasts = toasts();
+    let sending = Sending::new();
+    let account = RwSignal::new(
+        host.account
+            .as_ref()
+            .map(AccountId::to_string)
+            .unwrap_or_default(),
+    );
+    let all = names.accounts.now().unwrap_or_default();
+    let guests: Vec<(String, String, RwSignal<bool>)> = all
+        .into_iter()
+        .map(|a| {
+            let on = RwSignal::new(host.shared_with.contains(&a.id));
+            (a.id.to_string(), a.spec.name, on)
+        })
+        .collect();
+    let chosen = StoredValue::new(guests.clone());
+    let body = move || {
+        let account = account.get();
+        let shared: Vec<String> = chosen.with_value(|guests| {
+            let shared = guests.iter().filter(|(id, _, on)| on.get() && *id != account);
+            shared.map(|(id, ..)| id.clone()).collect()
+        });
+        json!({ "account": account, "shared_with": shared })
+    };
+    let path = StoredValue::new(format!("/hosts/{}", host.id));
+    let version = host.version;
+    let would = Callback::new(move |()| Some(Write::patch(&path.get_value(), version, &body())));
+    let send = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let body = untrack(body);
+        sending.run(
+            async move { client.patch::<Host>(&path.get_value(), version, &body).await },
+            move |host| {
+                open.set(false);
+                toasts.done(format!("{} changed", host.name));
+                hosts.reload();
+            },
+        );
+    };
+    view! {
+        <form class="flex flex-col gap-4" on:submit=send>
+            <p><span class="key">{host.name.clone()}</span></p>
+            <Select label="Belongs to" value=account options=names.account_options(None) error=sending.at("/account") />
+            <fieldset class="flex flex-col gap-1">
+                <legend class="font-medium">"Other accounts that may publish there"</legend>
+                {guests
+                    .into_iter()
+                    .map(|(id, name, on)| {
+                        view! { <Show when=move || account.get() != id><Checkbox label=name.clone() value=on /></Show> }
+                    })
+                    .collect_view()}
+            </fieldset>
+            <p class="muted">"Pages of all of them are one place to browsers: each can read and set the others' cookies."</p>
+            <ImpactOf open write=would />
+            <FormError sending />
+            <FormButtons open sending>"Change host"</FormButtons>
+        </form>
+    }
+}
+
+#[component]
+fn GiveUp(open: RwSignal<bool>, chosen: RwSignal<Option<Host>>, hosts: Remote<Vec<Host>>) -> impl IntoView {
+    let client = client();
+    let toasts = toasts();
+    let sending = Sending::new();
+    let give_up = move |()| {
+        let Some(host) = chosen.get_untracked() else {
+            return;
+        };
+        sending.run(
+            async move { client.delete(&format!("/hosts/{}", host.id)).await },
+            move |()| {
+                open.set(false);
+                toasts.done("Host given up");
+                hosts.reload();
+            },
+        );
+    };
+    view! {
+        <Confirm open title="Give up the host?"
+            text="It will belong to whichever account publishes there next. Cookies and bookmarks for what was there lead to them."
+            action="Give up" sending on_confirm=give_up />
+    }
+}
