@@ -1,11 +1,12 @@
 //! `/apps`: what the gateway protects. The Managed OAuth switch is a member of the app.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Query};
 use crate::write::{Write, shown};
 use crate::{Control, check, record, rules};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use policy::{Ruleset, ScopeSet};
 use std::collections::HashSet;
 use store::{audit::target, split_public_url};

@@ -1,12 +1,12 @@
 //! What policies and groups have in common: both belong to one account and are only a spec with a name.
 
+use crate::answer::Open;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body};
 use crate::record;
 use crate::write::Write;
 use axum::response::Response;
-use serde::Serialize;
 use store::{Paging, audit::target, rule::Rule};
 use wire::{Account, AccountId, App, AuditEvent, Group, Page};
 
@@ -43,7 +43,7 @@ pub(crate) async fn load_to_edit<R: Rule>(caller: &Caller, id: &R::Id) -> Answer
     Ok(rule)
 }
 
-pub(crate) async fn create<R: Rule + Serialize>(
+pub(crate) async fn create<R: Rule + Open>(
     caller: &Caller,
     kind: &Kind<R>,
     write: &Write,
@@ -60,7 +60,7 @@ pub(crate) async fn create<R: Rule + Serialize>(
     Ok(write.created(&path, rule.version(), &rule))
 }
 
-pub(crate) async fn patch<R: Rule + Serialize>(
+pub(crate) async fn patch<R: Rule + Open>(
     caller: &Caller,
     kind: &Kind<R>,
     id: &R::Id,
@@ -90,7 +90,7 @@ where
     Ok(write.changed(after.version(), &after))
 }
 
-pub(crate) async fn delete<R: Rule + Serialize>(
+pub(crate) async fn delete<R: Rule + Open>(
     caller: &Caller,
     kind: &Kind<R>,
     rule: &R,
