@@ -356,10 +356,7 @@ impl Subject {
         Self {
             sub: user.id.to_string(),
             // An address that nobody vouches for must not become somebody's account at the origin.
-            email: user
-                .email
-                .clone()
-                .filter(|_| user.email_verified && shown.email),
+            email: user.email.clone().filter(|_| user.email_verified && shown.email),
             name: user.name.clone().filter(|_| shown.name),
             groups: if shown.groups {
                 user.groups.clone()

@@ -9,6 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 use store::user::{self, Identity};
 use store::{client, grant, invitation, session};
 use testkit::from_json;
@@ -235,7 +236,7 @@ impl Flock {
 }
 
 /// Pages of a list that are turned at the most.
-const PAGES: usize = 60;
+const PAGES: usize = 20;
 
 /// Goes through everything that somebody can ask.
 struct Walk<'a> {
@@ -379,11 +380,11 @@ fn control_questions() -> [&'static str; 3] {
     ]
 }
 
+static DESCRIPTION: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(control::openapi()).unwrap());
+
 /// Names of the query's parameters of a `GET`.
 fn parameters(route: &str) -> BTreeSet<String> {
-    let text = control::openapi().to_pretty_json().unwrap();
-    let description: Value = serde_json::from_str(&text).unwrap();
-    let parameters = &description["paths"][format!("/api/v1{route}")]["get"]["parameters"];
+    let parameters = &DESCRIPTION["paths"][format!("/api/v1{route}")]["get"]["parameters"];
     let query = parameters
         .as_array()
         .into_iter()
