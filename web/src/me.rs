@@ -192,12 +192,14 @@ impl Directory {
     }
 }
 
-/// How to call a person: e-mail, else name, else the upstream subject.
+/// How to call a person: e-mail, else name, else the upstream subject; where all of it is withheld, the identifier.
 pub(crate) fn person(user: &User) -> String {
+    let subject = Some(user.subject.clone()).filter(|subject| !subject.is_empty());
     user.email
         .clone()
         .or_else(|| user.name.clone())
-        .unwrap_or_else(|| user.subject.clone())
+        .or(subject)
+        .unwrap_or_else(|| user.id.to_string())
 }
 
 /// The names that the app provides.

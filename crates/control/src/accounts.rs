@@ -1,12 +1,13 @@
 //! `/accounts`: the organisation's tenants.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::Answer;
 use crate::input::{Body, Id, PageQuery, Query};
 use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, record};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{Account, AccountId, AccountSpec, AuditEvent, Page};

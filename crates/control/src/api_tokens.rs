@@ -2,13 +2,14 @@
 //! those of the account, which act as themselves and outlive their maker. No token makes, changes or rolls
 //! one that may do more than itself.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Credential, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Query};
 use crate::power::{Act, Whose};
 use crate::write::{Write, shown};
 use crate::{Control, check, network, record, token};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use store::{api_token, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{

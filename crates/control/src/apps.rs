@@ -1,12 +1,13 @@
 //! `/apps`: what the gateway protects. The Managed OAuth switch is a member of the app.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Query};
 use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, hosts, places, record, rules};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use policy::{Ruleset, ScopeSet};
 use std::collections::HashSet;
 use store::audit::target;

@@ -1,11 +1,13 @@
 //! `/audit`: the log. Reading it is itself recorded.
 
 use crate::Control;
+use crate::answer::Json;
 use crate::caller::{Caller, Permission};
 use crate::fault::{Answer, Fault};
 use crate::input::{Id, Query, limit};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use serde::Serialize;
+use store::Released;
 use store::audit::{Filter, Order, target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
@@ -163,9 +165,12 @@ impl AuditQuery {
 }
 
 /// Events, newest first unless asked otherwise
+///
+/// As the caller gets to see them; `q` is looked for in that. A page may hold fewer events than asked for, even none,
+/// and still have a next one.
 #[utoipa::path(get, path = "/audit", tag = "audit", params(AuditQuery),
     responses((status = 200, body = Page<AuditEvent>)))]
-async fn list(caller: Caller, Query(query): Query<AuditQuery>) -> Answer<Json<Page<AuditEvent>>> {
+async fn list(caller: Caller, Query(query): Query<AuditQuery>) -> Answer<Json<Page<Released<AuditEvent>>>> {
     AuditQuery::refuse(&[
         ("format", query.format.is_some()),
         ("after", query.after.is_some()),
@@ -181,21 +186,18 @@ async fn list(caller: Caller, Query(query): Query<AuditQuery>) -> Answer<Json<Pa
         None => None,
     };
     let store = caller.store();
-    let mut items = store::audit::list(store, &caller.org, &filter, (order, at), limit + 1).await?;
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
+    let (items, next) = caller.release().log(&filter, (order, at), limit).await?;
     if at.is_none() {
         // One event per reading, not per page.
         store.record(query.record(&caller, "audit.read")).await?;
     }
-    let last = items.last().filter(|_| more);
-    let next = last.map(|e| caller.cursors().write(&caller.org, &e.seq.to_string()));
+    let next = next.map(|seq| caller.cursors().write(&caller.org, &seq.to_string()));
     Ok(Json(Page { items, next }))
 }
 
 /// One event
 #[utoipa::path(get, path = "/audit/{id}", tag = "audit", responses((status = 200, body = AuditEvent)))]
-async fn get(caller: Caller, Id(id): Id<EventId>) -> Answer<Json<AuditEvent>> {
+async fn get(caller: Caller, Id(id): Id<EventId>) -> Answer<Json<Released<AuditEvent>>> {
     let event = store::audit::get(caller.store(), &caller.org, &id).await?;
     if let Some(mine) = caller.accounts(Permission::ReadAudit)
         && !event.account.as_ref().is_some_and(|a| mine.contains(a))
@@ -205,7 +207,7 @@ async fn get(caller: Caller, Id(id): Id<EventId>) -> Answer<Json<AuditEvent>> {
     let about = target("audit_event", &id, None);
     let read = caller.event("audit.read", event.account.as_ref(), Some(about), None);
     caller.store().record(read).await?;
-    Ok(Json(event))
+    Ok(Json(caller.release().one(event).await?))
 }
 
 /// All events that the filters let through, oldest first, streamed
@@ -226,12 +228,5 @@ async fn export(caller: Caller, Query(query): Query<AuditQuery>) -> Answer<Respo
         .record(query.record(&caller, "audit.export"))
         .await?;
     let format = query.format.unwrap_or(Format::Ndjson);
-    crate::export::stream(
-        caller.store().clone(),
-        caller.org.clone(),
-        filter,
-        query.after,
-        format,
-    )
-    .await
+    crate::export::stream(&caller, filter, query.after, format).await
 }

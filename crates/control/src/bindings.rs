@@ -1,12 +1,13 @@
 //! `/bindings`: which shared connection signs people in to which account.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
 use crate::power::{Act, Warrant};
 use crate::write::{Write, shown};
 use crate::{Control, record};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use std::collections::HashSet;
 use store::{Tx, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};

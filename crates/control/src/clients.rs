@@ -1,12 +1,13 @@
 //! `/clients`: agent software, registered by itself or entered here.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
 use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, record};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use serde_json::json;
 use store::{audit::target, random_secret, sha256};
 use utoipa_axum::{router::OpenApiRouter, routes};

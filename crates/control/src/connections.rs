@@ -1,14 +1,15 @@
 //! `/connections`: upstream identity providers, shared ones of the organisation and those of one account.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault, Kind};
 use crate::input::{Body, Id, PageQuery, Query};
 use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, record};
-use axum::{Json, response::Response};
-use std::collections::HashSet;
-use store::{Paging, audit::target};
+use axum::response::Response;
+use std::collections::BTreeSet;
+use store::{Paging, Released, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     AccountId, AuditEvent, Connection, ConnectionId, ConnectionKind, ConnectionSpec, ConnectionWarning,
@@ -24,21 +25,24 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 /// Connections that the caller may see: with account roles, the account's own and those bound to it
 #[utoipa::path(get, path = "/connections", tag = "connections", params(PageQuery),
     responses((status = 200, body = Page<Connection>)))]
-async fn list(caller: Caller, Query(query): Query<PageQuery>) -> Answer<Json<Page<Connection>>> {
+async fn list(caller: Caller, Query(query): Query<PageQuery>) -> Answer<Json<Page<Released<Connection>>>> {
     let paging = caller
         .cursors()
         .paging(&caller.org, query.limit, query.cursor.as_deref())?;
-    let mine = caller.accounts(Permission::Read);
-    let items = store::connection::list(caller.store(), &caller.org, mine.as_deref(), &paging).await?;
-    let mut page = caller.cursors().page(&caller.org, items, paging.limit, |c| &c.id);
-    if let Some(bound) = bound(&caller).await? {
-        page.items
-            .retain(|c| c.account.is_some() || bound.contains(&c.id));
-    }
+    let (store, org) = (caller.store(), &caller.org);
+    let items = match caller.accounts(Permission::Read) {
+        None => store::connection::list(store, org, None, &paging).await?,
+        Some(mine) => store::connection::list_known(store, org, &mine, &paging).await?,
+    };
+    let mut page = caller.cursors().page(org, items, paging.limit, |c| &c.id);
     for connection in &mut page.items {
         look_at(&caller, connection).await;
     }
-    Ok(Json(page))
+    let items = caller.release().all(page.items).await?;
+    Ok(Json(Page {
+        items,
+        next: page.next,
+    }))
 }
 
 /// Adds what the provider's discovery document gives reason for.
@@ -77,6 +81,7 @@ async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response
     let connection = store::connection::create(&mut tx, &caller.org, account.as_ref(), spec).await?;
     let event = event(&caller, "connection.create", &connection, (None, Some(&logged)));
     write.commit(&warrant, tx, vec![event]).await?;
+    let connection = caller.release().one(connection).await?;
     Ok(write.created(
         &format!("connections/{}", connection.id),
         connection.version,
@@ -89,6 +94,7 @@ async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response
 async fn get(caller: Caller, Id(id): Id<ConnectionId>) -> Answer {
     let mut connection = load(&caller, &id).await?;
     look_at(&caller, &mut connection).await;
+    let connection = caller.release().one(connection).await?;
     Ok(shown(connection.version, &connection))
 }
 
@@ -105,7 +111,7 @@ async fn patch(caller: Caller, Id(id): Id<ConnectionId>, write: Write, body: Bod
     write.expects(connection.version)?;
     let spec: ConnectionSpec = body.merge(&connection.spec)?;
     if spec == connection.spec {
-        return Ok(write.changed(connection.version, &connection));
+        return Ok(write.changed(connection.version, &caller.release().one(connection).await?));
     }
     check(
         &caller,
@@ -131,7 +137,7 @@ async fn patch(caller: Caller, Id(id): Id<ConnectionId>, write: Write, body: Bod
         (Some(&connection.spec), Some(&logged)),
     );
     write.commit(&warrant, tx, vec![event]).await?;
-    Ok(write.changed(after.version, &after))
+    Ok(write.changed(after.version, &caller.release().one(after).await?))
 }
 
 /// Deletes a connection that nobody ever signed in with and that is bound nowhere
@@ -154,18 +160,13 @@ async fn delete(caller: Caller, Id(id): Id<ConnectionId>, write: Write) -> Answe
         (Some(&connection.spec), None),
     );
     write.commit(&warrant, tx, vec![event]).await?;
-    Ok(write.deleted(&connection))
+    Ok(write.deleted(&caller.release().one(connection).await?))
 }
 
 /// Shared connections that are bound to accounts of the caller; `None` when the caller sees all.
-pub(crate) async fn bound(caller: &Caller) -> Answer<Option<HashSet<ConnectionId>>> {
-    let Some(mine) = caller.accounts(Permission::Read) else {
-        return Ok(None);
-    };
-    let snapshot = caller.store().directory();
-    let accounts = mine.iter().filter_map(|id| snapshot.account(id));
-    let connections = accounts.flat_map(|a| a.connections.iter().map(|c| c.id.clone()));
-    Ok(Some(connections.collect()))
+pub(crate) fn bound(caller: &Caller) -> Option<BTreeSet<ConnectionId>> {
+    let mine = caller.accounts(Permission::Read)?;
+    Some(caller.store().directory().counting(&mine))
 }
 
 /// A connection, if the caller may see it.
@@ -174,7 +175,7 @@ pub(crate) async fn load(caller: &Caller, id: &ConnectionId) -> Answer<Connectio
     match &connection.account {
         Some(account) => caller.require(Permission::Read, Scope::Account(account))?,
         None => {
-            if bound(caller).await?.is_some_and(|bound| !bound.contains(id)) {
+            if bound(caller).is_some_and(|bound| !bound.contains(id)) {
                 return Err(Fault::not_found());
             }
         }

@@ -1,6 +1,7 @@
 //! The audit log as a stream of NDJSON or CSV, a batch at a time.
 
 use crate::audit::Format;
+use crate::caller::Caller;
 use crate::fault::Answer;
 use async_stream::try_stream;
 use axum::{body::Body, response::Response};
@@ -8,28 +9,33 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderValue, header};
 use store::audit::{Filter, Order};
-use store::{Error, Result, Store};
-use wire::{AuditEvent, OrgId};
+use store::{Error, Release, Result};
+use wire::AuditEvent;
 
 /// Events in memory at a time.
 const BATCH: u32 = 1000;
 
 /// Everything from `after` up to what is in the log now: later events belong to the next export.
 pub(crate) async fn stream(
-    store: Store,
-    org: OrgId,
+    caller: &Caller,
     filter: Filter,
     after: Option<i64>,
     format: Format,
 ) -> Answer<Response> {
-    let newest = store::audit::list(&store, &org, &Filter::default(), (Order::Newest, None), 1).await?;
+    let newest = (Order::Newest, None);
+    let newest = store::audit::list(caller.store(), &caller.org, &Filter::default(), newest, 1).await?;
     let end = newest.first().map_or(0, |event| event.seq);
     let range = (after.unwrap_or(0), end);
     let (kind, name) = match format {
         Format::Ndjson => ("application/x-ndjson", "attachment; filename=\"audit.ndjson\""),
         Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"audit.csv\""),
     };
-    let mut response = Response::new(Body::from_stream(batches(store, org, filter, range, format)));
+    let mut response = Response::new(Body::from_stream(batches(
+        caller.release(),
+        filter,
+        range,
+        format,
+    )));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(name));
@@ -38,32 +44,34 @@ pub(crate) async fn stream(
 
 /// An error breaks the connection off, so that nobody takes a part for the whole.
 fn batches(
-    store: Store,
-    org: OrgId,
+    mut release: Release,
     filter: Filter,
-    (mut at, end): (i64, i64),
+    (at, end): (i64, i64),
     format: Format,
 ) -> impl Stream<Item = Result<Bytes>> {
     try_stream! {
         if format == Format::Csv {
-            yield csv(&[], true)?;
+            yield csv([], true)?;
         }
-        while at < end {
-            let mut events =
-                store::audit::list(&store, &org, &filter, (Order::Oldest, Some(at)), BATCH).await?;
-            let Some(last) = events.last() else { break };
-            at = last.seq;
+        let mut next = Some(at);
+        while let Some(at) = next.filter(|at| *at < end) {
+            let (mut events, then) = release.log(&filter, (Order::Oldest, Some(at)), BATCH).await?;
+            next = then;
             events.retain(|event| event.seq <= end);
+            if events.is_empty() {
+                continue;
+            }
+            let events = events.iter().map(|event| &**event);
             yield match format {
-                Format::Ndjson => ndjson(&events)?,
-                Format::Csv => csv(&events, false)?,
+                Format::Ndjson => ndjson(events)?,
+                Format::Csv => csv(events, false)?,
             };
         }
     }
 }
 
-fn ndjson(events: &[AuditEvent]) -> Result<Bytes> {
-    let mut out = Vec::with_capacity(events.len() * 512);
+fn ndjson<'a>(events: impl IntoIterator<Item = &'a AuditEvent>) -> Result<Bytes> {
+    let mut out = Vec::new();
     for event in events {
         serde_json::to_writer(&mut out, event).map_err(Error::internal)?;
         out.push(b'\n');
@@ -108,8 +116,8 @@ const COLUMNS: [&str; 33] = [
     "repeated",
 ];
 
-fn csv(events: &[AuditEvent], heading: bool) -> Result<Bytes> {
-    let mut writer = csv::Writer::from_writer(Vec::with_capacity(events.len() * 256));
+fn csv<'a>(events: impl IntoIterator<Item = &'a AuditEvent>, heading: bool) -> Result<Bytes> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
     if heading {
         writer.write_record(COLUMNS).map_err(Error::internal)?;
     }
@@ -186,14 +194,14 @@ fn neutral(cell: &str) -> std::borrow::Cow<'_, str> {
 mod tests {
     use super::*;
     use store::audit::event;
-    use wire::{ActorKind, AuditActor};
+    use wire::{ActorKind, AuditActor, OrgId};
 
     #[test]
     fn a_cell_that_looks_like_a_formula_is_neutralised() {
         let mut actor = AuditActor::of(ActorKind::Agent);
         actor.client_name = Some("=HYPERLINK(\"http://evil\",\"x\")".to_owned());
         let event = event(&OrgId::fresh(), "oauth", "client.register", actor);
-        let text = String::from_utf8(csv(&[event], false).unwrap().to_vec()).unwrap();
+        let text = String::from_utf8(csv([&event], false).unwrap().to_vec()).unwrap();
         assert!(text.contains("\"'=HYPERLINK("), "{text}");
         for bad in ["+1", "-1", "@x", "\tx", "\rx"] {
             assert!(neutral(bad).starts_with('\''));

@@ -1,13 +1,14 @@
 //! `/users/{id}/factors`: second factors of people with a local password. People add their own at
 //! `/me/security`; here they are seen, and taken from people who lost them.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Id, Ids, PageQuery, Query};
 use crate::power::Act;
 use crate::write::Write;
 use crate::{Control, record};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use store::{audit::target, factor};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{Factor, FactorId, Page, User, UserId};

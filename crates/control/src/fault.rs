@@ -196,7 +196,8 @@ impl Kind {
             }
             Self::IdempotencyKeyReused => {
                 "Another request, or the same to another place, was sent with this Idempotency-Key in the last 24 \
-                 hours. Take a new key for each thing that you want done once."
+                 hours; or what you get to see of people has changed since. Take a new key for each thing that you \
+                 want done once."
             }
             Self::PreconditionRequired => {
                 "The change concerns everybody, so it is not made blindly: read the thing, and send its ETag as \

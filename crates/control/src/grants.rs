@@ -1,14 +1,15 @@
 //! `/grants`: what people allowed agents, which an administrator can end.
 
 use crate::Control;
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::Answer;
 use crate::input::{Id, Query};
 use crate::power::Act;
+use crate::record;
 use crate::write::Write;
-use crate::{record, users};
-use axum::{Json, response::Response};
-use store::{audit::target, grant::Which};
+use axum::response::Response;
+use store::{Released, audit::target, grant::Which};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{AppId, ClientId, Grant, GrantId, GrantState, Page, UserId};
 
@@ -40,7 +41,7 @@ struct GrantQuery {
 /// Grants that the caller may see
 #[utoipa::path(get, path = "/grants", tag = "grants", params(GrantQuery),
     responses((status = 200, body = Page<Grant>)))]
-async fn list(caller: Caller, Query(query): Query<GrantQuery>) -> Answer<Json<Page<Grant>>> {
+async fn list(caller: Caller, Query(query): Query<GrantQuery>) -> Answer<Json<Page<Released<Grant>>>> {
     let paging = caller
         .cursors()
         .paging(&caller.org, query.limit, query.cursor.as_deref())?;
@@ -53,10 +54,8 @@ async fn list(caller: Caller, Query(query): Query<GrantQuery>) -> Answer<Json<Pa
         state: query.state,
     };
     let (store, now) = (caller.store(), caller.store().clock().now());
-    let mut items = store::grant::list(store, &caller.org, filter, now, &paging).await?;
-    for grant in &mut items {
-        conceal(&caller, grant).await?;
-    }
+    let items = store::grant::list(store, &caller.org, filter, now, &paging).await?;
+    let items = caller.release().all(items).await?;
     Ok(Json(caller.cursors().page(
         &caller.org,
         items,
@@ -67,8 +66,9 @@ async fn list(caller: Caller, Query(query): Query<GrantQuery>) -> Answer<Json<Pa
 
 /// One grant
 #[utoipa::path(get, path = "/grants/{id}", tag = "grants", responses((status = 200, body = Grant)))]
-async fn get(caller: Caller, Id(id): Id<GrantId>) -> Answer<Json<Grant>> {
-    load(&caller, &id).await.map(Json)
+async fn get(caller: Caller, Id(id): Id<GrantId>) -> Answer<Json<Released<Grant>>> {
+    let grant = load(&caller, &id).await?;
+    Ok(Json(caller.release().one(grant).await?))
 }
 
 /// Revokes a grant: its tokens stop working at every gateway
@@ -82,7 +82,7 @@ async fn revoke(caller: Caller, Id(id): Id<GrantId>, write: Write) -> Answer<Res
     if revoked.is_empty() {
         // Revoking twice is no mistake, and nothing to record.
         drop(tx);
-        return Ok(write.deleted(&grant));
+        return Ok(write.deleted(&caller.release().one(grant).await?));
     }
     let after = store::grant::get(&mut tx, &caller.org, &id, caller.store().clock().now()).await?;
     let mut about = target("grant", &id, Some(&grant.client_name));
@@ -95,28 +95,12 @@ async fn revoke(caller: Caller, Id(id): Id<GrantId>, write: Write) -> Answer<Res
     event.actor.client_name = Some(grant.client_name.clone());
     event.actor.grant = Some(id);
     write.commit(&warrant, tx, vec![event]).await?;
-    Ok(write.deleted(&after))
+    Ok(write.deleted(&caller.release().one(after).await?))
 }
 
 async fn load(caller: &Caller, id: &GrantId) -> Answer<Grant> {
     let now = caller.store().clock().now();
-    let mut grant = store::grant::get(caller.store(), &caller.org, id, now).await?;
+    let grant = store::grant::get(caller.store(), &caller.org, id, now).await?;
     caller.require(Permission::Read, Scope::Account(&grant.account))?;
-    conceal(caller, &mut grant).await?;
     Ok(grant)
-}
-
-/// Takes the person's address away if the binding to the account does not release it.
-async fn conceal(caller: &Caller, grant: &mut Grant) -> Answer<()> {
-    let directory = caller.store().directory();
-    let account = directory.account(&grant.account);
-    let concealed = account.is_some_and(|a| a.connections.iter().any(|c| !c.releases("email")));
-    if !concealed || caller.may(Permission::Read, Scope::Organisation) {
-        return Ok(());
-    }
-    let person = store::user::get(caller.store(), &caller.org, &grant.user).await?;
-    if !users::releases(caller, &person.user.connection, "email") {
-        grant.user_email = None;
-    }
-    Ok(())
 }

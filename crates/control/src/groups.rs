@@ -1,14 +1,15 @@
 //! `/groups`: groups of people, for policies to ask about.
 
+use crate::answer::Json;
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, PageQuery, Query};
 use crate::rules::{self, Kind};
 use crate::write::{Write, shown};
 use crate::{Control, check};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use policy::{Facts, Ruleset};
-use store::Paging;
+use store::{Paging, Released};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     Actor, Group, GroupId, GroupMember, GroupSpec, NewGroup, Page, Policy, PolicyDecision, PolicySpec,
@@ -102,7 +103,7 @@ async fn members(
     caller: Caller,
     Id(id): Id<GroupId>,
     Query(query): Query<PageQuery>,
-) -> Answer<Json<Page<GroupMember>>> {
+) -> Answer<Json<Page<Released<GroupMember>>>> {
     let group: Group = rules::load(&caller, &id).await?;
     let mut paging: Paging<UserId> =
         caller
@@ -133,7 +134,7 @@ async fn members(
                 if items.len() == wanted {
                     break 'people last;
                 }
-                let person = crate::tester::shown_to(&caller, person, |person| account.sees(person));
+                let person = crate::tester::person_ref(person);
                 items.push(GroupMember { person, named });
             }
             last = Some(person.user.id.clone());
@@ -147,6 +148,7 @@ async fn members(
         paging.after = last.clone();
     };
     let next = next.map(|id| caller.cursors().write(&caller.org, wire::Id::as_str(&id)));
+    let items = caller.release().within(&group.account).all(items).await?;
     Ok(Json(Page { items, next }))
 }
 

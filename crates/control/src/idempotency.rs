@@ -53,7 +53,8 @@ async fn attempt(caller: &Caller, request: Request, next: Next) -> Answer<Respon
     let body = to_bytes(body, BODY_LIMIT).await;
     let body = body.map_err(|_| Fault::new(Kind::TooLarge, format!("at most {BODY_LIMIT} bytes")))?;
     let target = parts.uri.path_and_query().map_or("/", |t| t.as_str());
-    let mut whole = format!("{target}\n").into_bytes();
+    // What was shown of people once is not shown again to whoever may not see it any more.
+    let mut whole = format!("{target}\n{}\n", caller.release().standing()).into_bytes();
     whole.extend_from_slice(&body);
     let fingerprint = store::sha256(&whole);
     let hash = store::sha256(format!("{}\n{key}", caller.credential_key()));

@@ -1,15 +1,16 @@
 //! `/invitations`: links that give a role to the person they were sent to, once. The page behind the link is
 //! the broker's.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault, Kind};
 use crate::input::{Body, Id, Query};
 use crate::power::{Act, Given};
 use crate::write::Write;
 use crate::{Control, check, record};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use broker::mail::Mail;
-use store::{audit::target, invitation};
+use store::{Released, audit::target, invitation};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     AccountId, AuditEvent, CreatedInvitation, Invitation, InvitationId, InvitationState, NewInvitation, Page,
@@ -50,7 +51,10 @@ struct InvitationQuery {
 /// Invitations to roles that the caller may see
 #[utoipa::path(get, path = "/invitations", tag = "invitations", params(InvitationQuery),
     responses((status = 200, body = Page<Invitation>)))]
-async fn list(caller: Caller, Query(query): Query<InvitationQuery>) -> Answer<Json<Page<Invitation>>> {
+async fn list(
+    caller: Caller,
+    Query(query): Query<InvitationQuery>,
+) -> Answer<Json<Page<Released<Invitation>>>> {
     let cursors = caller.cursors();
     let paging = cursors.paging(&caller.org, query.limit, query.cursor.as_deref())?;
     let accounts = caller.accounts_within(Permission::Read, query.account);
@@ -60,6 +64,7 @@ async fn list(caller: Caller, Query(query): Query<InvitationQuery>) -> Answer<Js
     };
     let (store, now) = (caller.store(), caller.store().clock().now());
     let items = invitation::list(store, &caller.org, &filter, now, &paging).await?;
+    let items = caller.release().all(items).await?;
     Ok(Json(cursors.page(&caller.org, items, paging.limit, |i| &i.id)))
 }
 
@@ -93,14 +98,24 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     let event = event(&caller, "invitation.create", (None, Some(&record)));
     write.commit(&warrant, tx, vec![event]).await?;
     let path = format!("invitations/{}", record.id);
+    // Whoever just entered the address knows it, a token of an account, too.
+    let email = record.email.clone();
     let sent = send(&caller, &write, record, &secret).await?;
-    Ok(write.created(&path, 1, &sent))
+    Ok(write.created(
+        &path,
+        1,
+        &sent.map(|mut sent| {
+            sent.record.email = email;
+            sent
+        }),
+    ))
 }
 
 /// One invitation
 #[utoipa::path(get, path = "/invitations/{id}", tag = "invitations", responses((status = 200, body = Invitation)))]
-async fn get(caller: Caller, Id(id): Id<InvitationId>) -> Answer<Json<Invitation>> {
-    load(&caller, &id).await.map(Json)
+async fn get(caller: Caller, Id(id): Id<InvitationId>) -> Answer<Json<Released<Invitation>>> {
+    let invitation = load(&caller, &id).await?;
+    Ok(Json(caller.release().one(invitation).await?))
 }
 
 /// Makes a new link, also after the old one ended, and mails it; the old one is worthless then
@@ -143,7 +158,7 @@ async fn delete(caller: Caller, Id(id): Id<InvitationId>, write: Write) -> Answe
     let after = invitation::revoke(&mut tx, &before).await?;
     let event = event(&caller, "invitation.revoke", (Some(&before), Some(&after)));
     write.commit(&warrant, tx, vec![event]).await?;
-    Ok(write.deleted(&after))
+    Ok(write.deleted(&caller.release().one(after).await?))
 }
 
 const fn given(invitation: &Invitation) -> Given<'_> {
@@ -168,14 +183,20 @@ fn mint() -> Answer<(String, String)> {
 
 /// What the caller gets to see, once the mail is on its way. That a mail server does not answer undoes nothing:
 /// the link is in the answer.
-async fn send(caller: &Caller, write: &Write, record: Invitation, secret: &str) -> Answer<CreatedInvitation> {
+async fn send(
+    caller: &Caller,
+    write: &Write,
+    record: Invitation,
+    secret: &str,
+) -> Answer<Released<CreatedInvitation>> {
     if write.is_dry_run() {
         let url = String::new();
-        return Ok(CreatedInvitation {
+        let record = caller.release().one(record).await?;
+        return Ok(record.map(|record| CreatedInvitation {
             record,
             url,
             mailed: false,
-        });
+        }));
     }
     let url = format!("{}/invite/{secret}", caller.control.control_url());
     let mailer = caller.control.broker().mailer();
@@ -187,7 +208,8 @@ async fn send(caller: &Caller, write: &Write, record: Invitation, secret: &str) 
             Err(error) => tracing::warn!(%error, invitation = %record.id, "an invitation was not mailed"),
         }
     }
-    Ok(CreatedInvitation { record, url, mailed })
+    let record = caller.release().one(record).await?;
+    Ok(record.map(|record| CreatedInvitation { record, url, mailed }))
 }
 
 async fn mail(caller: &Caller, record: &Invitation, url: &str) -> Answer<Mail> {

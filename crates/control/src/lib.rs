@@ -4,6 +4,7 @@
 //! `require` a permission, read the body, check it, one domain call, commit with its audit event, answer.
 //! The description at `/openapi.json` is made from the same routes.
 
+mod answer;
 mod caller;
 mod check;
 mod fault;

@@ -1,21 +1,18 @@
 //! `/members`: who was given which role; `/users/{id}/roles`: all roles that somebody has, whatever from.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
 use crate::power::{Act, Given};
 use crate::write::{Write, shown};
 use crate::{Control, record, users};
-use axum::{Json, response::Response};
-use store::{Paging, audit::target, org::MemberFilter};
+use axum::response::Response;
+use store::{Released, audit::target, org::MemberFilter};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
-    AccountId, AuditEvent, Binding, ConnectionId, EffectiveRole, Member, MemberId, MemberSpec, NewMember,
-    Page, Role, UserId,
+    AccountId, AuditEvent, EffectiveRole, Member, MemberId, MemberSpec, NewMember, Page, Role, UserId,
 };
-
-/// Bindings to the accounts of one caller, at the most.
-const BINDINGS: u32 = 50_000;
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::default()
@@ -44,7 +41,7 @@ struct MemberQuery {
 /// Members that the caller may see
 #[utoipa::path(get, path = "/members", tag = "members", params(MemberQuery),
     responses((status = 200, body = Page<Member>)))]
-async fn list(caller: Caller, Query(query): Query<MemberQuery>) -> Answer<Json<Page<Member>>> {
+async fn list(caller: Caller, Query(query): Query<MemberQuery>) -> Answer<Json<Page<Released<Member>>>> {
     let paging = caller
         .cursors()
         .paging(&caller.org, query.limit, query.cursor.as_deref())?;
@@ -54,8 +51,8 @@ async fn list(caller: Caller, Query(query): Query<MemberQuery>) -> Answer<Json<P
         user: query.user.as_ref(),
         role: query.role,
     };
-    let mut items = store::org::members(caller.store(), &caller.org, &filter, &paging).await?;
-    conceal(&caller, &mut items).await?;
+    let items = store::org::members(caller.store(), &caller.org, &filter, &paging).await?;
+    let items = caller.release().all(items).await?;
     Ok(Json(caller.cursors().page(
         &caller.org,
         items,
@@ -84,10 +81,10 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         return Err(Fault::invalid("/user", detail));
     }
     let mut tx = caller.begin().await?;
-    let mut member = store::org::add_member(&mut tx, &caller.org, new).await?;
-    conceal(&caller, std::slice::from_mut(&mut member)).await?;
+    let member = store::org::add_member(&mut tx, &caller.org, new).await?;
     let event = event(&caller, "member.create", (None, Some(&member)));
     write.commit(&warrant, tx, vec![event]).await?;
+    let member = caller.release().one(member).await?;
     Ok(write.created(&format!("members/{}", member.id), member.version, &member))
 }
 
@@ -95,6 +92,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
 #[utoipa::path(get, path = "/members/{id}", tag = "members", responses((status = 200, body = Member)))]
 async fn get(caller: Caller, Id(id): Id<MemberId>) -> Answer {
     let member = load(&caller, &id).await?;
+    let member = caller.release().one(member).await?;
     Ok(shown(member.version, &member))
 }
 
@@ -110,7 +108,7 @@ async fn patch(caller: Caller, Id(id): Id<MemberId>, write: Write, body: Body) -
     write.expects(member.version)?;
     let MemberSpec { role } = body.merge(&MemberSpec { role: member.role })?;
     if role == member.role {
-        return Ok(write.changed(member.version, &member));
+        return Ok(write.changed(member.version, &caller.release().one(member).await?));
     }
     if role.is_account_role() != account.is_some() {
         let detail = "a role of the organisation stays one, and so does a role in an account";
@@ -118,11 +116,10 @@ async fn patch(caller: Caller, Id(id): Id<MemberId>, write: Write, body: Body) -
     }
     let warrant = write.warrant(&caller, &Act::Roles(&[before, Given::new(role, account)]))?;
     let mut tx = caller.begin().await?;
-    let mut after = store::org::update_member(&mut tx, &caller.org, &member, role).await?;
-    conceal(&caller, std::slice::from_mut(&mut after)).await?;
+    let after = store::org::update_member(&mut tx, &caller.org, &member, role).await?;
     let event = event(&caller, "member.update", (Some(&member), Some(&after)));
     write.commit(&warrant, tx, vec![event]).await?;
-    Ok(write.changed(after.version, &after))
+    Ok(write.changed(after.version, &caller.release().one(after).await?))
 }
 
 /// Takes a role away; the last owner stays
@@ -137,12 +134,12 @@ async fn delete(caller: Caller, Id(id): Id<MemberId>, write: Write) -> Answer<Re
     store::org::remove_member(&mut tx, &caller.org, &member).await?;
     let event = event(&caller, "member.delete", (Some(&member), None));
     write.commit(&warrant, tx, vec![event]).await?;
-    Ok(write.deleted(&member))
+    Ok(write.deleted(&caller.release().one(member).await?))
 }
 
 /// All roles of a person that the caller may know of: given directly, and by groups of their last sign-in
 #[utoipa::path(get, path = "/users/{id}/roles", tag = "users", responses((status = 200, body = Page<EffectiveRole>)))]
-async fn roles(caller: Caller, Id(id): Id<UserId>) -> Answer<Json<Page<EffectiveRole>>> {
+async fn roles(caller: Caller, Id(id): Id<UserId>) -> Answer<Json<Page<Released<EffectiveRole>>>> {
     let user = users::load(&caller, &id).await?;
     let mut items = store::org::roles_of(caller.store(), &user.id).await?;
     if let Some(mine) = caller.accounts(Permission::Read) {
@@ -152,66 +149,33 @@ async fn roles(caller: Caller, Id(id): Id<UserId>) -> Answer<Json<Page<Effective
                 .is_some_and(|account| mine.contains(account))
         });
     }
+    let items = caller.release().roles(&user.id, items).await?;
     Ok(Json(Page { items, next: None }))
 }
 
 async fn load(caller: &Caller, id: &MemberId) -> Answer<Member> {
-    let mut member = store::org::member(caller.store(), &caller.org, id).await?;
+    let member = store::org::member(caller.store(), &caller.org, id).await?;
     match &member.account {
         Some(account) => caller.require(Permission::Read, Scope::Account(account))?,
         // A role in the organisation is nothing that a member of one account knows of.
         None if !caller.may(Permission::Read, Scope::Organisation) => return Err(Fault::not_found()),
         None => {}
     }
-    conceal(caller, std::slice::from_mut(&mut member)).await?;
     Ok(member)
-}
-
-/// Takes name and address of people away that the bindings to accounts of the caller withhold, also bindings that
-/// do not count now.
-async fn conceal(caller: &Caller, members: &mut [Member]) -> Answer<()> {
-    let Some(mine) = caller.accounts(Permission::Read) else {
-        return Ok(());
-    };
-    let (store, org) = (caller.store(), &caller.org);
-    let all = Paging {
-        limit: BINDINGS,
-        after: None,
-    };
-    let mut bindings = store::binding::list(store, org, (None, None), Some(&mine), &all).await?;
-    bindings.retain(|binding| binding.spec.claims.is_some());
-    if bindings.is_empty() {
-        return Ok(());
-    }
-    let withholds = |binding: &Binding, claim: &str| {
-        let released = binding.spec.claims.as_ref();
-        released.is_some_and(|names| !names.iter().any(|name| name == claim))
-    };
-    let withheld = |connection: &ConnectionId, claim: &str| {
-        let mut bound = bindings
-            .iter()
-            .filter(|binding| binding.connection == *connection);
-        bound.any(|binding| withholds(binding, claim)) && !users::releases(caller, connection, claim)
-    };
-    let ids: Vec<UserId> = members.iter().map(|member| member.user.clone()).collect();
-    let people = store::user::some(store, org, &ids).await?;
-    for member in members {
-        let Some(person) = people.iter().find(|person| person.user.id == member.user) else {
-            continue;
-        };
-        if withheld(&person.user.connection, "email") {
-            member.email = None;
-        }
-        if withheld(&person.user.connection, "name") {
-            member.user_name = None;
-        }
-    }
-    Ok(())
 }
 
 fn event(caller: &Caller, action: &str, (before, after): (Option<&Member>, Option<&Member>)) -> AuditEvent {
     let member = before.or(after);
     let about = member.map(|m| target("member", &m.id, m.email.as_deref().or(m.user_name.as_deref())));
     let account = member.and_then(|m| m.account.as_ref());
-    caller.event(action, account, about, record::change(before, after))
+    let mut change = record::change(before, after);
+    // Whose role it is, also where nothing of that changes: the name alone does not say it.
+    if let (Some(change), Some(member)) = (&mut change, member) {
+        for side in [&mut change.before, &mut change.after] {
+            if let Some(side) = side.as_object_mut() {
+                side.insert("user".into(), member.user.to_string().into());
+            }
+        }
+    }
+    caller.event(action, account, about, change)
 }

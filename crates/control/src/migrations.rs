@@ -1,6 +1,7 @@
 //! `/connection-migrations`: switching the identity provider, in steps that can be taken back. Two people are
 //! one only if an administrator says so.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, PageQuery, Query};
@@ -8,11 +9,11 @@ use crate::power::{Act, Warrant};
 use crate::tester::person_ref;
 use crate::write::{Write, shown};
 use crate::{Control, bindings, check, record};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use serde_json::json;
 use std::collections::HashMap;
-use store::audit::target;
 use store::migration::{self, Link, Migration, Step};
+use store::{Released, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     AuditEvent, ConnectionId, ConnectionKind, ConnectionLink, ConnectionMigration, ConnectionMigrationId,
@@ -177,7 +178,7 @@ async fn list_links(
     caller: Caller,
     Id(id): Id<ConnectionMigrationId>,
     Query(query): Query<LinkQuery>,
-) -> Answer<Json<Page<ConnectionLink>>> {
+) -> Answer<Json<Page<Released<ConnectionLink>>>> {
     let migration = load(&caller, &id, Permission::Read).await?;
     let cursors = caller.cursors();
     let limit = crate::input::limit(query.limit)? as usize;
@@ -192,7 +193,7 @@ async fn list_links(
     links.truncate(limit);
     let next = links.last().filter(|_| more);
     let next = next.map(|link| cursors.write(&caller.org, &place(link)));
-    let items = named(&caller, links).await?;
+    let items = caller.release().all(named(&caller, links).await?).await?;
     Ok(Json(Page { items, next }))
 }
 
@@ -242,7 +243,7 @@ async fn decide(
         state: link.state,
         manual: link.manual,
     };
-    Ok(unversioned(write.changed(1, &shown)))
+    Ok(unversioned(write.changed(1, &caller.release().one(shown).await?)))
 }
 
 /// Approves all links that the rule proposes now

@@ -26,7 +26,7 @@ async fn get(caller: Caller) -> Answer {
 /// connection that is not theirs.
 pub(crate) async fn load(caller: &Caller) -> Answer<Organisation> {
     let mut org = store::org::get(caller.store(), &caller.org).await?;
-    let bound = connections::bound(caller).await?;
+    let bound = connections::bound(caller);
     org.spec.primary_connection = org
         .spec
         .primary_connection

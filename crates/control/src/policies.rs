@@ -1,12 +1,13 @@
 //! `/policies`: reusable rules.
 
+use crate::answer::Json;
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Query};
 use crate::rules::{self, Kind};
 use crate::write::{Write, shown};
 use crate::{Control, check};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use serde_json::Value;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{AccountId, NewPolicy, Page, Policy, PolicyDecision, PolicyId, PolicySpec};

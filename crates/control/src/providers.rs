@@ -1,5 +1,6 @@
 //! What connections lead to: presets, discovery, trials, claims tried out, health.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::connections::{load, require};
 use crate::fault::{Answer, Fault};
@@ -7,9 +8,9 @@ use crate::input::{Body, Id, Ids, PageQuery, Query};
 use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use broker::Broker;
-use store::audit::target;
+use store::{Released, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     AuditChange, ClaimsPreview, ClaimsPreviewRequest, ClaimsSource, Connection, ConnectionHealth,
@@ -126,9 +127,10 @@ async fn preview(
 /// How sign-ins through a connection go
 #[utoipa::path(get, path = "/connections/{id}/health", tag = "connections",
     responses((status = 200, body = ConnectionHealth)))]
-async fn health(caller: Caller, Id(id): Id<ConnectionId>) -> Answer<Json<ConnectionHealth>> {
+async fn health(caller: Caller, Id(id): Id<ConnectionId>) -> Answer<Json<Released<ConnectionHealth>>> {
     let connection = load(&caller, &id).await?;
-    Ok(Json(caller.control.broker().health(&connection).await?))
+    let health = caller.control.broker().health(&connection).await?;
+    Ok(Json(caller.release().health(&connection, health)))
 }
 
 /// Trials of a connection
@@ -138,7 +140,7 @@ async fn list(
     caller: Caller,
     Id(id): Id<ConnectionId>,
     Query(query): Query<PageQuery>,
-) -> Answer<Json<Page<Trial>>> {
+) -> Answer<Json<Page<Released<Trial>>>> {
     let connection = load(&caller, &id).await?;
     let paging = caller
         .cursors()
@@ -147,11 +149,12 @@ async fn list(
     let items = items
         .into_iter()
         .map(|trial| discreet(&caller, &connection, trial));
-    let page = caller
-        .cursors()
-        .page(&caller.org, items.collect(), paging.limit, |trial: &Trial| {
-            &trial.id
-        });
+    let page = caller.cursors().page(
+        &caller.org,
+        items.collect(),
+        paging.limit,
+        |trial: &Released<Trial>| &trial.id,
+    );
     Ok(Json(page))
 }
 
@@ -185,6 +188,7 @@ async fn create(caller: Caller, Id(id): Id<ConnectionId>, write: Write) -> Answe
     if !write.is_dry_run() {
         trial.url = Some(broker.trial_url(&token));
     }
+    let trial = caller.release().trial(&connection, trial);
     Ok(write.created(&format!("connections/{id}/trials/{}", trial.id), 1, &trial))
 }
 
@@ -198,10 +202,10 @@ async fn get(caller: Caller, Ids(id, trial): Ids<ConnectionId, TrialId>) -> Answ
 }
 
 /// A trial without the tester's claims, unless the caller may change the connection.
-fn discreet(caller: &Caller, connection: &Connection, mut trial: Trial) -> Trial {
+fn discreet(caller: &Caller, connection: &Connection, mut trial: Trial) -> Released<Trial> {
     if require(caller, connection).is_err() {
         trial.claims = None;
         trial.identity = None;
     }
-    trial
+    caller.release().trial(connection, trial)
 }

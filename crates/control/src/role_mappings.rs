@@ -1,12 +1,13 @@
 //! `/role-mappings`: roles that follow from groups of an identity provider.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
 use crate::power::{Act, Given};
 use crate::write::{Write, shown};
 use crate::{Control, connections, record};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{AccountId, AuditEvent, ConnectionId, Page, Role, RoleMapping, RoleMappingId, RoleMappingSpec};

@@ -1,5 +1,6 @@
 //! What policies and groups have in common: both belong to one account and are only a spec with a name.
 
+use crate::answer::Open;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body};
@@ -7,7 +8,6 @@ use crate::power::{self, Act};
 use crate::record;
 use crate::write::Write;
 use axum::response::Response;
-use serde::Serialize;
 use store::{Paging, audit::target, rule::Rule};
 use wire::{Account, AccountId, App, AuditEvent, Group, Page};
 
@@ -46,7 +46,7 @@ pub(crate) async fn load_to_edit<R: Rule>(caller: &Caller, id: &R::Id) -> Answer
     Ok(rule)
 }
 
-pub(crate) async fn create<R: Rule + Serialize>(
+pub(crate) async fn create<R: Rule + Open>(
     caller: &Caller,
     kind: &Kind<R>,
     write: &Write,
@@ -68,7 +68,7 @@ pub(crate) async fn create<R: Rule + Serialize>(
     Ok(write.created(&path, rule.version(), &rule))
 }
 
-pub(crate) async fn patch<R: Rule + Serialize>(
+pub(crate) async fn patch<R: Rule + Open>(
     caller: &Caller,
     kind: &Kind<R>,
     id: &R::Id,
@@ -103,7 +103,7 @@ where
     Ok(write.changed(after.version(), &after))
 }
 
-pub(crate) async fn delete<R: Rule + Serialize>(
+pub(crate) async fn delete<R: Rule + Open>(
     caller: &Caller,
     kind: &Kind<R>,
     rule: &R,

@@ -1,12 +1,13 @@
 //! `/service-tokens`: credentials with which machines come to the apps of one account.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Query};
 use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, record};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use store::audit::target;
 use store::service_token::SECRET;
 use utoipa_axum::{router::OpenApiRouter, routes};

@@ -1,12 +1,13 @@
 //! `/session`: who calls. `/sessions`: browser sessions, which an administrator can end.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Credential, Permission, Scope};
 use crate::fault::Answer;
 use crate::input::{Id, Query};
 use crate::power::Act;
 use crate::write::Write;
 use crate::{Control, organisation};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{BrowserSession, Page, Session, SessionId, UserId};

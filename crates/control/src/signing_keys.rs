@@ -1,12 +1,13 @@
 //! `/signing-keys`: the organisation's keys, public parts only.
 
 use crate::Control;
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{PageQuery, Query, limit};
 use crate::power::Act;
 use crate::write::Write;
-use axum::{Json, response::Response};
+use axum::response::Response;
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{KeyState, Page, SigningKey};

@@ -2,17 +2,17 @@
 //! gateway asks: what holds whatever the rules say, then the rules, then the scopes.
 //! `/apps/{id}/policy-warnings`: rules that do not do what somebody may have meant.
 
-use crate::caller::{Caller, Permission, Scope};
+use crate::answer::Json;
+use crate::caller::Caller;
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
 use crate::{Control, apps, check, clients, groups, policies, rules, users};
-use axum::Json;
 use policy::{RequestFacts, Ruleset};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use store::access::{Access, AccessRequest, Principal, Proof, Stage};
-use store::{AppView, Paging, user::Person};
+use store::{AppView, Paging, Released, user::Person};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     Actor, App, AppId, AppKind, Authentication, Client, ClientState, Decision, Group, Page, PeopleTested,
@@ -46,7 +46,7 @@ async fn test(
     caller: Caller,
     Query(NoQuery {}): Query<NoQuery>,
     body: Body,
-) -> Answer<Json<PolicyTestResult>> {
+) -> Answer<Json<Released<PolicyTestResult>>> {
     let test: PolicyTest = body.read()?;
     let app = apps::load(&caller, &test.app).await;
     let app = app.map_err(|fault| fault.reference("/app", "app"))?;
@@ -69,7 +69,8 @@ async fn test(
     };
     if test.everyone {
         result.people = Some(everyone(&caller, &trial, &test).await?);
-        return Ok(Json(result));
+        let mut release = caller.release().within(&app.account);
+        return Ok(Json(release.one(result).await?));
     }
     let stated;
     let who = match (&subject.person, &subject.service_token) {
@@ -82,7 +83,8 @@ async fn test(
     };
     result.trace = trial.explain(who);
     result.decision = Some(trial.decide(who));
-    Ok(Json(result))
+    let mut release = caller.release().within(&app.account);
+    Ok(Json(release.one(result).await?))
 }
 
 /// Policies of an app that never decide, or let more through than they say
@@ -473,8 +475,7 @@ async fn everyone(caller: &Caller, trial: &Trial<'_>, test: &PolicyTest) -> Answ
             let outcome = &mut outcomes[at];
             outcome.count += 1;
             if outcome.people.len() < NAMED {
-                let person = shown_to(caller, person, |person| trial.view.sees(person));
-                outcome.people.push(person);
+                outcome.people.push(person_ref(person));
             }
         }
     }
@@ -488,20 +489,7 @@ async fn everyone(caller: &Caller, trial: &Trial<'_>, test: &PolicyTest) -> Answ
     })
 }
 
-/// Somebody in few words: with account roles only, as the account sees them.
-pub(crate) fn shown_to<'a>(
-    caller: &Caller,
-    person: &'a Person,
-    sees: impl Fn(&'a Person) -> Cow<'a, Person>,
-) -> PersonRef {
-    let person = match caller.may(Permission::Read, Scope::Organisation) {
-        true => Cow::Borrowed(person),
-        false => sees(person),
-    };
-    person_ref(&person)
-}
-
-/// Somebody in few words, all that is known.
+/// Somebody in few words: all that is known, to be released.
 pub(crate) fn person_ref(person: &Person) -> PersonRef {
     PersonRef {
         id: person.user.id.clone(),

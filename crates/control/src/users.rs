@@ -1,13 +1,14 @@
 //! `/users`: people. They are made by signing in, and can be disabled.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
 use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, connections, record};
-use axum::{Json, response::Response};
-use store::audit::target;
+use axum::response::Response;
+use store::{Released, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{ConnectionId, Page, User, UserId, UserSpec};
 
@@ -34,30 +35,33 @@ struct UserQuery {
 
 /// People that the caller may see: with account roles, those of connections that count in the account
 #[utoipa::path(get, path = "/users", tag = "users", params(UserQuery), responses((status = 200, body = Page<User>)))]
-async fn list(caller: Caller, Query(query): Query<UserQuery>) -> Answer<Json<Page<User>>> {
+async fn list(caller: Caller, Query(query): Query<UserQuery>) -> Answer<Json<Page<Released<User>>>> {
     let paging = caller
         .cursors()
         .paging(&caller.org, query.limit, query.cursor.as_deref())?;
+    let (store, org) = (caller.store(), &caller.org);
     let filter = (query.q.as_deref(), query.connection.as_ref());
-    let items = store::user::list(caller.store(), &caller.org, filter, &paging).await?;
-    let mut page = caller.cursors().page(&caller.org, items, paging.limit, |u| &u.id);
-    if let Some(bound) = connections::bound(&caller).await? {
-        page.items.retain(|u| bound.contains(&u.connection));
-        for user in &mut page.items {
-            conceal(&caller, user);
+    let mut release = caller.release();
+    let items = match connections::bound(&caller) {
+        None => store::user::list(store, org, filter, &paging).await?,
+        Some(bound) => {
+            let bound = bound.into_iter().map(|id| {
+                let shown = release.of_connection(&id);
+                (id, shown)
+            });
+            let bound: Vec<_> = bound.collect();
+            store::user::list_shown(store, org, filter, &bound, &paging).await?
         }
-        // Nor does a search tell what is not shown.
-        if let Some(q) = &query.q {
-            page.items.retain(|user| mentions(user, q));
-        }
-    }
-    Ok(Json(page))
+    };
+    let items = release.all(items).await?;
+    Ok(Json(caller.cursors().page(org, items, paging.limit, |u| &u.id)))
 }
 
 /// One person
 #[utoipa::path(get, path = "/users/{id}", tag = "users", responses((status = 200, body = User)))]
 async fn get(caller: Caller, Id(id): Id<UserId>) -> Answer {
     let user = load(&caller, &id).await?;
+    let user = caller.release().one(user).await?;
     Ok(shown(user.version, &user))
 }
 
@@ -73,8 +77,9 @@ async fn patch(caller: Caller, Id(id): Id<UserId>, write: Write, body: Body) -> 
         disabled: user.disabled,
     };
     let spec: UserSpec = body.merge(&before)?;
+    let mut release = caller.release();
     if spec == before {
-        return Ok(write.changed(user.version, &user));
+        return Ok(write.changed(user.version, &release.one(user).await?));
     }
     let roles = store::org::roles_of(caller.store(), &id).await?;
     let warrant = write.warrant(&caller, &Act::ChangeUser(&spec, &roles))?;
@@ -84,56 +89,14 @@ async fn patch(caller: Caller, Id(id): Id<UserId>, write: Write, body: Body) -> 
     let change = record::change(Some(&before), Some(&spec));
     let event = caller.event("user.update", None, Some(about), change);
     write.commit(&warrant, tx, vec![event]).await?;
-    Ok(write.changed(after.version, &after))
+    Ok(write.changed(after.version, &release.one(after).await?))
 }
 
 /// A person, if the caller may see them.
 pub(crate) async fn load(caller: &Caller, id: &UserId) -> Answer<User> {
-    let mut user = store::user::get(caller.store(), &caller.org, id).await?.user;
-    match connections::bound(caller).await? {
+    let user = store::user::get(caller.store(), &caller.org, id).await?.user;
+    match connections::bound(caller) {
         Some(bound) if !bound.contains(&user.connection) => Err(Fault::not_found()),
-        Some(_) => {
-            conceal(caller, &mut user);
-            Ok(user)
-        }
-        None => Ok(user),
+        _ => Ok(user),
     }
-}
-
-/// Takes away what no binding to an account of the caller releases.
-fn conceal(caller: &Caller, user: &mut User) {
-    let released = |claim| releases(caller, &user.connection, claim);
-    let (email, name, groups) = (released("email"), released("name"), released("groups"));
-    if !email {
-        user.email = None;
-        user.email_verified = false;
-    }
-    if !name {
-        user.name = None;
-    }
-    if !groups {
-        user.groups.clear();
-    }
-}
-
-/// Whether the caller may see `email`, `name` or `groups` of a connection's people.
-pub(crate) fn releases(caller: &Caller, connection: &ConnectionId, claim: &str) -> bool {
-    let Some(mine) = caller.accounts(Permission::Read) else {
-        return true;
-    };
-    let directory = caller.store().directory();
-    mine.iter()
-        .filter_map(|id| directory.account(id))
-        .flat_map(|account| account.connections.iter())
-        .any(|bound| bound.id == *connection && bound.releases(claim))
-}
-
-/// Whether a text occurs in what is shown of a person, as the store looks for it.
-fn mentions(user: &User, q: &str) -> bool {
-    let shown = format!(
-        "{} {}",
-        user.name.as_deref().unwrap_or_default(),
-        user.email.as_deref().unwrap_or_default()
-    );
-    shown.to_lowercase().contains(&q.to_lowercase())
 }

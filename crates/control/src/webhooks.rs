@@ -3,6 +3,7 @@
 //! A webhook carries the log out of the house: whoever makes one, turns it elsewhere or reads its
 //! deliveries must be allowed to read the log, and an API token needs the scope `audit` for it.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Ids, Query};
@@ -10,8 +11,8 @@ use crate::power::Act;
 use crate::service_tokens::overlap;
 use crate::write::{Write, shown};
 use crate::{Control, check, delivery, places, record};
-use axum::{Json, response::Response};
-use store::audit::target;
+use axum::response::Response;
+use store::{Released, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     AccountId, AuditEvent, DeliveryState, NewWebhook, Page, TokenScope, Webhook, WebhookDelivery,
@@ -158,6 +159,7 @@ async fn test(caller: Caller, Id(id): Id<WebhookId>, write: Write) -> Answer<Res
     let stored = store::webhook::get(caller.store(), &caller.org, &id).await?;
     let delivery = caller.control.deliverer().try_out(&stored, &event).await?;
     let detail = store::webhook::delivery(caller.store(), &id, &delivery).await?;
+    let detail = caller.release().one(detail).await?;
     let mut response = write.created(&format!("{path}/{delivery}"), 1, &detail);
     // What only grows older has no version.
     response.headers_mut().remove(http::header::ETAG);
@@ -204,10 +206,10 @@ async fn list_deliveries(
 async fn get_delivery(
     caller: Caller,
     Ids(id, delivery): Ids<WebhookId, WebhookDeliveryId>,
-) -> Answer<Json<WebhookDeliveryDetail>> {
+) -> Answer<Json<Released<WebhookDeliveryDetail>>> {
     load(&caller, &id, Permission::ReadAudit).await?;
     let detail = store::webhook::delivery(caller.store(), &id, &delivery).await?;
-    Ok(Json(detail))
+    Ok(Json(caller.release().one(detail).await?))
 }
 
 /// Sends a delivery again, the same event with the same `webhook-id`
@@ -228,7 +230,7 @@ async fn replay(
     let change = record::change(None, Some(&what));
     let event = caller.event("webhook.replay", webhook.account.as_ref(), Some(about), change);
     write.commit(&warrant, tx, vec![event]).await?;
-    let mut response = write.changed(1, &detail);
+    let mut response = write.changed(1, &caller.release().one(detail).await?);
     response.headers_mut().remove(http::header::ETAG);
     Ok(response)
 }

@@ -1,17 +1,16 @@
 //! How changes are asked for (`?dry_run=`, `If-Match`), committed and answered.
 
 use crate::Control;
+use crate::answer::Open;
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault, Kind};
 use crate::input::Query;
 use crate::power::{self, Act, Demand, Granted, Proof, Warrant};
 use axum::{
-    Json,
     extract::{FromRequestParts, MatchedPath},
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
-use serde::Serialize;
 use std::sync::{Mutex, PoisonError};
 use store::Tx;
 use wire::{AuditEvent, Impact, Preview, PreviewChange};
@@ -145,12 +144,15 @@ impl Write {
     /// Records what was tried.
     pub(crate) async fn record_dry_run(&self, warrant: &Warrant<'_>, events: Vec<AuditEvent>) -> Answer<()> {
         let mut tried = Vec::with_capacity(events.len());
-        for mut event in events {
+        for event in caller.release().all(events.clone()).await? {
+            let event = event.into_inner();
             self.found().changes.push(PreviewChange {
-                action: event.action.clone(),
-                target: event.target.clone(),
-                change: event.change.clone(),
+                action: event.action,
+                target: event.target,
+                change: event.change,
             });
+        }
+        for mut event in events {
             event.action.push_str(".dry_run");
             tried.push(warrant.caller().store().record(event));
         }
@@ -160,7 +162,7 @@ impl Write {
     }
 
     /// The answer to a change.
-    pub(crate) fn changed(&self, version: i64, body: &impl Serialize) -> Response {
+    pub(crate) fn changed(&self, version: i64, body: &impl Open) -> Response {
         if self.dry_run {
             return self.preview(body);
         }
@@ -168,7 +170,7 @@ impl Write {
     }
 
     /// The answer to a creation; `path` leads to the new thing, below `/api/v1`.
-    pub(crate) fn created(&self, path: &str, version: i64, body: &impl Serialize) -> Response {
+    pub(crate) fn created(&self, path: &str, version: i64, body: &impl Open) -> Response {
         if self.dry_run {
             return self.preview(body);
         }
@@ -188,7 +190,7 @@ impl Write {
     }
 
     /// The answer to a deletion; a dry run shows what would be gone.
-    pub(crate) fn deleted(&self, body: &impl Serialize) -> Response {
+    pub(crate) fn deleted(&self, body: &impl Open) -> Response {
         if self.dry_run {
             return self.preview(body);
         }
@@ -199,14 +201,14 @@ impl Write {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn preview(&self, resource: &impl Serialize) -> Response {
+    fn preview(&self, resource: &impl Open) -> Response {
         let found = std::mem::take(&mut *self.found());
         let preview = Preview {
             resource: serde_json::to_value(resource).unwrap_or_default(),
             changes: found.changes,
             impact: found.impact,
         };
-        let mut response = Json(preview).into_response();
+        let mut response = axum::Json(preview).into_response();
         response
             .headers_mut()
             .insert(DRY_RUN, HeaderValue::from_static("true"));
@@ -220,8 +222,8 @@ fn etag(version: i64) -> String {
 }
 
 /// One thing, with its `ETag`.
-pub(crate) fn shown(version: i64, body: &impl Serialize) -> Response {
-    let mut response = Json(body).into_response();
+pub(crate) fn shown(version: i64, body: &impl Open) -> Response {
+    let mut response = axum::Json(body).into_response();
     if let Ok(tag) = etag(version).parse() {
         response.headers_mut().insert(header::ETAG, tag);
     }

@@ -447,25 +447,13 @@ struct Subject {
 impl Subject {
     /// A person, with the claims that are released in the app's account.
     fn person(view: &AppView, user: &User) -> Self {
-        let released = view
-            .connections
-            .iter()
-            .find(|c| c.id == user.connection)
-            .map(|c| &c.claims);
-        let releases = |claim: &str| match released {
-            Some(None) => true,
-            Some(Some(names)) => names.iter().any(|name| name == claim),
-            None => false,
-        };
+        let shown = view.shown(&user.connection);
         Self {
             sub: user.id.to_string(),
             // An address that nobody vouches for must not become somebody's account at the origin.
-            email: user
-                .email
-                .clone()
-                .filter(|_| user.email_verified && releases("email")),
-            name: user.name.clone().filter(|_| releases("name")),
-            groups: if releases("groups") {
+            email: user.email.clone().filter(|_| user.email_verified && shown.email),
+            name: user.name.clone().filter(|_| shown.name),
+            groups: if shown.groups {
                 user.groups.clone()
             } else {
                 Vec::new()

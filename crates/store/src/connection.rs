@@ -174,6 +174,28 @@ pub async fn list(
     rows.iter().map(|row| read(row, store)).collect()
 }
 
+/// Connections of an organisation that some accounts know: their own, and those that count there.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_known(
+    store: &Store,
+    org: &OrgId,
+    accounts: &[AccountId],
+    page: &Paging<ConnectionId>,
+) -> Result<Vec<Connection>> {
+    let counting: Vec<ConnectionId> = store.directory().counting(accounts).into_iter().collect();
+    let sql = Sql::new("SELECT * FROM connections WHERE org = $1 AND ((1 = 1")
+        .bind(org)
+        .and_in("account", Some(accounts))
+        .then(") OR (account IS NULL")
+        .and_in("id", Some(&counting))
+        .then("))");
+    let mut db = store;
+    let rows = db.rows(sql.page(page)).await?;
+    rows.iter().map(|row| read(row, store)).collect()
+}
+
 /// One connection.
 ///
 /// # Errors

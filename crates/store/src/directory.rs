@@ -9,13 +9,13 @@ mod rows;
 pub(crate) use reach::Reach;
 pub(crate) use rows::{Rows, concerned};
 
+use crate::release::{Shown, Terms};
 use crate::user::Person;
 use crate::{Change, Error, Result, Store};
 use arc_swap::ArcSwap;
 use policy::{Ruleset, ScopeSet};
-use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use url::Url;
 use wire::{
@@ -45,63 +45,21 @@ pub struct BoundConnection {
 }
 
 impl BoundConnection {
-    /// Whether the account gets to see `email`, `name` or `groups` of the connection's people.
+    /// What the account gets to see of the connection's people.
     #[must_use]
-    pub fn releases(&self, claim: &str) -> bool {
-        self.claims
-            .as_ref()
-            .is_none_or(|names| names.iter().any(|name| name == claim))
+    pub fn shown(&self) -> Shown {
+        Shown::of(self.claims.as_deref())
     }
 }
 
-/// Where a provider lists claims that it has and does not send (OpenID Connect Core section 5.6.2).
-const ELSEWHERE: &str = "_claim_names";
-
-/// A person as an account sees them that `connections` count in: without what its binding does not
-/// release. Policies, the origin and the account's administrators all see this. To a policy, what is not
-/// released is as what the provider did not send: it counts against the person, it is not a "no".
+/// A person as an account sees them that `connections` count in: without what its binding does not release, and
+/// without everything when their connection does not count there.
 #[must_use]
-pub(crate) fn seen<'a>(connections: &[BoundConnection], person: &'a Person) -> Cow<'a, Person> {
-    let bound = connections.iter().find(|c| c.id == person.user.connection);
-    let Some(bound) = bound.filter(|c| c.claims.is_some()) else {
-        return Cow::Borrowed(person);
-    };
-    let mut seen = person.clone();
-    let mapping = &bound.mapping;
-    let mut names: Vec<&str> = Vec::new();
-    if bound.releases("email") {
-        names.extend([mapping.email.as_str(), "email_verified"]);
-    } else {
-        seen.user.email = None;
-        seen.user.email_verified = false;
+fn seen<'a>(connections: &[BoundConnection], person: &'a Person) -> Cow<'a, Person> {
+    match connections.iter().find(|c| c.id == person.user.connection) {
+        Some(bound) => bound.shown().of_person(&bound.mapping, person),
+        None => Shown::NOTHING.of_person(&ClaimMapping::default(), person),
     }
-    if bound.releases("name") {
-        names.push(&mapping.name);
-    } else {
-        seen.user.name = None;
-    }
-    if bound.releases("groups") {
-        names.extend([mapping.groups.as_str(), "hasgroups"]);
-    } else {
-        seen.user.groups.clear();
-    }
-    let mut withheld = match seen.claims.remove(ELSEWHERE) {
-        Some(Value::Object(there)) => there,
-        _ => Map::new(),
-    };
-    let known = ["groups", &mapping.email, &mapping.name, &mapping.groups];
-    let sent = person.claims.keys().map(String::as_str);
-    for name in sent.chain(known) {
-        let released = names.contains(&name) || name == "groups" && bound.releases("groups");
-        if !released && name != ELSEWHERE {
-            seen.claims.remove(name);
-            withheld.insert(name.to_owned(), Value::from("withheld"));
-        }
-    }
-    if !withheld.is_empty() {
-        seen.claims.insert(ELSEWHERE.to_owned(), Value::Object(withheld));
-    }
-    Cow::Owned(seen)
 }
 
 /// An app with everything that deciding about it needs.
@@ -174,6 +132,13 @@ impl AppView {
         seen(&self.connections, person)
     }
 
+    /// What the account, and so the app's origin, gets to see of people of `connection`.
+    #[must_use]
+    pub fn shown(&self, connection: &ConnectionId) -> Shown {
+        let bound = self.connections.iter().find(|c| c.id == *connection);
+        bound.map_or(Shown::NOTHING, BoundConnection::shown)
+    }
+
     /// Whether the app takes this client at all, whoever uses it.
     #[must_use]
     pub fn accepts(&self, client: &Client) -> bool {
@@ -203,6 +168,8 @@ pub struct AccountView {
     pub connections: Arc<[BoundConnection]>,
     /// Connections with an active exclusive binding; there is at most one.
     pub exclusive: Vec<ConnectionId>,
+    /// What it gets to see of people, also of connections that do not count now.
+    pub(crate) terms: HashMap<ConnectionId, Terms>,
     /// Its apps.
     pub apps: Vec<Arc<AppView>>,
 }
@@ -249,6 +216,14 @@ impl Snapshot {
     #[must_use]
     pub fn account(&self, id: &AccountId) -> Option<&Arc<AccountView>> {
         self.accounts.get(id)
+    }
+
+    /// The connections that count in at least one of these accounts.
+    #[must_use]
+    pub fn counting(&self, accounts: &[AccountId]) -> BTreeSet<ConnectionId> {
+        let accounts = accounts.iter().filter_map(|id| self.accounts.get(id));
+        let connections = accounts.flat_map(|account| account.connections.iter());
+        connections.map(|connection| connection.id.clone()).collect()
     }
 
     /// All accounts, in no particular order.

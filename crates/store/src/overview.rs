@@ -3,7 +3,7 @@
 use crate::sql::{Run, Sql, opt};
 use crate::{Error, Result, Store};
 use std::collections::BTreeMap;
-use wire::{AccountId, AppCount, HourCount, OrgId, Overview, Timestamp, Totals};
+use wire::{AccountId, AppCount, ConnectionId, HourCount, OrgId, Overview, Timestamp, Totals};
 
 const DAY: i64 = 86_400;
 const HOUR: i64 = 3_600_000_000;
@@ -73,6 +73,9 @@ pub async fn load(store: &Store, org: &OrgId, only: Option<&[AccountId]>) -> Res
             requests: row.int("n")?,
         });
     }
+    // Those whom the accounts know: how many more there are is not theirs to know.
+    let known = only.map(|accounts| store.directory().counting(accounts));
+    let known: Option<Vec<ConnectionId>> = known.map(|known| known.into_iter().collect());
     let of = |sql: &'static str| Sql::new(sql).bind(org);
     let totals = Totals {
         accounts: count(of("SELECT COUNT(*) AS n FROM accounts WHERE org = $1").and_in("id", only)).await?,
@@ -88,7 +91,7 @@ pub async fn load(store: &Store, org: &OrgId, only: Option<&[AccountId]>) -> Res
         )
         .await?,
         policies: count(of("SELECT COUNT(*) AS n FROM policies WHERE org = $1").and_in("account", only)).await?,
-        users: count(of("SELECT COUNT(*) AS n FROM users WHERE org = $1")).await?,
+        users: count(of("SELECT COUNT(*) AS n FROM users WHERE org = $1").and_in("connection", known.as_deref())).await?,
         grants: count(
             of("SELECT COUNT(*) AS n FROM grants WHERE org = $1 AND revoked_at IS NULL AND last_used_at IS NOT NULL")
                 .and("expires_at >", Some(now))
@@ -105,7 +108,12 @@ pub async fn load(store: &Store, org: &OrgId, only: Option<&[AccountId]>) -> Res
         active_agents: count(sql.bind(org).bind(since).and_in("account", only)).await?,
         by_hour: hours.into_values().collect(),
         top_apps,
-        connections: crate::connection::list(store, org, only, &crate::Paging::default()).await?,
+        connections: match only {
+            None => crate::connection::list(store, org, None, &crate::Paging::default()).await?,
+            Some(accounts) => {
+                crate::connection::list_known(store, org, accounts, &crate::Paging::default()).await?
+            }
+        },
         totals,
     })
 }

@@ -1,8 +1,11 @@
 //! People. The identity key is (organisation, connection, issuer, subject): never an e-mail address.
 
-use crate::sql::{Paging, Row, Run, Sql, json, opt};
+use crate::release::Shown;
+use crate::sql::{Paging, Row, Run, Sql, escape_like, json, opt};
 use crate::{Change, Error, Result, Tx};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use wire::{ConnectionId, OrgId, Timestamp, User, UserId};
 
 /// A person with everything that policies may ask about.
@@ -214,6 +217,52 @@ pub async fn list(
         .bind(org)
         .and("connection =", connection)
         .and_contains("coalesce(name, '') || ' ' || coalesce(email, '')", q);
+    db.rows(sql.page(page))
+        .await?
+        .iter()
+        .map(|row| read(row).map(|p| p.user))
+        .collect()
+}
+
+/// People of some connections of an organisation, as [`list`]; `q` is looked for in what is shown of each
+/// connection's people only, so that nobody is found by what is withheld.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_shown(
+    mut db: impl Run,
+    org: &OrgId,
+    (q, connection): (Option<&str>, Option<&ConnectionId>),
+    connections: &[(ConnectionId, Shown)],
+    page: &Paging<UserId>,
+) -> Result<Vec<User>> {
+    let mut alike: BTreeMap<(bool, bool), Vec<&ConnectionId>> = BTreeMap::new();
+    for (id, shown) in connections {
+        alike.entry((shown.name, shown.email)).or_default().push(id);
+    }
+    let mut text = "SELECT * FROM users WHERE org = $1 AND (1 = 0".to_owned();
+    let mut args: Vec<String> = Vec::new();
+    let mut place = |arg: String| {
+        args.push(arg);
+        format!("${}", args.len() + 1)
+    };
+    let pattern = q.map(|q| place(format!("%{}%", escape_like(q))));
+    for ((name, email), ids) in alike {
+        let ids: Vec<String> = ids.into_iter().map(|id| place(id.to_string())).collect();
+        // Writing to a String cannot fail.
+        let _ = write!(text, " OR connection IN ({})", ids.join(", "));
+        if let Some(pattern) = &pattern {
+            let name = if name { "coalesce(name, '')" } else { "''" };
+            let email = if email { "coalesce(email, '')" } else { "''" };
+            let shown = format!("{name} || ' ' || {email}");
+            let _ = write!(text, " AND lower({shown}) LIKE lower({pattern}) ESCAPE '\\'");
+        }
+    }
+    text.push(')');
+    let sql = args
+        .into_iter()
+        .fold(Sql::assembled(text).bind(org), Sql::bind)
+        .and("connection =", connection);
     db.rows(sql.page(page))
         .await?
         .iter()

@@ -2,9 +2,10 @@
 //! event that it wants becomes one delivery, in the transaction that moves the position. Each attempt is
 //! claimed by a lease, so that of several instances one makes it.
 
+use crate::release::{Release, Released, Viewer};
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
 use crate::{Error, Result, Store, Tx, audit};
-use serde_json::json;
+use serde_json::{Value, json};
 use wire::{
     AccountId, AuditEvent, DeliveryState, EventId, Id as _, OrgId, Timestamp, Webhook, WebhookDelivery,
     WebhookDeliveryDetail, WebhookDeliveryId, WebhookId, WebhookSpec,
@@ -57,6 +58,11 @@ fn read(row: &Row, now: Timestamp) -> Result<Stored> {
 }
 
 impl Stored {
+    /// What its receiver gets to see: that of an account as much as the account does.
+    fn release(&self, store: &Store) -> Release {
+        release(store, &self.org, self.webhook.account.clone())
+    }
+
     /// The signing secrets (`whsec_…`), the current one first.
     ///
     /// # Errors
@@ -71,6 +77,11 @@ impl Stored {
         };
         sealed.into_iter().flatten().map(open).collect()
     }
+}
+
+fn release(store: &Store, org: &OrgId, account: Option<AccountId>) -> Release {
+    let viewer = account.map_or(Viewer::Organisation, |id| Viewer::Accounts(vec![id], None));
+    Release::new(store, org, viewer)
 }
 
 /// Makes one that begins with the next event.
@@ -303,6 +314,7 @@ async fn collect_for(store: &Store, stored: &Stored, head: i64) -> Result<usize>
             events.push(event);
         }
     }
+    let events = stored.release(store).all(events).await?;
     let mut tx = store.begin().await?;
     let sql = Sql::new("UPDATE webhooks SET position = $1 WHERE id = $2 AND position = $3");
     let sql = sql.bind(to).bind(&stored.webhook.id).bind(stored.position);
@@ -318,14 +330,20 @@ async fn collect_for(store: &Store, stored: &Stored, head: i64) -> Result<usize>
 }
 
 /// What is signed and sent about an event.
-fn body(event: &AuditEvent) -> String {
+pub(crate) fn body(event: &Released<AuditEvent>) -> String {
     json!({ "type": event.action, "timestamp": event.time, "data": event }).to_string()
+}
+
+/// The event in what is signed and sent.
+pub(crate) fn event_of(body: &str) -> Option<AuditEvent> {
+    let mut body: Value = serde_json::from_str(body).ok()?;
+    serde_json::from_value(body.get_mut("data")?.take()).ok()
 }
 
 async fn insert(
     tx: &mut Tx,
     webhook: &WebhookId,
-    event: &AuditEvent,
+    event: &Released<AuditEvent>,
     leased_until: Timestamp,
 ) -> Result<WebhookDeliveryId> {
     let id = WebhookDeliveryId::fresh();
@@ -369,9 +387,10 @@ fn read_claimed(row: &Row) -> Result<Claimed> {
 /// # Errors
 /// When the database does not answer.
 pub async fn deliver_now(store: &Store, webhook: &WebhookId, event: &AuditEvent) -> Result<Claimed> {
+    let event = receiver(store, webhook).await?.one(event.clone()).await?;
     let mut tx = store.begin().await?;
     let lease = tx.now().plus_seconds(LEASE);
-    let id = insert(&mut tx, webhook, event, lease).await?;
+    let id = insert(&mut tx, webhook, &event, lease).await?;
     let sql = Sql::new("SELECT * FROM webhook_deliveries WHERE id = $1").bind(&id);
     let row = opt(&mut tx, sql).await?.ok_or(Error::NotFound("delivery"))?;
     let claimed = read_claimed(&row)?;
@@ -393,7 +412,14 @@ pub async fn due(mut store: &Store) -> Result<Vec<Stored>> {
     rows.iter().map(|row| read(row, now)).collect()
 }
 
-/// Claims the oldest due delivery of a webhook.
+/// What a webhook's receiver gets to see.
+async fn receiver(store: &Store, webhook: &WebhookId) -> Result<Release> {
+    let sql = Sql::new("SELECT org, account FROM webhooks WHERE id = $1").bind(webhook);
+    let row = opt(store, sql).await?.ok_or(Error::NotFound("webhook"))?;
+    Ok(release(store, &row.id("org")?, row.opt_id("account")?))
+}
+
+/// Claims the oldest due delivery of a webhook. What may not be let out any more since it was made is not sent.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -412,7 +438,12 @@ pub async fn claim(store: &Store, webhook: &WebhookId) -> Result<Option<Claimed>
     let row = opt(&mut tx, sql).await?;
     let claimed = row.as_ref().map(read_claimed).transpose()?;
     tx.commit_housekeeping().await?;
-    Ok(claimed)
+    let Some(mut claimed) = claimed else {
+        return Ok(None);
+    };
+    let event = event_of(&claimed.body).ok_or_else(|| Error::internal("a delivery without its event"))?;
+    claimed.body = body(&receiver(store, webhook).await?.one(event).await?);
+    Ok(Some(claimed))
 }
 
 /// What came of an attempt.

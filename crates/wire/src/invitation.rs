@@ -25,7 +25,8 @@ pub struct Invitation {
     /// Its identifier.
     pub id: InvitationId,
     /// Where it was sent to. Who signs in to accept it has this address, verified; the local person that a
-    /// `local` one makes is named by it.
+    /// `local` one makes is named by it. Absent where it is withheld.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub email: String,
     /// Where: absent for a role of the organisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]

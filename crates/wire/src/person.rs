@@ -30,7 +30,8 @@ pub struct User {
     pub connection: ConnectionId,
     /// The upstream issuer.
     pub issuer: String,
-    /// The upstream subject; with connection and issuer the identity key.
+    /// The upstream subject; with connection and issuer the identity key. Absent where it is withheld.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject: String,
     /// Never an identity key.
     #[serde(default, skip_serializing_if = "Option::is_none")]

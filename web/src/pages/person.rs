@@ -77,7 +77,13 @@ fn summary(user: &User) -> AnyView {
             "Issuer",
             view! { <span class="key">{user.issuer.clone()}</span> }.into_any(),
         ),
-        ("Subject", copyable(user.subject.clone(), "subject")),
+        (
+            "Subject",
+            match user.subject.as_str() {
+                "" => view! { <span class="muted">"Withheld"</span> }.into_any(),
+                subject => copyable(subject.to_owned(), "subject"),
+            },
+        ),
         ("Groups", chips(user.groups.clone())),
         ("First sign-in", moment(user.created_at)),
         ("Last sign-in", since_or_never(user.last_login_at)),

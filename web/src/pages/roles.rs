@@ -98,7 +98,7 @@ fn invitations_table(list: Vec<Invitation>, invitations: Remote<Vec<Invitation>>
         return view! { <p class="muted">"Nobody is invited."</p> }.into_any();
     }
     let columns = vec![
-        column("E-mail", |i: &Invitation| i.email.clone().into_any()).sorted_by(|a, b| a.email.cmp(&b.email)),
+        column("E-mail", |i: &Invitation| invited(i).into_any()).sorted_by(|a, b| a.email.cmp(&b.email)),
         column("Role", |i: &Invitation| role_name(i.role).into_any()),
         column("Where", |i: &Invitation| place(i.account.clone())),
         column("State", |i: &Invitation| match i.state {
@@ -115,6 +115,14 @@ fn invitations_table(list: Vec<Invitation>, invitations: Remote<Vec<Invitation>>
     table("Invitations", columns, list)
 }
 
+/// How to call an invitation: by its address, or where that is withheld, its identifier.
+fn invited(invitation: &Invitation) -> String {
+    match invitation.email.as_str() {
+        "" => invitation.id.to_string(),
+        email => email.to_owned(),
+    }
+}
+
 #[component]
 fn InvitationActions(invitation: Invitation, invitations: Remote<Vec<Invitation>>) -> impl IntoView {
     let path = StoredValue::new(format!("/invitations/{}", invitation.id));
@@ -122,14 +130,14 @@ fn InvitationActions(invitation: Invitation, invitations: Remote<Vec<Invitation>
     let (url, shown) = (RwSignal::new(String::new()), RwSignal::new(false));
     let resend = Act {
         label: "Send again",
-        name: invitation.email.clone(),
+        name: invited(&invitation),
         text: "There is a new link; the one before no longer works.",
         said: "Invitation renewed",
         typed: false,
     };
     let revoke = Act {
         label: "Revoke",
-        name: invitation.email,
+        name: invited(&invitation),
         text: "Its link no longer works.",
         said: "Invitation revoked",
         typed: false,

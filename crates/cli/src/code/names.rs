@@ -86,6 +86,11 @@ impl<'a> Names<'a> {
             entries.push(("email", Node::text(person.subject.clone())));
             return Node::map(entries);
         }
+        if person.subject.is_empty() {
+            // Withheld here: the identifier tells them from others all the same.
+            entries.push(("user", Node::text(person.id.clone())));
+            return Node::map(entries);
+        }
         if field("issuer") != Some(&person.issuer) {
             entries.push(("issuer", Node::text(person.issuer.clone())));
         }

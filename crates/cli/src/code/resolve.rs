@@ -332,11 +332,14 @@ impl<'a> Resolver<'a> {
     /// The person that a member is; nobody if they have never signed in.
     fn person(&self, node: &Node) -> Result<Option<String>, Mistake> {
         let text = |name: &str| node.get(name).and_then(Node::as_str);
-        let known = ["connection", "issuer", "subject", "email"];
+        let known = ["connection", "issuer", "subject", "email", "user"];
         if let Content::Map(entries) = &node.content
             && let Some((key, _)) = entries.iter().find(|(k, _)| !known.contains(&k.name.as_str()))
         {
             return Err(Mistake::new(key.at, format!("unknown key `{}`", key.name)));
+        }
+        if let Some(id) = text("user") {
+            return Ok(self.state.people.get(id).map(|person| person.id.clone()));
         }
         let wanted = (text("connection"), text("subject"), text("email"));
         let (Some(connection), true) = (wanted.0, wanted.1.or(wanted.2).is_some()) else {
@@ -376,6 +379,17 @@ impl<'a> Resolver<'a> {
                 node.at,
                 "several people have this address: say which by `subject`",
             )),
+            (None, _)
+                if self
+                    .state
+                    .people
+                    .values()
+                    .any(|p| p.connection == id && p.subject.is_empty()) =>
+            {
+                let detail =
+                    "who is who in this connection is withheld from you: say {connection: NAME, user: usr_…}";
+                Err(Mistake::new(node.at, detail))
+            }
             (person, _) => Ok(person.map(|p| p.id.clone())),
         }
     }

@@ -12,14 +12,14 @@ use wire::*;
 
 /// Whoever receives.
 #[derive(Clone)]
-struct Receiver {
+pub(crate) struct Receiver {
     url: String,
     seen: Arc<Mutex<Vec<(HeaderMap, String)>>>,
     answer: Arc<Mutex<(StatusCode, String)>>,
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let receiver = Self {
             url: format!("http://{}/hook", listener.local_addr().unwrap()),
@@ -38,11 +38,11 @@ impl Receiver {
         receiver
     }
 
-    fn answers(&self, status: u16, text: &str) {
+    pub(crate) fn answers(&self, status: u16, text: &str) {
         *self.answer.lock().unwrap() = (StatusCode::from_u16(status).unwrap(), text.into());
     }
 
-    fn take(&self) -> Vec<(HeaderMap, String)> {
+    pub(crate) fn take(&self) -> Vec<(HeaderMap, String)> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 
@@ -57,12 +57,12 @@ impl Receiver {
     }
 }
 
-fn deliverer(world: &World) -> Deliverer {
+pub(crate) fn deliverer(world: &World) -> Deliverer {
     let outbound = outbound::Outbound::new(outbound::Policy::default());
     Deliverer::new(world.store.clone(), outbound)
 }
 
-async fn make(world: &World, receiver: &Receiver, more: Value) -> Value {
+pub(crate) async fn make(world: &World, receiver: &Receiver, more: Value) -> Value {
     let mut body = json!({"name": "Hook", "url": receiver.url, "events": ["*"], "allow_internal": true});
     body.as_object_mut()
         .unwrap()
@@ -72,7 +72,7 @@ async fn make(world: &World, receiver: &Receiver, more: Value) -> Value {
     answer.json()
 }
 
-fn path(hook: &Value) -> String {
+pub(crate) fn path(hook: &Value) -> String {
     format!("/webhooks/{}", hook["id"].as_str().unwrap())
 }
 

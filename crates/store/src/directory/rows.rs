@@ -2,6 +2,7 @@
 
 use super::reach::{Reach, fingerprint};
 use super::{AccountView, AppView, BoundConnection, split_public_url};
+use crate::release::{Shown, Terms};
 use crate::sql::{Run, Sql};
 use crate::{Change, Error, Result, binding, org, rule};
 use policy::{Ruleset, ScopeSet};
@@ -145,11 +146,13 @@ impl Rows {
 
     fn account(&self, org: &OrgId, account: &Account, now: Timestamp) -> AccountView {
         let (connections, exclusive) = self.connections_of(org, &account.id, now);
+        let terms = self.terms_of(org, &account.id, now);
         let mut view = AccountView {
             account: account.clone(),
             org: org.clone(),
             connections: connections.into(),
             exclusive,
+            terms,
             apps: Vec::new(),
         };
         for app in self.apps.get(&account.id).map_or(&[][..], Vec::as_slice) {
@@ -200,6 +203,34 @@ impl Rows {
             authority,
             path,
         })
+    }
+
+    /// What an account gets to see of people: all of its own connections', and of shared ones what their bindings say,
+    /// until those are detached. Whether a connection counts now makes no difference.
+    fn terms_of(&self, org: &OrgId, account: &AccountId, now: Timestamp) -> HashMap<ConnectionId, Terms> {
+        let own = self.own.get(account).into_iter().flatten();
+        let own = own.map(|(id, _)| {
+            let terms = Terms {
+                shown: Shown::ALL,
+                until: None,
+            };
+            (id.clone(), terms)
+        });
+        let bound = self.bindings.get(account).into_iter().flatten();
+        let bound = bound.filter_map(|binding| {
+            let shared = self.shared.get(&binding.connection).filter(|c| c.org == *org)?;
+            let until = match (binding.spec.state, binding.spec.drain_until) {
+                (BindingState::Active, _) => None,
+                (BindingState::Draining, Some(until)) if now < until => Some(until),
+                _ => return None,
+            };
+            let terms = Terms {
+                shown: Shown::of(binding.spec.claims.as_deref()),
+                until,
+            };
+            Some((shared.id.clone(), terms))
+        });
+        own.chain(bound).collect()
     }
 
     /// The connections that count in an account: its own and those bound to it; when one of the bound
