@@ -281,7 +281,7 @@ pub(crate) async fn shared_callback(visit: Visit, Query(sent): Query<Sent>) -> R
 async fn come_back(visit: Visit, came_to: Option<ConnectionId>, sent: Sent) -> Result<Response, Failure> {
     let attempt = take(&visit, sent.state.as_deref().unwrap_or_default()).await?;
     let Some(attempt) = attempt else {
-        return Err(foreign(&visit).await);
+        return Err(foreign(&visit, came_to.as_ref()).await);
     };
     let returned = Returned {
         attempt,
@@ -362,15 +362,14 @@ async fn take(visit: &Visit, state: &str) -> Result<Option<Pending>, Failure> {
 pub(crate) type At<'a> = (&'a OrgId, &'a Connection, Option<&'a AccountId>);
 
 /// An answer to a question that this browser never asked: too old, used, or somebody else's.
-async fn foreign(visit: &Visit) -> Failure {
+async fn foreign(visit: &Visit, came_to: Option<&ConnectionId>) -> Failure {
     if !visit.broker.is_flooding(&visit.request)
-        && let Ok(all) = store::org::all(visit.store()).await
-        && let [only] = all.as_slice()
+        && let Ok(Some((org, connection))) = whose(visit, came_to).await
     {
         let failed = audit::Failed {
-            org: &only.id,
+            org: &org,
             account: None,
-            target: None,
+            target: connection.as_ref().map(audit::connection),
             reason: "state_unknown",
         };
         audit::record_refusal(visit, failed.event(visit)).await;
@@ -379,6 +378,24 @@ async fn foreign(visit: &Visit) -> Failure {
                 If you followed a link that somebody sent you, do not sign in with it. Otherwise go back to \
                 where you wanted to go and sign in again.";
     Failure::told(StatusCode::FORBIDDEN, "This sign-in did not start here", text)
+}
+
+/// In whose log an answer belongs that nobody asked for: of the connection to which it came, or of the only
+/// organisation that there is.
+async fn whose(
+    visit: &Visit,
+    came_to: Option<&ConnectionId>,
+) -> store::Result<Option<(OrgId, Option<Connection>)>> {
+    if let Some(id) = came_to
+        && let Some((org, connection)) = store::connection::by_id(visit.store(), id).await?
+    {
+        return Ok(Some((org, Some(connection))));
+    }
+    let all = store::org::all(visit.store()).await?;
+    Ok(match all.as_slice() {
+        [only] => Some((only.id.clone(), None)),
+        _ => None,
+    })
 }
 
 /// Writes down that somebody was not let in.

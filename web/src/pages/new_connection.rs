@@ -3,7 +3,7 @@
 use super::connections::words;
 use crate::{
     client::client,
-    me::{directory, me},
+    me::directory,
     remote::Remote,
     ui::*,
 };

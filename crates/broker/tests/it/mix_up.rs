@@ -118,6 +118,7 @@ async fn mix_up_a_provider_that_takes_any_redirect_uri_below_ours_gives_itself_a
     on_each(async |w| {
         // The honest provider accepts the hostile connection's redirect URI (a wildcard, or what is below the one that is
         // registered), but says who it is.
+        says_no_issuer(&w.idp);
         let hostile = Idp::start(START, vec!["client_secret_basic"]).await;
         says_no_issuer(&hostile);
         let evil = of_labs(w, oidc("Evil", &hostile)).await;
@@ -130,7 +131,6 @@ async fn mix_up_a_provider_that_takes_any_redirect_uri_below_ours_gives_itself_a
         assert!(hostile.redeemed().is_empty());
 
         // One that does not say so loses the code, but it is worth nothing: it was for another redirect URI.
-        says_no_issuer(&w.idp);
         let away = victim.get(&start).await.location().to_owned();
         let mut attacker = w.browser();
         let own = attacker.get(&format!("/login/oidc/{}", w.connection.id)).await;
