@@ -75,6 +75,23 @@ test('people in real Chromium', async (t) => {
     assert.match(await page.locator('#visitor').innerText(), new RegExp(employee.email));
   });
 
+  await t.test('two tabs sign in one after the other, and each comes to its own page, however long its link', async () => {
+    const first = await person(browser);
+    const second = await first.context().newPage();
+    const page = (n, more) => `${wiki.url.replace(/\/$/, '')}/?tab=${n}&${more}`;
+    const [short, long] = [page(1, 'a=b'), page(2, `r=${'deep%20link,'.repeat(220)}`)];
+    assert.ok(long.length > 2500);
+    await first.goto(short, { waitUntil: 'domcontentloaded' });
+    await second.goto(long, { waitUntil: 'domcontentloaded' });
+    await signIn(first, employee);
+    await first.waitForURL(short);
+    // The provider knows them by now; the tab still shows its form.
+    await signIn(second, employee);
+    await second.waitForURL(long);
+    assert.match(await second.locator('#visitor').innerText(), new RegExp(employee.email));
+    clean(first, 'two tabs');
+  });
+
   await t.test('a contractor gets a page that says no, and the log says why', async () => {
     const page = await person(browser);
     await page.goto(wiki.url);

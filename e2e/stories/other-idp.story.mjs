@@ -47,10 +47,9 @@ async function freePort() {
   return port;
 }
 
-async function canaille(t, interpreter, controlUrl) {
-  const port = await freePort();
+async function canaille(t, interpreter, port, connection) {
   const child = spawn(interpreter, [join(import.meta.dirname, '..', 'other-idp', 'serve_canaille.py'), String(port),
-    'chatelaine', SECRET, `${controlUrl}/login/callback`, `${controlUrl}/login/signed-out`],
+    'chatelaine', SECRET, connection.redirect_uri, connection.post_logout_redirect_uri],
   { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   child.stderr.setEncoding('utf8').on('data', (text) => { log = (log + text).slice(-10_000); });
@@ -63,7 +62,7 @@ async function canaille(t, interpreter, controlUrl) {
   const gone = once(child, 'exit').then(() => { throw new Error(`Canaille ended:\n${log}`); });
   gone.catch(() => {});
   await Promise.race([once(createInterface({ input: child.stdout }), 'line'), gone]);
-  return { issuer: `http://127.0.0.1:${port}`, log: () => log };
+  return { log: () => log };
 }
 
 test('people sign in and out through Canaille', async (t) => {
@@ -71,17 +70,19 @@ test('people sign in and out through Canaille', async (t) => {
   if (!interpreter) return t.skip('Canaille cannot be installed');
   const demo = await startDemo(t, { portBase: PORT_BASE });
   const { api } = demo;
-  const partner = await canaille(t, interpreter, demo.info.control_url);
+  const port = await freePort();
+  const issuer = `http://127.0.0.1:${port}`;
   const wiki = demo.app('Labs', 'web');
   await api.patch('/organisation', { floor: [] });
   const connection = await api.post('/connections', {
-    name: 'Canaille', kind: 'oidc', issuer: partner.issuer, client_id: 'chatelaine',
-    client_secret: SECRET, allow_internal: [partner.issuer],
+    name: 'Canaille', kind: 'oidc', issuer, client_id: 'chatelaine',
+    client_secret: SECRET, allow_internal: [issuer],
     // It says nothing of `email_verified`; its administrators give out the addresses.
     email_verification: 'always',
     allowed_domains: ['canaille.example'],
     logout: { rp_initiated: true },
   });
+  const partner = await canaille(t, interpreter, port, connection);
   await api.post('/bindings', { connection: connection.id, accounts: [demo.account('Labs').id], mode: 'allowed' });
   const policy = await api.post('/policies', {
     account: demo.account('Labs').id, name: 'Canaille', decision: 'allow',
@@ -105,14 +106,14 @@ test('people sign in and out through Canaille', async (t) => {
   const [user, ...others] = await api.list(`/users?q=canaille.example`);
   assert.deepEqual(others, []);
   assert.deepEqual([user.issuer, user.subject, user.email, user.name, user.email_verified],
-    [partner.issuer, 'jane', 'jane@canaille.example', 'Jane Doe', true]);
+    [issuer, 'jane', 'jane@canaille.example', 'Jane Doe', true]);
 
   await t.test('and out, there as well', async () => {
     await page.goto(`${demo.info.control_url}/logout`);
     await page.getByRole('button', { name: 'Sign out' }).click();
     // It asks only when it is not sure who it is.
     await page.waitForLoadState();
-    if (page.url().startsWith(partner.issuer)) await page.locator('button[name=answer][value=logout]').click();
+    if (page.url().startsWith(issuer)) await page.locator('button[name=answer][value=logout]').click();
     await page.getByText('Canaille has finished signing you out').waitFor()
       .catch((error) => { throw new Error(`${error}\nat ${page.url()}\n${partner.log()}`); });
     await within(5000, 'the end of the session at the app', async () =>

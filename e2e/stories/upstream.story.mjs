@@ -10,58 +10,53 @@ import { startDemo } from '../lib/demo.mjs';
 
 const PORT_BASE = 8060;
 
-async function upstream(t, redirectUri) {
+async function upstream(t) {
   const server = http.createServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const issuer = `http://127.0.0.1:${server.address().port}`;
-  const provider = new Provider(issuer, {
-    clients: [{
-      client_id: 'chatelaine',
-      client_secret: 'a-secret-between-two-servers',
-      redirect_uris: [redirectUri],
-      response_types: ['code'],
-      grant_types: ['authorization_code'],
-    }],
-    cookies: { keys: ['story'] },
-    claims: { email: ['email', 'email_verified'], profile: ['name'], groups: ['groups'] },
-    pkce: { required: () => true },
-    findAccount: (_, id) => ({
-      accountId: id,
-      claims: () => ({ sub: id, email: `${id}@partner.example`, email_verified: true, name: `${id} of Partner`, groups: ['staff'] }),
-    }),
-  });
   const errors = [];
-  provider.on('server_error', (_, error) => errors.push(error));
-  for (const event of ['authorization.error', 'grant.error', 'userinfo.error']) {
-    provider.on(event, (_, error) => errors.push(error));
-  }
-  server.on('request', provider.callback());
+  /** It wants to know where people go back to before it starts. */
+  const start = (redirectUri) => {
+    const provider = new Provider(issuer, {
+      clients: [{
+        client_id: 'chatelaine',
+        client_secret: 'a-secret-between-two-servers',
+        redirect_uris: [redirectUri],
+        response_types: ['code'],
+        grant_types: ['authorization_code'],
+      }],
+      cookies: { keys: ['story'] },
+      claims: { email: ['email', 'email_verified'], profile: ['name'], groups: ['groups'] },
+      pkce: { required: () => true },
+      findAccount: (_, id) => ({
+        accountId: id,
+        claims: () => ({ sub: id, email: `${id}@partner.example`, email_verified: true, name: `${id} of Partner`, groups: ['staff'] }),
+      }),
+    });
+    provider.on('server_error', (_, error) => errors.push(error));
+    for (const event of ['authorization.error', 'grant.error', 'userinfo.error']) {
+      provider.on(event, (_, error) => errors.push(error));
+    }
+    server.on('request', provider.callback());
+  };
   t.after(() => {
     server.closeAllConnections();
     server.close();
   });
-  return { issuer, errors };
+  return { issuer, errors, start };
 }
 
 test('people of a partner sign in through its certified provider', async (t) => {
   const demo = await startDemo(t, { portBase: PORT_BASE });
   const { api } = demo;
-  const partner = await upstream(t, `${demo.info.control_url.replace(/\/$/, '')}/login/callback`);
+  const partner = await upstream(t);
   const wiki = demo.app('Labs', 'web');
-
-  const found = await api.post('/connections/discover', {
-    issuer: `${partner.issuer}/.well-known/openid-configuration`,
-    allow_internal: [partner.issuer],
-  });
-  assert.equal(found.issuer, partner.issuer);
-  assert.ok(found.pkce_methods.includes('S256') && found.signing_keys > 0, JSON.stringify(found));
-  assert.ok(found.scopes.includes('groups'), JSON.stringify(found.scopes));
 
   const connection = await api.post('/connections', {
     name: 'Partner',
     kind: 'oidc',
-    issuer: found.issuer,
+    issuer: partner.issuer,
     enabled: false,
     client_id: 'chatelaine',
     client_secret: 'a-secret-between-two-servers',
@@ -70,6 +65,16 @@ test('people of a partner sign in through its certified provider', async (t) => 
   });
   assert.equal(connection.has_client_secret, true);
   assert.equal(connection.client_secret, undefined, 'the secret is never shown again');
+  const control = demo.info.control_url.replace(/\/$/, '');
+  assert.equal(connection.redirect_uri, `${control}/login/callback/${connection.id}`);
+  partner.start(connection.redirect_uri);
+  const found = await api.post('/connections/discover', {
+    issuer: `${partner.issuer}/.well-known/openid-configuration`,
+    allow_internal: [partner.issuer],
+  });
+  assert.equal(found.issuer, partner.issuer);
+  assert.ok(found.pkce_methods.includes('S256') && found.signing_keys > 0, JSON.stringify(found));
+  assert.ok(found.scopes.includes('groups'), JSON.stringify(found.scopes));
   await api.post('/bindings', { connection: connection.id, accounts: [demo.account('Labs').id], mode: 'allowed' });
   const policy = await api.post('/policies', {
     account: demo.account('Labs').id,

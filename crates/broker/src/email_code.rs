@@ -30,10 +30,12 @@ use wire::{
     SessionId, Timestamp,
 };
 
-/// The purpose of the CSRF tokens in the forms.
+/// The purpose of the CSRF token in the form for the address.
 const PURPOSE: &str = "email code";
-/// The key of [`Waiting`] in a session.
-const WAITING: &str = "email_code";
+/// The key of all that is [`Waiting`] in a session.
+const WAITING: &str = "email_codes";
+/// Codes that one browser waits for at once: tabs.
+const MOST_WAITING: usize = 8;
 /// Codes for one address within [`store::email_code::WINDOW`].
 const MOST_CODES: i64 = 5;
 /// Letters that nobody confuses, and that spell no words (RFC 8628, section 6.1).
@@ -41,7 +43,7 @@ const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 /// Letters of a code: with five guesses each, hopeless.
 const LENGTH: usize = 8;
 
-/// A browser that waits for its code, as its session remembers it.
+/// A tab that waits for its code, as the browser's session remembers it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Waiting {
     /// Which row of the store is about it.
@@ -53,6 +55,14 @@ struct Waiting {
     until: Timestamp,
     /// The session whose person proves once more who they are.
     confirms: Option<SessionId>,
+}
+
+impl Waiting {
+    /// The purpose of the CSRF token in the form for the code: of this one, so that a tab's code goes to the
+    /// attempt of that tab.
+    fn purpose(&self) -> String {
+        format!("{PURPOSE} {}", store::sha256(&self.attempt))
+    }
 }
 
 #[derive(Template)]
@@ -169,7 +179,7 @@ impl Here {
         waiting: &Waiting,
         error: Option<(StatusCode, &str)>,
     ) -> Result<Response, Failure> {
-        let csrf = session::form_token(&visit.session, visit.store(), PURPOSE).await?;
+        let csrf = session::form_token(&visit.session, visit.store(), &waiting.purpose()).await?;
         let page = CodePage {
             organisation: &self.place.org.spec.name,
             address: &waiting.address,
@@ -238,10 +248,12 @@ pub(crate) async fn send(visit: Visit, Path(id): Path<String>, form: Submitted) 
         until: visit.store().clock().now().plus_seconds(LIFE),
         confirms,
     };
-    match visit.session.insert(WAITING, waiting).await {
-        Ok(()) => Ok(redirect(&here.link("/code"))),
-        Err(error) => Err(session::failure(visit.store(), error).await.into()),
-    }
+    let mut all = all_waiting(&visit).await?;
+    let excess = (all.len() + 1).saturating_sub(MOST_WAITING);
+    all.drain(..excess);
+    all.push(waiting);
+    keep_waiting(&visit, &all).await?;
+    Ok(redirect(&here.link("/code")))
 }
 
 async fn too_many(visit: &Visit, here: &Here, shown: &str) -> Result<Response, Failure> {
@@ -345,7 +357,9 @@ pub(crate) async fn enter(
     Query(asked): Query<Asked>,
 ) -> Result<Response, Failure> {
     let here = Here::of(&visit, &id, asked).await?;
-    match waiting(&visit, &here.connection.id).await? {
+    let mut all = all_waiting(&visit).await?;
+    all.retain(|waiting| waiting.connection == here.connection.id);
+    match all.pop() {
         Some(waiting) => here.code_page(&visit, &waiting, None).await,
         None => Ok(redirect(&here.link(""))),
     }
@@ -357,9 +371,12 @@ pub(crate) async fn redeem(
     Path(id): Path<String>,
     form: Submitted,
 ) -> Result<Response, Failure> {
-    let typed = submitted(&visit, form).await?;
+    let Ok(Form(typed)) = form else {
+        return Err(Failure::Csrf);
+    };
     let id = id.parse::<ConnectionId>().map_err(|_| Failure::NotFound)?;
-    let Some(waiting) = waiting(&visit, &id).await? else {
+    let csrf = typed.csrf.as_deref().unwrap_or_default();
+    let Some(waiting) = waiting(&visit, &id, csrf).await? else {
         return Ok(redirect(&format!("/login/email/{id}")));
     };
     let asked = Asked {
@@ -393,7 +410,7 @@ pub(crate) async fn redeem(
         };
         tx.commit(failed.event(&visit)).await?;
         if guess == Guess::Over {
-            forget(&visit).await?;
+            forget(&visit, &waiting).await?;
             let error = "This code is no longer good. Ask for another one.";
             return here
                 .email_page(&visit, &waiting.address, Some((StatusCode::UNAUTHORIZED, error)))
@@ -405,7 +422,7 @@ pub(crate) async fn redeem(
             .await;
     }
     tx.commit_housekeeping().await?;
-    forget(&visit).await?;
+    forget(&visit, &waiting).await?;
     // The list may have changed since the mail was sent.
     if !is_allowed(&here.connection, &waiting.address) {
         refuse(&visit, here.at(), "email_domain").await;
@@ -466,20 +483,43 @@ async fn submitted(visit: &Visit, form: Submitted) -> Result<Typed, Failure> {
     Ok(typed)
 }
 
-/// What this browser waits for at a connection.
-async fn waiting(visit: &Visit, connection: &ConnectionId) -> Result<Option<Waiting>, Failure> {
+/// All that this browser waits for, the oldest first.
+async fn all_waiting(visit: &Visit) -> Result<Vec<Waiting>, Failure> {
     let now = visit.store().clock().now();
-    match visit.session.get::<Waiting>(WAITING).await {
-        Ok(waiting) => Ok(waiting.filter(|waiting| waiting.connection == *connection && waiting.until > now)),
+    match visit.session.get::<Vec<Waiting>>(WAITING).await {
+        Ok(all) => {
+            let mut all = all.unwrap_or_default();
+            all.retain(|waiting| waiting.until > now);
+            Ok(all)
+        }
         Err(error) => Err(session::failure(visit.store(), error).await.into()),
     }
 }
 
-async fn forget(visit: &Visit) -> Result<(), Failure> {
-    match visit.session.remove_value(WAITING).await {
-        Ok(_) => Ok(()),
+async fn keep_waiting(visit: &Visit, all: &[Waiting]) -> Result<(), Failure> {
+    match visit.session.insert(WAITING, all).await {
+        Ok(()) => Ok(()),
         Err(error) => Err(session::failure(visit.store(), error).await.into()),
     }
+}
+
+/// What the tab with this token waits for at a connection; `None` when the browser waits for nothing there.
+async fn waiting(visit: &Visit, connection: &ConnectionId, csrf: &str) -> Result<Option<Waiting>, Failure> {
+    let mut all = all_waiting(visit).await?;
+    all.retain(|waiting| waiting.connection == *connection);
+    let none = all.is_empty();
+    for waiting in all {
+        if session::form_token_ok(&visit.session, visit.store(), &waiting.purpose(), csrf).await? {
+            return Ok(Some(waiting));
+        }
+    }
+    if none { Ok(None) } else { Err(Failure::Csrf) }
+}
+
+async fn forget(visit: &Visit, done: &Waiting) -> Result<(), Failure> {
+    let mut all = all_waiting(visit).await?;
+    all.retain(|waiting| waiting.attempt != done.attempt);
+    keep_waiting(visit, &all).await
 }
 
 /// The address as it is compared, if it can be one. ASCII only: other letters may become somebody else's address

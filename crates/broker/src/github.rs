@@ -66,11 +66,12 @@ pub(crate) async fn begin(
     let challenge = PkceCodeChallenge::from_code_verifier_sha256(&verifier);
     let mut url = Url::parse(&format!("{origin}/login/oauth/authorize"))
         .map_err(|e| Fault::Setup(format!("its origin: {e}")))?;
+    let redirect_uri = providers.redirect_uri(connection);
     let mut query = url.query_pairs_mut();
     query
         .append_pair("response_type", "code")
         .append_pair("client_id", id)
-        .append_pair("redirect_uri", &providers.redirect_uri)
+        .append_pair("redirect_uri", &redirect_uri)
         .append_pair("scope", SCOPES)
         .append_pair("state", &attempt.state)
         .append_pair("code_challenge", challenge.as_str())
@@ -78,10 +79,7 @@ pub(crate) async fn begin(
     drop(query);
     trace.ok(
         "redirect",
-        format!(
-            "to {origin}/login/oauth/authorize with redirect URI {} and scopes {SCOPES}",
-            providers.redirect_uri
-        ),
+        format!("to {origin}/login/oauth/authorize with redirect URI {redirect_uri} and scopes {SCOPES}"),
     );
     Ok(url.into())
 }
@@ -103,6 +101,8 @@ pub(crate) async fn identify(
         Some(iss) if iss != origin && iss != format!("{origin}/login/oauth") => {
             return Err(trace.differs("callback", Fault::Issuer, &origin, iss));
         }
+        // Enterprise servers of some age say nothing.
+        None if answer.shared => return Err(trace.failed("callback", Fault::Nameless)),
         _ => trace.ok("callback", "a code came for this attempt"),
     }
     trace.has_asked = true;
@@ -200,6 +200,7 @@ async fn redeem(
 ) -> Result<String, Fault> {
     let secret = store::connection::secret(store, &connection.id).await?;
     let secret = secret.ok_or_else(|| Fault::Setup("it has no client secret".to_owned()))?;
+    let redirect_uri = providers.redirect_uri(connection);
     let fields = [
         (
             "client_id",
@@ -207,7 +208,7 @@ async fn redeem(
         ),
         ("client_secret", secret.as_str()),
         ("code", answer.code),
-        ("redirect_uri", providers.redirect_uri.as_str()),
+        ("redirect_uri", redirect_uri.as_str()),
         ("code_verifier", answer.verifier),
     ];
     let sent = http

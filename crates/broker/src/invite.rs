@@ -21,8 +21,6 @@ use wire::{
     User,
 };
 
-/// The purpose of the CSRF tokens here.
-const PURPOSE: &str = "invite";
 /// The issuer of people with a local password.
 const LOCAL: &str = "local";
 
@@ -59,6 +57,13 @@ async fn open(visit: &Visit, secret: &str) -> Result<Open, Failure> {
         account,
         inviter: inviter.map(|text| claims::clean(&text, 120)),
     })
+}
+
+impl Open {
+    /// The purpose of the CSRF tokens here: of this invitation, so that what was shown for one accepts no other.
+    fn purpose(&self) -> String {
+        format!("invite {}", self.invitation.id)
+    }
 }
 
 fn worthless() -> Failure {
@@ -181,8 +186,8 @@ async fn page(
     ];
     let sign_in = matches!(way, Way::SignIn).then(|| with_query("/login", &pairs));
     let csrf = match &way {
-        Way::Accept(who) => who.csrf(visit.store(), PURPOSE),
-        Way::SetPassword => session::form_token(&visit.session, visit.store(), PURPOSE).await?,
+        Way::Accept(who) => who.csrf(visit.store(), &open.purpose()),
+        Way::SetPassword => session::form_token(&visit.session, visit.store(), &open.purpose()).await?,
         Way::SignIn | Way::Other(_) => String::new(),
     };
     let (role, may) = words(invitation.role);
@@ -245,7 +250,7 @@ pub(crate) async fn accept(
     let open = open(&visit, &secret).await?;
     match way(&visit, &open).await? {
         Way::Accept(who) => {
-            if !who.csrf_ok(visit.store(), PURPOSE, csrf) {
+            if !who.csrf_ok(visit.store(), &open.purpose(), csrf) {
                 return Err(Failure::Csrf);
             }
             let mut tx = visit.store().begin().await?;
@@ -258,7 +263,7 @@ pub(crate) async fn accept(
             Ok(redirect("/"))
         }
         Way::SetPassword => {
-            if !session::form_token_ok(&visit.session, visit.store(), PURPOSE, csrf).await? {
+            if !session::form_token_ok(&visit.session, visit.store(), &open.purpose(), csrf).await? {
                 return Err(Failure::Csrf);
             }
             set_password(&visit, &secret, &open, typed).await

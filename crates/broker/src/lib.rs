@@ -11,6 +11,7 @@ mod audit;
 mod backchannel;
 mod claims;
 mod confirm;
+mod cookie;
 mod discovery;
 mod email_code;
 mod github;
@@ -163,7 +164,8 @@ pub fn router(broker: Broker) -> Router {
         .route("/login", get(login::choose))
         .route("/login/password", post(local::sign_in))
         .route("/login/oidc/{connection}", get(upstream::start))
-        .route("/login/callback", get(upstream::callback))
+        .route("/login/callback", get(upstream::shared_callback))
+        .route("/login/callback/{connection}", get(upstream::callback))
         .route("/login/trial/{token}", get(trial::show).post(trial::run))
         .route(
             "/login/email/{connection}",

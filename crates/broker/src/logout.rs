@@ -45,6 +45,13 @@ fn signed_out(text: &str) -> Response {
 
 const CLOSE: &str = "You can close this page.";
 
+/// Nobody is signed in here, and nothing was ended: apps may well know them still.
+fn nobody() -> Response {
+    let text = "You are not signed in here, so there was nothing to sign out of. An app that you opened earlier may \
+                still know you until its own session ends: open it and sign out there.";
+    notice("You are not signed in", text, SIGN_IN)
+}
+
 /// The connection by which somebody came, if signing out leads on to its provider.
 async fn leads_on(visit: &Visit, who: &SignedIn) -> store::Result<Option<Connection>> {
     let user = &who.person.user;
@@ -55,8 +62,9 @@ async fn leads_on(visit: &Visit, who: &SignedIn) -> store::Result<Option<Connect
 
 /// `GET /logout`: asks first, because a link alone must not sign anybody out.
 pub(crate) async fn confirm(visit: Visit) -> Result<Response, Failure> {
-    let Some(who) = visit.signed_in().await? else {
-        return Ok(signed_out(CLOSE));
+    // Also a session that signs nobody in at the moment is there, and so are those at apps that came from it.
+    let Some(who) = session::whose(&visit.session, visit.store()).await? else {
+        return Ok(nobody());
     };
     let connection = leads_on(&visit, &who).await?;
     let page = LogoutPage {
@@ -78,8 +86,8 @@ pub(crate) async fn logout(
     visit: Visit,
     form: Result<Form<Confirmed>, FormRejection>,
 ) -> Result<Response, Failure> {
-    let Some(who) = visit.signed_in().await? else {
-        return Ok(signed_out(CLOSE));
+    let Some(who) = session::whose(&visit.session, visit.store()).await? else {
+        return Ok(nobody());
     };
     let csrf = form.ok().and_then(|Form(form)| form.csrf).unwrap_or_default();
     if !who.csrf_ok(visit.store(), PURPOSE, &csrf) {
@@ -192,7 +200,7 @@ pub(crate) async fn back(visit: Visit, Query(sent): Query<Back>) -> Result<Respo
                 "You are signed out here, and {name} has finished signing you out. {CLOSE}"
             ))
         }
-        None => signed_out(CLOSE),
+        None => nobody(),
     })
 }
 

@@ -127,7 +127,7 @@ impl Providers {
         let id = id.ok_or_else(|| Fault::Setup("it has no client id".to_owned()))?;
         let secret = store::connection::secret(store, &connection.id).await?;
         let secret = secret.map(|secret| ClientSecret::new(secret.as_str().to_owned()));
-        let redirect = RedirectUrl::new(self.redirect_uri.clone());
+        let redirect = RedirectUrl::new(self.redirect_uri(connection));
         let redirect = redirect.map_err(|e| Fault::Setup(e.to_string()))?;
         let client = CoreClient::from_provider_metadata(metadata.clone(), ClientId::new(id), secret);
         let auth = if posts_secret(metadata) {
@@ -187,7 +187,7 @@ impl Providers {
             format!(
                 "to {} with redirect URI {} and scopes openid {}",
                 known.metadata.authorization_endpoint().as_str(),
-                self.redirect_uri,
+                self.redirect_uri(connection),
                 spec.scopes.join(" ")
             ),
         );
@@ -248,6 +248,7 @@ impl Providers {
             .authorization_response_iss_parameter_supported;
         match answer.iss {
             Some(iss) if iss != issuer => return Err(trace.differs("callback", Fault::Issuer, issuer, iss)),
+            None if answer.shared => return Err(trace.failed("callback", Fault::Nameless)),
             None if named => {
                 return Err(trace.differs("callback", Fault::Issuer, issuer, "no iss parameter"));
             }

@@ -8,7 +8,7 @@ use outbound::{Allowed, Outbound};
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use store::{Store, user::Identity};
 use wire::{
-    ActorKind, AuditActor, AuditEvent, Authentication, Breaker, Connection, ConnectionId, ConnectionKind,
+    ActorKind, AuditActor, AuditEvent, Authentication, Breaker, Callback, Connection, ConnectionId, ConnectionKind,
     OrgId, Timestamp,
 };
 
@@ -41,6 +41,18 @@ pub(crate) enum Fault {
     /// The answer does not come from the provider that was asked.
     #[error("the answer names another issuer")]
     Issuer,
+    /// The answer does not say who gives it, at the redirect URI that several connections share.
+    #[error(
+        "the answer does not name its issuer (iss), which the shared redirect URI asks for: give the connection \
+             its own"
+    )]
+    Nameless,
+    /// The answer came to the redirect URI of another connection than the one that was asked.
+    #[error("the answer came to the redirect URI of another connection")]
+    Elsewhere,
+    /// The connection leads elsewhere now than when the browser was sent away.
+    #[error("the connection was changed while the person was at the provider")]
+    Changed,
     /// The person is who they are, but not one whom the connection lets in; first the stable reason.
     #[error("{1}")]
     Refused(&'static str, String),
@@ -60,6 +72,9 @@ impl Fault {
             Self::Token(_) => "id_token_invalid",
             Self::Unproven(_) => "confirmation_unproven",
             Self::Issuer => "issuer_mismatch",
+            Self::Nameless => "issuer_missing",
+            Self::Elsewhere => "callback_mismatch",
+            Self::Changed => "connection_changed",
             Self::Refused(reason, _) => reason,
             Self::Store(_) => "internal",
         }
@@ -171,6 +186,8 @@ pub(crate) struct Answer<'a> {
     pub(crate) iss: Option<&'a str>,
     pub(crate) nonce: &'a str,
     pub(crate) verifier: &'a str,
+    /// Whether it came to the redirect URI that several connections share, where it must say whose it is.
+    pub(crate) shared: bool,
     /// The moment since which the provider must have asked the person, if that matters.
     pub(crate) asked_since: Option<Timestamp>,
 }
@@ -190,7 +207,7 @@ pub(crate) struct Identified {
 /// Speaks to providers; keeps what they publish for a while.
 pub(crate) struct Providers {
     pub(crate) outbound: Outbound,
-    pub(crate) redirect_uri: String,
+    control_url: String,
     /// By connection and version, so that a changed connection is discovered anew.
     pub(crate) known: moka::future::Cache<(ConnectionId, i64), Arc<Known>>,
     pub(crate) refetched: moka::sync::Cache<ConnectionId, ()>,
@@ -201,7 +218,7 @@ impl Providers {
     pub(crate) fn new(outbound: Outbound, control_url: &str) -> Self {
         Self {
             outbound,
-            redirect_uri: store::connection::redirect_uri(control_url),
+            control_url: control_url.to_owned(),
             known: moka::future::Cache::builder()
                 .max_capacity(1000)
                 .time_to_live(KEEP)
@@ -217,6 +234,27 @@ impl Providers {
     /// Whether people are sent to a provider through a connection of this kind.
     pub(crate) const fn redirects(kind: ConnectionKind) -> bool {
         matches!(kind, ConnectionKind::Oidc | ConnectionKind::Github)
+    }
+
+    /// Where a connection's provider sends people back to now. The same is said at the token endpoint, so that a
+    /// code which was meant for another connection is worth nothing there (RFC 6749, section 4.1.3).
+    pub(crate) fn redirect_uri(&self, connection: &Connection) -> String {
+        match connection.spec.callback {
+            Callback::Own => store::connection::redirect_uri(&self.control_url, &connection.id),
+            Callback::Shared => store::connection::shared_redirect_uri(&self.control_url),
+        }
+    }
+
+    /// What of a connection an attempt relies on: whoever answers must be who was asked, as whom we asked, and
+    /// where we asked it to.
+    pub(crate) fn asked(&self, connection: &Connection) -> String {
+        let spec = &connection.spec;
+        let parts = [
+            spec.issuer.as_deref().unwrap_or_default(),
+            spec.client_id.as_deref().unwrap_or_default(),
+            &self.redirect_uri(connection),
+        ];
+        store::sha256(parts.join("\n"))
     }
 
     /// The guarded client of a connection.

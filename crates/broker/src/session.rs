@@ -1,6 +1,7 @@
 //! The control plane's browser session: a tower-sessions record in our own `sessions` table, and who is
 //! signed in by it. The table is read on every request, so ending a row signs out at once.
 
+use crate::cookie::OneCookie;
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use store::access::{Principal, Proof};
 use store::{Store, user::Person};
+use tower::layer::util::Stack;
 use tower_sessions::{
     Session, SessionManagerLayer, SessionStore,
     cookie::SameSite,
@@ -43,14 +45,15 @@ fn is_https(control_url: &str) -> bool {
 
 /// The layer that gives every request of the control origin its session.
 #[must_use]
-pub fn session_layer(store: &Store, control_url: &str) -> SessionManagerLayer<Sessions> {
-    SessionManagerLayer::new(Sessions(store.clone()))
+pub fn session_layer(store: &Store, control_url: &str) -> Stack<SessionManagerLayer<Sessions>, OneCookie> {
+    let sessions = SessionManagerLayer::new(Sessions(store.clone()))
         .with_name(cookie_name(control_url))
         .with_secure(is_https(control_url))
         .with_http_only(true)
         // Not `Strict`: the way back from the identity provider is a cross-site navigation.
         .with_same_site(SameSite::Lax)
-        .with_path("/")
+        .with_path("/");
+    Stack::new(sessions, OneCookie(cookie_name(control_url)))
 }
 
 /// The `Set-Cookie` header that makes a browser forget its session.
@@ -235,6 +238,21 @@ pub async fn signed_in(session: &Session, store: &Store) -> store::Result<Option
         session: login.session,
         authenticated_at: login.authenticated_at,
         authentication: login.authentication,
+    }))
+}
+
+/// Whose session it is, whether or not it signs them in at the moment: enough to end it.
+pub(crate) async fn whose(session: &Session, store: &Store) -> store::Result<Option<SignedIn>> {
+    let login = match session.get::<Login>(LOGIN).await {
+        Ok(Some(login)) => login,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(failure(store, error).await),
+    };
+    let person = store::user::by_id(store, &login.user).await?;
+    Ok(person.map(|person| SignedIn {
+        person,
+        session: login.session,
+        authenticated_at: login.authenticated_at,
     }))
 }
 

@@ -4,7 +4,7 @@
 use crate::page::{Failure, Forms, html, redirect};
 use crate::provider::{Attempt, Fault, Http, Providers};
 use crate::trace::Trace;
-use crate::upstream::{Pending, Sent};
+use crate::upstream::Returned;
 use crate::{Broker, Visit, audit, claims, session, upstream};
 use askama::Template;
 use axum::Form;
@@ -20,8 +20,6 @@ use wire::{
     OrgId, Outcome, StepState, Trial, TrialId, TrialState, TrialStep,
 };
 
-/// The purpose of the CSRF token in the form that begins a trial.
-const PURPOSE: &str = "trial";
 /// Longest token of a URL that is looked up.
 const MAX_TOKEN: usize = 100;
 
@@ -168,6 +166,11 @@ fn label(name: &str) -> &str {
     }
 }
 
+/// The purpose of the CSRF token in the form that begins a trial: of this one, so that a form begins no other.
+fn purpose(trial: &Trial) -> String {
+    format!("trial {}", trial.id)
+}
+
 /// The trial of a link, its connection, and whose it is.
 async fn load(visit: &Visit, token: &str) -> Result<(OrgId, Connection, Trial), Failure> {
     let found = if token.len() <= MAX_TOKEN {
@@ -218,7 +221,7 @@ async fn page(
 /// `GET /login/trial/{token}`: begins nothing by itself, because mail scanners follow links.
 pub(crate) async fn show(visit: Visit, Path(token): Path<String>) -> Result<Response, Failure> {
     let (org, connection, trial) = load(&visit, &token).await?;
-    let csrf = session::form_token(&visit.session, visit.store(), PURPOSE).await?;
+    let csrf = session::form_token(&visit.session, visit.store(), &purpose(&trial)).await?;
     let form = Some((token.as_str(), csrf.as_str()));
     page(&visit, (&org, &connection, &trial), form).await
 }
@@ -236,10 +239,10 @@ pub(crate) async fn run(
     form: Result<Form<Confirmed>, FormRejection>,
 ) -> Result<Response, Failure> {
     let csrf = form.ok().and_then(|Form(form)| form.csrf).unwrap_or_default();
-    if !session::form_token_ok(&visit.session, visit.store(), PURPOSE, &csrf).await? {
+    let (org, connection, mut trial) = load(&visit, &token).await?;
+    if !session::form_token_ok(&visit.session, visit.store(), &purpose(&trial), &csrf).await? {
         return Err(Failure::Csrf);
     }
-    let (org, connection, mut trial) = load(&visit, &token).await?;
     if visit.broker.is_flooding(&visit.request) {
         let text = "Wait a minute, then try again.";
         return Err(Failure::told(
@@ -260,38 +263,37 @@ pub(crate) async fn run(
         Ok(url) => {
             trial.state = TrialState::Running;
             let mut tx = visit.store().begin().await?;
-            store::trial::update(&mut tx, &trial).await?;
+            store::trial::begin(&mut tx, &trial, &store::sha256(&attempt.state)).await?;
             tx.commit_housekeeping().await?;
-            upstream::remember_trial(&visit, attempt, (&connection.id, &trial.id)).await?;
+            upstream::remember_trial(&visit, attempt, (&connection, &trial.id)).await?;
             Ok(redirect(&url))
         }
         Err(Fault::Store(error)) => Err(error.into()),
         Err(fault) => {
-            end(&visit, (&org, &connection), &mut trial, Err(fault)).await?;
+            end(&visit, (&org, &connection), (&mut trial, None), Err(fault)).await?;
             page(&visit, (&org, &connection, &trial), Some((&token, &csrf))).await
         }
     }
 }
 
 /// Back from the provider.
-pub(crate) async fn finish(
-    visit: &Visit,
-    id: &TrialId,
-    attempt: &Pending,
-    sent: &Sent,
-) -> Result<Response, Failure> {
+pub(crate) async fn finish(visit: &Visit, id: &TrialId, returned: &Returned) -> Result<Response, Failure> {
+    let attempt = &returned.attempt;
     let found = store::connection::by_id(visit.store(), &attempt.connection).await?;
     let (org, connection) = found.ok_or(Failure::NotFound)?;
+    if !store::trial::waits_for(visit.store(), id, &attempt.state).await? {
+        return Err(overtaken());
+    }
     let mut trial = store::trial::get(visit.store(), (&org, &connection.id), id).await?;
     let mut trace = Trace::after(std::mem::take(&mut trial.trace));
-    let result = match sent.code() {
-        Ok(code) => {
-            let answer = attempt.answer(code, sent.iss.as_deref());
-            let providers = visit.broker.providers();
+    let providers = visit.broker.providers();
+    let result = match (returned.belongs(providers, &connection), returned.answer()) {
+        (Err(fault), _) => Err(trace.failed("callback", fault)),
+        (Ok(()), Ok(answer)) => {
             let identified = providers.identify(visit.store(), &connection, answer, &mut trace);
             identified.await.map(|identified| identified.identity)
         }
-        Err(error) => {
+        (Ok(()), Err(error)) => {
             let fault = Fault::Answer(format!("it sent the browser back with {error}"));
             Err(trace.failed("callback", fault))
         }
@@ -306,15 +308,23 @@ pub(crate) async fn finish(
             Ok(())
         }
     };
-    end(visit, (&org, &connection), &mut trial, result).await?;
+    let ended = (&mut trial, Some(attempt.state.as_str()));
+    end(visit, (&org, &connection), ended, result).await?;
     page(visit, (&org, &connection, &trial), None).await
 }
 
-/// Writes down how it ended.
+/// Somebody else, or the same person in another tab, has begun the trial anew: what comes now belongs to nothing.
+fn overtaken() -> Failure {
+    let text = "Meanwhile it was started again by this link, perhaps in another browser. That run counts; or start it \
+                once more.";
+    Failure::told(StatusCode::CONFLICT, "This test was started again", text)
+}
+
+/// Writes down how it ended; after an attempt only if it is still the one that the trial waits for.
 async fn end(
     visit: &Visit,
     (org, connection): (&OrgId, &Connection),
-    trial: &mut Trial,
+    (trial, attempt): (&mut Trial, Option<&str>),
     result: Result<(), Fault>,
 ) -> Result<(), Failure> {
     trial.state = match result {
@@ -343,7 +353,16 @@ async fn end(
         )
     };
     let mut tx = visit.store().begin().await?;
-    store::trial::update(&mut tx, trial).await?;
+    let counts = match attempt {
+        Some(attempt) => store::trial::finish(&mut tx, trial, attempt).await?,
+        None => {
+            store::trial::update(&mut tx, trial).await?;
+            true
+        }
+    };
+    if !counts {
+        return Err(overtaken());
+    }
     tx.commit(event).await?;
     Ok(())
 }

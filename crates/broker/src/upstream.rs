@@ -3,14 +3,21 @@
 //! ```text
 //! GET /login/oidc/{connection} ── attempt in the browser's session ──> provider
 //!                                                                         │
-//! GET /login/callback <── code, state ────────────────────────────────────┘
+//! GET /login/callback/{connection} <── code, state ───────────────────────┘
 //!        │ state not in this browser's session, used or older than 10 minutes: 403
 //!        │ the attempt is taken out and saved before the provider is asked anything
+//!        │ another connection's attempt, or the connection leads elsewhere by now: refused, and nobody is asked
 //!        ▼
 //! identity ── connection's rules, disabled? ──> session under a new cookie ──> return_to
 //! ```
 //!
 //! A trial of a connection goes the same way, but for the last step.
+//!
+//! An answer belongs to the attempt that asked for it (RFC 9700, section 4.4): the attempt remembers the connection, and
+//! what for; the browser is the one whose session holds it; and the redirect URI says whom the answer was meant for. A
+//! provider that hands our question on to another one cannot get that one's code, because it would come to the
+//! other one's redirect URI with an attempt that is not its own. `GET /login/callback` is for connections that are older than
+//! that, and takes only answers that name their issuer.
 
 use crate::login::{Asked, account, home};
 use crate::page::{Failure, redirect};
@@ -26,12 +33,12 @@ use serde::{Deserialize, Serialize};
 use store::upstream_session::Upstream;
 use store::user::{Identity, Person};
 use wire::{
-    AccountId, AuditEvent, Authentication, Connection, ConnectionId, ConnectionKind, OrgId, SessionId,
+    AccountId, AuditEvent, Authentication, Callback, Connection, ConnectionId, ConnectionKind, OrgId, SessionId,
     Timestamp, TrialId,
 };
 
 /// The key of [`Pending`] attempts in a session.
-const ATTEMPTS: &str = "attempts";
+const ATTEMPTS: &str = "upstream_attempts";
 /// How long somebody may take at the provider, in seconds.
 const ATTEMPT_LIFE: i64 = 600;
 /// Attempts of one browser at once: tabs.
@@ -42,49 +49,85 @@ const MOST_ID_TOKEN: usize = 16 * 1024;
 /// Longest name of a provider's session that is kept.
 const MOST_SID: usize = 255;
 
+/// What an attempt is for. The answer serves that and nothing else.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Purpose {
+    SignIn,
+    /// The person of this session proves once more who they are.
+    Confirm(SessionId),
+    /// This trial of the connection, which signs nobody in.
+    Trial(TrialId),
+}
+
 /// An attempt, as the session remembers it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Pending {
     /// SHA-256 of the state.
-    state: String,
+    pub(crate) state: String,
     nonce: String,
     verifier: String,
     pub(crate) connection: ConnectionId,
+    /// What of the connection it relies on: see [`Providers::asked`].
+    asked: String,
     account: Option<AccountId>,
     return_to: Option<String>,
     at: Timestamp,
-    /// The session whose person proves once more who they are.
-    #[serde(default)]
-    confirms: Option<SessionId>,
-    /// The trial that it is, which signs nobody in.
-    #[serde(default)]
-    pub(crate) trial: Option<TrialId>,
+    purpose: Purpose,
 }
 
 impl Pending {
-    fn new(attempt: Attempt, connection: &ConnectionId, at: Timestamp) -> Self {
+    fn new(visit: &Visit, attempt: Attempt, connection: &Connection, purpose: Purpose) -> Self {
         Self {
             state: store::sha256(&attempt.state),
             nonce: attempt.nonce,
             verifier: attempt.verifier,
-            connection: connection.clone(),
+            connection: connection.id.clone(),
+            asked: visit.broker.providers().asked(connection),
             account: None,
             return_to: None,
-            at,
-            confirms: None,
-            trial: None,
+            at: visit.store().clock().now(),
+            purpose,
         }
     }
+}
 
-    /// What came back for it.
-    pub(crate) fn answer<'a>(&'a self, code: &'a str, iss: Option<&'a str>) -> Answer<'a> {
-        Answer {
-            code,
-            iss,
-            nonce: &self.nonce,
-            verifier: &self.verifier,
-            asked_since: self.confirms.as_ref().map(|_| self.at),
+/// What came back for an attempt, and to whose redirect URI: none for the shared one.
+pub(crate) struct Returned {
+    pub(crate) attempt: Pending,
+    to: Option<ConnectionId>,
+    sent: Sent,
+}
+
+impl Returned {
+    /// Whether it is the answer to what was asked: it came to where that connection's answers come, and the connection
+    /// is as it was.
+    pub(crate) fn belongs(&self, providers: &Providers, connection: &Connection) -> Result<(), Fault> {
+        let right = match (connection.spec.callback, &self.to) {
+            (Callback::Own, Some(to)) => *to == self.attempt.connection,
+            (Callback::Shared, None) => true,
+            (Callback::Own, None) | (Callback::Shared, Some(_)) => false,
+        };
+        if !right || connection.id != self.attempt.connection {
+            return Err(Fault::Elsewhere);
         }
+        if providers.asked(connection) != self.attempt.asked {
+            return Err(Fault::Changed);
+        }
+        Ok(())
+    }
+
+    /// The answer; or the error code in its place, as far as it is one (RFC 6749, section 4.1.2.1).
+    pub(crate) fn answer(&self) -> Result<Answer<'_>, String> {
+        let attempt = &self.attempt;
+        Ok(Answer {
+            code: self.sent.code()?,
+            iss: self.sent.iss.as_deref(),
+            nonce: &attempt.nonce,
+            verifier: &attempt.verifier,
+            shared: self.to.is_none(),
+            asked_since: matches!(attempt.purpose, Purpose::Confirm(_)).then_some(attempt.at),
+        })
     }
 }
 
@@ -169,11 +212,11 @@ pub(crate) async fn send(
         Ok(url) => url,
         Err(fault) => return Err(failed(visit, at, fault).await),
     };
+    let purpose = confirms.map_or(Purpose::SignIn, Purpose::Confirm);
     let pending = Pending {
         return_to: return_to.map(ToOwned::to_owned),
-        confirms,
         account: to.cloned(),
-        ..Pending::new(attempt, id, store.clock().now())
+        ..Pending::new(visit, attempt, &connection, purpose)
     };
     remember(visit, pending).await?;
     Ok(redirect(&url))
@@ -183,13 +226,10 @@ pub(crate) async fn send(
 pub(crate) async fn remember_trial(
     visit: &Visit,
     attempt: Attempt,
-    (connection, trial): (&ConnectionId, &TrialId),
+    (connection, trial): (&Connection, &TrialId),
 ) -> Result<(), Failure> {
-    let pending = Pending {
-        trial: Some(trial.clone()),
-        ..Pending::new(attempt, connection, visit.store().clock().now())
-    };
-    remember(visit, pending).await
+    let purpose = Purpose::Trial(trial.clone());
+    remember(visit, Pending::new(visit, attempt, connection, purpose)).await
 }
 
 async fn remember(visit: &Visit, attempt: Pending) -> Result<(), Failure> {
@@ -206,15 +246,14 @@ async fn remember(visit: &Visit, attempt: Pending) -> Result<(), Failure> {
 /// What a provider may send back.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Sent {
-    pub(crate) code: Option<String>,
+    code: Option<String>,
     state: Option<String>,
-    pub(crate) iss: Option<String>,
+    iss: Option<String>,
     error: Option<String>,
 }
 
 impl Sent {
-    /// The code; or the error code in its place, as far as it is one (RFC 6749, section 4.1.2.1).
-    pub(crate) fn code(&self) -> Result<&str, String> {
+    fn code(&self) -> Result<&str, String> {
         match (&self.error, &self.code) {
             (None, Some(code)) => Ok(code),
             (error, _) => {
@@ -225,28 +264,53 @@ impl Sent {
     }
 }
 
-/// `GET /login/callback`.
-pub(crate) async fn callback(visit: Visit, Query(sent): Query<Sent>) -> Result<Response, Failure> {
+/// `GET /login/callback/{connection}`.
+pub(crate) async fn callback(
+    visit: Visit,
+    Path(id): Path<String>,
+    Query(sent): Query<Sent>,
+) -> Result<Response, Failure> {
+    let id = id.parse::<ConnectionId>().map_err(|_| Failure::NotFound)?;
+    come_back(visit, Some(id), sent).await
+}
+
+/// `GET /login/callback`, for connections without a redirect URI of their own.
+pub(crate) async fn shared_callback(visit: Visit, Query(sent): Query<Sent>) -> Result<Response, Failure> {
+    come_back(visit, None, sent).await
+}
+
+async fn come_back(visit: Visit, came_to: Option<ConnectionId>, sent: Sent) -> Result<Response, Failure> {
     let attempt = take(&visit, sent.state.as_deref().unwrap_or_default()).await?;
     let Some(attempt) = attempt else {
-        return Err(foreign(&visit).await);
+        return Err(foreign(&visit, came_to.as_ref()).await);
     };
-    if let Some(id) = &attempt.trial {
-        return trial::finish(&visit, id, &attempt, &sent).await;
+    let returned = Returned {
+        attempt,
+        to: came_to,
+        sent,
+    };
+    let attempt = &returned.attempt;
+    if let Purpose::Trial(id) = &attempt.purpose {
+        return trial::finish(&visit, id, &returned).await;
     }
     let to = attempt.account.as_ref();
     let (org, connection) = usable_of(&visit, &attempt.connection, to, Providers::redirects).await?;
     let at = (&org, &connection, to);
-    let code = match sent.code() {
-        Ok(code) => code,
+    let (providers, store) = (visit.broker.providers(), visit.store());
+    if let Err(fault) = returned.belongs(providers, &connection) {
+        return Err(failed(&visit, at, fault).await);
+    }
+    let answer = match returned.answer() {
+        Ok(answer) => answer,
         Err(error) => return Err(turned_away(&visit, at, &error).await),
     };
-    let (providers, store) = (visit.broker.providers(), visit.store());
+    if answer.shared {
+        tracing::warn!(connection = %connection.id, "somebody came back to the redirect URI that connections share");
+    }
     if let Err(fault) = providers.enter(store, &connection) {
         return Err(failed(&visit, at, fault).await);
     }
     let mut trace = Trace::new();
-    let answer = attempt.answer(code, sent.iss.as_deref());
     let identified = providers.identify(store, &connection, answer, &mut trace).await;
     providers
         .leave(store, (&org, &connection), &identified, &trace)
@@ -260,7 +324,7 @@ pub(crate) async fn callback(visit: Visit, Query(sent): Query<Sent>) -> Result<R
         Ok(identified) => identified,
         Err(fault) => return Err(failed(&visit, at, fault).await),
     };
-    if let Some(session) = &attempt.confirms {
+    if let Purpose::Confirm(session) = &attempt.purpose {
         let return_to = attempt.return_to.as_deref();
         let proof = (identity, authentication);
         return confirm::by_provider(&visit, session, proof, return_to).await;
@@ -301,15 +365,14 @@ async fn take(visit: &Visit, state: &str) -> Result<Option<Pending>, Failure> {
 pub(crate) type At<'a> = (&'a OrgId, &'a Connection, Option<&'a AccountId>);
 
 /// An answer to a question that this browser never asked: too old, used, or somebody else's.
-async fn foreign(visit: &Visit) -> Failure {
+async fn foreign(visit: &Visit, came_to: Option<&ConnectionId>) -> Failure {
     if !visit.broker.is_flooding(&visit.request)
-        && let Ok(all) = store::org::all(visit.store()).await
-        && let [only] = all.as_slice()
+        && let Ok(Some((org, connection))) = whose(visit, came_to).await
     {
         let failed = audit::Failed {
-            org: &only.id,
+            org: &org,
             account: None,
-            target: None,
+            target: connection.as_ref().map(audit::connection),
             reason: "state_unknown",
         };
         audit::record_refusal(visit, failed.event(visit)).await;
@@ -318,6 +381,24 @@ async fn foreign(visit: &Visit) -> Failure {
                 If you followed a link that somebody sent you, do not sign in with it. Otherwise go back to \
                 where you wanted to go and sign in again.";
     Failure::told(StatusCode::FORBIDDEN, "This sign-in did not start here", text)
+}
+
+/// In whose log an answer belongs that nobody asked for: of the connection to which it came, or of the only
+/// organisation that there is.
+async fn whose(
+    visit: &Visit,
+    came_to: Option<&ConnectionId>,
+) -> store::Result<Option<(OrgId, Option<Connection>)>> {
+    if let Some(id) = came_to
+        && let Some((org, connection)) = store::connection::by_id(visit.store(), id).await?
+    {
+        return Ok(Some((org, Some(connection))));
+    }
+    let all = store::org::all(visit.store()).await?;
+    Ok(match all.as_slice() {
+        [only] => Some((only.id.clone(), None)),
+        _ => None,
+    })
 }
 
 /// Writes down that somebody was not let in.
@@ -369,7 +450,12 @@ async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault)
     let noted = async {
         let mut tx = visit.store().begin().await?;
         // Whoever was not sent there tells nothing new of the provider; and sign-in works where confirming does not.
-        if !matches!(fault, Fault::Resting | Fault::Unproven(_)) {
+        // What came from somebody else than who was asked says nothing of the one, and stands in the log.
+        let says_nothing = matches!(
+            fault,
+            Fault::Resting | Fault::Unproven(_) | Fault::Elsewhere | Fault::Changed
+        );
+        if !says_nothing {
             store::connection::note_health(&mut tx, &connection.id, Some(&fault.to_string())).await?;
             store::health::count(&mut tx, &connection.id, Some(reason), 0).await?;
         }
@@ -393,7 +479,22 @@ async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault)
                  minutes after that you need not confirm anything."
             ),
         ),
-        Fault::Issuer => Failure::told(
+        Fault::Changed => Failure::told(
+            StatusCode::CONFLICT,
+            "Changed meanwhile",
+            format!(
+                "{name} was set up anew while you were signing in. Go back to where you wanted to go and start again."
+            ),
+        ),
+        Fault::Nameless => Failure::told(
+            StatusCode::FORBIDDEN,
+            "This sign-in cannot be trusted",
+            format!(
+                "The answer does not say that it comes from {name}. Tell your administrator: the connection needs a \
+                 redirect URI of its own."
+            ),
+        ),
+        Fault::Issuer | Fault::Elsewhere => Failure::told(
             StatusCode::FORBIDDEN,
             "This sign-in cannot be trusted",
             format!(

@@ -164,6 +164,13 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
     {
         println!("transport      WARNING: public_url is plain http on a host that is not this one");
     }
+    for (org, connection) in setup::sharing_callback(&store).await? {
+        println!(
+            "connection     WARNING: {} ({org}) has no redirect URI of its own: register {} at its provider, then set \
+             `callback` to `own`. Until then only answers with `iss` count",
+            connection.spec.name, connection.redirect_uri
+        );
+    }
     let snapshot = store.directory();
     for view in snapshot.apps() {
         if !view.connections.iter().any(|c| c.signs_in) {

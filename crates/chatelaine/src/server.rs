@@ -86,6 +86,14 @@ impl Server {
         for org in store::org::all(&store).await? {
             keyring.ensure(&org.id).await?;
         }
+        for (org, connection) in setup::sharing_callback(&store).await? {
+            tracing::warn!(
+                org,
+                connection = %connection.id,
+                redirect_uri = connection.redirect_uri,
+                "a connection has no redirect URI of its own: register this one at its provider, then set callback to own"
+            );
+        }
         let mut policy = Policy::default();
         for origin in &config.allow_internal {
             policy

@@ -4,11 +4,11 @@ use crate::config::{Config, write_secret};
 use anyhow::Context as _;
 use serde_json::{Map, json};
 use store::user::{Identity, Person};
-use store::{Clock, MasterKey, Store};
+use store::{Clock, MasterKey, Paging, Store};
 use tokens::Keyring;
 use wire::{
-    ActorKind, AuditActor, Connection, ConnectionKind, ConnectionSpec, NewMember, Organisation,
-    OrganisationSpec, Role,
+    ActorKind, AuditActor, Callback, Connection, ConnectionKind, ConnectionSpec, NewMember, OrgId,
+    Organisation, OrganisationSpec, Role,
 };
 
 /// Options of `chatelaine setup`.
@@ -241,4 +241,31 @@ fn local_connection() -> anyhow::Result<ConnectionSpec> {
     Ok(serde_json::from_value(
         json!({ "name": "Local owners", "kind": ConnectionKind::Password }),
     )?)
+}
+
+/// Connections without a redirect URI of their own, each with its organisation's slug.
+pub(crate) async fn sharing_callback(store: &Store) -> anyhow::Result<Vec<(String, Connection)>> {
+    let mut found = Vec::new();
+    for org in store::org::all(store).await? {
+        let sharing = connections(store, &org.id).await?.into_iter();
+        let sharing = sharing.filter(|c| c.spec.callback == Callback::Shared && c.spec.enabled);
+        found.extend(sharing.map(|connection| (org.slug.clone(), connection)));
+    }
+    Ok(found)
+}
+
+/// All connections of an organisation.
+pub(crate) async fn connections(store: &Store, org: &OrgId) -> anyhow::Result<Vec<Connection>> {
+    let mut all: Vec<Connection> = Vec::new();
+    loop {
+        let paging = Paging {
+            after: all.last().map(|connection| connection.id.clone()),
+            ..Paging::default()
+        };
+        let more = store::connection::list(store, org, None, &paging).await?;
+        if more.is_empty() {
+            return Ok(all);
+        }
+        all.extend(more);
+    }
 }

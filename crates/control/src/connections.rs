@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use store::{Paging, Released, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
-    AccountId, AuditEvent, Connection, ConnectionId, ConnectionKind, ConnectionSpec, ConnectionWarning,
-    ConnectionWarningCode, EmailVerification, NewConnection, Page, Preset,
+    AccountId, AuditEvent, Callback, Connection, ConnectionId, ConnectionKind, ConnectionSpec,
+    ConnectionWarning, ConnectionWarningCode, EmailVerification, NewConnection, Page, Preset,
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
@@ -211,6 +211,13 @@ fn check(
     check::name("/name", &spec.name)?;
     if before.is_some_and(|b| b.kind != spec.kind) {
         return Err(Fault::invalid("/kind", "the kind is fixed at creation"));
+    }
+    if spec.callback == Callback::Shared && before.is_none_or(|b| b.callback == Callback::Own) {
+        let detail = match before {
+            None => "only connections share a redirect URI that are older than those of their own",
+            Some(_) => "there is no way back to the shared redirect URI",
+        };
+        return Err(Fault::invalid("/callback", detail));
     }
     for (i, scope) in spec.scopes.iter().enumerate() {
         check::scope_token(&format!("/scopes/{i}"), scope)?;

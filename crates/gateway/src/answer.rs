@@ -4,26 +4,12 @@
 use crate::record;
 use crate::site::Site;
 use axum::body::Body;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE,
-    WWW_AUTHENTICATE,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use wire::Reason;
-
-/// Life of the state cookie, in seconds.
-const STATE_LIFE: u32 = 600;
-/// The longest path and query that is remembered across a sign-in.
-const MAX_RETURN: usize = 2000;
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~')
-    .remove(b'/');
 
 /// A plain JSON answer: stable `error`, words for people, the id to ask about.
 pub(crate) fn json(status: StatusCode, error: &str, message: &str, request: &str) -> Response<Body> {
@@ -227,48 +213,6 @@ pub(crate) fn insufficient_scope(site: &Site, needed: &[String], request: &str) 
         }
     }
     response
-}
-
-/// 302 to the control plane's sign-in, with a state that the browser keeps.
-///
-/// # Errors
-/// When the system has no randomness.
-pub(crate) fn sign_in(site: &Site, parts: &Parts) -> store::Result<Response<Body>> {
-    let state = store::random_secret("")?;
-    let asked = parts
-        .uri
-        .path_and_query()
-        .map_or("/", http::uri::PathAndQuery::as_str);
-    let reads = parts.method == Method::GET || parts.method == Method::HEAD;
-    let home = if site.view.path.is_empty() {
-        "/"
-    } else {
-        &site.view.path
-    };
-    let return_to = if reads && asked.len() <= MAX_RETURN {
-        asked
-    } else {
-        home
-    };
-    let location = format!(
-        "{}?state={state}&return_to={}",
-        site.sign_in,
-        utf8_percent_encode(return_to, QUERY)
-    );
-    let value = format!("{state}.{}", URL_SAFE_NO_PAD.encode(return_to));
-    let mut response = redirect(StatusCode::FOUND, &location)?;
-    let cookie = set_cookie(site, &site.state_cookie, &value, STATE_LIFE)?;
-    response.headers_mut().append(SET_COOKIE, cookie);
-    Ok(response)
-}
-
-/// Reads the value of the state cookie: the state, and where the browser wanted to go.
-pub(crate) fn read_state(value: &str) -> Option<(&str, String)> {
-    let (state, return_to) = value.split_once('.')?;
-    let return_to = String::from_utf8(URL_SAFE_NO_PAD.decode(return_to).ok()?).ok()?;
-    // `//host` and `/\host` would leave the origin.
-    let local = return_to.starts_with('/') && !return_to.starts_with("//") && !return_to.starts_with("/\\");
-    local.then_some((state, return_to))
 }
 
 pub(crate) fn redirect(status: StatusCode, location: &str) -> store::Result<Response<Body>> {

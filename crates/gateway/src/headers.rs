@@ -248,26 +248,20 @@ fn without_our_cookies(value: HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&theirs.join(&b"; "[..])).ok()
 }
 
+/// The cookies of a request, in its order.
+pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let values = headers.get_all(COOKIE).iter();
+    let pairs = values.flat_map(|value| value.as_bytes().split(|b| *b == b';'));
+    pairs.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='))
+}
+
 /// The one cookie of this name; none when there are several, because then nobody knows which one counts.
 pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let mut found = None;
-    for value in headers.get_all(COOKIE) {
-        for pair in value.as_bytes().split(|b| *b == b';') {
-            let Some((key, value)) = std::str::from_utf8(pair)
-                .ok()
-                .and_then(|p| p.trim().split_once('='))
-            else {
-                continue;
-            };
-            if key == name {
-                if found.is_some() {
-                    return None;
-                }
-                found = Some(value);
-            }
-        }
+    let mut found = cookies(headers).filter(|(key, _)| *key == name);
+    match (found.next(), found.next()) {
+        (Some((_, value)), None) => Some(value),
+        _ => None,
     }
-    found
 }
 
 #[cfg(test)]

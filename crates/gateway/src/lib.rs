@@ -18,6 +18,7 @@
 //! database only to write its record, in a commit that many requests share.
 
 mod answer;
+mod attempt;
 mod credential;
 mod forward;
 mod headers;
@@ -525,8 +526,8 @@ impl Visit<'_> {
 
     /// Nobody is known: the way in, or none.
     async fn turn_away(self, parts: &Parts, Stranger { reason, wait }: Stranger) -> store::Result<Answer> {
-        let id = self.audit.id.clone();
-        let site = Arc::clone(&self.site);
+        let (id, ip) = (self.audit.id.clone(), self.audit.ip.clone());
+        let (site, store) = (Arc::clone(&self.site), self.gateway.0.store.clone());
         let bears = parts.headers.contains_key(AUTHORIZATION);
         let is_service = shown::has_service_token(&parts.headers);
         if is_service && reason == Reason::CredentialInvalid {
@@ -551,7 +552,10 @@ impl Visit<'_> {
                 )
             }
             Reason::Disabled => (Ended::Denied, answer::denied(StatusCode::FORBIDDEN, reason, &id)),
-            _ if is_browser => (Ended::Challenged, answer::sign_in(&site, parts)?),
+            _ if is_browser => {
+                let begun = attempt::begin(&store, &site, parts, ip.as_deref());
+                (Ended::Challenged, begun.await?)
+            }
             _ => (
                 Ended::Challenged,
                 answer::challenge(&site, reason == Reason::CredentialInvalid && bears, &id),

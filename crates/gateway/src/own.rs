@@ -1,12 +1,13 @@
 //! The gateway's own paths at an app's origin, `/.chatelaine/…`: the way back from sign-in, and sign-out.
 //!
 //! ```text
-//! browser ── no session ──> 302 {control}/signin/{app}?state=S     state cookie: S and where it wanted to go
+//! browser ── no session ──> 302 {control}/signin/{app}?state=S     cookie of S: S and where the tab wanted to go
 //!         <─ signed in, allowed ── 303 /.chatelaine/callback?code=C&state=S
-//! callback: S is the cookie's, C is good for (app, S) once ──> app session, 303 to where it wanted to go
+//! callback: there is a cookie of S, C is good for (app, S) once ──> app session, 303 to where the tab wanted to go
 //! ```
 
 use crate::answer;
+use crate::attempt::Attempt;
 use crate::credential::Credential;
 use crate::headers::cookie;
 use crate::record;
@@ -16,6 +17,7 @@ use axum::body::Body;
 use http::header::{ALLOW, ORIGIN, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
+use std::borrow::Cow;
 use std::sync::Arc;
 use store::access::{AccessRequest, Principal, Proof};
 use store::session::{self, Handoff, Record};
@@ -70,44 +72,36 @@ async fn callback(
     parts: &Parts,
     request: AuditRequest,
 ) -> store::Result<Response<Body>> {
-    let (mut code, mut state) = (None, None);
-    for (name, value) in url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
-        match name.as_ref() {
-            "code" => code = Some(value),
-            "state" => state = Some(value),
-            _ => {}
-        }
-    }
+    let query = parts.uri.query().unwrap_or_default();
+    let (code, state) = (parameter(query, "code"), parameter(query, "state"));
     let (code, state) = (code.unwrap_or_default(), state.unwrap_or_default());
-    let state_hash = store::sha256(state.as_bytes());
-    let begun = sites.iter().find_map(|site| {
-        let (kept, return_to) = answer::read_state(cookie(&parts.headers, &site.state_cookie)?)?;
-        // Comparing digests tells nothing about the secret by how long it takes.
-        (!kept.is_empty() && store::sha256(kept) == state_hash).then_some((site, return_to))
-    });
-    let Some((site, return_to)) = begun else {
+    let begun = sites
+        .iter()
+        .find_map(|site| Some((site, Attempt::find(site, parts, &state)?)));
+    let Some((site, attempt)) = begun else {
         return stray_callback(gateway, sites, parts, &request.id).await;
     };
     let view = &site.view;
     let mut tx = gateway.0.store.begin().await?;
     let code_hash = store::sha256(code.as_bytes());
-    let handoff = session::redeem_handoff(&mut tx, &code_hash, &view.app.id, &state_hash).await?;
+    let handoff = session::redeem_handoff(&mut tx, &code_hash, &view.app.id, &attempt.digest).await?;
     let Some(handoff) = handoff else {
         drop(tx);
-        return refused(gateway, site, request, Reason::CredentialInvalid).await;
+        return refused(gateway, (site, &attempt), request, Reason::CredentialInvalid).await;
     };
     let person = store::user::by_id(&mut tx, &handoff.user).await?;
     let Some(person) = person.filter(|person| person.org == view.org) else {
         drop(tx);
-        return refused(gateway, site, request, Reason::CredentialInvalid).await;
+        return refused(gateway, (site, &attempt), request, Reason::CredentialInvalid).await;
     };
     let now = tx.now();
     let principal = Principal::Person(&person, Proof::Of(&handoff.authentication));
     let access = view.decide(&AccessRequest::to_begin(principal, now));
     if !access.allowed {
         drop(tx);
-        return refused(gateway, site, request, access.reason).await;
+        return refused(gateway, (site, &attempt), request, access.reason).await;
     }
+    let target = attempt.target(&mut tx, site).await?;
     let secret = store::random_secret("")?;
     let record = app_session(site, &handoff, &request, now);
     session::save(&mut tx, &store::sha256(&secret), &record).await?;
@@ -115,15 +109,27 @@ async fn callback(
     event.actor.amr = record.authentication.amr;
     tx.commit(event).await?;
 
-    let mut response = answer::redirect(StatusCode::SEE_OTHER, &return_to)?;
+    let mut response = answer::redirect(StatusCode::SEE_OTHER, &target)?;
     let headers = response.headers_mut();
     let seconds = view.app.spec.session_seconds;
     headers.append(
         SET_COOKIE,
         answer::set_cookie(site, &site.session_cookie, &secret, seconds)?,
     );
-    headers.append(SET_COOKIE, answer::set_cookie(site, &site.state_cookie, "", 0)?);
+    headers.append(
+        SET_COOKIE,
+        answer::set_cookie(site, &attempt.cookie(site), "", 0)?,
+    );
     Ok(response)
+}
+
+/// The one parameter of this name; none when there are several (RFC 6749, section 3.1).
+fn parameter<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
+    let mut found = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
+    match (found.next(), found.next()) {
+        (Some((_, value)), None) => Some(value),
+        _ => None,
+    }
 }
 
 fn app_session(site: &Site, handoff: &Handoff, request: &AuditRequest, now: wire::Timestamp) -> Record {
@@ -141,7 +147,7 @@ fn app_session(site: &Site, handoff: &Handoff, request: &AuditRequest, now: wire
     }
 }
 
-/// A callback that this browser did not begin, or began twice in two tabs: whoever is signed in goes home.
+/// A callback that this browser did not begin, or has finished already: whoever is signed in goes home.
 async fn stray_callback(
     gateway: &Gateway,
     sites: &[Arc<Site>],
@@ -178,7 +184,7 @@ async fn stray_callback(
 
 async fn refused(
     gateway: &Gateway,
-    site: &Site,
+    (site, attempt): (&Site, &Attempt),
     request: AuditRequest,
     reason: Reason,
 ) -> store::Result<Response<Body>> {
@@ -196,7 +202,7 @@ async fn refused(
         reason => (StatusCode::FORBIDDEN, record::words(reason)),
     };
     let mut response = answer::page(site, status, "Sign-in did not work", text, &id);
-    let clear = answer::set_cookie(site, &site.state_cookie, "", 0)?;
+    let clear = answer::set_cookie(site, &attempt.cookie(site), "", 0)?;
     response.headers_mut().append(SET_COOKIE, clear);
     Ok(response)
 }
@@ -238,6 +244,13 @@ async fn logout(
             && let Some(person) = store::user::by_id(&mut tx, user).await?
         {
             session::delete_by_hash(&mut tx, &hash).await?;
+            // The control plane asks next whether to sign out there, which ends the sessions at other apps. Where that
+            // session is over already, nobody would end them any more.
+            if let Some(parent) = &record.parent
+                && !session::is_live(&mut tx, parent, store.clock().now()).await?
+            {
+                session::end(&mut tx, parent).await?;
+            }
             tx.commit(session_event(site, "logout", &person, record.id, request.clone()))
                 .await?;
         }

@@ -11,6 +11,23 @@
 //!
 //! `%20`, `%C3%A4`, `%3F` and the like stay.
 
+/// The longest target that is remembered for somebody.
+const MAX_TARGET: usize = 8192;
+
+/// `text`, if it is a target of this origin (path and query) that no browser reads as anything else. Wherever
+/// somebody is sent who was to come back, what was remembered is judged by this at that moment: it comes from a
+/// cookie, a form or a row, and whatever it was when it was put there, it decides now.
+///
+/// Browsers drop tabs and line ends anywhere in a URL, and read `\` in a path as `/`: `/<TAB>/evil` is `//evil`, another
+/// host.
+#[must_use]
+pub fn local_target(text: &str) -> Option<&str> {
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    let plain = text.chars().all(|c| !c.is_control() && !c.is_whitespace()) && !path.contains('\\');
+    let second = text.as_bytes().get(1);
+    (text.starts_with('/') && second != Some(&b'/') && plain && text.len() <= MAX_TARGET).then_some(text)
+}
+
 /// Whether the raw path of a request target can be read in one way only.
 #[must_use]
 pub fn is_plain(path: &str) -> bool {
@@ -77,7 +94,45 @@ const fn nibble(byte: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_plain;
+    use super::{is_plain, local_target};
+
+    #[test]
+    fn only_targets_of_this_origin_are_local() {
+        for good in [
+            "/",
+            "/me",
+            "/oauth/app_1/authorize?a=b&c=https%3A%2F%2Fx//y",
+            "/a:b@c",
+            "/%09/evil",
+            "/x?file=C:\\a",
+        ] {
+            assert_eq!(local_target(good), Some(good));
+        }
+        for bad in [
+            "",
+            "me",
+            "//evil",
+            "https://evil",
+            "/\\evil",
+            "/a\\b?c",
+            "\\/evil",
+            "/\t/evil",
+            "/\r/evil",
+            "/\u{b}/evil",
+            "/a\nb",
+            " /a",
+            "\t/a",
+            "javascript:x",
+            "/\u{0}",
+            "/\u{2028}",
+            "/\u{85}",
+        ] {
+            assert_eq!(local_target(bad), None, "{bad:?}");
+        }
+        let long = format!("/{}", "a".repeat(8191));
+        assert_eq!(local_target(&long), Some(long.as_str()));
+        assert_eq!(local_target(&format!("{long}a")), None);
+    }
 
     #[test]
     fn gw8_paths_with_two_readings_are_refused() {

@@ -5,14 +5,20 @@ use crate::ending::{self, Switched};
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
 use crate::{Change, Error, Result, Store, Tx};
 use wire::{
-    AccountId, Connection, ConnectionId, ConnectionKind, ConnectionSpec, ConnectionWarning,
+    AccountId, Callback, Connection, ConnectionId, ConnectionKind, ConnectionSpec, ConnectionWarning,
     ConnectionWarningCode, OrgId, Timestamp,
 };
 use zeroize::Zeroizing;
 
-/// Where upstream providers send people back to: the same for all connections.
+/// Where the provider of a connection sends people back to, once that is the connection's own.
 #[must_use]
-pub fn redirect_uri(control_url: &str) -> String {
+pub fn redirect_uri(control_url: &str, id: &ConnectionId) -> String {
+    format!("{control_url}/login/callback/{id}")
+}
+
+/// Where providers send people back to whose connections have no redirect URI of their own yet.
+#[must_use]
+pub fn shared_redirect_uri(control_url: &str) -> String {
     format!("{control_url}/login/callback")
 }
 
@@ -39,9 +45,24 @@ fn logout_uris(
 const SECRET_WARNING_DAYS: i64 = 30;
 
 /// What an administrator should look at, as far as the stored connection tells.
-fn warnings(spec: &ConnectionSpec, last_error: Option<&str>, now: Timestamp) -> Vec<ConnectionWarning> {
+fn warnings(
+    (id, spec): (&ConnectionId, &ConnectionSpec),
+    control_url: &str,
+    last_error: Option<&str>,
+    now: Timestamp,
+) -> Vec<ConnectionWarning> {
     let mut warnings = Vec::new();
     let mut warn = |code, detail: String| warnings.push(ConnectionWarning { code, detail });
+    if spec.callback == Callback::Shared {
+        let detail = format!(
+            "People come back to {}, which all connections shared. Only answers that name their issuer (iss) count \
+             there: whoever signs in through a provider without it is refused. Register {} at the provider, then \
+             set callback to own.",
+            shared_redirect_uri(control_url),
+            redirect_uri(control_url, id),
+        );
+        warn(ConnectionWarningCode::SharedCallback, detail);
+    }
     if !spec.enabled {
         let detail = "It is switched off: nobody signs in through it.";
         warn(ConnectionWarningCode::Disabled, detail.to_owned());
@@ -76,14 +97,19 @@ fn read(row: &Row, store: &Store) -> Result<Connection> {
     let id = row.id("id")?;
     let (backchannel_logout_uri, post_logout_redirect_uri) = logout_uris(&id, &spec, control_url);
     Ok(Connection {
-        id,
         account: row.opt_id("account")?,
         backchannel_logout_uri,
         post_logout_redirect_uri,
-        warnings: warnings(&spec, last_error.as_deref(), store.clock().now()),
+        redirect_uri: redirect_uri(control_url, &id),
+        warnings: warnings(
+            (&id, &spec),
+            control_url,
+            last_error.as_deref(),
+            store.clock().now(),
+        ),
+        id,
         spec,
         has_client_secret: row.opt_text("secret")?.is_some(),
-        redirect_uri: redirect_uri(control_url),
         last_success_at: row.opt_time("last_success_at")?,
         last_error,
         created_at: row.time("created_at")?,
@@ -118,13 +144,13 @@ pub async fn create(
     let control_url = tx.store.inner.directory.control_url().to_owned();
     let (backchannel_logout_uri, post_logout_redirect_uri) = logout_uris(&id, &spec, &control_url);
     let connection = Connection {
-        id,
         account: account.cloned(),
         backchannel_logout_uri,
         post_logout_redirect_uri,
         has_client_secret: secret.is_some(),
-        redirect_uri: redirect_uri(&control_url),
-        warnings: warnings(&spec, None, tx.now()),
+        redirect_uri: redirect_uri(&control_url, &id),
+        warnings: warnings((&id, &spec), &control_url, None, tx.now()),
+        id,
         spec,
         last_success_at: None,
         last_error: None,
@@ -286,7 +312,12 @@ pub async fn update(tx: &mut Tx, connection: &Connection, mut spec: ConnectionSp
         tx.changed(of(connection));
     }
     Ok(Connection {
-        warnings: warnings(&spec, connection.last_error.as_deref(), tx.now()),
+        warnings: warnings(
+            (id, &spec),
+            tx.store.inner.directory.control_url(),
+            connection.last_error.as_deref(),
+            tx.now(),
+        ),
         spec,
         has_client_secret,
         version: connection.version + 1,

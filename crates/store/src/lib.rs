@@ -17,6 +17,7 @@ mod change;
 pub mod client;
 mod clock;
 pub mod connection;
+pub mod deep_link;
 mod directory;
 pub mod email_code;
 mod ended;

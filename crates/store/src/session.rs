@@ -136,6 +136,15 @@ pub async fn end(tx: &mut Tx, id: &SessionId) -> Result<()> {
     ended::session(tx, id).await
 }
 
+/// Whether a session is there and its time is not over.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_live(db: impl Run, id: &SessionId, now: Timestamp) -> Result<bool> {
+    let sql = Sql::new("SELECT id FROM sessions WHERE id = $1 AND expires_at > $2");
+    Ok(opt(db, sql.bind(id).bind(now)).await?.is_some())
+}
+
 /// Ends all sessions of a person. The commit leaves a `session.end` for each.
 ///
 /// # Errors
@@ -291,5 +300,6 @@ pub async fn sweep(tx: &mut Tx) -> Result<()> {
         tx.run(sql).await?;
     }
     crate::email_code::sweep(tx, now).await?;
+    crate::deep_link::sweep(tx, now).await?;
     crate::upstream_session::sweep(tx, now).await
 }

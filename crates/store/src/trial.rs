@@ -119,16 +119,47 @@ pub async fn by_token(store: &Store, token_hash: &str) -> Result<Option<(OrgId, 
     row.map(|row| Ok((row.id("org")?, read(&row, now)?))).transpose()
 }
 
-/// Writes how far a trial is.
+/// Begins a trial, anew if it was begun before: from now on it waits for the answer to one attempt, known by the
+/// hash of its state, and to no earlier one.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn begin(tx: &mut Tx, trial: &Trial, attempt: &str) -> Result<()> {
+    write(tx, trial, Some(attempt), None).await.map(drop)
+}
+
+/// Whether a trial waits for the answer to an attempt.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn waits_for(store: &Store, id: &TrialId, attempt: &str) -> Result<bool> {
+    let sql = Sql::new("SELECT id FROM connection_trials WHERE id = $1 AND attempt = $2");
+    Ok(opt(store, sql.bind(id).bind(attempt)).await?.is_some())
+}
+
+/// Writes how far a trial is that waits for no answer.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn update(tx: &mut Tx, trial: &Trial) -> Result<()> {
+    write(tx, trial, None, None).await.map(drop)
+}
+
+/// Writes what the answer to an attempt came to. Says `false`, and writes nothing, when the trial does not wait for
+/// it any more.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn finish(tx: &mut Tx, trial: &Trial, attempt: &str) -> Result<bool> {
+    write(tx, trial, None, Some(attempt)).await
+}
+
+async fn write(tx: &mut Tx, trial: &Trial, next: Option<&str>, now: Option<&str>) -> Result<bool> {
     let text = |value: Option<Value>| value.map(|value| value.to_string());
     let identity = trial.identity.as_ref().map(serde_json::to_value).transpose();
     let sql = Sql::new(
-        "UPDATE connection_trials SET state = $1, trace = $2, identity = $3, claims = $4, finished_at = $5 \
-         WHERE id = $6",
+        "UPDATE connection_trials SET state = $1, trace = $2, identity = $3, claims = $4, finished_at = $5, \
+         attempt = $6 WHERE id = $7",
     );
     let sql = sql
         .bind(word(trial.state)?)
@@ -136,8 +167,10 @@ pub async fn update(tx: &mut Tx, trial: &Trial) -> Result<()> {
         .bind(text(identity.map_err(Error::internal)?))
         .bind(text(trial.claims.clone().map(Value::Object)))
         .bind(trial.finished_at)
-        .bind(&trial.id);
-    tx.run(sql).await.map(drop)
+        .bind(next)
+        .bind(&trial.id)
+        .and("attempt =", now);
+    Ok(tx.run(sql).await? > 0)
 }
 
 /// The claims of the last trial of a connection that got as far.

@@ -33,7 +33,8 @@ pub struct Connection {
     pub spec: ConnectionSpec,
     /// Whether a client secret is stored.
     pub has_client_secret: bool,
-    /// Register this at the provider.
+    /// Register this at the provider, exactly as it is. It is the connection's own; while `callback` is `shared`,
+    /// people still come back to the one that all connections shared.
     pub redirect_uri: String,
     /// Register this at the provider for `logout.back_channel`. For `oidc` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +82,11 @@ pub struct ConnectionSpec {
     /// When the provider stops accepting the client secret; warnings come 30, 14, 7 and 1 day before.
     #[serde(default)]
     pub client_secret_expires_at: Option<Timestamp>,
+    /// Where the provider sends people back to. New connections have their `own` redirect URI. `shared` is for those
+    /// that were there before: once `redirect_uri` is registered at the provider, set it to `own`; there is no way
+    /// back. For `oidc` and `github` only.
+    #[serde(default)]
+    pub callback: Callback,
     /// Asked for beside `openid`. `github` always asks for `read:user user:email read:org`.
     #[serde(default = "default_scopes")]
     pub scopes: Vec<String>,
@@ -122,6 +128,19 @@ pub struct ConnectionSpec {
 
 fn default_scopes() -> Vec<String> {
     vec!["profile".into(), "email".into()]
+}
+
+/// Where a connection's provider sends people back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Callback {
+    /// To a redirect URI of the connection's own, so that what one provider answers cannot be taken for the answer
+    /// of another (RFC 9700, section 4.4.2).
+    #[default]
+    Own,
+    /// To the one that all connections shared, where only answers count that name their issuer (RFC 9207).
+    Shared,
 }
 
 /// When an e-mail address of a connection's people counts as verified.
@@ -177,6 +196,8 @@ pub enum ConnectionWarningCode {
     LastSignInFailed,
     /// The provider's discovery document gives reason for concern.
     Discovery,
+    /// The connection still uses the redirect URI that all connections shared.
+    SharedCallback,
 }
 
 /// Which upstream claim carries what. A name that begins with `/` is a JSON pointer (RFC 6901) into the claims;

@@ -29,7 +29,7 @@ const TABLE: &[Line] = &[
         required_claims: &[],
         register: &[
             "Register a confidential client (web application) with the authorization code flow and PKCE (S256).",
-            "Enter the redirect URI below, exactly as it is.",
+            "Enter the redirect URI of the connection, exactly as it is.",
             "Copy client id and client secret.",
         ],
         notes: &["The issuer must be what the provider's discovery document says, byte for byte."],
@@ -49,7 +49,7 @@ const TABLE: &[Line] = &[
         required_claims: &[],
         register: &[
             "Applications, Create App Integration: OIDC, Web Application, Authorization Code.",
-            "Enter the redirect URI below as sign-in redirect URI and assign the people or groups.",
+            "Enter the redirect URI of the connection as sign-in redirect URI and assign the people or groups.",
             "Sign On, OpenID Connect ID Token: add a groups claim, such as groups matches regex .*",
         ],
         notes: &[
@@ -72,7 +72,7 @@ const TABLE: &[Line] = &[
         email_verification: EmailVerification::Never,
         required_claims: &["tid"],
         register: &[
-            "App registrations, New registration: Web, with the redirect URI below.",
+            "App registrations, New registration: Web, with the redirect URI of the connection.",
             "Certificates & secrets: make a client secret, and enter its end here so that you are warned in time.",
             "Token configuration: add the optional claim email to id tokens, and the groups claim with groups \
              assigned to the application.",
@@ -98,7 +98,7 @@ const TABLE: &[Line] = &[
         required_claims: &["hd"],
         register: &[
             "Google Cloud console, APIs & Services, Credentials: OAuth client ID of type Web application.",
-            "Enter the redirect URI below as authorized redirect URI.",
+            "Enter the redirect URI of the connection as authorized redirect URI.",
             "Consent screen: user type Internal.",
         ],
         notes: &[
@@ -118,7 +118,7 @@ const TABLE: &[Line] = &[
         required_claims: &[],
         register: &[
             "Applications, Create Application: Regular Web Application.",
-            "Settings: enter the redirect URI below as allowed callback URL.",
+            "Settings: enter the redirect URI of the connection as allowed callback URL.",
             "Actions, post-login: api.idToken.setCustomClaim('https://acme.example/groups', …) for groups.",
         ],
         notes: &[
@@ -145,7 +145,7 @@ const TABLE: &[Line] = &[
         required_claims: &[],
         register: &[
             "Clients, Create client: OpenID Connect, client authentication on, standard flow only.",
-            "Enter the redirect URI below as valid redirect URI.",
+            "Enter the redirect URI of the connection as valid redirect URI.",
             "Client scopes, the client's dedicated scope: add the mapper Group Membership with claim name groups.",
         ],
         notes: &[
@@ -167,7 +167,7 @@ const TABLE: &[Line] = &[
         email_verification: EmailVerification::Claim,
         required_claims: &[],
         register: &[
-            "Applications, add an OIDC Web App with the redirect URI below; grant the scopes profile and email.",
+            "Applications, add an OIDC Web App with the redirect URI of the connection; grant the scopes profile and email.",
             "Attribute mappings: email to Email Address, groups to Group Names, email_verified if you keep it.",
         ],
         notes: &["PingFederate: the issuer is the server's base URL."],
@@ -182,7 +182,7 @@ const TABLE: &[Line] = &[
         email_verification: EmailVerification::Claim,
         required_claims: &[],
         register: &[
-            "Applications, add OpenId Connect (OIDC), with the redirect URI below.",
+            "Applications, add OpenId Connect (OIDC), with the redirect URI of the connection.",
             "SSO: application type Web, token endpoint Basic or POST.",
             "Parameters, Groups: send the user's roles or groups.",
         ],

@@ -48,6 +48,8 @@ pub(crate) fn Page() -> impl IntoView {
                             {move || warnings(&connection.get())}
                             {move || summary(&connection.get())}
                         </div>
+                        {move || (upstream && connection.with(|c| c.spec.callback) == wire::Callback::Shared)
+                            .then(|| view! { <OwnCallback remote connection /> })}
                         {upstream.then(|| view! { <Health id=id.clone() /> <Trials connection /> })}
                         {shared.then(|| view! { <Bindings connection /> })}
                         {(kind != ConnectionKind::Password).then(|| view! { <Settings remote connection /> })}
@@ -106,11 +108,16 @@ fn summary(connection: &Connection) -> AnyView {
     let mut rows = vec![("Kind", chip(kind(connection.spec.kind)))];
     if let Some(issuer) = &connection.spec.issuer {
         rows.push(("Issuer", copyable(issuer.clone(), "issuer")));
+    }
+    if matches!(
+        connection.spec.kind,
+        ConnectionKind::Oidc | ConnectionKind::Github
+    ) {
         rows.push((
             "Redirect URI",
             view! {
                 {copyable(connection.redirect_uri.clone(), "redirect URI")}
-                <p class="muted text-[0.8125rem]">"Register this at the provider."</p>
+                <p class="muted text-[0.8125rem]">"Register this at the provider, exactly as it is."</p>
             }
             .into_any(),
         ));
@@ -145,6 +152,48 @@ fn summary(connection: &Connection) -> AnyView {
         view! { <a class="link" href="/audit?action=login.">"In the audit log"</a> }.into_any(),
     ));
     facts(rows)
+}
+
+/// For a connection that is older than redirect URIs of each one's own.
+#[component]
+fn OwnCallback(remote: Remote<Connection>, connection: Signal<Connection>) -> impl IntoView {
+    let client = client();
+    let names = directory();
+    let toasts = toasts();
+    let blocked = me().gate(Need::Organisation);
+    let ask = RwSignal::new(false);
+    let sending = Sending::new();
+    let switch = move |()| {
+        let now = connection.get_untracked();
+        sending.run(
+            async move {
+                let patch = json!({ "callback": "own" });
+                client
+                    .patch::<Connection>(&format!("/connections/{}", now.id), now.version, &patch)
+                    .await
+            },
+            move |saved| {
+                ask.set(false);
+                toasts.done(format!(
+                    "{} has its own redirect URI now. Test it.",
+                    saved.spec.name
+                ));
+                remote.put(saved);
+                names.connections.reload();
+            },
+        );
+    };
+    view! {
+        <Panel title="Redirect URI of its own">
+            <div class="flex flex-col gap-3">
+                <p>"This connection still uses the redirect URI that all connections shared. First register the one above at the provider, beside the old one. Then switch, test, and take the old one out there."</p>
+                <div><Button blocked busy=sending.busy on_press=move |()| ask.set(true)>"Switch to the own redirect URI"</Button></div>
+            </div>
+            <Confirm open=ask title="Switch the redirect URI?"
+                text="From now on the provider has to accept the redirect URI shown above: until it does, nobody signs in through this connection. There is no way back to the shared one."
+                action="Switch" sending on_confirm=switch />
+        </Panel>
+    }
 }
 
 #[component]

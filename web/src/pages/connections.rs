@@ -5,7 +5,7 @@ use crate::{
     ui::*,
 };
 use leptos::prelude::*;
-use wire::{Connection, ConnectionKind, ConnectionWarningCode};
+use wire::{Connection, ConnectionKind, ConnectionWarning, ConnectionWarningCode};
 
 /// `/connections`
 #[component]
@@ -73,6 +73,10 @@ pub(crate) fn health(connection: &Connection) -> AnyView {
         )
     {
         return badge(Tone::Careful, "Client secret expires");
+    }
+    let shares = |warning: &ConnectionWarning| warning.code == ConnectionWarningCode::SharedCallback;
+    if connection.last_error.is_none() && connection.warnings.iter().any(shares) {
+        return badge(Tone::Careful, "Redirect URI to switch");
     }
     match (&connection.last_error, connection.last_success_at) {
         (Some(_), _) => badge(Tone::Bad, "Last sign-in failed"),

@@ -3,7 +3,7 @@
 use super::connections::words;
 use crate::{
     client::client,
-    me::{directory, me},
+    me::directory,
     remote::Remote,
     ui::*,
 };
@@ -162,10 +162,6 @@ fn Fields(open: RwSignal<bool>, vendor: String, preset: Option<PresetInfo>) -> i
             },
         );
     };
-    let redirect = format!(
-        "{}/login/callback",
-        me().session().control_url.trim_end_matches('/')
-    );
     let hints = |list: Vec<String>| {
         list.into_iter()
             .map(|text| view! { <li>{text}</li> })
@@ -180,7 +176,7 @@ fn Fields(open: RwSignal<bool>, vendor: String, preset: Option<PresetInfo>) -> i
             {upstream.then(|| view! {
                 <div>
                     <p class="font-medium">"Redirect URI to register there"</p>
-                    {copyable(redirect, "redirect URI")}
+                    <p class="muted">"Each connection has its own: the next page shows it as soon as the connection is made. Where the provider asks for one before it gives out a client id, enter a placeholder and replace it then."</p>
                 </div>
             })}
             <TextField label="Name" value=name required=true hint="Shown on the sign-in page." error=sending.at("/name") />

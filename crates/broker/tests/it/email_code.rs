@@ -406,3 +406,59 @@ async fn up2_the_same_address_through_another_connection_is_somebody_else() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn two_tabs_wait_for_a_code_each() {
+    on_each(async |w| {
+        let connection = by_mail(w).await;
+        let mut browser = w.browser();
+        let path = format!("/login/email/{}", connection.id);
+        let mut tabs = Vec::new();
+        for (address, return_to) in [
+            ("one@guest.example", "/me?tab=1"),
+            ("two@guest.example", "/me?tab=2"),
+        ] {
+            let csrf = browser.get(&path).await.field("csrf");
+            let fields = [
+                ("csrf", csrf.as_str()),
+                ("address", address),
+                ("return_to", return_to),
+            ];
+            let page = browser.post(&path, &fields).await.location().to_owned();
+            let page = browser.get(&page).await;
+            let mails = w.mails().await;
+            tabs.push((page.field("csrf"), code(&mails[0]), address));
+        }
+        let path = format!("{path}/code");
+        let [(first, first_code, _), (second, second_code, _)] = tabs.as_slice() else {
+            panic!();
+        };
+        // The code of one is none for the other, and costs that one a guess.
+        let crossed = browser
+            .post(&path, &[("csrf", first), ("code", second_code)])
+            .await;
+        crossed.field("csrf");
+        assert_eq!(
+            w.last("login.failure").await.reason.as_deref(),
+            Some("wrong_code")
+        );
+        // The tab that began first, although another began after it.
+        let done = browser
+            .post(&path, &[("csrf", first), ("code", first_code)])
+            .await;
+        assert_eq!(done.location(), "/me?tab=1");
+        assert!(browser.get("/me").await.body.contains("one@guest.example"));
+        // Signing in has made the other tab's form anew: its page shows one for the code that it waits for.
+        browser
+            .post(&path, &[("csrf", second), ("code", second_code)])
+            .await
+            .is_error(StatusCode::FORBIDDEN);
+        let csrf = browser.get(&path).await.field("csrf");
+        let done = browser
+            .post(&path, &[("csrf", &csrf), ("code", second_code)])
+            .await;
+        assert_eq!(done.location(), "/me?tab=2");
+        assert!(browser.get("/me").await.body.contains("two@guest.example"));
+    })
+    .await;
+}

@@ -1,7 +1,8 @@
 //! Signing in with GitHub, against a small one: real HTTP, the parts of the API that are used.
 
 use crate::browser::{Answer, Browser};
-use crate::world::{CONTROL, World, from, on_each};
+use crate::idp::{way_back, with_query};
+use crate::world::{World, from, on_each};
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
@@ -18,8 +19,10 @@ const SECRET: &str = "github secret";
 
 struct Inner {
     origin: String,
-    /// Challenges by code.
-    codes: Mutex<HashMap<String, String>>,
+    /// Challenges and redirect URIs by code.
+    codes: Mutex<HashMap<String, (String, String)>>,
+    /// Codes that came to the token endpoint, whoever gave them out.
+    redeemed: Mutex<Vec<String>>,
     account: Mutex<Account>,
 }
 
@@ -54,14 +57,15 @@ impl Account {
 }
 
 #[derive(Clone)]
-struct GitHub(Arc<Inner>);
+pub(crate) struct GitHub(Arc<Inner>);
 
 impl GitHub {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let hub = Self(Arc::new(Inner {
             origin: format!("http://{}", listener.local_addr().unwrap()),
             codes: Mutex::default(),
+            redeemed: Mutex::default(),
             account: Mutex::new(Account::ada()),
         }));
         let router = Router::new()
@@ -73,13 +77,22 @@ impl GitHub {
         hub
     }
 
+    pub(crate) fn origin(&self) -> &str {
+        &self.0.origin
+    }
+
+    /// Codes that came to the token endpoint so far.
+    pub(crate) fn redeemed(&self) -> Vec<String> {
+        self.0.redeemed.lock().unwrap().clone()
+    }
+
     fn is(&self, change: impl FnOnce(&mut Account)) {
         change(&mut self.0.account.lock().unwrap());
     }
 
     /// What happens when a browser arrives and its person agrees.
     #[track_caller]
-    fn authorize(&self, location: &str) -> String {
+    pub(crate) fn authorize(&self, location: &str) -> String {
         let url = Url::parse(location).unwrap();
         assert!(
             location.starts_with(&format!("{}/login/oauth/authorize?", self.0.origin)),
@@ -87,24 +100,30 @@ impl GitHub {
         );
         let query: HashMap<_, _> = url.query_pairs().into_owned().collect();
         assert_eq!(query["client_id"], CLIENT);
-        assert_eq!(query["redirect_uri"], format!("{CONTROL}/login/callback"));
+        let back = way_back(&query["redirect_uri"]);
         assert_eq!(query["scope"], "read:user user:email read:org");
         assert_eq!(query["code_challenge_method"], "S256");
         assert!(query["state"].len() >= 40);
         let mut codes = self.0.codes.lock().unwrap();
         let code = format!("hub{}", codes.len());
-        codes.insert(code.clone(), query["code_challenge"].clone());
-        format!("/login/callback?code={code}&state={}", query["state"])
+        let asked = (query["code_challenge"].clone(), query["redirect_uri"].clone());
+        codes.insert(code.clone(), asked);
+        with_query(back, &[("code", &code), ("state", &query["state"])])
     }
 }
 
 async fn token(State(hub): State<GitHub>, Form(form): Form<HashMap<String, String>>) -> Json<Value> {
     let account = hub.0.account.lock().unwrap();
+    hub.0.redeemed.lock().unwrap().push(form["code"].clone());
     if form["client_id"] != CLIENT || form["client_secret"] != SECRET {
         return Json(json!({"error": "incorrect_client_credentials"}));
     }
-    let challenge = hub.0.codes.lock().unwrap().remove(&form["code"]);
-    if challenge.as_deref() != Some(store::sha256(&form["code_verifier"]).as_str()) {
+    let asked = hub.0.codes.lock().unwrap().remove(&form["code"]);
+    let shown = (
+        store::sha256(&form["code_verifier"]),
+        form["redirect_uri"].clone(),
+    );
+    if asked != Some(shown) {
         return Json(json!({"error": "bad_verification_code", "error_description": "<b>expired</b>"}));
     }
     Json(json!({"access_token": "gho_canary", "token_type": "bearer", "scope": account.scope}))
@@ -154,7 +173,7 @@ async fn list(
     Ok(Json(all.into_iter().skip(size * (page - 1)).take(size).collect()))
 }
 
-async fn connect(w: &World, hub: &GitHub, organisations: &[&str]) -> Connection {
+pub(crate) async fn connect(w: &World, hub: &GitHub, organisations: &[&str]) -> Connection {
     let origin = &hub.0.origin;
     let spec = from(json!({
         "name": "GitHub", "kind": "github", "issuer": origin, "client_id": CLIENT, "client_secret": SECRET,

@@ -35,6 +35,7 @@ pub(crate) enum Signing {
 }
 
 struct Grant {
+    redirect_uri: String,
     nonce: String,
     challenge: String,
     claims: Map<String, Value>,
@@ -72,6 +73,8 @@ struct Inner {
     /// What discovery says about client authentication.
     methods: Vec<&'static str>,
     grants: Mutex<HashMap<String, Grant>>,
+    /// Codes that came to the token endpoint, whoever gave them out.
+    redeemed: Mutex<Vec<String>>,
     userinfo: Mutex<Value>,
     /// Whether discovery names an end session endpoint.
     signs_out: AtomicBool,
@@ -100,6 +103,7 @@ impl Idp {
             signing: Mutex::new(Signing::Right),
             methods,
             grants: Mutex::default(),
+            redeemed: Mutex::default(),
             userinfo: Mutex::new(Value::Null),
             signs_out: AtomicBool::new(false),
             document: Mutex::default(),
@@ -148,6 +152,11 @@ impl Idp {
         self.0.is_down.store(is_down, Ordering::SeqCst);
     }
 
+    /// Codes that came to the token endpoint so far.
+    pub(crate) fn redeemed(&self) -> Vec<String> {
+        self.0.redeemed.lock().unwrap().clone()
+    }
+
     /// Requests of any kind so far.
     pub(crate) fn asked(&self) -> usize {
         self.0.asked.load(Ordering::SeqCst)
@@ -192,16 +201,14 @@ impl Idp {
         let query: HashMap<_, _> = url.query_pairs().into_owned().collect();
         assert_eq!(query["response_type"], "code");
         assert_eq!(query["client_id"], CLIENT_ID);
-        assert_eq!(
-            query["redirect_uri"],
-            format!("{}/login/callback", crate::world::CONTROL)
-        );
+        let back = way_back(&query["redirect_uri"]);
         assert_eq!(query["code_challenge_method"], "S256");
         assert!(query["scope"].split(' ').any(|scope| scope == "openid"));
         assert!(query["state"].len() >= 40 && query["nonce"].len() >= 40);
         let number = self.0.codes.fetch_add(1, Ordering::SeqCst);
         let code = format!("code{number}");
         let grant = Grant {
+            redirect_uri: query["redirect_uri"].clone(),
             nonce: query["nonce"].clone(),
             challenge: query["code_challenge"].clone(),
             claims: claims.as_object().unwrap().clone(),
@@ -212,16 +219,28 @@ impl Idp {
             ("state", &query["state"]),
             ("iss", &self.0.issuer),
         ];
-        callback(&pairs)
+        with_query(back, &pairs)
     }
 }
 
-/// The way back with these parameters.
-pub(crate) fn callback(pairs: &[(&str, &str)]) -> String {
+/// The path of one of our redirect URIs.
+#[track_caller]
+pub(crate) fn way_back(redirect_uri: &str) -> &str {
+    let path = redirect_uri.strip_prefix(crate::world::CONTROL);
+    path.filter(|path| path.starts_with("/login/callback"))
+        .unwrap_or_else(|| panic!("{redirect_uri}"))
+}
+
+/// The way back to a connection's redirect URI with these parameters.
+pub(crate) fn callback(connection: &wire::ConnectionId, pairs: &[(&str, &str)]) -> String {
+    with_query(&format!("/login/callback/{connection}"), pairs)
+}
+
+pub(crate) fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
     let query = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs)
         .finish();
-    format!("/login/callback?{query}")
+    format!("{path}?{query}")
 }
 
 async fn gate(
@@ -276,6 +295,8 @@ async fn token(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Json<Value>, (http::StatusCode, Json<Value>)> {
+    let code = form.get("code").cloned().unwrap_or_default();
+    idp.0.redeemed.lock().unwrap().push(code);
     let refuse = |error: &str| Err((http::StatusCode::BAD_REQUEST, Json(json!({ "error": error }))));
     let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let basic = format!("{}:{}", encode(CLIENT_ID), encode(CLIENT_SECRET));
@@ -293,7 +314,10 @@ async fn token(
     let Some(grant) = idp.0.grants.lock().unwrap().remove(&form["code"]) else {
         return refuse("invalid_grant");
     };
-    if store::sha256(form.get("code_verifier").map_or("", String::as_str)) != grant.challenge {
+    // RFC 6749, section 4.1.3: a code for another redirect URI is none.
+    if form.get("redirect_uri") != Some(&grant.redirect_uri)
+        || store::sha256(form.get("code_verifier").map_or("", String::as_str)) != grant.challenge
+    {
         return refuse("invalid_grant");
     }
     let now = idp.0.now;

@@ -289,3 +289,19 @@ async fn a_new_local_person_adds_the_second_factor_that_is_asked_for() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_form_that_was_shown_for_one_invitation_accepts_no_other() {
+    on_each(async |w| {
+        invite(w, SECRET, editor(w)).await;
+        let labs = json!({ "email": "alice@acme.example", "role": "account_admin", "account": w.labs });
+        invite(w, "chi_other", labs).await;
+        let mut browser = w.signed_in(alice()).await;
+        let csrf = browser.get(&format!("/invite/{SECRET}")).await.field("csrf");
+        let other = browser.post("/invite/chi_other", &[("csrf", &csrf)]).await;
+        other.is_error(StatusCode::FORBIDDEN);
+        let alice = w.user("alice").await.id;
+        assert!(store::org::roles_of(&w.store, &alice).await.unwrap().is_empty());
+    })
+    .await;
+}

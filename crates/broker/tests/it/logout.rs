@@ -62,7 +62,7 @@ async fn signing_out_leads_on_to_the_provider_where_the_connection_says_so() {
 
         let back = |state: &str| format!("/login/signed-out?state={state}");
         let other = w.browser().get(&back(&query["state"])).await;
-        assert!(other.body.contains("You are signed out") && !other.body.contains("Acme SSO"));
+        assert!(other.body.contains("You are not signed in") && !other.body.contains("Acme SSO"));
         let done = browser.get(&back(&query["state"])).await;
         assert!(
             done.body.contains("Acme SSO has finished signing you out"),
@@ -76,7 +76,7 @@ async fn signing_out_leads_on_to_the_provider_where_the_connection_says_so() {
                 .get("/login/signed-out")
                 .await
                 .body
-                .contains("You are signed out")
+                .contains("You are not signed in")
         );
     })
     .await;
@@ -419,6 +419,79 @@ async fn what_to_register_at_the_provider_is_in_the_connection() {
                 Some(signed_out.as_str())
             );
         }
+    })
+    .await;
+}
+
+/// A session at the wiki that came from the one in this browser.
+async fn at_the_wiki(w: &World, of: &str) -> SessionId {
+    let user = w.user(of).await;
+    let now = w.clock.now();
+    let page = store::Paging::default();
+    let sessions = store::session::list(&w.store, &w.org, Some(&user.id), now, &page).await;
+    let parent = sessions.unwrap().into_iter().find(|s| s.app.is_none()).unwrap();
+    let record = store::session::Record {
+        id: SessionId::fresh(),
+        org: Some(w.org.clone()),
+        user: Some(user.id),
+        app: Some(w.wiki.id.clone()),
+        parent: Some(parent.id),
+        data: "{}".to_owned(),
+        expires_at: now.plus_seconds(48 * 3600),
+        ip: None,
+        user_agent: None,
+    };
+    let mut tx = w.store.begin().await.unwrap();
+    store::session::save(&mut tx, "wiki", &record).await.unwrap();
+    tx.commit_housekeeping().await.unwrap();
+    record.id
+}
+
+async fn is_there(w: &World, session: &SessionId) -> bool {
+    let mut tx = w.store.begin().await.unwrap();
+    store::session::is_live(&mut tx, session, w.clock.now())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_they_are_signed_out_while_an_app_knows_them() {
+    on_each(async |w| {
+        // Signed out here, and at the app.
+        let mut browser = w.signed_in(json!({})).await;
+        let wiki = at_the_wiki(w, "alice").await;
+        assert!(sign_out(&mut browser).await.body.contains("You are signed out"));
+        assert!(!is_there(w, &wiki).await);
+
+        // The session here is over; the app's is not.
+        let mut browser = w.signed_in(json!({})).await;
+        let wiki = at_the_wiki(w, "alice").await;
+        w.clock.advance(13 * 3600);
+        for page in [browser.get("/logout").await, browser.post("/logout", &[]).await] {
+            assert!(page.body.contains("You are not signed in"), "{}", page.body);
+            assert!(page.body.contains("still know you"), "{}", page.body);
+            assert!(!page.body.contains("You are signed out"), "{}", page.body);
+        }
+        assert!(is_there(w, &wiki).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_that_signs_nobody_in_any_more_can_still_be_ended() {
+    on_each(async |w| {
+        let mut browser = w.owner().await;
+        let wiki = at_the_wiki(w, crate::world::OWNER).await;
+        let org = store::org::get(&w.store, &w.org).await.unwrap();
+        let mut spec = org.spec.clone();
+        spec.require_second_factor = true;
+        let mut tx = w.store.begin().await.unwrap();
+        store::org::update(&mut tx, &org, spec).await.unwrap();
+        tx.commit_housekeeping().await.unwrap();
+        assert!(!browser.get("/me").await.status.is_success());
+        assert!(is_there(w, &wiki).await);
+        assert!(sign_out(&mut browser).await.body.contains("You are signed out"));
+        assert!(!is_there(w, &wiki).await);
     })
     .await;
 }

@@ -139,7 +139,7 @@ async fn entra_for_several_tenants_lets_in_the_pinned_one_only() {
                 .filter(|(name, _)| name != "iss")
                 .collect();
             let pairs: Vec<_> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-            browser.get(&callback(&pairs)).await
+            browser.get(&callback(&pinned.id, &pairs)).await
         };
         // Another tenant, even one that claims to be this one.
         for (iss, tid, status) in [

@@ -378,7 +378,7 @@ async fn what_the_provider_refuses_or_breaks_is_told_in_plain_words() {
         };
         let mut browser = w.browser();
         let sent = state(browser.get(&start).await.location());
-        let back = callback(&[("error", "access_denied"), ("state", &sent)]);
+        let back = callback(&w.connection.id, &[("error", "access_denied"), ("state", &sent)]);
         browser.get(&back).await.is_error(StatusCode::FORBIDDEN);
         assert_eq!(
             w.last("login.failure").await.reason.as_deref(),
@@ -386,7 +386,10 @@ async fn what_the_provider_refuses_or_breaks_is_told_in_plain_words() {
         );
 
         let sent = state(browser.get(&start).await.location());
-        let back = callback(&[("error", "server_error<script>"), ("state", &sent)]);
+        let back = callback(
+            &w.connection.id,
+            &[("error", "server_error<script>"), ("state", &sent)],
+        );
         let answer = browser.get(&back).await;
         answer.is_error(StatusCode::BAD_GATEWAY);
         assert!(!answer.body.contains("script"));
@@ -396,11 +399,14 @@ async fn what_the_provider_refuses_or_breaks_is_told_in_plain_words() {
         assert!(connection.last_error.unwrap().contains("server_error?script?"));
 
         let sent = state(browser.get(&start).await.location());
-        let back = callback(&[
-            ("code", "never issued"),
-            ("state", &sent),
-            ("iss", w.idp.issuer()),
-        ]);
+        let back = callback(
+            &w.connection.id,
+            &[
+                ("code", "never issued"),
+                ("state", &sent),
+                ("iss", w.idp.issuer()),
+            ],
+        );
         browser.get(&back).await.is_error(StatusCode::BAD_GATEWAY);
 
         let nowhere: ConnectionSpec = crate::world::from(json!({
@@ -524,22 +530,22 @@ async fn the_demos_provider_signs_its_people_in_with_its_own_form() {
             name: "Alice Archer".into(),
             groups: vec!["staff".into()],
         };
+        let spec = crate::world::from(json!({
+            "name": "Demo", "kind": "oidc", "issuer": issuer, "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET, "allow_internal": [issuer],
+        }));
+        let connection = w.connect(spec, Some("exclusive")).await;
         let config = demo::idp::Config {
             issuer: issuer.clone(),
             client_id: CLIENT_ID.into(),
             client_secret: CLIENT_SECRET.into(),
-            redirect_uris: vec![format!("{CONTROL}/login/callback")],
+            redirect_uris: vec![connection.redirect_uri.clone()],
             post_logout_redirect_uris: vec![],
             users: vec![alice],
             clock,
         };
         let router = demo::idp::router(config).unwrap();
         tokio::spawn(axum::serve(listener, router.clone()).into_future());
-        let spec = crate::world::from(json!({
-            "name": "Demo", "kind": "oidc", "issuer": issuer, "client_id": CLIENT_ID,
-            "client_secret": CLIENT_SECRET, "allow_internal": [issuer],
-        }));
-        let connection = w.connect(spec, Some("exclusive")).await;
 
         let (mut browser, mut at_provider) = (w.browser(), Browser::new(router));
         let login = format!("/login?account={}&return_to=%2Fme", w.production);

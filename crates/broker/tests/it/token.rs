@@ -88,7 +88,7 @@ async fn an_answer_that_names_another_issuer_is_refused() {
             let mut pairs: Vec<_> = query.iter().map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
             pairs.extend(iss.map(|iss| ("iss", iss)));
             browser
-                .get(&callback(&pairs))
+                .get(&callback(&w.connection.id, &pairs))
                 .await
                 .is_error(StatusCode::FORBIDDEN);
             assert_eq!(

@@ -170,7 +170,7 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<(
         }
     };
     let parts = TaskTracker::new();
-    start_idp(&state, ports, &parts, &stop).await?;
+    start_idp((&server.store, &state), ports, &parts, &stop).await?;
     for (n, app) in (0..).zip(&state.apps) {
         start_origin((n, app), ports, &parts, &stop).await?;
     }
@@ -230,16 +230,23 @@ async fn bind(url: &str) -> anyhow::Result<TcpListener> {
 }
 
 async fn start_idp(
-    state: &State,
+    (store, state): (&store::Store, &State),
     ports: Ports,
     parts: &TaskTracker,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
+    // That of folders which are older than redirect URIs of each connection's own, and each connection's own.
+    let mut redirect_uris = vec![store::connection::shared_redirect_uri(&ports.control())];
+    for org in store::org::all(store).await? {
+        let connections = setup::connections(store, &org.id).await?.into_iter();
+        let here = connections.filter(|c| c.spec.issuer.as_deref() == Some(ports.idp().as_str()));
+        redirect_uris.extend(here.map(|c| c.redirect_uri));
+    }
     let config = demo::idp::Config {
         issuer: ports.idp(),
         client_id: seed::IDP_CLIENT.into(),
         client_secret: state.idp_client_secret.clone(),
-        redirect_uris: vec![store::connection::redirect_uri(&ports.control())],
+        redirect_uris,
         post_logout_redirect_uris: vec![format!("{}/login", ports.control())],
         users: state
             .users

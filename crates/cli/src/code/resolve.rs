@@ -216,7 +216,16 @@ impl<'a> Resolver<'a> {
                 strangers.join(", ")
             ));
         }
-        let normal = match draft.kind.normalise(spec.to_value()) {
+        let mut spec = spec.to_value();
+        if draft.kind == Kind::Connection
+            && let Some(before) = self.state.get(&self.ids[i])
+            && let (Some(spec), Some(callback)) = (spec.as_object_mut(), before.spec.get("callback"))
+        {
+            // Files that are older than this say nothing of it, and to switch it is a decision.
+            let kept = callback.to_value();
+            spec.entry("callback").or_insert(kept);
+        }
+        let normal = match draft.kind.normalise(spec) {
             Ok(normal) => normal,
             Err(error) => {
                 let at = draft.spec.locate(&error.pointer);

@@ -618,3 +618,41 @@ async fn a_change_between_plan_and_yes_is_a_conflict_and_not_lost() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_file_that_says_nothing_of_the_redirect_uri_switches_none() {
+    on_each(async |server, _| {
+        applied(server, RICH, &[]).await;
+        let callback = async || {
+            let all = server.api("GET", "connections", Value::Null).await["items"].clone();
+            let sso = all
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|c| c["name"] == "Acme SSO")
+                .cloned();
+            sso.unwrap()
+        };
+        let sso = callback().await;
+        assert_eq!(sso["callback"], "own");
+        let id = sso["id"].as_str().unwrap().parse().unwrap();
+        let before = store::connection::get(&server.store, &server.org, &id)
+            .await
+            .unwrap();
+        let spec = wire::ConnectionSpec {
+            callback: wire::Callback::Shared,
+            ..before.spec.clone()
+        };
+        let mut tx = server.store.begin().await.unwrap();
+        store::connection::update(&mut tx, &before, spec).await.unwrap();
+        tx.commit_housekeeping().await.unwrap();
+        let said = applied(server, RICH, &[]).await;
+        assert!(said.contains("Nothing to do"), "{said}");
+        assert_eq!(callback().await["callback"], "shared");
+        let at = RICH.find("name: Acme SSO").unwrap();
+        let (head, tail) = RICH.split_at(at);
+        applied(server, &format!("{head}callback: own\n    {tail}"), &[]).await;
+        assert_eq!(callback().await["callback"], "own");
+    })
+    .await;
+}

@@ -482,3 +482,68 @@ async fn a_connection_says_what_to_look_at() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_redirect_uri_of_its_own_is_a_way_of_no_return() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let path = format!("/connections/{}", acme.connection.id);
+        let shown = world.get(&path).await;
+        assert_eq!(shown["callback"], "own");
+        let own = format!("{}/login/callback/{}", testkit::CONTROL, acme.connection.id);
+        assert_eq!(shown["redirect_uri"], json!(own));
+        let shared = json!({ "callback": "shared" });
+        let refused = world.owner(Method::PATCH, &path, Some(shared.clone())).await;
+        assert_eq!(refused.refused(400, "invalid"), ["/callback"]);
+        let mut new = json!({
+            "name": "Another", "kind": "oidc", "issuer": "https://idp.example.com", "client_id": "x",
+            "callback": "shared",
+        });
+        let refused = world.owner(Method::POST, "/connections", Some(new.clone())).await;
+        assert_eq!(refused.refused(400, "invalid"), ["/callback"]);
+        new.as_object_mut().unwrap().remove("callback");
+        let made = world.owner(Method::POST, "/connections", Some(new)).await.json();
+        let id = made["id"].as_str().unwrap();
+        assert_eq!(
+            made["redirect_uri"],
+            json!(format!("{}/login/callback/{id}", testkit::CONTROL))
+        );
+
+        // One that is older.
+        let before = store::connection::get(&world.store, &acme.org, &acme.connection.id)
+            .await
+            .unwrap();
+        let spec = wire::ConnectionSpec {
+            callback: wire::Callback::Shared,
+            ..before.spec.clone()
+        };
+        let mut tx = world.store.begin().await.unwrap();
+        store::connection::update(&mut tx, &before, spec).await.unwrap();
+        tx.commit_housekeeping().await.unwrap();
+        let shown = world.get(&path).await;
+        assert_eq!(
+            (&shown["callback"], &shown["redirect_uri"]),
+            (&json!("shared"), &json!(own))
+        );
+        assert_eq!(shown["warnings"][0]["code"], "shared_callback");
+        // Other changes leave it as it is.
+        let renamed = world
+            .owner(Method::PATCH, &path, Some(json!({ "name": "Renamed" })))
+            .await;
+        assert_eq!(renamed.json()["callback"], "shared");
+        let switched = world
+            .owner(Method::PATCH, &path, Some(json!({ "callback": "own" })))
+            .await;
+        assert_eq!(switched.status, StatusCode::OK, "{}", switched.text);
+        assert_eq!(switched.json().get("warnings"), None);
+        let event = world.newest().await;
+        let change = event.change.unwrap();
+        assert_eq!(
+            (&change.before["callback"], &change.after["callback"]),
+            (&json!("shared"), &json!("own"))
+        );
+        let refused = world.owner(Method::PATCH, &path, Some(shared)).await;
+        assert_eq!(refused.refused(400, "invalid"), ["/callback"]);
+    })
+    .await;
+}

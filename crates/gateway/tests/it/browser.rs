@@ -1,6 +1,7 @@
 //! Sign-in and sign-out of browsers at an app.
 
 use crate::world::{World, by, cookie_name, eventually, on_each};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Response;
 use store::session::{self, Handoff, Record};
 use wire::{App, BindingSpec, BindingState, SessionId, User};
@@ -19,7 +20,13 @@ pub(crate) async fn begin(world: &World, app: &App, target: &str) -> (String, St
         .unwrap()
         .1
         .into_owned();
-    (state, set_cookie(&answer, &cookie_name(app, "state")).unwrap())
+    let cookie = set_cookie(&answer, &state_cookie(app, &state)).unwrap();
+    (state, cookie)
+}
+
+/// The name of the cookie of the attempt with this state.
+fn state_cookie(app: &App, state: &str) -> String {
+    format!("{}_{}", cookie_name(app, "state"), &store::sha256(state)[..12])
 }
 
 fn set_cookie(answer: &Response, name: &str) -> Option<String> {
@@ -89,7 +96,7 @@ async fn a_browser_signs_in_and_comes_back_to_where_it_wanted_to_go() {
             assert_eq!(answer.status(), 303);
             assert_eq!(answer.headers()["location"], "/page/%C3%A4?q=1&r=%2F");
             assert_eq!(
-                set_cookie(&answer, &cookie_name(app, "state"))
+                set_cookie(&answer, &state_cookie(app, &state))
                     .unwrap()
                     .split_once('=')
                     .unwrap()
@@ -251,6 +258,259 @@ async fn our_own_paths_are_never_forwarded() {
         // Whoever is signed in already and comes back a second time is at home.
         assert_eq!(ask("GET", "/.chatelaine/callback?code=x&state=y").await, 303);
         assert!(world.origin.take().is_empty());
+    })
+    .await;
+}
+
+fn location(answer: &Response) -> &str {
+    answer.headers()["location"].to_str().unwrap()
+}
+
+#[tokio::test]
+async fn tabs_two_of_one_browser_both_come_to_their_own_page() {
+    on_each(async |world| {
+        for app in [&world.wiki, &world.notes] {
+            let (one, first) = begin(world, app, "/page?tab=1").await;
+            let (two, second) = begin(world, app, "/page?tab=2").await;
+            assert_ne!(first.split('=').next(), second.split('=').next());
+            let both = format!("{first}; {second}");
+            // In the order in which they began.
+            for (state, tab) in [(&one, "/page?tab=1"), (&two, "/page?tab=2")] {
+                let (_, code) = hand_off(world, app, &world.ada, state).await;
+                let answer = come_back(world, app, (&code, state), &both).await;
+                assert_eq!(answer.status(), 303);
+                assert_eq!(location(&answer), tab);
+                assert!(set_cookie(&answer, &cookie_name(app, "app")).is_some());
+                // Each takes its own cookie away and leaves the other's.
+                let gone = format!("{}=", state_cookie(app, state));
+                assert_eq!(set_cookie(&answer, &state_cookie(app, state)), Some(gone));
+                let states = answer.headers().get_all("set-cookie").iter();
+                let states = states.filter(|v| v.to_str().unwrap().contains("chatelaine_state_"));
+                assert_eq!(states.count(), 1);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deep_link_of_any_length_is_where_somebody_comes_back_to() {
+    on_each(async |world| {
+        for (app, length) in [
+            (&world.wiki, 40),
+            (&world.wiki, 399),
+            (&world.wiki, 400),
+            (&world.wiki, 401),
+            (&world.wiki, 2500),
+            (&world.notes, 2500),
+            (&world.wiki, 8192),
+        ] {
+            let link = format!("/x?q=%C3%A4&r={}", "a,b(c)d~".repeat(1200));
+            let link = &link[..length];
+            let (state, cookie) = begin(world, app, link).await;
+            assert!(cookie.len() < 800, "{} bytes for {length}", cookie.len());
+            let (_, code) = hand_off(world, app, &world.ada, &state).await;
+            let answer = come_back(world, app, (&code, &state), &cookie).await;
+            assert_eq!(answer.status(), 303);
+            assert_eq!(location(&answer), link, "{length}");
+        }
+        // There is an end to it.
+        let (state, cookie) = begin(world, &world.wiki, &format!("/{}", "a".repeat(8192))).await;
+        let (_, code) = hand_off(world, &world.wiki, &world.ada, &state).await;
+        let answer = come_back(world, &world.wiki, (&code, &state), &cookie).await;
+        assert_eq!(location(&answer), "/");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deep_links_that_nobody_comes_back_for_are_bounded_and_go() {
+    on_each(async |world| {
+        let link = format!("/x?{}", "a".repeat(2500));
+        for _ in 0..store::deep_link::MOST {
+            begin(world, &world.wiki, &link).await;
+        }
+        // Signing in goes on working.
+        let back = async || {
+            let (state, cookie) = begin(world, &world.wiki, &link).await;
+            let (_, code) = hand_off(world, &world.wiki, &world.ada, &state).await;
+            let answer = come_back(world, &world.wiki, (&code, &state), &cookie).await;
+            assert_eq!(answer.status(), 303);
+            location(&answer).to_owned()
+        };
+        assert_eq!(back().await, "/");
+        world.advance(store::deep_link::LIFE + 1).await;
+        assert_eq!(back().await, link);
+        world.write(async |tx| session::sweep(tx).await).await;
+        assert_eq!(back().await, link);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_browser_holds_a_few_attempts_and_the_oldest_go() {
+    on_each(async |world| {
+        let mut held: Vec<String> = Vec::new();
+        let stranger = format!("{}_stranger", cookie_name(&world.wiki, "state"));
+        for _ in 0..12 {
+            let cookies = format!("{stranger}=x; {}; a=1", held.join("; "));
+            let answer = world
+                .request("GET", &world.wiki, "/page")
+                .header("sec-fetch-mode", "navigate")
+                .header("cookie", cookies)
+                .send()
+                .await
+                .unwrap();
+            for cookie in answer.headers().get_all("set-cookie") {
+                let cookie = cookie.to_str().unwrap().split(';').next().unwrap();
+                let (name, value) = cookie.split_once('=').unwrap();
+                assert!(name.starts_with(&cookie_name(&world.wiki, "state")));
+                if value.is_empty() {
+                    assert!(held[0].starts_with(name), "the oldest");
+                    held.remove(0);
+                } else {
+                    held.push(cookie.to_owned());
+                }
+            }
+            assert!(held.len() <= 8);
+        }
+        assert_eq!(held.len(), 8);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_planted_state_cookie_leads_to_no_other_site() {
+    on_each(async |world| {
+        for evil in [
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "/\r/evil.example",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "https://evil.example",
+            "javascript:alert(1)",
+            "evil",
+            "",
+            "\u{7f}/evil",
+            "/.chatelaine/logout",
+            "/\u{2028}/evil",
+        ] {
+            let (state, _) = begin(world, &world.wiki, "/page").await;
+            let planted = format!("{state}.{}", URL_SAFE_NO_PAD.encode(evil));
+            let cookie = format!("{}={planted}", state_cookie(&world.wiki, &state));
+            let (_, code) = hand_off(world, &world.wiki, &world.ada, &state).await;
+            let answer = come_back(world, &world.wiki, (&code, &state), &cookie).await;
+            assert_eq!(answer.status(), 303);
+            assert_eq!(location(&answer), "/", "{evil:?}");
+        }
+        // An app below a path sends nobody out of it, and what is kept elsewhere is judged as well.
+        let (state, _) = begin(world, &world.tickets, "/mcp/x").await;
+        for outside in ["/other", "/mcpx", "/.chatelaine/logout"] {
+            let planted = format!("{state}.{}", URL_SAFE_NO_PAD.encode(outside));
+            let cookie = format!("{}={planted}", state_cookie(&world.tickets, &state));
+            let (_, code) = hand_off(world, &world.tickets, &world.ada, &state).await;
+            let answer = come_back(world, &world.tickets, (&code, &state), &cookie).await;
+            assert_eq!(location(&answer), "/mcp", "{outside}");
+        }
+        let (state, _) = begin(world, &world.wiki, "/page").await;
+        let digest = store::sha256(&state);
+        world
+            .write(async |tx| store::deep_link::keep(tx, &digest, "/\t/evil.example", None).await)
+            .await;
+        let cookie = format!("{}={state}", state_cookie(&world.wiki, &state));
+        let (_, code) = hand_off(world, &world.wiki, &world.ada, &state).await;
+        let answer = come_back(world, &world.wiki, (&code, &state), &cookie).await;
+        assert_eq!(location(&answer), "/");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cookies_and_parameters_that_come_twice_are_none() {
+    on_each(async |world| {
+        let (state, cookie) = begin(world, &world.wiki, "/page").await;
+        let (_, code) = hand_off(world, &world.wiki, &world.ada, &state).await;
+        let planted = format!(
+            "{}={state}.{}",
+            state_cookie(&world.wiki, &state),
+            URL_SAFE_NO_PAD.encode("/x")
+        );
+        for twice in [
+            format!("{cookie}; {planted}"),
+            format!("{planted}; {cookie}"),
+            format!("{cookie}; {cookie}"),
+        ] {
+            let answer = come_back(world, &world.wiki, (&code, &state), &twice).await;
+            assert_eq!(answer.status(), 400, "{twice}");
+        }
+        for more in [
+            format!("{code}&code={code}"),
+            format!("{code}&state={state}"),
+            format!("x&code={code}"),
+        ] {
+            let answer = come_back(world, &world.wiki, (&more, &state), &cookie).await;
+            assert_eq!(answer.status(), 400, "{more}");
+        }
+        let answer = come_back(world, &world.wiki, (&code, &state), &cookie).await;
+        assert_eq!(
+            (answer.status().as_u16(), location(&answer)),
+            (303, "/page"),
+            "it was not spent"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn signing_out_at_an_app_ends_its_siblings_where_nobody_else_could() {
+    on_each(async |world| {
+        let mut cookies = Vec::new();
+        let parent = SessionId::fresh();
+        let spent = Record {
+            id: parent.clone(),
+            org: Some(world.org.clone()),
+            user: Some(world.ada.id.clone()),
+            app: None,
+            parent: None,
+            data: "{}".into(),
+            expires_at: world.clock.now().plus_seconds(60),
+            ip: None,
+            user_agent: None,
+        };
+        world
+            .write(async |tx| session::save(tx, "parent", &spent).await)
+            .await;
+        for app in [&world.wiki, &world.notes] {
+            let secret = store::random_secret("").unwrap();
+            let record = Record {
+                id: SessionId::fresh(),
+                app: Some(app.id.clone()),
+                parent: Some(parent.clone()),
+                expires_at: world.clock.now().plus_seconds(3600),
+                ..spent.clone()
+            };
+            world
+                .write(async |tx| session::save(tx, &store::sha256(&secret), &record).await)
+                .await;
+            cookies.push(format!("{}={secret}", cookie_name(app, "app")));
+        }
+        let notes = async || {
+            let page = world
+                .request("GET", &world.notes, "/page")
+                .header("cookie", &cookies[1]);
+            page.send().await.unwrap().status()
+        };
+        assert_eq!(notes().await, 200);
+        // The session at the control plane is over, so that its page for signing out ends nothing.
+        world.advance(61).await;
+        assert_eq!(notes().await, 200);
+        let out = world
+            .request("POST", &world.wiki, "/.chatelaine/logout")
+            .header("cookie", &cookies[0]);
+        assert_eq!(out.send().await.unwrap().status(), 303);
+        eventually("signed out everywhere", async || notes().await == 401).await;
     })
     .await;
 }

@@ -4,7 +4,10 @@ use crate::world::{
     CONTROL, assert_conflict, assert_not_found, assert_stale, binding_spec, connection_spec, on_each,
 };
 use store::{Paging, binding, connection};
-use wire::{BindingMode, BindingSpec, BindingState, ConnectionId, ConnectionSpec, OrgId};
+use wire::{
+    BindingMode, BindingSpec, BindingState, Callback, ConnectionId, ConnectionKind, ConnectionSpec,
+    ConnectionWarningCode, OrgId,
+};
 
 #[tokio::test]
 async fn a_client_secret_is_written_kept_and_never_shown() {
@@ -19,7 +22,7 @@ async fn a_client_secret_is_written_kept_and_never_shown() {
             .unwrap();
         assert!(made.has_client_secret);
         assert_eq!(made.spec.client_secret, None);
-        assert_eq!(made.redirect_uri, format!("{CONTROL}/login/callback"));
+        assert_eq!(made.redirect_uri, format!("{CONTROL}/login/callback/{}", made.id));
         let stored = connection::get(&w.store, &w.org, &made.id).await.unwrap();
         assert_eq!(stored, made);
         let secret = async || connection::secret(&w.store, &made.id).await.unwrap().unwrap();
@@ -234,6 +237,55 @@ async fn the_end_of_a_client_secret_is_announced_at_30_14_7_and_1_days_once_each
             .await
             .unwrap();
         assert_eq!(store::expiry::warn(&w.store).await.unwrap(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_from_before_redirect_uris_of_their_own_keep_the_shared_one_until_they_are_switched() {
+    on_each(async |w| {
+        let local = ConnectionSpec {
+            kind: ConnectionKind::EmailCode,
+            ..connection_spec("Guests")
+        };
+        let local = w.write(async |tx| connection::create(tx, &w.org, None, local).await);
+        let local = local.await.unwrap();
+        // The database as it was before.
+        for sql in [
+            "UPDATE connections SET spec = replace(spec, '\"callback\":\"own\",', '')",
+            "ALTER TABLE connection_trials DROP COLUMN attempt",
+            "DROP TABLE deep_links",
+            "DELETE FROM _sqlx_migrations WHERE version = 12",
+        ] {
+            w.database.execute(sql).await;
+        }
+        let upgraded = w.other_instance().await;
+        let old = connection::get(&upgraded, &w.org, &w.connection.id)
+            .await
+            .unwrap();
+        assert_eq!(old.spec.callback, Callback::Shared);
+        assert_eq!(
+            old.redirect_uri, w.connection.redirect_uri,
+            "what is to be registered"
+        );
+        assert_eq!(old.warnings[0].code, ConnectionWarningCode::SharedCallback);
+        assert!(old.warnings[0].detail.contains(&old.redirect_uri));
+        let same = ConnectionSpec {
+            callback: Callback::Own,
+            ..old.spec.clone()
+        };
+        assert_eq!(same, w.connection.spec, "nothing else is changed");
+        let local = connection::get(&upgraded, &w.org, &local.id).await.unwrap();
+        assert_eq!(local.spec.callback, Callback::Own);
+
+        let switched = w.write_at(&upgraded, async |tx| connection::update(tx, &old, same).await);
+        assert!(switched.await.unwrap().warnings.is_empty());
+        let fresh = connection_spec("Fresh");
+        let fresh = w.write_at(&upgraded, async |tx| {
+            connection::create(tx, &w.org, None, fresh).await
+        });
+        assert_eq!(fresh.await.unwrap().spec.callback, Callback::Own);
+        upgraded.close().await;
     })
     .await;
 }

@@ -1,0 +1,102 @@
+//! Which session cookie counts, before anything reads one.
+//!
+//! A cookie that comes twice was planted by somebody, and nobody can tell which of the two: then there is none. Nor does
+//! a name count that only becomes ours by decoding it: browsers hold `__Host-` to its promise, not `__Host%2D`.
+
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue, Request};
+use std::task::{Context, Poll};
+use tower::{Layer, Service};
+use tower_sessions::session::Id;
+
+/// Leaves a request the one cookie of this name, if it has one that can be a session's, and no other.
+#[derive(Debug, Clone, Copy)]
+pub struct OneCookie(pub(crate) &'static str);
+
+impl<S> Layer<S> for OneCookie {
+    type Service = WithOneCookie<S>;
+
+    fn layer(&self, inner: S) -> WithOneCookie<S> {
+        WithOneCookie { inner, name: self.0 }
+    }
+}
+
+/// The service behind [`OneCookie`].
+#[derive(Debug, Clone)]
+pub struct WithOneCookie<S> {
+    inner: S,
+    name: &'static str,
+}
+
+impl<S: Service<Request<B>>, B> Service<Request<B>> for WithOneCookie<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        let headers = request.headers_mut();
+        let cookie = only(headers, self.name).and_then(|value| {
+            let text = format!("{}={value}", self.name);
+            HeaderValue::try_from(text).ok()
+        });
+        match cookie {
+            Some(cookie) => drop(headers.insert(COOKIE, cookie)),
+            None => drop(headers.remove(COOKIE)),
+        }
+        self.inner.call(request)
+    }
+}
+
+/// The value of the one cookie with exactly this name, if there is one and it can be a session's.
+fn only<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let values = headers.get_all(COOKIE).iter();
+    let pairs = values.flat_map(|value| value.as_bytes().split(|b| *b == b';'));
+    let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='));
+    let mut found = pairs.filter(|(key, _)| *key == name);
+    match (found.next(), found.next()) {
+        (Some((_, value)), None) => value.parse::<Id>().is_ok().then_some(value),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_counts_when_it_comes_once_under_its_exact_name() {
+        let id = Id::default().to_string();
+        let other = Id(7).to_string();
+        let of = |values: &[String]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(COOKIE, HeaderValue::try_from(value).unwrap());
+            }
+            only(&headers, "__Host-s").map(ToOwned::to_owned)
+        };
+        assert_eq!(
+            of(&[format!("a=b; __Host-s={id}; c=d")]).as_deref(),
+            Some(id.as_str())
+        );
+        for none in [
+            vec![],
+            vec![format!("__Host-s={id}; __Host-s={other}")],
+            vec![format!("__Host-s={id}; __Host-s={id}")],
+            vec![format!("__Host-s={id}"), format!("__Host-s={other}")],
+            vec![format!("__Host-s=x; __Host-s={id}")],
+            vec![format!("__Host%2Ds={id}")],
+            vec![format!("__host-s={id}")],
+            vec![format!("s={id}")],
+            vec!["__Host-s=".to_owned()],
+            vec!["__Host-s=%41AAAAAAAAAAAAAAAAAAAAA".to_owned()],
+        ] {
+            assert_eq!(of(&none), None, "{none:?}");
+        }
+        // One that is not ours does no harm.
+        assert_eq!(of(&[format!("__Host%2Ds={other}; __Host-s={id}")]), Some(id));
+    }
+}
