@@ -169,7 +169,7 @@ test('secrets and links that are shown once, in real Chromium', async (t) => {
     await stored(secret, 'client secret');
   });
 
-  await t.test('an invitation is made and sent again', async () => {
+  await t.test('the link of an invitation stays', async () => {
     await open('/people?tab=roles');
     await page.getByRole('button', { name: 'Invite', exact: true }).click();
     await page.getByLabel('E-mail').fill('bea@acme.example');

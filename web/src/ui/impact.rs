@@ -147,11 +147,14 @@ fn share(title: &'static str, tone: Tone, share: ImpactShare) -> Option<AnyView>
         return None;
     }
     let agents = match share.agents {
-        0 => String::new(),
-        1 => ", one agent".into(),
-        n => format!(", {n} agents"),
+        1 => "one agent".into(),
+        n => format!("{n} agents"),
     };
-    let total = format!("{}{agents}", people(share.people));
+    let total = match (share.people, share.agents) {
+        (0, _) => agents,
+        (n, 0) => people(n),
+        (n, _) => format!("{}, {agents}", people(n)),
+    };
     let named = share.names.len();
     let mut names = share.names.into_iter().map(name);
     let first: Vec<_> = names.by_ref().take(SHOWN).collect();
