@@ -57,7 +57,7 @@ fn list(accounts: Vec<Account>, create: RwSignal<bool>) -> AnyView {
         }),
         column("Made", |a: &Account| moment(a.created_at)).sorted_by(|a, b| a.created_at.cmp(&b.created_at)),
         column("Identifier", |a: &Account| {
-            copyable(a.id.to_string(), "account identifier")
+            identifier(a.id.to_string(), "account identifier")
         }),
         column(ACTIONS, |a: &Account| {
             view! { <Toggle account=a.clone() /> }.into_any()

@@ -36,7 +36,7 @@ fn list_of(list: Vec<ServiceToken>, tokens: Remote<Vec<ServiceToken>>) -> AnyVie
         column("Name", |t: &ServiceToken| {
             view! {
                 <span class="font-semibold">{t.spec.name.clone()}</span>
-                <span class="block">{copyable(t.id.to_string(), "client id")}</span>
+                {identifier(t.id.to_string(), "client id")}
             }
             .into_any()
         })

@@ -125,7 +125,7 @@ fn Keys() -> impl IntoView {
                         return view! { <Empty text="There is no signing key." /> }.into_any();
                     }
                     let columns = vec![
-                        column("Key", |k: &SigningKey| copyable(k.id.to_string(), "key identifier")),
+                        column("Key", |k: &SigningKey| identifier(k.id.to_string(), "key identifier")),
                         column("Algorithm", |k: &SigningKey| k.algorithm.clone().into_any()),
                         column("State", |k: &SigningKey| match k.state {
                             KeyState::Active => badge(Tone::Good, "Active: signs"),

@@ -60,7 +60,12 @@ pub(crate) fn CodeBlock(#[prop(into)] text: Signal<String>, #[prop(into)] label:
     }
 }
 
-/// A short value with its copy button, on one line.
+/// An identifier in a table: on one line, however narrow the table is.
+pub(crate) fn identifier(text: impl Into<String>, label: &str) -> AnyView {
+    view! { <span class="block whitespace-nowrap">{copyable(text, label)}</span> }.into_any()
+}
+
+/// A short value with its copy button.
 pub(crate) fn copyable(text: impl Into<String>, label: &str) -> AnyView {
     let text = text.into();
     view! {
