@@ -5,7 +5,9 @@ use crate::{
     me::{Directory, Me},
     pages,
     remote::Remote,
-    ui::{Button, ErrorPanel, PageHead, Shell, Skeleton, ToastArea, Toasts, login_url},
+    ui::{
+        Acts, Button, ErrorPanel, PageHead, Sheet, SheetArea, Shell, Skeleton, ToastArea, Toasts, login_url,
+    },
 };
 use leptos::prelude::*;
 use leptos_router::{
@@ -20,6 +22,8 @@ pub(crate) fn App() -> impl IntoView {
     provide_context(client);
     let toasts = Toasts::new();
     provide_context(toasts);
+    let sheet = Sheet::new();
+    provide_context(sheet);
     let problem = RwSignal::new(None::<Failure>);
     let session = Remote::new(move || async move {
         let answer = client.session().await;
@@ -59,6 +63,7 @@ pub(crate) fn App() -> impl IntoView {
                 None => view! { <main class="mx-auto max-w-lg p-6"><Skeleton /></main> }.into_any(),
             })
         }}
+        <SheetArea sheet />
         <ToastArea toasts />
     }
 }
@@ -77,6 +82,7 @@ fn NoRole() -> impl IntoView {
 #[component]
 fn Dashboard() -> impl IntoView {
     provide_context(Directory::new());
+    provide_context(Acts::new());
     view! {
         <Router>
             <Shell>

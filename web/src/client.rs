@@ -5,6 +5,10 @@
 use gloo_net::http::{Method, RequestBuilder};
 use leptos::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    collections::{HashMap, hash_map::DefaultHasher},
+    hash::{Hash as _, Hasher as _},
+};
 use wire::{CSRF_HEADER, Page, Preview, Problem, Session};
 
 /// Tells the server which surface wrote, for the audit log.
@@ -12,6 +16,8 @@ const SOURCE_HEADER: &str = "x-chatelaine-source";
 
 /// How often it is looked whether somebody has answered a dialog, in milliseconds.
 const ASK_AGAIN: u32 = 100;
+/// Names the attempt, so that repeating it does nothing twice.
+const ATTEMPT_HEADER: &str = "idempotency-key";
 
 /// Lists that a page shows whole (accounts, connections, …) stop here: 10 pages of 200.
 const MOST_PAGES: usize = 10;
@@ -143,6 +149,8 @@ pub(crate) struct Client {
     pub(crate) unproven: RwSignal<bool>,
     /// Whether the person says that they gave it.
     pub(crate) proven: RwSignal<bool>,
+    /// The keys of writes that have not succeeded yet, by what they send.
+    attempts: StoredValue<HashMap<u64, String>>,
 }
 
 impl Client {
@@ -152,7 +160,22 @@ impl Client {
             expired: RwSignal::new(false),
             unproven: RwSignal::new(false),
             proven: RwSignal::new(false),
+            attempts: StoredValue::new(HashMap::new()),
         }
+    }
+
+    /// The key of an attempt. The same write has the same key until it has succeeded: when only its answer was
+    /// lost, the next try brings that answer, and whatever it shows this once.
+    fn attempt(self, path: &str, body: &str) -> (u64, String) {
+        let mut hasher = DefaultHasher::new();
+        (path, body).hash(&mut hasher);
+        let mark = hasher.finish();
+        let mut key = String::new();
+        self.attempts.update_value(|all| {
+            let known = all.entry(mark);
+            key.clone_from(known.or_insert_with(fresh_key));
+        });
+        (mark, key)
     }
 
     /// Who is signed in; also picks up the CSRF token that writes need.
@@ -190,19 +213,6 @@ impl Client {
         decode(self.send(Method::POST, path, Some(to_json(body)), None).await?)
     }
 
-    /// Changes the version that was read (`If-Match`) by a merge patch.
-    pub(crate) async fn patch<T: DeserializeOwned>(
-        self,
-        path: &str,
-        version: i64,
-        body: &impl Serialize,
-    ) -> Answer<T> {
-        decode(
-            self.send(Method::PATCH, path, Some(to_json(body)), Some(version))
-                .await?,
-        )
-    }
-
     /// Makes a write.
     pub(crate) async fn write<T: DeserializeOwned>(self, write: Write) -> Answer<T> {
         decode(
@@ -217,13 +227,6 @@ impl Client {
         decode(self.send(write.method, &path, write.body, write.version).await?)
     }
 
-    /// Removes or revokes something.
-    pub(crate) async fn delete(self, path: &str) -> Answer<()> {
-        self.send(Method::DELETE, path, None, None).await.map(drop)
-    }
-
-    /// Sends a request, and once more whenever the person has confirmed meanwhile that it is them: whatever form or
-    /// dialog it came from waits for it as for any answer, with all that was typed.
     async fn send(
         self,
         method: Method,
@@ -258,6 +261,7 @@ impl Client {
         version: Option<i64>,
     ) -> Answer<(u16, String)> {
         let writes = method != Method::GET;
+        let creates = method == Method::POST;
         let mut request = RequestBuilder::new(&format!("/api/v1{path}"))
             .method(method)
             .header("accept", "application/json")
@@ -268,6 +272,13 @@ impl Client {
         if let Some(version) = version {
             request = request.header("if-match", &format!("\"v{version}\""));
         }
+        let attempt = body
+            .as_ref()
+            .filter(|_| creates)
+            .map(|body| self.attempt(path, body));
+        if let Some((_, key)) = &attempt {
+            request = request.header(ATTEMPT_HEADER, key);
+        }
         let request = match body {
             Some(body) => request.header("content-type", "application/json").body(body),
             None => request.build(),
@@ -277,6 +288,9 @@ impl Client {
         let status = response.status();
         let text = response.text().await.map_err(|_| Failure::Unreachable)?;
         if response.ok() {
+            if let Some((mark, _)) = attempt {
+                self.attempts.update_value(|all| drop(all.remove(&mark)));
+            }
             return Ok((status, text));
         }
         if status == 401 {
@@ -285,6 +299,16 @@ impl Client {
         }
         Err(serde_json::from_str(&text).map_or(Failure::Unexpected(status), Failure::Problem))
     }
+}
+
+/// A key that this session has not used. It protects nothing, so it need not be unguessable.
+fn fresh_key() -> String {
+    format!(
+        "{}-{}-{}",
+        js_sys::Date::now(),
+        js_sys::Math::random(),
+        js_sys::Math::random()
+    )
 }
 
 fn to_json(body: &impl Serialize) -> String {

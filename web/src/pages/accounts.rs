@@ -1,7 +1,7 @@
 //! Accounts: the tenants of the organisation.
 
 use crate::{
-    client::client,
+    client::{Write, client},
     me::{Need, directory, me},
     ui::*,
 };
@@ -57,7 +57,7 @@ fn list(accounts: Vec<Account>, create: RwSignal<bool>) -> AnyView {
         }),
         column("Made", |a: &Account| moment(a.created_at)).sorted_by(|a, b| a.created_at.cmp(&b.created_at)),
         column("Identifier", |a: &Account| {
-            copyable(a.id.to_string(), "account identifier")
+            identifier(a.id.to_string(), "account identifier")
         }),
         column(ACTIONS, |a: &Account| {
             view! { <Toggle account=a.clone() /> }.into_any()
@@ -66,56 +66,31 @@ fn list(accounts: Vec<Account>, create: RwSignal<bool>) -> AnyView {
     table("Accounts", columns, accounts)
 }
 
-/// Disables an account (after asking) or enables it again.
+/// Disables an account or enables it again, after asking.
 #[component]
 fn Toggle(account: Account) -> impl IntoView {
-    let client = client();
-    let ask = RwSignal::new(false);
-    let sending = Sending::new();
     let names = directory();
-    let toasts = toasts();
-    let enabled = account.spec.enabled;
-    let name = account.spec.name.clone();
-    let account = StoredValue::new(account);
-    let flip = move |()| {
-        let account = account.get_value();
-        sending.run(
-            async move {
-                let body = serde_json::json!({ "enabled": !account.spec.enabled });
-                client
-                    .patch::<Account>(&format!("/accounts/{}", account.id), account.version, &body)
-                    .await
-            },
-            move |account| {
-                ask.set(false);
-                toasts.done(format!(
-                    "{} is {}",
-                    account.spec.name,
-                    if account.spec.enabled {
-                        "enabled"
-                    } else {
-                        "disabled"
-                    }
-                ));
-                names.accounts.reload();
-            },
-        );
+    let blocked = me().gate(Need::Organisation);
+    let (label, said, text) = if account.spec.enabled {
+        (
+            "Disable",
+            "Account disabled",
+            "Nobody gets into any app of this account, neither people nor agents, until it is enabled again.",
+        )
+    } else {
+        (
+            "Enable",
+            "Account enabled",
+            "Its apps answer again, by the bindings and policies that it has.",
+        )
     };
-    let press = move |()| if enabled { ask.set(true) } else { flip(()) };
-    view! {
-        <Button look=Look::Quiet blocked=me().gate(Need::Organisation) busy=sending.busy on_press=press>
-            {if enabled { "Disable" } else { "Enable" }}
-        </Button>
-        <Confirm
-            open=ask
-            title=format!("Disable {name}?")
-            text="Nobody gets into any app of this account, neither people nor agents, until it is enabled again."
-            action="Disable account"
-            word=Signal::stored(name.clone())
-            sending
-            on_confirm=flip
-        />
-    }
+    let act = Act::counted(label, &account.spec.name, text).said(said);
+    let act = if account.spec.enabled { act.typed() } else { act };
+    let write = move || {
+        let body = serde_json::json!({ "enabled": !account.spec.enabled });
+        Write::patch(&format!("/accounts/{}", account.id), account.version, &body)
+    };
+    view! { <ActButton act blocked write on_done=move |_| names.accounts.reload() /> }
 }
 
 #[component]

@@ -64,7 +64,7 @@ fn body(remote: Remote<Client>, subject: Client) -> AnyView {
             <div class="panel flex flex-col gap-4 p-4">
                 {facts(rows)}
                 <div class="flex border-t border-base-300 pt-3">
-                    <ClientActions subject done=Callback::new(move |saved| remote.put(saved)) />
+                    <ClientActions subject done=move |saved| remote.put(saved) />
                 </div>
             </div>
             <section class="flex flex-col gap-3">

@@ -2,13 +2,14 @@
 
 use super::grants::Grants;
 use crate::{
-    client::{client, query},
+    client::{Write, client, query},
     me::{Need, directory, me},
     remote::Remote,
     selector::tier,
     ui::*,
 };
 use leptos::prelude::*;
+use leptos_router::{NavigateOptions, hooks::use_navigate};
 use serde_json::json;
 use wire::{Client, ClientSource, ClientState, ClientTier, CreatedClient, NewClient, Page as ListPage};
 
@@ -142,7 +143,7 @@ fn list(clients: Vec<Client>, all: Remote<ListPage<Client>>) -> AnyView {
         column("Last use", |c: &Client| since_or_never(c.last_used_at))
             .sorted_by(|a, b| a.last_used_at.cmp(&b.last_used_at)),
         column(ACTIONS, move |c: &Client| {
-            view! { <ClientActions subject=c.clone() done=Callback::new(move |_| all.reload()) /> }.into_any()
+            view! { <ClientActions subject=c.clone() done=move |_| all.reload() /> }.into_any()
         }),
     ];
     table("Agents", columns, clients)
@@ -203,40 +204,42 @@ pub(crate) const fn source(source: ClientSource) -> &'static str {
 
 /// Approve, block, unblock.
 #[component]
-pub(crate) fn ClientActions(subject: Client, #[prop(into)] done: Callback<Client>) -> impl IntoView {
-    let client = client();
-    let toasts = toasts();
+pub(crate) fn ClientActions<F>(subject: Client, done: F) -> impl IntoView
+where
+    F: Fn(Client) + Clone + Send + Sync + 'static,
+{
+    let (acts, toasts) = (acts(), toasts());
     let sending = Sending::new();
-    let ask = RwSignal::new(false);
     let blocked = me().gate(Need::Edit(subject.account.clone()));
     let name = subject.name.clone();
     let (state, now_tier) = (subject.state, subject.tier);
-    let stored = StoredValue::new(subject);
-    let patch = move |body: serde_json::Value, said: &'static str| {
-        let subject = stored.get_value();
-        sending.run(
-            async move {
-                client
-                    .patch::<Client>(&format!("/clients/{}", subject.id), subject.version, &body)
-                    .await
-            },
-            move |saved| {
-                ask.set(false);
-                toasts.done(format!("{}: {said}", saved.name));
-                done.run(saved);
-            },
-        );
+    let path = StoredValue::new(format!("/clients/{}", subject.id));
+    let version = subject.version;
+    let patch = move |body: serde_json::Value| Write::patch(&path.get_value(), version, &body);
+    let done = StoredValue::new(done);
+    let make = move |body: serde_json::Value, said: &'static str| {
+        let done = done.get_value();
+        acts.make(sending, patch(body), move |saved: Client| {
+            toasts.done(format!("{}: {said}", saved.name));
+            done(saved);
+        });
     };
-    let approve = move |()| patch(json!({ "tier": "approved", "state": "active" }), "approved");
-    let block = move |()| patch(json!({ "state": "blocked" }), "blocked, its grants are revoked");
-    let unblock = move |()| patch(json!({ "state": "active" }), "may be used again");
-    Effect::new(move |_| {
-        if let Some(failure) = sending.failure.get()
-            && !ask.get_untracked()
-        {
-            toasts.error(failure.message());
-        }
-    });
+    let approve = move |()| make(json!({ "tier": "approved", "state": "active" }), "approved");
+    let unblock = move |()| make(json!({ "state": "active" }), "may be used again");
+    let block = Act::counted(
+        "Block",
+        &name,
+        "Every grant that people gave it is revoked, its tokens stop working within seconds, and it cannot ask again until it is unblocked.",
+    )
+    .said("Blocked, its grants are revoked")
+    .word("block");
+    let ask = move |()| {
+        acts.ask(
+            block.clone(),
+            patch(json!({ "state": "blocked" })),
+            done.get_value(),
+        )
+    };
     view! {
         <span class="inline-flex justify-end gap-1">
             {(now_tier != ClientTier::Approved && state != ClientState::Blocked)
@@ -244,26 +247,17 @@ pub(crate) fn ClientActions(subject: Client, #[prop(into)] done: Callback<Client
             {if state == ClientState::Blocked {
                 view! { <Button look=Look::Quiet blocked busy=sending.busy label=format!("Unblock {name}") on_press=unblock>"Unblock"</Button> }.into_any()
             } else {
-                view! { <Button look=Look::Quiet blocked busy=sending.busy label=format!("Block {name}") on_press=move |()| ask.set(true)>"Block"</Button> }
-                    .into_any()
+                view! { <Button look=Look::Quiet blocked label=format!("Block {name}") on_press=ask>"Block"</Button> }.into_any()
             }}
         </span>
-        <Confirm
-            open=ask
-            title=format!("Block {name}?")
-            text="Every grant that people gave it is revoked, its tokens stop working within seconds, and it cannot ask again until it is unblocked."
-            action="Block agent"
-            sending
-            on_confirm=block
-        />
     }
 }
 
 /// Enters an agent that cannot register itself; its secret, if it has one, is shown once.
 #[component]
 fn Enter(open: RwSignal<bool>) -> impl IntoView {
-    let client = client();
-    let names = directory();
+    let (names, sheet) = (directory(), sheet());
+    let navigate = StoredValue::new_local(use_navigate());
     view! {
         <Dialog open title="Enter an agent">
             {
@@ -272,7 +266,6 @@ fn Enter(open: RwSignal<bool>) -> impl IntoView {
                 let name = RwSignal::new(String::new());
                 let uris = RwSignal::new(String::new());
                 let confidential = RwSignal::new(false);
-                let made = RwSignal::new(None::<CreatedClient>);
                 let sending = Sending::new();
                 let send = move |event: leptos::ev::SubmitEvent| {
                     event.prevent_default();
@@ -285,30 +278,27 @@ fn Enter(open: RwSignal<bool>) -> impl IntoView {
                         redirect_uris: super::connections::words(&uris.get_untracked()),
                         confidential: confidential.get_untracked(),
                     };
-                    sending.run(async move { client.post::<CreatedClient>("/clients", &body).await }, move |created| made.set(Some(created)));
+                    sending.write(Write::post("/clients", &body), move |made: CreatedClient| {
+                        open.set(false);
+                        if let Some(secret) = made.client_secret {
+                            let title = format!("Secret of {}", made.record.name);
+                            sheet.show(Once::new(title, "Client secret", secret).beside("Client id", made.record.client_id));
+                        }
+                        // Its page shows the client id, and stands behind the secret.
+                        let target = format!("/agents/{}", made.record.id);
+                        navigate.with_value(|go| go(&target, NavigateOptions::default()));
+                    });
                 };
-                move || match made.get() {
-                    Some(created) => view! {
-                        <div class="flex flex-col gap-4">
-                            <p>"Give the agent this client id:"</p>
-                            <CodeBlock text=Signal::stored(created.record.client_id) label="client id" />
-                            {created.client_secret.map(|secret| view! { <SecretOnce secret label="client secret" /> })}
-                            <div class="flex justify-end">
-                                <a class="btn btn-sm btn-primary" href=format!("/agents/{}", created.record.id)>"To the agent"</a>
-                            </div>
-                        </div>
-                    }.into_any(),
-                    None => view! {
-                        <form class="flex flex-col gap-4" on:submit=send>
-                            <p class="muted">"Most agents register themselves. Enter one here when it cannot, or must not."</p>
-                            <Select label="App" value=app options=names.app_options(None) error=sending.at("/app") />
-                            <TextField label="Name" value=name required=true hint="Shown to people when they are asked." error=sending.at("/name") />
-                            <TextArea label="Redirect URIs" value=uris hint="One on each line, compared exactly; loopback ignores the port." error=sending.at("/redirect_uris") />
-                            <Checkbox label="It can keep a secret" hint="It gets a client secret, shown once" value=confidential />
-                            <FormError sending />
-                            <FormButtons open sending>"Enter agent"</FormButtons>
-                        </form>
-                    }.into_any(),
+                view! {
+                    <form class="flex flex-col gap-4" on:submit=send>
+                        <p class="muted">"Most agents register themselves. Enter one here when it cannot, or must not."</p>
+                        <Select label="App" value=app options=names.app_options(None) error=sending.at("/app") />
+                        <TextField label="Name" value=name required=true hint="Shown to people when they are asked." error=sending.at("/name") />
+                        <TextArea label="Redirect URIs" value=uris hint="One on each line, compared exactly; loopback ignores the port." error=sending.at("/redirect_uris") />
+                        <Checkbox label="It can keep a secret" hint="It gets a client secret, shown once" value=confidential />
+                        <FormError sending />
+                        <FormButtons open sending>"Enter agent"</FormButtons>
+                    </form>
                 }
             }
         </Dialog>

@@ -6,7 +6,7 @@ mod settings;
 mod try_it;
 
 use crate::{
-    client::{Client, client},
+    client::{Write, client},
     me::{Directory, Need, directory, me},
     remote::Remote,
     ui::*,
@@ -19,7 +19,8 @@ use wire::App;
 /// What every part of the page works on.
 #[derive(Clone, Copy)]
 struct Subject {
-    client: Client,
+    acts: Acts,
+    toasts: Toasts,
     names: Directory,
     remote: Remote<App>,
     app: Signal<App>,
@@ -27,27 +28,34 @@ struct Subject {
 }
 
 impl Subject {
-    /// Sends a merge patch of the version in view; on success everything shows the new one.
-    fn patch(self, sending: Sending, patch: serde_json::Value, done: impl FnOnce(&App) + 'static) {
-        let Self {
-            client,
-            names,
-            remote,
-            ..
-        } = self;
-        let app = self.app.get_untracked();
-        sending.run(
-            async move {
-                client
-                    .patch::<App>(&format!("/apps/{}", app.id), app.version, &patch)
-                    .await
-            },
-            move |app| {
-                done(&app);
-                remote.put(app);
-                names.apps.reload();
-            },
-        );
+    /// A merge patch of the version in view.
+    fn patch(self, patch: &serde_json::Value) -> Write {
+        let (id, version) = self.app.with_untracked(|app| (app.id.clone(), app.version));
+        Write::patch(&format!("/apps/{id}"), version, patch)
+    }
+
+    fn name(self) -> String {
+        self.app.with_untracked(|app| app.spec.name.clone())
+    }
+
+    /// Shows the new version everywhere.
+    fn put(self, app: App) {
+        self.remote.put(app);
+        self.names.apps.reload();
+    }
+
+    /// Saves what a form changes, asking first when somebody loses access by it; then says so.
+    fn save(self, sending: Sending, patch: &serde_json::Value, said: &'static str) {
+        let act = Act::counted(
+            "Save",
+            self.name(),
+            "By this change, people or agents lose access to this app.",
+        )
+        .asks("Save this change?");
+        self.acts.save(sending, act, self.patch(patch), move |app: App| {
+            self.toasts.done(format!("{} {said}", app.spec.name));
+            self.put(app);
+        });
     }
 }
 
@@ -55,7 +63,7 @@ impl Subject {
 #[component]
 pub(crate) fn Page() -> impl IntoView {
     let client = client();
-    let names = directory();
+    let (names, acts, toasts) = (directory(), acts(), toasts());
     let params = use_params_map();
     let remote = Remote::new(move || {
         let id = params.with(|params| params.get("id").unwrap_or_default());
@@ -71,7 +79,7 @@ pub(crate) fn Page() -> impl IntoView {
         {remote
             .live(move |app| {
                 let blocked = me().gate(Need::Edit(app.get_untracked().account));
-                body(Subject { client, names, remote, app, blocked })
+                body(Subject { acts, toasts, names, remote, app, blocked })
             })}
     }
 }
@@ -141,16 +149,27 @@ fn ManagedOauth(subject: Subject) -> impl IntoView {
     let app = subject.app;
     let on = Signal::derive(move || app.with(|app| app.spec.managed_oauth));
     let sending = Sending::new();
-    let toasts = toasts();
     let flip = move |on: bool| {
-        subject.patch(sending, json!({ "managed_oauth": on }), move |app| {
+        let write = subject.patch(&json!({ "managed_oauth": on }));
+        let done = move |app: App| {
             let name = &app.spec.name;
-            toasts.done(if on {
+            subject.toasts.done(if on {
                 format!("Managed OAuth is on: agents can sign in to {name}.")
             } else {
                 format!("Managed OAuth is off: agents are refused at {name}.")
             });
-        });
+            subject.put(app);
+        };
+        if on {
+            return subject.acts.make(sending, write, done);
+        }
+        let act = Act::counted(
+            "Switch off",
+            subject.name(),
+            "Agents are refused within a second and offered no way in. People in browsers notice nothing.",
+        )
+        .asks(format!("Switch Managed OAuth off at {}?", subject.name()));
+        subject.acts.ask(act, write, done);
     };
     view! {
         <section class="panel p-4" aria-labelledby="managed-oauth">
@@ -181,7 +200,6 @@ fn ManagedOauth(subject: Subject) -> impl IntoView {
                     }
                 }}
             </div>
-            <FormError sending />
         </section>
     }
 }

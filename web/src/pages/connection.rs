@@ -198,78 +198,67 @@ fn OwnCallback(remote: Remote<Connection>, connection: Signal<Connection>) -> im
 
 #[component]
 fn Danger(remote: Remote<Connection>, connection: Signal<Connection>) -> impl IntoView {
-    let client = client();
-    let names = directory();
-    let toasts = toasts();
+    let (acts, names) = (acts(), directory());
     let navigate = StoredValue::new_local(use_navigate());
     let blocked = me().gate(Need::Organisation);
-    let (ask_disable, ask_delete) = (RwSignal::new(false), RwSignal::new(false));
-    let (sending, deleting) = (Sending::new(), Sending::new());
     let enabled = Signal::derive(move || connection.with(|c| c.spec.enabled));
-    let name = Signal::derive(move || connection.with(|c| c.spec.name.clone()));
+    let put = move |saved: Connection| {
+        remote.put(saved);
+        names.connections.reload();
+    };
     let flip = move |()| {
         let now = connection.get_untracked();
-        sending.run(
-            async move {
-                let patch = json!({ "enabled": !now.spec.enabled });
-                client
-                    .patch::<Connection>(&format!("/connections/{}", now.id), now.version, &patch)
-                    .await
-            },
-            move |saved| {
-                ask_disable.set(false);
-                toasts.done(format!(
-                    "{} is {}",
-                    saved.spec.name,
-                    if saved.spec.enabled { "enabled" } else { "disabled" }
-                ));
-                remote.put(saved);
-                names.connections.reload();
-            },
-        );
-    };
-    let would_disable = Callback::new(move |()| {
-        let now = connection.get_untracked();
-        let patch = json!({ "enabled": false });
-        Some(Write::patch(
-            &format!("/connections/{}", now.id),
-            now.version,
-            &patch,
-        ))
-    });
-    let delete = move |()| {
-        let id = connection.get_untracked().id;
-        deleting.run(
-            async move { client.delete(&format!("/connections/{id}")).await },
-            move |()| {
-                ask_delete.set(false);
-                toasts.done("Connection deleted");
-                names.connections.reload();
-                navigate.with_value(|go| go("/connections", NavigateOptions::default()));
-            },
-        );
-    };
-    let press = move |()| {
-        if enabled.get_untracked() {
-            ask_disable.set(true)
+        let patch = json!({ "enabled": !now.spec.enabled });
+        let write = Write::patch(&format!("/connections/{}", now.id), now.version, &patch);
+        let name = &now.spec.name;
+        let act = if now.spec.enabled {
+            Act::counted(
+                "Disable connection",
+                name,
+                "Nobody signs in through it any more, and the sessions and grants of its people end at once.",
+            )
+            .asks(format!("Disable {name}?"))
+            .said("Connection disabled")
+            .typed()
         } else {
-            flip(())
-        }
+            Act::counted(
+                "Enable connection",
+                name,
+                "Its people can sign in to the accounts that it is bound to.",
+            )
+            .asks(format!("Enable {name}?"))
+            .said("Connection enabled")
+        };
+        acts.ask(act, write, put);
+    };
+    let delete = move |()| {
+        let now = connection.get_untracked();
+        let name = &now.spec.name;
+        let act = Act::counted(
+            "Delete connection",
+            name,
+            "Its bindings go, and the sessions and grants of its people end. This cannot be taken back.",
+        )
+        .asks(format!("Delete {name}?"))
+        .said("Connection deleted")
+        .typed();
+        acts.ask(
+            act,
+            Write::delete(&format!("/connections/{}", now.id)),
+            move |()| {
+                names.connections.reload();
+                navigate.try_with_value(|go| go("/connections", NavigateOptions::default()));
+            },
+        );
     };
     view! {
         <Panel title="Disable or delete">
             <div class="flex flex-wrap gap-2">
-                <Button blocked busy=sending.busy on_press=press>
+                <Button blocked on_press=flip>
                     {move || if enabled.get() { "Disable connection" } else { "Enable connection" }}
                 </Button>
-                <Button look=Look::Danger blocked on_press=move |()| ask_delete.set(true)>"Delete connection"</Button>
+                <Button look=Look::Danger blocked on_press=delete>"Delete connection"</Button>
             </div>
-            <Confirm open=ask_disable title=Signal::derive(move || format!("Disable {}?", name.get()))
-                text="Nobody signs in through it any more, and the sessions and grants of its people end at once."
-                action="Disable connection" word=name sending preview=Some(would_disable) on_confirm=flip />
-            <Confirm open=ask_delete title=Signal::derive(move || format!("Delete {}?", name.get()))
-                text="Its bindings go, and the sessions and grants of its people end. This cannot be taken back."
-                action="Delete connection" word=name sending=deleting on_confirm=delete />
         </Panel>
     }
 }

@@ -1,7 +1,7 @@
 //! Grants in a table with revoke; part of several pages.
 
 use crate::{
-    client::client,
+    client::{Write, client},
     me::{Need, me},
     remote::Remote,
     ui::*,
@@ -69,37 +69,25 @@ fn state(grant: &Grant) -> AnyView {
 
 #[component]
 fn RowActions(grant: Grant, all: Remote<ListPage<Grant>>) -> impl IntoView {
-    let client = client();
-    let toasts = toasts();
-    let ask = RwSignal::new(false);
-    let sending = Sending::new();
-    let id = StoredValue::new(grant.id.clone());
-    let revoke = move |()| {
-        sending.run(
-            async move { client.delete(&format!("/grants/{}", id.get_value())).await },
-            move |()| {
-                ask.set(false);
-                toasts.done("Grant revoked: the agent's next call is refused");
-                all.reload();
-            },
-        );
-    };
+    let path = StoredValue::new(format!("/grants/{}", grant.id));
     let person = grant.user_email.clone().unwrap_or_else(|| grant.user.to_string());
     let blocked = me().gate(Need::Edit(grant.account.clone()));
     let live = grant.state == GrantState::Active;
-    let label = format!("Revoke the grant of {person} to {}", grant.client_name);
+    let act = Act::counted(
+        "Revoke",
+        format!("the grant of {person} to {}", grant.client_name),
+        format!(
+            "{} can no longer act for {person} at {}. Its tokens stop working within seconds; it has to ask again.",
+            grant.client_name, grant.app_name
+        ),
+    )
+    .asks("Revoke this grant?")
+    .said("Grant revoked: the agent's next call is refused")
+    .word("revoke");
     view! {
         <span class="flex justify-end gap-1">
             <a class="btn btn-sm btn-ghost" href=format!("/audit?grant={}", grant.id)>"Log"</a>
-            {live.then(|| view! { <Button look=Look::Quiet blocked label on_press=move |()| ask.set(true)>"Revoke"</Button> })}
+            {live.then(|| view! { <ActButton act blocked on_done=move |_| all.reload() write=move || Write::delete(&path.get_value()) /> })}
         </span>
-        <Confirm
-            open=ask
-            title="Revoke this grant?"
-            text=format!("{} can no longer act for {person} at {}. Its tokens stop working within seconds; it has to ask again.", grant.client_name, grant.app_name)
-            action="Revoke grant"
-            sending
-            on_confirm=revoke
-        />
     }
 }

@@ -1,7 +1,7 @@
 //! Groups: people named one by one, or by rules; policies ask for them.
 
 use crate::{
-    client::client,
+    client::Write,
     me::{Need, directory, me, person},
     remote::Remote,
     selector::{Drafts, SelectorList, in_words},
@@ -16,17 +16,19 @@ use wire::{AccountId, Group, GroupSpec, UserId};
 pub(crate) fn Groups() -> impl IntoView {
     let groups = directory().groups;
     let create = RwSignal::new(false);
+    let edited = RwSignal::new(None);
     view! {
         <div class="mb-4 flex flex-wrap items-end justify-between gap-3">
             <p class="muted max-w-prose">"Groups of your own, for policies. What the identity provider calls groups is asked for with a claim rule."</p>
             <Button look=Look::Primary blocked=me().gate(Need::EditSomewhere) on_press=move |()| create.set(true)>"New group"</Button>
         </div>
-        {groups.show(move |list| table_of(list, groups))}
-        <Edit open=create group=None groups />
+        {groups.show(move |list| table_of(list, groups, edited))}
+        <Edited of=edited groups />
+        <Dialog open=create title="New group"><Form open=create group=None groups /></Dialog>
     }
 }
 
-fn table_of(groups: Vec<Group>, all: Remote<Vec<Group>>) -> AnyView {
+fn table_of(groups: Vec<Group>, all: Remote<Vec<Group>>, edited: RwSignal<Option<Group>>) -> AnyView {
     if groups.is_empty() {
         let body = r#"{"account":"acc_…","name":"Ticket editors","members":["usr_…"]}"#;
         return view! { <Empty text="There is no group yet. Make one to name people once and use them in many policies." curl=curl("POST", "/groups", body) /> }
@@ -62,61 +64,42 @@ fn table_of(groups: Vec<Group>, all: Remote<Vec<Group>>) -> AnyView {
             .into_any()
         }),
         column(ACTIONS, move |g: &Group| {
-            view! { <RowActions group=g.clone() all /> }.into_any()
+            view! { <RowActions group=g.clone() all edited /> }.into_any()
         }),
     ];
     table("Groups", columns, groups)
 }
 
 #[component]
-fn RowActions(group: Group, all: Remote<Vec<Group>>) -> impl IntoView {
-    let client = client();
-    let toasts = toasts();
-    let (edit, ask) = (RwSignal::new(false), RwSignal::new(false));
-    let sending = Sending::new();
+fn RowActions(group: Group, all: Remote<Vec<Group>>, edited: RwSignal<Option<Group>>) -> impl IntoView {
     let blocked = me().gate(Need::Edit(group.account.clone()));
-    let id = StoredValue::new(group.id.clone());
+    let path = StoredValue::new(format!("/groups/{}", group.id));
     let name = group.spec.name.clone();
-    let delete = move |()| {
-        sending.run(
-            async move { client.delete(&format!("/groups/{}", id.get_value())).await },
-            move |()| {
-                ask.set(false);
-                toasts.done("Group deleted");
-                all.reload();
-            },
-        );
-    };
+    let act = Act::counted(
+        "Delete",
+        &name,
+        "Policies that ask for this group no longer match anybody through it.",
+    )
+    .said("Group deleted")
+    .typed();
     view! {
         <span class="inline-flex gap-1">
-            <Button look=Look::Quiet blocked label=format!("Edit {name}") on_press=move |()| edit.set(true)>"Edit"</Button>
-            <Button look=Look::Quiet blocked label=format!("Delete {name}") on_press=move |()| ask.set(true)>"Delete"</Button>
+            <Button look=Look::Quiet blocked label=format!("Edit {name}") on_press=move |()| edited.set(Some(group.clone()))>"Edit"</Button>
+            <ActButton act blocked on_done=move |_| all.reload() write=move || Write::delete(&path.get_value()) />
         </span>
-        <Edit open=edit group=Some(group) groups=all />
-        <Confirm open=ask title=format!("Delete {name}?") text="Policies that ask for this group no longer match anybody through it."
-            action="Delete group" word=Signal::stored(name.clone()) sending on_confirm=delete />
     }
 }
 
-/// The form of a group that is there, or of a new one.
+/// The form of the group that is edited. Not owned by its row, which is made anew whenever the list is.
 #[component]
-fn Edit(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) -> impl IntoView {
-    let title = if group.is_some() {
-        "Edit group"
-    } else {
-        "New group"
-    };
-    let group = StoredValue::new(group);
-    view! {
-        <Dialog open title>
-            <Form open group=group.get_value() groups />
-        </Dialog>
-    }
+fn Edited(of: RwSignal<Option<Group>>, groups: Remote<Vec<Group>>) -> impl IntoView {
+    let open = open_for(of);
+    view! { <Dialog open title="Edit group">{move || of.get().map(|group| view! { <Form open group=Some(group) groups /> })}</Dialog> }
 }
 
 #[component]
 fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) -> impl IntoView {
-    let client = client();
+    let acts = acts();
     let names = directory();
     let toasts = toasts();
     let spec = group.as_ref().map_or_else(
@@ -155,21 +138,23 @@ fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) 
             groups.reload();
         };
         match group.get_value() {
-            Some(group) => sending.run(
-                async move {
-                    client
-                        .patch::<Group>(&format!("/groups/{}", group.id), group.version, &spec)
-                        .await
-                },
-                done,
-            ),
+            Some(group) => {
+                let write = Write::patch(&format!("/groups/{}", group.id), group.version, &spec);
+                let act = Act::counted(
+                    "Save group",
+                    &group.spec.name,
+                    "By this change, people lose what policies allow through the group.",
+                )
+                .asks(format!("Save {}?", group.spec.name));
+                acts.save(sending, act, write, done);
+            }
             None => {
                 let Ok(account) = account.get_untracked().parse::<AccountId>() else {
                     return sending.refuse("/account", "choose an account");
                 };
                 let mut body = serde_json::to_value(&spec).unwrap_or_default();
                 body["account"] = json!(account);
-                sending.run(async move { client.post::<Group>("/groups", &body).await }, done);
+                sending.write(Write::post("/groups", &body), done);
             }
         }
     };

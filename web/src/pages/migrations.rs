@@ -176,16 +176,10 @@ fn summary(migration: &ConnectionMigration) -> AnyView {
 fn Steps(migration: ConnectionMigration, remote: Remote<ConnectionMigration>) -> impl IntoView {
     let path = StoredValue::new(format!("/connection-migrations/{}", migration.id));
     let blocked = me().gate(Need::Organisation);
-    let act = |label, text, said| Act {
-        label,
-        name: String::from("the switch"),
-        text,
-        said,
-        typed: false,
-    };
+    let act = |label, text, said| Act::counted(label, "the switch", text).said(said);
     let at = move |step: &str, body: serde_json::Value| {
         let path = format!("{}/{step}", path.get_value());
-        Callback::new(move |()| Some(Write::post(&path, &body)))
+        move || Write::post(&path, &body)
     };
     let reload = move |_: serde_json::Value| remote.reload();
     let cut = act(
@@ -208,13 +202,13 @@ fn Steps(migration: ConnectionMigration, remote: Remote<ConnectionMigration>) ->
     view! {
         <div class="flex flex-wrap gap-2 border-t border-base-300 pt-3">
             {(is == MigrationState::SideBySide).then(|| view! {
-                <ActButton act=cut blocked shows_impact=true on_done=reload write=at("cut-over", json!({ "drain_until": in_a_month })) />
+                <ActButton act=cut look=Look::Plain blocked on_done=reload write=at("cut-over", json!({ "drain_until": in_a_month })) />
             })}
             {matches!(is, MigrationState::SideBySide | MigrationState::CutOver).then(|| view! {
-                <ActButton act=back blocked shows_impact=true on_done=reload write=at("roll-back", json!({})) />
+                <ActButton act=back look=Look::Plain blocked on_done=reload write=at("roll-back", json!({})) />
             })}
             {(is == MigrationState::CutOver).then(|| view! {
-                <ActButton act=complete blocked on_done=reload write=at("complete", json!({})) />
+                <ActButton act=complete look=Look::Plain blocked on_done=reload write=at("complete", json!({})) />
             })}
         </div>
     }
@@ -238,13 +232,12 @@ fn Links(
         async move { client.get::<ListPage<ConnectionLink>>(&path).await }
     });
     let blocked = me().gate(Need::Organisation);
-    let approve_all = Act {
-        label: "Approve all",
-        name: "proposed links".into(),
-        text: "Each pair has the same verified e-mail address in a domain of yours, and nobody else has it. They become one person at the cut-over.",
-        said: "Links approved",
-        typed: false,
-    };
+    let approve_all = Act::new(
+        "Approve all",
+        "proposed links",
+        "Each pair has the same verified e-mail address in a domain of yours, and nobody else has it. They become one person at the cut-over.",
+    )
+    .said("Links approved");
     let all = StoredValue::new(format!("{}/approve-all", path.get_value()));
     let open = move || migration.with(|m| m.state == MigrationState::SideBySide && m.links.proposed > 0);
     let changed = move |_: serde_json::Value| {
@@ -256,7 +249,7 @@ fn Links(
             <header class="flex flex-wrap items-end justify-between gap-3">
                 <h2 class="font-semibold">"Links"</h2>
                 <Show when=open>
-                    <ActButton act=approve_all.clone() blocked on_done=changed write=move |()| Some(Write::post(&all.get_value(), &json!({}))) />
+                    <ActButton act=approve_all.clone() blocked on_done=changed write=move || Write::post(&all.get_value(), &json!({})) />
                 </Show>
             </header>
             {links.show(move |page| {
@@ -288,22 +281,17 @@ fn person(who: &PersonRef) -> AnyView {
 }
 
 #[component]
-fn Decide(
-    path: String,
-    link: ConnectionLink,
-    blocked: Signal<Option<String>>,
-    #[prop(into)] on_done: Callback<serde_json::Value>,
-) -> impl IntoView {
-    let client = client();
+fn Decide<F>(path: String, link: ConnectionLink, blocked: Signal<Option<String>>, on_done: F) -> impl IntoView
+where
+    F: Fn(serde_json::Value) + Clone + Send + Sync + 'static,
+{
+    let acts = acts();
     let sending = Sending::new();
-    let stored = StoredValue::new((path, link.clone()));
+    let stored = StoredValue::new((path, link.clone(), on_done));
     let decide = move |state: &'static str| {
-        let (path, link) = stored.get_value();
+        let (path, link, on_done) = stored.get_value();
         let body = json!({ "from_user": link.from_user.id, "to_user": link.to_user.id, "state": state });
-        sending.run(
-            async move { client.post::<serde_json::Value>(&path, &body).await },
-            move |answer| on_done.run(answer),
-        );
+        acts.make(sending, Write::post(&path, &body), on_done);
     };
     let linked = link.state == LinkState::Linked;
     let (approved, rejected) = (

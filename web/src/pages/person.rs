@@ -2,7 +2,7 @@
 
 use super::grants::Grants;
 use crate::{
-    client::client,
+    client::{Write, client},
     me::{Need, directory, me, person},
     remote::Remote,
     ui::*,
@@ -97,55 +97,37 @@ fn summary(user: &User) -> AnyView {
 
 #[component]
 fn Disable(remote: Remote<User>, user: Signal<User>) -> impl IntoView {
-    let client = client();
-    let toasts = toasts();
-    let names = directory();
-    let ask = RwSignal::new(false);
+    let (acts, toasts, names) = (acts(), toasts(), directory());
     let sending = Sending::new();
     let disabled = Signal::derive(move || user.with(|user| user.disabled));
-    let flip = move |()| {
-        let now = user.get_untracked();
-        sending.run(
-            async move {
-                client
-                    .patch::<User>(
-                        &format!("/users/{}", now.id),
-                        now.version,
-                        &json!({ "disabled": !now.disabled }),
-                    )
-                    .await
-            },
-            move |saved| {
-                ask.set(false);
-                toasts.done(format!(
-                    "{} is {}",
-                    person(&saved),
-                    if saved.disabled { "disabled" } else { "enabled" }
-                ));
-                remote.put(saved);
-                names.users.reload();
-            },
-        );
+    let done = move |saved: User| {
+        remote.put(saved);
+        names.users.reload();
     };
     let press = move |()| {
-        if disabled.get_untracked() {
-            flip(())
-        } else {
-            ask.set(true)
+        let now = user.get_untracked();
+        let body = json!({ "disabled": !now.disabled });
+        let write = Write::patch(&format!("/users/{}", now.id), now.version, &body);
+        if now.disabled {
+            return acts.make(sending, write, move |saved: User| {
+                toasts.done(format!("{} is enabled", person(&saved)));
+                done(saved);
+            });
         }
+        let act = Act::counted(
+            "Disable person",
+            person(&now),
+            "Their sessions end, every agent that acts for them is refused within seconds, and they cannot sign in until they are enabled again.",
+        )
+        .asks(format!("Disable {}?", person(&now)))
+        .said("Person disabled")
+        .word("disable");
+        acts.ask(act, write, done);
     };
     view! {
         <Button blocked=me().gate(Need::Organisation) busy=sending.busy on_press=press>
             {move || if disabled.get() { "Enable person" } else { "Disable person" }}
         </Button>
-        <Confirm
-            open=ask
-            title=Signal::derive(move || format!("Disable {}?", user.with(person)))
-            text="Their sessions end, every agent that acts for them is refused within seconds, and they cannot sign in until they are enabled again."
-            action="Disable person"
-            sending
-            on_confirm=flip
-        />
     }
 }
 
@@ -212,31 +194,19 @@ fn Roles(user: UserId) -> impl IntoView {
 
 #[component]
 fn RemoveRole(member: Member, members: Remote<Vec<Member>>) -> impl IntoView {
-    let client = client();
-    let toasts = toasts();
-    let ask = RwSignal::new(false);
-    let sending = Sending::new();
     let need = if member.role == Role::OrgOwner {
         Need::Owner
     } else {
         Need::Organisation
     };
-    let id = StoredValue::new(member.id.clone());
-    let remove = move |()| {
-        sending.run(
-            async move { client.delete(&format!("/members/{}", id.get_value())).await },
-            move |()| {
-                ask.set(false);
-                toasts.done("Role taken away");
-                members.reload();
-            },
-        );
-    };
-    let name = role_name(member.role);
-    view! {
-        <Button look=Look::Quiet blocked=me().gate(need) label=format!("Take away: {name}") on_press=move |()| ask.set(true)>"Take away"</Button>
-        <Confirm open=ask title=format!("Take away “{name}”?") text="It takes effect at the person's next request." action="Take away" sending on_confirm=remove />
-    }
+    let path = StoredValue::new(format!("/members/{}", member.id));
+    let act = Act::new(
+        "Take away",
+        role_name(member.role),
+        "It takes effect at the person's next request.",
+    )
+    .said("Role taken away");
+    view! { <ActButton act blocked=me().gate(need) on_done=move |_| members.reload() write=move || Write::delete(&path.get_value()) /> }
 }
 
 #[component]
@@ -319,21 +289,13 @@ fn Sessions(user: UserId) -> impl IntoView {
 
 #[component]
 fn EndSession(session: BrowserSession, sessions: Remote<Vec<BrowserSession>>) -> impl IntoView {
-    let client = client();
-    let toasts = toasts();
-    let sending = Sending::new();
-    let id = StoredValue::new(session.id);
-    let end = move |()| {
-        sending.run(
-            async move { client.delete(&format!("/sessions/{}", id.get_value())).await },
-            move |()| {
-                toasts.done("Session ended");
-                sessions.reload();
-            },
-        );
-    };
-    view! {
-        <Button look=Look::Quiet blocked=me().gate(Need::Organisation) busy=sending.busy on_press=end>"End"</Button>
-        <FormError sending />
-    }
+    let path = StoredValue::new(format!("/sessions/{}", session.id));
+    let act = Act::counted(
+        "End",
+        "this session",
+        "The browser has to sign in again. Agents that the person allowed go on.",
+    )
+    .said("Session ended")
+    .word("end");
+    view! { <ActButton act blocked=me().gate(Need::Organisation) on_done=move |_| sessions.reload() write=move || Write::delete(&path.get_value()) /> }
 }

@@ -2,7 +2,7 @@
 
 use super::tester::Tester;
 use crate::{
-    client::client,
+    client::{Write, client},
     me::{Need, directory, me},
     remote::Remote,
     selector::{Drafts, SelectorList},
@@ -70,7 +70,7 @@ const DECISIONS: &[(PolicyDecision, &str, &str)] = &[
 
 #[component]
 fn Editor(remote: Remote<Option<Policy>>, policy: Option<Policy>) -> impl IntoView {
-    let client = client();
+    let acts = acts();
     let names = directory();
     let toasts = toasts();
     let navigate = StoredValue::new_local(use_navigate());
@@ -127,10 +127,10 @@ fn Editor(remote: Remote<Option<Policy>>, policy: Option<Policy>) -> impl IntoVi
         };
         let done = move |saved: Policy| {
             toasts.done(format!("Policy {} saved", saved.spec.name));
-            version.set_value(saved.version);
+            version.try_set_value(saved.version);
             if !existing {
                 let target = format!("/policies/{}", saved.id);
-                navigate.with_value(|go| {
+                navigate.try_with_value(|go| {
                     go(
                         &target,
                         NavigateOptions {
@@ -143,24 +143,23 @@ fn Editor(remote: Remote<Option<Policy>>, policy: Option<Policy>) -> impl IntoVi
             remote.put(Some(saved));
         };
         match id.get_value() {
-            Some(id) => sending.run(
-                async move {
-                    client
-                        .patch::<Policy>(&format!("/policies/{id}"), version.get_value(), &spec)
-                        .await
-                },
-                done,
-            ),
+            Some(id) => {
+                let act = Act::counted(
+                    "Save policy",
+                    &spec.name,
+                    "By this change, people or agents lose access to the apps that use it.",
+                )
+                .asks(format!("Save {}?", spec.name));
+                let write = Write::patch(&format!("/policies/{id}"), version.get_value(), &spec);
+                acts.save(sending, act, write, done);
+            }
             None => {
                 let Ok(account) = account.get_untracked().parse::<AccountId>() else {
                     return sending.refuse("/account", "choose an account");
                 };
                 let mut body = serde_json::to_value(&spec).unwrap_or_default();
                 body["account"] = json!(account);
-                sending.run(
-                    async move { client.post::<Policy>("/policies", &body).await },
-                    done,
-                );
+                sending.write(Write::post("/policies", &body), done);
             }
         }
     };
@@ -211,26 +210,22 @@ fn blank() -> PolicySpec {
 
 #[component]
 fn Delete(id: String, name: RwSignal<String>, blocked: Signal<Option<String>>) -> impl IntoView {
-    let client = client();
-    let toasts = toasts();
+    let acts = acts();
     let navigate = StoredValue::new_local(use_navigate());
-    let ask = RwSignal::new(false);
-    let sending = Sending::new();
-    let id = StoredValue::new(id);
+    let path = StoredValue::new(format!("/policies/{id}"));
     let delete = move |()| {
-        sending.run(
-            async move { client.delete(&format!("/policies/{}", id.get_value())).await },
-            move |()| {
-                ask.set(false);
-                toasts.done("Policy deleted");
-                navigate.with_value(|go| go("/policies", NavigateOptions::default()));
-            },
-        );
+        let name = name.get_untracked();
+        let act = Act::counted(
+            "Delete policy",
+            &name,
+            "Apps that use it are decided by their other policies, and deny everybody when there is none.",
+        )
+        .asks(format!("Delete {name}?"))
+        .said("Policy deleted")
+        .typed();
+        acts.ask(act, Write::delete(&path.get_value()), move |()| {
+            navigate.try_with_value(|go| go("/policies", NavigateOptions::default()));
+        });
     };
-    view! {
-        <div><Button look=Look::Danger blocked on_press=move |()| ask.set(true)>"Delete policy"</Button></div>
-        <Confirm open=ask title=Signal::derive(move || format!("Delete {}?", name.get()))
-            text="Apps that use it are decided by their other policies, and deny everybody when there is none."
-            action="Delete policy" word=name sending on_confirm=delete />
-    }
+    view! { <div><Button look=Look::Danger blocked on_press=delete>"Delete policy"</Button></div> }
 }

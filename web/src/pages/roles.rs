@@ -78,15 +78,16 @@ fn members_table(list: Vec<Member>, members: Remote<Vec<Member>>) -> AnyView {
             } else {
                 Need::Organisation
             };
-            let act = Act {
-                label: "Take away",
-                name: role_name(m.role).to_owned(),
-                text: "It takes effect at the person's next request.",
-                said: "Role taken away",
-                typed: false,
-            };
+            let who = m.email.clone().or_else(|| m.user_name.clone());
+            let who = who.unwrap_or_else(|| m.user.to_string());
+            let act = Act::new(
+                "Take away",
+                role_name(m.role),
+                format!("{who} has this role no longer from the next request on."),
+            )
+            .said("Role taken away");
             let path = format!("/members/{}", m.id);
-            view! { <ActButton act blocked=me().gate(need) on_done=move |_| members.reload() write=move |()| Some(Write::delete(&path)) /> }
+            view! { <ActButton act blocked=me().gate(need) on_done=move |_| members.reload() write=move || Write::delete(&path) /> }
                 .into_any()
         }),
     ];
@@ -125,44 +126,54 @@ fn invited(invitation: &Invitation) -> String {
 
 #[component]
 fn InvitationActions(invitation: Invitation, invitations: Remote<Vec<Invitation>>) -> impl IntoView {
+    let (acts, sheet) = (acts(), sheet());
     let path = StoredValue::new(format!("/invitations/{}", invitation.id));
     let blocked = me().gate(Need::Organisation);
-    let (url, shown) = (RwSignal::new(String::new()), RwSignal::new(false));
-    let resend = Act {
-        label: "Send again",
-        name: invited(&invitation),
-        text: "There is a new link; the one before no longer works.",
-        said: "Invitation renewed",
-        typed: false,
-    };
-    let revoke = Act {
-        label: "Revoke",
-        name: invited(&invitation),
-        text: "Its link no longer works.",
-        said: "Invitation revoked",
-        typed: false,
+    let email = invited(&invitation);
+    let resend = Act::new(
+        "Send again",
+        &email,
+        "There is a new link; the one before no longer works.",
+    )
+    .said("Invitation renewed");
+    let revoke = Act::new("Revoke", &email, "Its link no longer works.").said("Invitation revoked");
+    let press = move |()| {
+        acts.ask(
+            resend.clone(),
+            Write::post(&format!("{}/resend", path.get_value()), &json!({})),
+            move |sent: CreatedInvitation| {
+                sheet.show(shown_once(sent));
+                invitations.reload();
+            },
+        );
     };
     let open = matches!(
         invitation.state,
         InvitationState::Pending | InvitationState::Expired
     );
-    let on_sent = move |answer: serde_json::Value| {
-        url.set(answer["url"].as_str().unwrap_or_default().to_owned());
-        shown.set(true);
-        invitations.reload();
-    };
     open.then(|| {
         view! {
             <span class="inline-flex gap-1">
-                <ActButton act=resend blocked on_done=on_sent
-                    write=move |()| Some(Write::post(&format!("{}/resend", path.get_value()), &json!({}))) />
-                <ActButton act=revoke blocked on_done=move |_| invitations.reload() write=move |()| Some(Write::delete(&path.get_value())) />
+                <Button look=Look::Quiet blocked label=format!("Send again {email}") on_press=press>"Send again"</Button>
+                <ActButton act=revoke blocked on_done=move |_| invitations.reload() write=move || Write::delete(&path.get_value()) />
             </span>
-            <Dialog open=shown title="The new link">
-                {move || view! { <SecretOnce secret=url.get() label="Invitation link" /> }}
-            </Dialog>
         }
     })
+}
+
+/// The link of an invitation.
+fn shown_once(made: CreatedInvitation) -> Once {
+    let note = if made.mailed {
+        "The invitation was sent by e-mail. This is the same link, in case it does not arrive."
+    } else {
+        "No mail is set up, so send them this link yourself."
+    };
+    Once::new(
+        format!("Invitation of {}", made.record.email),
+        "Invitation link",
+        made.url,
+    )
+    .note(note)
 }
 
 fn role_options() -> Signal<Vec<(String, String)>> {
@@ -198,13 +209,11 @@ fn first_account() -> RwSignal<String> {
 
 #[component]
 fn Invite(open: RwSignal<bool>, invitations: Remote<Vec<Invitation>>) -> impl IntoView {
-    let client = client();
     let email = RwSignal::new(String::new());
     let role = RwSignal::new("org_auditor".to_owned());
     let account = first_account();
     let local = RwSignal::new(false);
-    let made = RwSignal::new(None::<CreatedInvitation>);
-    let sending = Sending::new();
+    let (sheet, sending) = (sheet(), Sending::new());
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let body = json!({
@@ -213,35 +222,23 @@ fn Invite(open: RwSignal<bool>, invitations: Remote<Vec<Invitation>>) -> impl In
             "account": chosen_account(role, account),
             "local": local.get_untracked(),
         });
-        sending.run(
-            async move { client.post::<CreatedInvitation>("/invitations", &body).await },
-            move |created| {
-                made.set(Some(created));
+        sending.write(
+            Write::post("/invitations", &body),
+            move |made: CreatedInvitation| {
+                open.set(false);
+                sheet.show(shown_once(made));
                 invitations.reload();
             },
         );
     };
-    move || {
-        match made.get() {
-        Some(created) => view! {
-            <div class="flex flex-col gap-4">
-                <p>{if created.mailed { "The invitation was sent by e-mail. The link, in case it does not arrive:" } else { "No mail is set up, so send them this link yourself:" }}</p>
-                <SecretOnce secret=created.url label="Invitation link" />
-                <div class="flex justify-end"><Button look=Look::Primary on_press=move |()| open.set(false)>"Done"</Button></div>
-            </div>
-        }
-        .into_any(),
-        None => view! {
-            <form class="flex flex-col gap-4" on:submit=send>
-                <TextField label="E-mail" value=email kind="email" required=true hint="Only somebody who signs in with this verified address can accept." error=sending.at("/email") />
-                <RoleFields role account sending />
-                <Checkbox label="With a local password" hint="For break-glass owners: they set a password instead of signing in through a connection." value=local />
-                <FormError sending />
-                <FormButtons open sending>"Invite"</FormButtons>
-            </form>
-        }
-        .into_any(),
-    }
+    view! {
+        <form class="flex flex-col gap-4" on:submit=send>
+            <TextField label="E-mail" value=email kind="email" required=true hint="Only somebody who signs in with this verified address can accept." error=sending.at("/email") />
+            <RoleFields role account sending />
+            <Checkbox label="With a local password" hint="For break-glass owners: they set a password instead of signing in through a connection." value=local />
+            <FormError sending />
+            <FormButtons open sending>"Invite"</FormButtons>
+        </form>
     }
 }
 
@@ -262,16 +259,20 @@ fn mappings_table(list: Vec<RoleMapping>, mappings: Remote<Vec<RoleMapping>>) ->
         column("Role", |m: &RoleMapping| role_name(m.spec.role).into_any()),
         column("Where", |m: &RoleMapping| place(m.spec.account.clone())),
         column(ACTIONS, move |m: &RoleMapping| {
-            let act = Act {
-                label: "Delete",
-                name: m.spec.group.clone(),
-                text: "People of this group lose the role at their next request.",
-                said: "Mapping deleted",
-                typed: false,
-            };
+            let act = Act::new(
+                "Delete",
+                &m.spec.group,
+                format!(
+                    "People of this group lose the role “{}” at their next request.",
+                    role_name(m.spec.role)
+                ),
+            )
+            .said("Mapping deleted")
+            .typed()
+            .word("delete");
             let path = format!("/role-mappings/{}", m.id);
             let blocked = me().gate(Need::Organisation);
-            view! { <ActButton act blocked on_done=move |_| mappings.reload() write=move |()| Some(Write::delete(&path)) /> }.into_any()
+            view! { <ActButton act blocked on_done=move |_| mappings.reload() write=move || Write::delete(&path) /> }.into_any()
         }),
     ];
     table("Roles by group", columns, list)

@@ -36,7 +36,7 @@ fn list_of(list: Vec<ServiceToken>, tokens: Remote<Vec<ServiceToken>>) -> AnyVie
         column("Name", |t: &ServiceToken| {
             view! {
                 <span class="font-semibold">{t.spec.name.clone()}</span>
-                <span class="block">{copyable(t.id.to_string(), "client id")}</span>
+                {identifier(t.id.to_string(), "client id")}
             }
             .into_any()
         })
@@ -86,51 +86,74 @@ fn state(token: &ServiceToken) -> AnyView {
 
 #[component]
 fn Actions(token: ServiceToken, tokens: Remote<Vec<ServiceToken>>) -> impl IntoView {
-    let client = client();
+    let (acts, sheet) = (acts(), sheet());
     let path = StoredValue::new(format!("/service-tokens/{}", token.id));
     let blocked = me().gate(Need::Edit(token.account.clone()));
-    let secret = RwSignal::new(None::<String>);
-    let shown = RwSignal::new(false);
+    let name = token.spec.name.clone();
     let (version, enabled) = (token.version, token.spec.enabled);
-    let flipping = Sending::new();
-    let flip = move |()| {
-        let write = Write::patch(&path.get_value(), version, &json!({ "enabled": !enabled }));
-        flipping.run(
-            async move { client.write::<serde_json::Value>(write).await },
-            move |_| tokens.reload(),
+    let used = match token.last_used_at {
+        None => "It was never used.".to_owned(),
+        Some(at) => format!("It was last used {}.", ago(at)),
+    };
+    let set = move |enabled: bool| Write::patch(&path.get_value(), version, &json!({ "enabled": enabled }));
+    let reload = move |_: serde_json::Value| tokens.reload();
+    let enabling = Sending::new();
+    let enable = move |()| acts.make(enabling, set(true), reload);
+    let disable = Act::new(
+        "Disable",
+        &name,
+        format!("What uses it is refused within seconds, until it is enabled again. {used}"),
+    )
+    .said("Service token disabled");
+    let rotate = Act::new(
+        "Rotate",
+        &name,
+        "It gets a new secret. The present one stays good for a day, so that nothing stops.",
+    )
+    .said("Service token rotated");
+    let delete = Act::new(
+        "Delete",
+        &name,
+        format!("What uses it is refused within seconds. Policies that name it no longer match it. {used}"),
+    )
+    .said("Service token deleted")
+    .typed();
+    let press = move |()| {
+        acts.ask(
+            rotate.clone(),
+            Write::post(&format!("{}/rotate", path.get_value()), &json!({})),
+            move |rotated: ServiceTokenWithSecret| {
+                sheet.show(shown_once("New secret of", rotated));
+                tokens.reload();
+            },
         );
     };
-    let rotate = Act {
-        label: "Rotate",
-        name: token.spec.name.clone(),
-        text: "It gets a new secret. The present one stays good for a day, so that nothing stops.",
-        said: "Service token rotated",
-        typed: false,
-    };
-    let delete = Act {
-        label: "Delete",
-        name: token.spec.name.clone(),
-        text: "What uses it is refused within seconds. Policies that name it no longer match it.",
-        said: "Service token deleted",
-        typed: true,
-    };
-    let on_rotated = move |answer: serde_json::Value| {
-        secret.set(answer["client_secret"].as_str().map(ToOwned::to_owned));
-        shown.set(true);
-        tokens.reload();
-    };
-    let word = if enabled { "Disable" } else { "Enable" };
     view! {
         <span class="inline-flex gap-1">
-            <Button look=Look::Quiet blocked busy=flipping.busy label=format!("{word} {}", token.spec.name) on_press=flip>{word}</Button>
-            <ActButton act=rotate blocked on_done=on_rotated
-                write=move |()| Some(Write::post(&format!("{}/rotate", path.get_value()), &json!({}))) />
-            <ActButton act=delete blocked on_done=move |_| tokens.reload() write=move |()| Some(Write::delete(&path.get_value())) />
+            {if enabled {
+                view! { <ActButton act=disable blocked on_done=reload write=move || set(false) /> }.into_any()
+            } else {
+                view! { <Button look=Look::Quiet blocked busy=enabling.busy label=format!("Enable {name}") on_press=enable>"Enable"</Button> }.into_any()
+            }}
+            <Button look=Look::Quiet blocked label=format!("Rotate {name}") on_press=press>"Rotate"</Button>
+            <ActButton act=delete blocked on_done=reload write=move || Write::delete(&path.get_value()) />
         </span>
-        <Dialog open=shown title="The new secret">
-            {move || secret.get().map(|secret| view! { <SecretOnce secret label="Client secret" /> })}
-        </Dialog>
     }
+}
+
+/// The secret of a token, as it is shown after it was made or rotated.
+fn shown_once(what: &str, made: ServiceTokenWithSecret) -> Once {
+    let id = made.record.id.to_string();
+    let example = format!(
+        "curl https://app.example.com/ \\\n  -H 'Chatelaine-Client-Id: {id}' \\\n  -H \"Chatelaine-Client-Secret: $SECRET\""
+    );
+    Once::new(
+        format!("{what} {}", made.record.spec.name),
+        "Client secret",
+        made.client_secret,
+    )
+    .beside("Client id", id)
+    .example(example)
 }
 
 #[component]
@@ -140,7 +163,6 @@ fn Create(open: RwSignal<bool>, tokens: Remote<Vec<ServiceToken>>) -> impl IntoV
 
 #[component]
 fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ServiceToken>>) -> impl IntoView {
-    let client = client();
     let names = directory();
     let name = RwSignal::new(String::new());
     let first = names
@@ -149,24 +171,22 @@ fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ServiceToken>>) -> impl IntoVie
         .and_then(|list| list.first().map(|a| a.id.to_string()));
     let account = RwSignal::new(first.unwrap_or_default());
     let days = RwSignal::new("365".to_owned());
-    let made = RwSignal::new(None::<ServiceTokenWithSecret>);
-    let sending = Sending::new();
+    let (sheet, sending) = (sheet(), Sending::new());
+    // The same moment for each try: a repeated request is the same request.
+    let began = now();
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let days = days.get_untracked().parse::<i64>().ok();
         let body = json!({
             "account": account.get_untracked(),
             "name": name.get_untracked().trim(),
-            "expires_at": days.map(|days| now().plus_seconds(days * 86_400)),
+            "expires_at": days.map(|days| began.plus_seconds(days * 86_400)),
         });
-        sending.run(
-            async move {
-                client
-                    .post::<ServiceTokenWithSecret>("/service-tokens", &body)
-                    .await
-            },
-            move |created| {
-                made.set(Some(created));
+        sending.write(
+            Write::post("/service-tokens", &body),
+            move |made: ServiceTokenWithSecret| {
+                open.set(false);
+                sheet.show(shown_once("Secret of", made));
                 tokens.reload();
             },
         );
@@ -177,33 +197,13 @@ fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ServiceToken>>) -> impl IntoVie
         ("365", "After a year"),
         ("", "Never"),
     ]);
-    move || {
-        match made.get() {
-        Some(made) => {
-            let example = format!(
-                "curl https://app.example.com/ \\\n  -H 'Chatelaine-Client-Id: {}' \\\n  -H \"Chatelaine-Client-Secret: $SECRET\"",
-                made.record.id
-            );
-            view! {
-                <div class="flex flex-col gap-4">
-                    <div><p class="font-medium">"Client id"</p>{copyable(made.record.id.to_string(), "client id")}</div>
-                    <SecretOnce secret=made.client_secret label="Client secret" />
-                    <CodeBlock text=Signal::stored(example) label="Example" />
-                    <div class="flex justify-end"><Button look=Look::Primary on_press=move |()| open.set(false)>"Done"</Button></div>
-                </div>
-            }
-            .into_any()
-        }
-        None => view! {
-            <form class="flex flex-col gap-4" on:submit=send>
-                <TextField label="Name" value=name required=true hint="The machine or job that uses it." error=sending.at("/name") />
-                <Select label="Account" value=account options=names.account_options(None) hint="It is good for apps of this account only." error=sending.at("/account") />
-                <Select label="Ends" value=days options=ends error=sending.at("/expires_at") />
-                <FormError sending />
-                <FormButtons open sending>"Create service token"</FormButtons>
-            </form>
-        }
-        .into_any(),
-    }
+    view! {
+        <form class="flex flex-col gap-4" on:submit=send>
+            <TextField label="Name" value=name required=true hint="The machine or job that uses it." error=sending.at("/name") />
+            <Select label="Account" value=account options=names.account_options(None) hint="It is good for apps of this account only." error=sending.at("/account") />
+            <Select label="Ends" value=days options=ends error=sending.at("/expires_at") />
+            <FormError sending />
+            <FormButtons open sending>"Create service token"</FormButtons>
+        </form>
     }
 }

@@ -1,7 +1,7 @@
 //! Settings: the organisation's name and rules, credentials for automation, webhooks, signing keys.
 
 use crate::{
-    client::client,
+    client::{Write, client},
     me::{Need, directory, me},
     remote::Remote,
     selector::{Drafts, SelectorList},
@@ -42,8 +42,7 @@ fn OrganisationTab() -> impl IntoView {
 
 #[component]
 fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> impl IntoView {
-    let client = client();
-    let toasts = toasts();
+    let (acts, toasts) = (acts(), toasts());
     let names = directory();
     let first = org.get_untracked();
     let name = RwSignal::new(first.spec.name);
@@ -91,18 +90,18 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
             "oldest_proof": { "agents_seconds": agents, "sessions_seconds": sessions },
             "allowed_origin_ranges": ranges,
         });
-        let version = org.get_untracked().version;
-        sending.run(
-            async move {
-                client
-                    .patch::<Organisation>("/organisation", version, &patch)
-                    .await
-            },
-            move |saved| {
-                toasts.done("Organisation saved");
-                remote.put(saved);
-            },
-        );
+        let now = org.get_untracked();
+        let act = Act::counted(
+            "Save organisation",
+            &now.spec.name,
+            "By this change, people lose access or can no longer sign in.",
+        )
+        .asks(format!("Save {}?", now.spec.name));
+        let write = Write::patch("/organisation", now.version, &patch);
+        acts.save(sending, act, write, move |saved: Organisation| {
+            toasts.done("Organisation saved");
+            remote.put(saved);
+        });
     };
     view! {
         <form class="panel flex flex-col gap-6 p-4" on:submit=save>
@@ -143,29 +142,19 @@ fn seconds(days: RwSignal<String>) -> Option<u32> {
 #[component]
 fn Keys() -> impl IntoView {
     let client = client();
-    let toasts = toasts();
     let keys = Remote::new(move || async move { client.all::<SigningKey>("/signing-keys").await });
-    let ask = RwSignal::new(false);
-    let sending = Sending::new();
-    let rotate = move |()| {
-        sending.run(
-            async move {
-                client
-                    .post::<serde_json::Value>("/signing-keys/rotate", &json!({}))
-                    .await
-            },
-            move |_| {
-                ask.set(false);
-                toasts.done("Keys rotated");
-                keys.reload();
-            },
-        );
-    };
+    let rotate = Act::new(
+        "Rotate",
+        "the signing keys",
+        "The next key starts to sign. The present one stays published until everything that it signed has expired, so nobody is logged out.",
+    )
+    .said("Keys rotated");
+    let write = || Write::post("/signing-keys/rotate", &json!({}));
     view! {
         <div class="flex flex-col gap-4">
             <div class="flex flex-wrap items-end justify-between gap-3">
                 <p class="muted max-w-prose">"Tokens and assertions are signed with the active key. Origins read the public keys from each issuer's JWKS."</p>
-                <Button blocked=me().gate(Need::Organisation) on_press=move |()| ask.set(true)>"Rotate"</Button>
+                <ActButton act=rotate look=Look::Plain blocked=me().gate(Need::Organisation) write on_done=move |_| keys.reload() />
             </div>
             {keys
                 .show(|list| {
@@ -173,7 +162,7 @@ fn Keys() -> impl IntoView {
                         return view! { <Empty text="There is no signing key." /> }.into_any();
                     }
                     let columns = vec![
-                        column("Key", |k: &SigningKey| copyable(k.id.to_string(), "key identifier")),
+                        column("Key", |k: &SigningKey| identifier(k.id.to_string(), "key identifier")),
                         column("Algorithm", |k: &SigningKey| k.algorithm.clone().into_any()),
                         column("State", |k: &SigningKey| match k.state {
                             KeyState::Active => badge(Tone::Good, "Active: signs"),
@@ -186,8 +175,5 @@ fn Keys() -> impl IntoView {
                     table("Signing keys", columns, list)
                 })}
         </div>
-        <Confirm open=ask title="Rotate the signing keys?"
-            text="The next key starts to sign. The present one stays published until everything that it signed has expired, so nobody is logged out."
-            action="Rotate keys" sending on_confirm=rotate />
     }
 }

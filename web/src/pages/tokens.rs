@@ -83,37 +83,43 @@ const fn scope_key(scope: TokenScope) -> &'static str {
 
 #[component]
 fn Actions(token: ApiToken, tokens: Remote<Vec<ApiToken>>) -> impl IntoView {
+    let (acts, sheet) = (acts(), sheet());
     let path = StoredValue::new(format!("/api-tokens/{}", token.id));
-    let rolled = RwSignal::new(None::<String>);
-    let shown = RwSignal::new(false);
-    let roll = Act {
-        label: "Roll",
-        name: token.spec.name.clone(),
-        text: "It gets a new secret. The present one stays good for an hour, so that nothing stops.",
-        said: "API token rolled",
-        typed: false,
+    let name = token.spec.name;
+    let used = match token.last_used_at {
+        None => "It was never used.".to_owned(),
+        Some(at) => format!("It was last used {}.", ago(at)),
     };
-    let revoke = Act {
-        label: "Revoke",
-        name: token.spec.name,
-        text: "What uses it is refused at once.",
-        said: "API token revoked",
-        typed: true,
-    };
-    let on_rolled = move |answer: serde_json::Value| {
-        rolled.set(answer["token"].as_str().map(ToOwned::to_owned));
-        shown.set(true);
-        tokens.reload();
+    let roll = Act::new(
+        "Roll",
+        &name,
+        "It gets a new secret. The present one stays good for an hour, so that nothing stops.",
+    )
+    .said("API token rolled");
+    let revoke = Act::new(
+        "Revoke",
+        &name,
+        format!("What uses it is refused at once. {used}"),
+    )
+    .said("API token revoked")
+    .typed();
+    let press = move |()| {
+        let body = json!({ "overlap_seconds": 3600 });
+        acts.ask(
+            roll.clone(),
+            Write::post(&format!("{}/roll", path.get_value()), &body),
+            move |rolled: CreatedApiToken| {
+                let title = format!("New secret of {}", rolled.record.spec.name);
+                sheet.show(Once::new(title, "API token", rolled.token));
+                tokens.reload();
+            },
+        );
     };
     view! {
         <span class="inline-flex gap-1">
-            <ActButton act=roll on_done=on_rolled
-                write=move |()| Some(Write::post(&format!("{}/roll", path.get_value()), &json!({ "overlap_seconds": 3600 }))) />
-            <ActButton act=revoke on_done=move |_| tokens.reload() write=move |()| Some(Write::delete(&path.get_value())) />
+            <Button look=Look::Quiet label=format!("Roll {name}") on_press=press>"Roll"</Button>
+            <ActButton act=revoke on_done=move |_| tokens.reload() write=move || Write::delete(&path.get_value()) />
         </span>
-        <Dialog open=shown title="The new secret">
-            {move || rolled.get().map(|secret| view! { <SecretOnce secret label="API token" /> })}
-        </Dialog>
     }
 }
 
@@ -124,7 +130,6 @@ fn Create(open: RwSignal<bool>, tokens: Remote<Vec<ApiToken>>) -> impl IntoView 
 
 #[component]
 fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ApiToken>>) -> impl IntoView {
-    let client = client();
     let names = directory();
     let name = RwSignal::new(String::new());
     let (read, write, audit) = (RwSignal::new(true), RwSignal::new(false), RwSignal::new(false));
@@ -132,8 +137,9 @@ fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ApiToken>>) -> impl IntoView {
     let account = RwSignal::new(String::new());
     let role = RwSignal::new("account_auditor".to_owned());
     let addresses = RwSignal::new(String::new());
-    let made = RwSignal::new(None::<String>);
-    let sending = Sending::new();
+    let (sheet, sending) = (sheet(), Sending::new());
+    // The same moment for each try: a repeated request is the same request.
+    let began = now();
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let scopes = [
@@ -152,18 +158,17 @@ fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ApiToken>>) -> impl IntoView {
         let body = NewApiToken {
             name: name.get_untracked().trim().to_owned(),
             scopes: scopes.map(|(_, scope)| scope).collect(),
-            expires_at: days.map(|days| now().plus_seconds(days * 86_400)),
+            expires_at: days.map(|days| began.plus_seconds(days * 86_400)),
             allowed_ips: super::connections::words(&addresses.get_untracked()),
             account,
             role,
         };
-        sending.run(
-            async move { client.post::<CreatedApiToken>("/api-tokens", &body).await },
-            move |created| {
-                made.set(Some(created.token));
-                tokens.reload();
-            },
-        );
+        sending.write(Write::post("/api-tokens", &body), move |made: CreatedApiToken| {
+            open.set(false);
+            let title = format!("Secret of {}", made.record.spec.name);
+            sheet.show(Once::new(title, "API token", made.token));
+            tokens.reload();
+        });
     };
     let ends = options(&[
         ("30", "After 30 days"),
@@ -177,36 +182,24 @@ fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ApiToken>>) -> impl IntoView {
         ("account_admin", "Changes everything in the account"),
     ]);
     let owners = names.account_options(Some("Me: it acts with my roles"));
-    move || {
-        match made.get() {
-        Some(token) => view! {
-            <div class="flex flex-col gap-4">
-                <SecretOnce secret=token label="API token" />
-                <div class="flex justify-end"><Button look=Look::Primary on_press=move |()| open.set(false)>"Done"</Button></div>
-            </div>
-        }
-        .into_any(),
-        None => view! {
-            <form class="flex flex-col gap-4" on:submit=send>
-                <TextField label="Name" value=name required=true hint="What it is for, for example terraform." error=sending.at("/name") />
-                <fieldset>
-                    <legend class="mb-1 font-medium">"Scopes"</legend>
-                    <Checkbox label="Read" hint="Everything the owner may read, except the audit log" value=read />
-                    <Checkbox label="Write" hint="Everything the owner may change" value=write />
-                    <Checkbox label="Audit" hint="Read and export the audit log" value=audit />
-                    <p class="text-error text-[0.8125rem] empty:hidden">{move || sending.at("/scopes").get()}</p>
-                </fieldset>
-                <Select label="Owner" value=account options=owners hint="A token of an account does not depend on a person." error=sending.at("/account") />
-                <Show when=move || !account.get().is_empty()>
-                    <Select label="What it may do there" value=role options=roles error=sending.at("/role") />
-                </Show>
-                <TextField label="Only from these addresses" value=addresses hint="Networks such as 203.0.113.0/24; empty for any." error=sending.at("/allowed_ips") />
-                <Select label="Ends" value=days options=ends error=sending.at("/expires_at") />
-                <FormError sending />
-                <FormButtons open sending>"Create token"</FormButtons>
-            </form>
-        }
-        .into_any(),
-    }
+    view! {
+        <form class="flex flex-col gap-4" on:submit=send>
+            <TextField label="Name" value=name required=true hint="What it is for, for example terraform." error=sending.at("/name") />
+            <fieldset>
+                <legend class="mb-1 font-medium">"Scopes"</legend>
+                <Checkbox label="Read" hint="Everything the owner may read, except the audit log" value=read />
+                <Checkbox label="Write" hint="Everything the owner may change" value=write />
+                <Checkbox label="Audit" hint="Read and export the audit log" value=audit />
+                <p class="text-error text-[0.8125rem] empty:hidden">{move || sending.at("/scopes").get()}</p>
+            </fieldset>
+            <Select label="Owner" value=account options=owners hint="A token of an account does not depend on a person." error=sending.at("/account") />
+            <Show when=move || !account.get().is_empty()>
+                <Select label="What it may do there" value=role options=roles error=sending.at("/role") />
+            </Show>
+            <TextField label="Only from these addresses" value=addresses hint="Networks such as 203.0.113.0/24; empty for any." error=sending.at("/allowed_ips") />
+            <Select label="Ends" value=days options=ends error=sending.at("/expires_at") />
+            <FormError sending />
+            <FormButtons open sending>"Create token"</FormButtons>
+        </form>
     }
 }

@@ -16,19 +16,21 @@ pub(crate) fn Webhooks() -> impl IntoView {
     let client = client();
     let hooks = Remote::new(move || async move { client.all::<Webhook>("/webhooks").await });
     let create = RwSignal::new(false);
+    let log = RwSignal::new(None);
     view! {
         <div class="flex flex-col gap-4">
             <div class="flex flex-wrap items-end justify-between gap-3">
                 <p class="muted max-w-prose">"Events of the audit log, sent to a URL as they happen, signed in the form of Standard Webhooks, and tried again for two days when nobody answers."</p>
                 <Button look=Look::Primary blocked=me().gate(Need::Organisation) on_press=move |()| create.set(true)>"New webhook"</Button>
             </div>
-            {hooks.show(move |list| list_of(list, hooks))}
+            {hooks.show(move |list| list_of(list, hooks, log))}
         </div>
+        <Log of=log />
         <Create open=create hooks />
     }
 }
 
-fn list_of(list: Vec<Webhook>, hooks: Remote<Vec<Webhook>>) -> AnyView {
+fn list_of(list: Vec<Webhook>, hooks: Remote<Vec<Webhook>>, log: RwSignal<Option<Webhook>>) -> AnyView {
     if list.is_empty() {
         let body =
             r#"{"name":"SIEM","url":"https://siem.example.com/hook","events":["binding.","connection."]}"#;
@@ -63,76 +65,94 @@ fn list_of(list: Vec<Webhook>, hooks: Remote<Vec<Webhook>>) -> AnyView {
         }),
         column("Last delivery", |w: &Webhook| since_or_never(w.last_success_at)),
         column(ACTIONS, move |w: &Webhook| {
-            view! { <Actions hook=w.clone() hooks /> }.into_any()
+            view! { <Actions hook=w.clone() hooks log /> }.into_any()
         }),
     ];
     table("Webhooks", columns, list)
 }
 
 #[component]
-fn Actions(hook: Webhook, hooks: Remote<Vec<Webhook>>) -> impl IntoView {
-    let client = client();
-    let toasts = toasts();
-    let blocked = match hook.account.clone() {
-        Some(account) => me().gate(Need::Edit(account)),
-        None => me().gate(Need::Organisation),
-    };
+fn Actions(hook: Webhook, hooks: Remote<Vec<Webhook>>, log: RwSignal<Option<Webhook>>) -> impl IntoView {
+    let (acts, sheet, toasts) = (acts(), sheet(), toasts());
+    let blocked = gate(&hook);
     let path = StoredValue::new(format!("/webhooks/{}", hook.id));
-    let (log, shown) = (RwSignal::new(false), RwSignal::new(false));
-    let secret = RwSignal::new(None::<String>);
+    let name = hook.spec.name.clone();
     let testing = Sending::new();
     let test = move |()| {
         let write = Write::post(&format!("{}/test", path.get_value()), &json!({}));
-        testing.run(
-            async move { client.write::<WebhookDelivery>(write).await },
-            move |delivery| match (delivery.state, delivery.status) {
+        acts.make(testing, write, move |delivery: WebhookDelivery| {
+            match (delivery.state, delivery.status) {
                 (DeliveryState::Succeeded, Some(status)) => {
                     toasts.done(format!("The test event was taken ({status})"));
                 }
                 (_, Some(status)) => toasts.error(format!("The test event was refused ({status})")),
                 (_, None) => toasts.error(delivery.error.unwrap_or_else(|| "Nobody answered".into())),
+            }
+        });
+    };
+    let rotate = Act::new(
+        "Rotate secret",
+        &name,
+        "Requests are signed with both secrets for a day, so that nothing is refused.",
+    )
+    .said("Secret rotated");
+    let delete = Act::new(
+        "Delete",
+        &name,
+        "Nothing is sent there any more, and its delivery log goes.",
+    )
+    .said("Webhook deleted")
+    .typed();
+    let press = move |()| {
+        acts.ask(
+            rotate.clone(),
+            Write::post(&format!("{}/rotate-secret", path.get_value()), &json!({})),
+            move |rotated: WebhookWithSecret| {
+                sheet.show(shown_once("New secret of", rotated));
+                hooks.reload();
             },
         );
     };
-    Effect::new(move |_| {
-        if let Some(failure) = testing.failure.get() {
-            toasts.error(failure.message());
-        }
-    });
-    let rotate = Act {
-        label: "Rotate secret",
-        name: hook.spec.name.clone(),
-        text: "Requests are signed with both secrets for a day, so that nothing is refused.",
-        said: "Secret rotated",
-        typed: false,
-    };
-    let delete = Act {
-        label: "Delete",
-        name: hook.spec.name.clone(),
-        text: "Nothing is sent there any more, and its delivery log goes.",
-        said: "Webhook deleted",
-        typed: true,
-    };
-    let on_rotated = move |answer: serde_json::Value| {
-        secret.set(answer["secret"].as_str().map(ToOwned::to_owned));
-        shown.set(true);
-        hooks.reload();
-    };
-    let id = StoredValue::new(hook.id.clone());
-    let name = hook.spec.name;
     view! {
         <span class="inline-flex flex-wrap justify-end gap-1">
-            <Button look=Look::Quiet label=format!("Deliveries of {name}") on_press=move |()| log.set(true)>"Deliveries"</Button>
+            <Button look=Look::Quiet label=format!("Deliveries of {name}") on_press=move |()| log.set(Some(hook.clone()))>"Deliveries"</Button>
             <Button look=Look::Quiet blocked busy=testing.busy label=format!("Test {name}") on_press=test>"Test"</Button>
-            <ActButton act=rotate blocked on_done=on_rotated
-                write=move |()| Some(Write::post(&format!("{}/rotate-secret", path.get_value()), &json!({}))) />
-            <ActButton act=delete blocked on_done=move |_| hooks.reload() write=move |()| Some(Write::delete(&path.get_value())) />
+            <Button look=Look::Quiet blocked label=format!("Rotate secret {name}") on_press=press>"Rotate secret"</Button>
+            <ActButton act=delete blocked on_done=move |_| hooks.reload() write=move || Write::delete(&path.get_value()) />
         </span>
-        <Dialog open=shown title="The new secret">
-            {move || secret.get().map(|secret| view! { <SecretOnce secret label="Signing secret" /> })}
-        </Dialog>
-        <Dialog open=log side=true title=format!("Deliveries of {name}")>
-            <Deliveries id=id.get_value() blocked />
+    }
+}
+
+fn gate(hook: &Webhook) -> Signal<Option<String>> {
+    match hook.account.clone() {
+        Some(account) => me().gate(Need::Edit(account)),
+        None => me().gate(Need::Organisation),
+    }
+}
+
+/// The secret of a webhook, as it is shown after it was made or rotated.
+fn shown_once(what: &str, made: WebhookWithSecret) -> Once {
+    Once::new(
+        format!("{what} {}", made.record.spec.name),
+        "Signing secret",
+        made.secret,
+    )
+    .note("The receiver verifies signatures with it, in the form of Standard Webhooks.")
+}
+
+/// What was sent to one webhook. Not owned by its row, which is made anew whenever the list is.
+#[component]
+fn Log(of: RwSignal<Option<Webhook>>) -> impl IntoView {
+    let open = open_for(of);
+    let title = move || {
+        of.with(|hook| {
+            hook.as_ref()
+                .map(|hook| format!("Deliveries of {}", hook.spec.name))
+        })
+    };
+    view! {
+        <Dialog open side=true title=Signal::derive(move || title().unwrap_or_default())>
+            {move || of.get().map(|hook| view! { <Deliveries blocked=gate(&hook) id=hook.id /> })}
         </Dialog>
     }
 }
@@ -166,15 +186,14 @@ fn Deliveries(id: WebhookId, blocked: Signal<Option<String>>) -> impl IntoView {
             column("When", |d: &WebhookDelivery| moment(d.created_at)),
             column(ACTIONS, move |d: &WebhookDelivery| {
                 let path = StoredValue::new(format!("{}/{}/replay", path.get_value(), d.id));
-                let act = Act {
-                    label: "Send again",
-                    name: d.action.clone(),
-                    text: "The same event is sent once more, with the same id.",
-                    said: "On its way",
-                    typed: false,
-                };
+                let act = Act::new(
+                    "Send again",
+                    &d.action,
+                    "The same event is sent once more, with the same id.",
+                )
+                .said("On its way");
                 view! {
-                    <ActButton act blocked on_done=move |_| all.reload() write=move |()| Some(Write::post(&path.get_value(), &json!({}))) />
+                    <ActButton act blocked on_done=move |_| all.reload() write=move || Write::post(&path.get_value(), &json!({})) />
                 }
                 .into_any()
             }),
@@ -190,14 +209,12 @@ fn Create(open: RwSignal<bool>, hooks: Remote<Vec<Webhook>>) -> impl IntoView {
 
 #[component]
 fn Form(open: RwSignal<bool>, hooks: Remote<Vec<Webhook>>) -> impl IntoView {
-    let client = client();
     let names = directory();
     let (name, url) = (RwSignal::new(String::new()), RwSignal::new(String::new()));
     let events = RwSignal::new("binding. connection. service_token. login.failure".to_owned());
     let account = RwSignal::new(String::new());
     let internal = RwSignal::new(false);
-    let made = RwSignal::new(None::<String>);
-    let sending = Sending::new();
+    let (sheet, sending) = (sheet(), Sending::new());
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let account = account.get_untracked();
@@ -208,35 +225,21 @@ fn Form(open: RwSignal<bool>, hooks: Remote<Vec<Webhook>>) -> impl IntoView {
             "account": Some(account).filter(|id| !id.is_empty()),
             "allow_internal": internal.get_untracked(),
         });
-        sending.run(
-            async move { client.post::<WebhookWithSecret>("/webhooks", &body).await },
-            move |created| {
-                made.set(Some(created.secret));
-                hooks.reload();
-            },
-        );
+        sending.write(Write::post("/webhooks", &body), move |made: WebhookWithSecret| {
+            open.set(false);
+            sheet.show(shown_once("Secret of", made));
+            hooks.reload();
+        });
     };
-    move || {
-        match made.get() {
-        Some(secret) => view! {
-            <div class="flex flex-col gap-4">
-                <SecretOnce secret label="Signing secret" />
-                <div class="flex justify-end"><Button look=Look::Primary on_press=move |()| open.set(false)>"Done"</Button></div>
-            </div>
-        }
-        .into_any(),
-        None => view! {
-            <form class="flex flex-col gap-4" on:submit=send>
-                <TextField label="Name" value=name required=true error=sending.at("/name") />
-                <TextField label="URL" value=url kind="url" required=true placeholder="https://siem.example.com/hook" error=sending.at("/url") />
-                <TextField label="Events" value=events hint="Actions of the audit log, or beginnings that end in a dot; requests at the gateway only if asked for as gateway.request." error=sending.at("/events") />
-                <Select label="Of" value=account options=names.account_options(Some("The whole organisation")) error=sending.at("/account") />
-                <Checkbox label="The receiver is on an internal address" value=internal />
-                <FormError sending />
-                <FormButtons open sending>"Create webhook"</FormButtons>
-            </form>
-        }
-        .into_any(),
-    }
+    view! {
+        <form class="flex flex-col gap-4" on:submit=send>
+            <TextField label="Name" value=name required=true error=sending.at("/name") />
+            <TextField label="URL" value=url kind="url" required=true placeholder="https://siem.example.com/hook" error=sending.at("/url") />
+            <TextField label="Events" value=events hint="Actions of the audit log, or beginnings that end in a dot; requests at the gateway only if asked for as gateway.request." error=sending.at("/events") />
+            <Select label="Of" value=account options=names.account_options(Some("The whole organisation")) error=sending.at("/account") />
+            <Checkbox label="The receiver is on an internal address" value=internal />
+            <FormError sending />
+            <FormButtons open sending>"Create webhook"</FormButtons>
+        </form>
     }
 }

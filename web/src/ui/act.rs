@@ -1,59 +1,314 @@
-//! One button that asks first and then makes one write: revoke, delete, take away, rotate.
+//! Acts that ask first: what it does, who is affected by the server's own dry run, the name to type where much
+//! hangs on it, then the write.
+//!
+//! The question belongs to the frame of the pages, not to the row that it was asked from: a reload makes the row
+//! anew, and nothing of the question, its numbers or what went wrong is lost by that.
 
-use super::{Button, Confirm, Look, Sending, toasts};
-use crate::client::{Write, client};
+use super::{
+    Button, Dialog, FormError, ImpactOf, Look, Seen, Sending, TextField, Toasts, takes_away, takes_from_many,
+    toasts,
+};
+use crate::client::{Client, Write, client};
 use leptos::prelude::*;
+use leptos_router::hooks::use_location;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use wire::Preview;
 
-/// What the button asks, does and says.
+/// What is asked, done and said.
 #[derive(Clone)]
 pub(crate) struct Act {
-    /// On the button in the row.
-    pub(crate) label: &'static str,
-    /// What it is done to; read out with the label, and in the question.
-    pub(crate) name: String,
-    /// What happens then.
-    pub(crate) text: &'static str,
-    /// Said when it is done.
-    pub(crate) said: &'static str,
-    /// Whether the name has to be typed first.
-    pub(crate) typed: bool,
+    /// On the button that does it.
+    label: &'static str,
+    /// What it is done to.
+    name: String,
+    title: Option<String>,
+    text: String,
+    said: Option<&'static str>,
+    typed: bool,
+    /// What has to be typed; the name where it is not given.
+    word: Option<&'static str>,
+    /// Whether access of people and agents may depend on it.
+    counts: bool,
 }
 
-/// The button and its dialog. The write is tried when the dialog opens, to show who is affected.
-#[component]
-pub(crate) fn ActButton(
-    act: Act,
-    #[prop(into)] write: Callback<(), Option<Write>>,
-    #[prop(into)] on_done: Callback<serde_json::Value>,
-    #[prop(optional, into)] blocked: Signal<Option<String>>,
-    /// Whether access of people and agents may depend on it.
-    #[prop(optional)]
-    shows_impact: bool,
-) -> impl IntoView {
-    let client = client();
-    let toasts = toasts();
-    let ask = RwSignal::new(false);
-    let sending = Sending::new();
-    let said = act.said;
-    let go = move |()| {
-        let Some(write) = write.run(()) else { return };
-        sending.run(
-            async move { client.write::<serde_json::Value>(write).await },
-            move |answer| {
-                ask.set(false);
-                toasts.done(said);
-                on_done.run(answer);
-            },
-        );
-    };
-    let title = format!("{} {}?", act.label, act.name);
-    let word = act.typed.then(|| Signal::stored(act.name.clone()));
-    let preview = shows_impact.then_some(write);
-    view! {
-        <Button look=Look::Quiet blocked busy=sending.busy label=format!("{} {}", act.label, act.name) on_press=move |()| ask.set(true)>{act.label}</Button>
-        {match word {
-            Some(word) => view! { <Confirm open=ask title text=act.text action=act.label word sending preview=preview on_confirm=go /> }.into_any(),
-            None => view! { <Confirm open=ask title text=act.text action=act.label sending preview=preview on_confirm=go /> }.into_any(),
-        }}
+impl Act {
+    /// An act on which nobody's access depends. `text` says what happens then.
+    pub(crate) fn new(label: &'static str, name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            label,
+            name: name.into(),
+            title: None,
+            text: text.into(),
+            said: None,
+            typed: false,
+            word: None,
+            counts: false,
+        }
     }
+
+    /// An act on which access may depend: the question says whose.
+    pub(crate) fn counted(label: &'static str, name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            counts: true,
+            ..Self::new(label, name, text)
+        }
+    }
+
+    /// The question, where label and name do not make it.
+    pub(crate) fn asks(self, title: impl Into<String>) -> Self {
+        Self {
+            title: Some(title.into()),
+            ..self
+        }
+    }
+
+    /// Said when it is done, where nothing better can be said by who asked.
+    pub(crate) fn said(self, said: &'static str) -> Self {
+        Self {
+            said: Some(said),
+            ..self
+        }
+    }
+
+    /// The name has to be typed first, whoever is affected.
+    pub(crate) fn typed(self) -> Self {
+        Self { typed: true, ..self }
+    }
+
+    /// What has to be typed, for things whose name a stranger chose.
+    pub(crate) fn word(self, word: &'static str) -> Self {
+        Self {
+            word: Some(word),
+            ..self
+        }
+    }
+
+    fn title(&self) -> String {
+        match &self.title {
+            Some(title) => title.clone(),
+            None => format!("{} {}?", self.label, self.name),
+        }
+    }
+
+    fn to_type(&self) -> String {
+        self.word.unwrap_or(self.name.trim()).to_owned()
+    }
+}
+
+/// Makes the write. Owned by nobody on the page: the page may be gone when the answer comes.
+type Go = Arc<dyn Fn(Sending) + Send + Sync>;
+
+#[derive(Clone)]
+struct Asked {
+    turn: u32,
+    act: Act,
+    write: Write,
+    /// The dry run, if it was made before.
+    seen: Option<Preview>,
+    go: Go,
+}
+
+/// The one question that can be asked at a time.
+#[derive(Clone, Copy)]
+pub(crate) struct Acts {
+    asked: RwSignal<Option<Asked>>,
+    open: RwSignal<bool>,
+    client: Client,
+    toasts: Toasts,
+}
+
+impl Acts {
+    pub(crate) fn new() -> Self {
+        Self {
+            asked: RwSignal::new(None),
+            open: RwSignal::new(false),
+            client: client(),
+            toasts: toasts(),
+        }
+    }
+
+    /// Asks, and makes the write when it is confirmed.
+    pub(crate) fn ask<T, F>(self, act: Act, write: Write, done: F)
+    where
+        T: DeserializeOwned + 'static,
+        F: Fn(T) + Clone + Send + Sync + 'static,
+    {
+        self.put(act, write, None, done);
+    }
+
+    /// Saves what a form changes; asks first when somebody loses access by it. What is wrong with the form is
+    /// said at the form.
+    pub(crate) fn save<T, F>(self, sending: Sending, act: Act, write: Write, done: F)
+    where
+        T: DeserializeOwned + 'static,
+        F: Fn(T) + Clone + Send + Sync + 'static,
+    {
+        let (client, tried) = (self.client, write.clone());
+        sending.run(async move { client.preview(tried).await }, move |preview| {
+            if takes_away(&preview) {
+                self.put(act, write, Some(preview), done);
+            } else {
+                sending.write(write, done);
+            }
+        });
+    }
+
+    /// Makes a write that needs no question. What goes wrong is said where no reload of a list removes it.
+    pub(crate) fn make<T>(self, sending: Sending, write: Write, done: impl FnOnce(T) + 'static)
+    where
+        T: DeserializeOwned + 'static,
+    {
+        let (client, toasts) = (self.client, self.toasts);
+        let work = async move {
+            let answer = client.write(write).await;
+            if let Err(failure) = &answer {
+                toasts.error(failure.message());
+            }
+            answer
+        };
+        sending.run(work, done);
+    }
+
+    fn put<T, F>(self, act: Act, write: Write, seen: Option<Preview>, done: F)
+    where
+        T: DeserializeOwned + 'static,
+        F: Fn(T) + Clone + Send + Sync + 'static,
+    {
+        let turn = self
+            .asked
+            .with_untracked(|asked| asked.as_ref().map_or(0, |asked| asked.turn + 1));
+        let (said, sent) = (act.said, write.clone());
+        let go = Arc::new(move |sending: Sending| {
+            let done = done.clone();
+            sending.write(sent.clone(), move |answer: T| {
+                self.close(turn);
+                if let Some(said) = said {
+                    self.toasts.done(said);
+                }
+                done(answer);
+            });
+        });
+        self.asked.set(Some(Asked {
+            turn,
+            act,
+            write,
+            seen,
+            go,
+        }));
+        self.open.set(true);
+    }
+
+    /// Closes the question, unless another one stands there by now.
+    fn close(self, turn: u32) {
+        let mine = |asked: &Option<Asked>| asked.as_ref().is_some_and(|asked| asked.turn == turn);
+        if self.asked.with_untracked(mine) {
+            self.open.set(false);
+        }
+    }
+}
+
+/// The questions of the frame.
+pub(crate) fn acts() -> Acts {
+    expect_context()
+}
+
+/// Where the question appears: once, in the frame.
+#[component]
+pub(crate) fn ActArea() -> impl IntoView {
+    let acts = acts();
+    let location = use_location();
+    // A link in the question, or the way back, leads away from what was asked about.
+    Effect::new(move |_| {
+        location.pathname.with(|_| ());
+        acts.open.set(false);
+    });
+    let title = Signal::derive(move || {
+        let title = |asked: &Option<Asked>| asked.as_ref().map(|asked| asked.act.title());
+        acts.asked.with(title).unwrap_or_default()
+    });
+    view! {
+        <Dialog open=acts.open title>
+            {move || acts.asked.get().map(|asked| view! { <Question asked open=acts.open /> })}
+        </Dialog>
+    }
+}
+
+#[component]
+fn Question(asked: Asked, open: RwSignal<bool>) -> impl IntoView {
+    let Asked {
+        act, write, seen, go, ..
+    } = asked;
+    let sending = Sending::new();
+    let typed = RwSignal::new(String::new());
+    let seen = RwSignal::<Seen>::new(seen.map(Ok));
+    let (always, counts) = (act.typed, act.counts);
+    // Whoever acts without knowing whom it hits says so by typing, too.
+    let needs_word = Memo::new(move |_| {
+        let hits_many = |seen: &Seen| match seen {
+            Some(Ok(preview)) => takes_from_many(preview),
+            Some(Err(_)) => true,
+            None => false,
+        };
+        always || (counts && seen.with(hits_many))
+    });
+    let word = StoredValue::new(act.to_type());
+    let blocked = Signal::derive(move || {
+        if counts && seen.with(Option::is_none) {
+            return Some("it is not known yet who is affected".to_owned());
+        }
+        let word = word.get_value();
+        (needs_word.get() && typed.with(|typed| typed.trim() != word)).then(|| format!("type “{word}” first"))
+    });
+    let go = move |()| {
+        if blocked.get_untracked().is_none() {
+            go(sending);
+        }
+    };
+    let submit = go.clone();
+    let look = if counts || always {
+        Look::Danger
+    } else {
+        Look::Primary
+    };
+    view! {
+        <form
+            class="flex flex-col gap-4"
+            on:submit=move |event| {
+                event.prevent_default();
+                submit(());
+            }
+        >
+            <p class="whitespace-pre-line">{act.text}</p>
+            {counts.then(|| view! { <ImpactOf write seen /> })}
+            <Show when=move || needs_word.get()>
+                <TextField label=format!("Type “{}” to confirm", word.get_value()) value=typed />
+            </Show>
+            <FormError sending />
+            <div class="flex justify-end gap-2">
+                <Button on_press=move |()| open.set(false)>"Cancel"</Button>
+                <Button look blocked busy=sending.busy on_press=go>{act.label}</Button>
+            </div>
+        </form>
+    }
+}
+
+/// The button in a row or on a page that asks. `write` is built when it is pressed.
+#[component]
+pub(crate) fn ActButton<W, F>(
+    act: Act,
+    write: W,
+    on_done: F,
+    #[prop(optional, into)] blocked: Signal<Option<String>>,
+    #[prop(default = Look::Quiet)] look: Look,
+) -> impl IntoView
+where
+    W: Fn() -> Write + Send + Sync + 'static,
+    F: Fn(serde_json::Value) + Clone + Send + Sync + 'static,
+{
+    let acts = acts();
+    let label = act.label;
+    let spoken = format!("{label} {}", act.name);
+    let press = move |()| acts.ask(act.clone(), write(), on_done.clone());
+    view! { <Button look blocked label=spoken on_press=press>{label}</Button> }
 }

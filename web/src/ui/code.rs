@@ -1,6 +1,6 @@
 //! Text that is meant to be copied: commands, addresses, secrets.
 
-use super::{Look, Toasts, toasts};
+use super::Look;
 use leptos::{prelude::*, task::spawn_local};
 use wasm_bindgen_futures::JsFuture;
 
@@ -11,38 +11,38 @@ pub(crate) fn CopyButton(
     /// What is copied, for people who do not see what the button stands beside.
     #[prop(into)]
     label: String,
+    #[prop(default = Look::Quiet)] look: Look,
 ) -> impl IntoView {
-    let copied = RwSignal::new(false);
-    let toasts = toasts();
+    // Said on the button itself: a message elsewhere would be behind the dialog that the button stands in.
+    let said = RwSignal::new("Copy");
     let copy = move |()| {
         let text = text.get_untracked();
         spawn_local(async move {
-            if write_clipboard(&text, toasts).await {
-                copied.set(true);
-                gloo_timers::future::TimeoutFuture::new(2_000).await;
-                let _ = copied.try_set(false);
-            }
+            let done = write_clipboard(&text).await;
+            let _ = said.try_set(if done {
+                "Copied"
+            } else {
+                "Select it and copy by hand"
+            });
+            gloo_timers::future::TimeoutFuture::new(if done { 2_000 } else { 6_000 }).await;
+            let _ = said.try_set("Copy");
         });
     };
     view! {
-        <super::Button look=Look::Quiet label=format!("Copy {label}") on_press=copy>
-            <span aria-live="polite">{move || if copied.get() { "Copied" } else { "Copy" }}</span>
+        <super::Button look label=format!("Copy {label}") on_press=copy>
+            <span aria-live="polite">{move || said.get()}</span>
         </super::Button>
     }
 }
 
-async fn write_clipboard(text: &str, toasts: Toasts) -> bool {
+async fn write_clipboard(text: &str) -> bool {
     // `navigator.clipboard` is missing outside secure contexts.
     let clipboard = js_sys::Reflect::get(&window().navigator(), &"clipboard".into());
     let there = clipboard.is_ok_and(|clipboard| !clipboard.is_undefined());
-    let done = there
+    there
         && JsFuture::from(window().navigator().clipboard().write_text(text))
             .await
-            .is_ok();
-    if !done {
-        toasts.error("The browser does not allow copying here. Select the text and copy it by hand.");
-    }
-    done
+            .is_ok()
 }
 
 /// A block of code with its copy button.
@@ -60,7 +60,12 @@ pub(crate) fn CodeBlock(#[prop(into)] text: Signal<String>, #[prop(into)] label:
     }
 }
 
-/// A short value with its copy button, on one line.
+/// An identifier in a table: on one line, however narrow the table is.
+pub(crate) fn identifier(text: impl Into<String>, label: &str) -> AnyView {
+    view! { <span class="block whitespace-nowrap">{copyable(text, label)}</span> }.into_any()
+}
+
+/// A short value with its copy button.
 pub(crate) fn copyable(text: impl Into<String>, label: &str) -> AnyView {
     let text = text.into();
     view! {
@@ -70,17 +75,6 @@ pub(crate) fn copyable(text: impl Into<String>, label: &str) -> AnyView {
         </span>
     }
     .into_any()
-}
-
-/// A secret right after it was made: the only time that it is shown.
-#[component]
-pub(crate) fn SecretOnce(#[prop(into)] secret: String, #[prop(into)] label: String) -> impl IntoView {
-    view! {
-        <div class="flex flex-col gap-2">
-            <p class="font-medium text-warning">"Copy it now. It is stored only as a hash and cannot be shown again."</p>
-            <CodeBlock text=Signal::stored(secret) label />
-        </div>
-    }
 }
 
 /// The same write with curl, for empty states.

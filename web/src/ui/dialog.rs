@@ -1,7 +1,6 @@
 //! Dialogs on the native element: focus stays inside, Escape closes, the rest of the page is inert.
 
-use super::{Button, FormError, ImpactOf, Look, Sending, TextField};
-use crate::client::Write;
+use super::{Button, Look};
 use leptos::{html, prelude::*};
 use wasm_bindgen::JsCast as _;
 
@@ -51,6 +50,21 @@ pub(crate) fn Dialog(
     }
 }
 
+/// Whether a dialog about a chosen thing is open; closing it forgets the thing. For dialogs of lists: one beside the
+/// list rather than one in each row, which is made anew whenever the list is.
+pub(crate) fn open_for<T: Send + Sync + 'static>(chosen: RwSignal<Option<T>>) -> RwSignal<bool> {
+    let open = RwSignal::new(false);
+    Effect::new(move |_| open.set(chosen.with(Option::is_some)));
+    Effect::new(move |before: Option<bool>| {
+        let now = open.get();
+        if before == Some(true) && !now {
+            chosen.set(None);
+        }
+        now
+    });
+    open
+}
+
 /// Opens the dialog with the focus on its first field, or else on its first button.
 fn show(dialog: &web_sys::HtmlDialogElement, open: RwSignal<bool>) {
     // It may have been closed, or the page left, since the frame was asked for.
@@ -61,59 +75,5 @@ fn show(dialog: &web_sys::HtmlDialogElement, open: RwSignal<bool>) {
         && let Ok(field) = field.dyn_into::<web_sys::HtmlElement>()
     {
         let _ = field.focus();
-    }
-}
-
-/// Asks before something that cannot be taken back. With `word`, it has to be typed first.
-#[component]
-pub(crate) fn Confirm(
-    open: RwSignal<bool>,
-    #[prop(into)] title: Signal<String>,
-    #[prop(into)] text: Signal<String>,
-    /// What the button says.
-    #[prop(into)]
-    action: Signal<String>,
-    #[prop(optional, into)] word: Option<Signal<String>>,
-    sending: Sending,
-    #[prop(into)] on_confirm: Callback<()>,
-    /// What the action would send: the dialog then shows who is affected.
-    #[prop(optional_no_strip)]
-    preview: Option<Callback<(), Option<Write>>>,
-) -> impl IntoView {
-    view! {
-        <Dialog open title>
-            {
-                let typed = RwSignal::new(String::new());
-                let blocked = Signal::derive(move || {
-                    let word = word?.get();
-                    (typed.get().trim() != word).then(|| format!("type “{word}” first"))
-                });
-                let go = move |()| {
-                    if blocked.get_untracked().is_none() {
-                        on_confirm.run(());
-                    }
-                };
-                view! {
-                    <form
-                        class="flex flex-col gap-4"
-                        on:submit=move |event| {
-                            event.prevent_default();
-                            go(());
-                        }
-                    >
-                        <p class="whitespace-pre-line">{move || text.get()}</p>
-                        {preview.map(|write| view! { <ImpactOf open write /> })}
-                        {word.map(|word| view! { <TextField label=Signal::derive(move || format!("Type “{}” to confirm", word.get())) value=typed /> })}
-                        <FormError sending />
-                        <div class="flex justify-end gap-2">
-                            <Button on_press=move |()| open.set(false)>"Cancel"</Button>
-                            <Button look=Look::Danger blocked busy=sending.busy on_press=go>
-                                {move || action.get()}
-                            </Button>
-                        </div>
-                    </form>
-                }
-            }
-        </Dialog>
     }
 }

@@ -1,7 +1,8 @@
 //! Sending a form: busy or not, what went wrong, which field is at fault.
 
-use crate::client::{Answer, Failure};
+use crate::client::{Answer, Client, Failure, Write, client};
 use leptos::{prelude::*, task::spawn_local};
+use serde::de::DeserializeOwned;
 use std::{cell::Cell, future::Future};
 use wasm_bindgen::JsCast as _;
 
@@ -22,6 +23,7 @@ pub(crate) fn unique(prefix: &str) -> String {
 pub(crate) struct Sending {
     pub(crate) busy: RwSignal<bool>,
     pub(crate) failure: RwSignal<Option<Failure>>,
+    client: Client,
 }
 
 impl Sending {
@@ -29,7 +31,14 @@ impl Sending {
         Self {
             busy: RwSignal::new(false),
             failure: RwSignal::new(None),
+            client: client(),
         }
+    }
+
+    /// Makes a write, unless one is under way.
+    pub(crate) fn write<T: DeserializeOwned + 'static>(self, write: Write, done: impl FnOnce(T) + 'static) {
+        let client = self.client;
+        self.run(async move { client.write(write).await }, done);
     }
 
     /// Sends, unless a send is under way; `done` gets the value. What was typed stays when it fails.

@@ -1,6 +1,6 @@
 //! Who gains and who loses access by a write, asked of the server before it is made.
 
-use super::{Tone, badge, local};
+use super::{Button, Tone, badge, local};
 use crate::client::{Write, client};
 use leptos::{prelude::*, task::spawn_local};
 use wire::{Impact, ImpactCount, ImpactName, ImpactShare, Preview};
@@ -8,31 +8,56 @@ use wire::{Impact, ImpactCount, ImpactName, ImpactShare, Preview};
 /// Names that are shown at once; the rest is behind a click.
 const SHOWN: usize = 5;
 
-/// What a write would do, asked for whenever `open` becomes true. Goes inside the dialog that asks for it.
+/// From so many on who lose access, the act has to be confirmed by typing.
+const MANY: i64 = 5;
+
+/// What a dry run brought, or why it brought nothing; `None` while it is under way.
+pub(crate) type Seen = Option<Result<Preview, String>>;
+
+/// Whether somebody loses access by it.
+pub(crate) fn takes_away(preview: &Preview) -> bool {
+    losers(preview) > 0
+}
+
+/// Whether many lose access by it.
+pub(crate) fn takes_from_many(preview: &Preview) -> bool {
+    losers(preview) >= MANY
+}
+
+fn losers(preview: &Preview) -> i64 {
+    preview.impact.as_ref().map_or(0, |impact| {
+        // Who is signed in may be among those who can no longer sign in, and is one person.
+        let lose = impact.lose.people.max(impact.sign_in.lose);
+        lose.saturating_add(impact.lose.agents)
+    })
+}
+
+/// What a write would do, asked of the server unless it was asked before. Goes inside the question.
 #[component]
-pub(crate) fn ImpactOf(
-    open: RwSignal<bool>,
-    #[prop(into)] write: Callback<(), Option<Write>>,
-) -> impl IntoView {
+pub(crate) fn ImpactOf(write: Write, seen: RwSignal<Seen>) -> impl IntoView {
     let client = client();
-    let state = RwSignal::new(None::<Result<Preview, String>>);
-    Effect::new(move |_| {
-        if !open.get() {
-            return;
-        }
-        state.set(None);
-        // What the write reads (a choice in the dialog) is followed: another choice is another preview.
-        let Some(write) = write.run(()) else { return };
+    let look = move || {
+        let write = write.clone();
+        seen.set(None);
         spawn_local(async move {
             let answer = client.preview(write).await.map_err(|failure| failure.message());
-            let _ = state.try_set(Some(answer));
+            let _ = seen.try_set(Some(answer));
         });
-    });
+    };
+    if seen.with_untracked(Option::is_none) {
+        look();
+    }
+    let again = Callback::new(move |()| look());
     view! {
         <section aria-label="Who is affected" aria-live="polite" class="rounded-(--radius-field) border border-base-300 p-3">
-            {move || match state.get() {
+            {move || match seen.get() {
                 None => view! { <p class="muted">"Looking who is affected…"</p> }.into_any(),
-                Some(Err(text)) => view! { <p class="text-error">{text}</p> }.into_any(),
+                Some(Err(text)) => view! {
+                    <div class="flex flex-col gap-2">
+                        <p class="text-error">"Who is affected could not be found out. " {text}</p>
+                        <div><Button on_press=again>"Try again"</Button></div>
+                    </div>
+                }.into_any(),
                 Some(Ok(preview)) => match preview.impact {
                     Some(impact) => impact_view(impact),
                     None => view! { <p>"Nobody's access depends on it."</p> }.into_any(),
@@ -122,11 +147,14 @@ fn share(title: &'static str, tone: Tone, share: ImpactShare) -> Option<AnyView>
         return None;
     }
     let agents = match share.agents {
-        0 => String::new(),
-        1 => ", one agent".into(),
-        n => format!(", {n} agents"),
+        1 => "one agent".into(),
+        n => format!("{n} agents"),
     };
-    let total = format!("{}{agents}", people(share.people));
+    let total = match (share.people, share.agents) {
+        (0, _) => agents,
+        (n, 0) => people(n),
+        (n, _) => format!("{}, {agents}", people(n)),
+    };
     let named = share.names.len();
     let mut names = share.names.into_iter().map(name);
     let first: Vec<_> = names.by_ref().take(SHOWN).collect();
@@ -171,4 +199,48 @@ fn name(name: ImpactName) -> AnyView {
         .unwrap_or_default();
     view! { <li>{agent} <a class="link" href=format!("/people/{}", name.user)>{who}</a> {until} <span class="muted">{why}</span></li> }
         .into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::{ImpactShare, ImpactSignIn};
+
+    fn losing(people: i64, agents: i64, sign_in: i64) -> Preview {
+        Preview {
+            resource: serde_json::Value::Null,
+            changes: Vec::new(),
+            impact: Some(Impact {
+                lose: ImpactShare {
+                    people,
+                    agents,
+                    names: Vec::new(),
+                },
+                sign_in: ImpactSignIn {
+                    gain: 0,
+                    lose: sign_in,
+                },
+                ..Impact::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn a_person_who_loses_session_and_sign_in_counts_once() {
+        assert!(!takes_from_many(&losing(4, 0, 4)));
+        assert!(takes_from_many(&losing(3, 2, 0)));
+        assert!(takes_from_many(&losing(0, 0, 5)));
+    }
+
+    #[test]
+    fn whoever_can_no_longer_sign_in_loses_something() {
+        assert!(takes_away(&losing(0, 0, 1)));
+        assert!(takes_away(&losing(0, 1, 0)));
+        assert!(!takes_away(&losing(0, 0, 0)));
+        let none = Preview {
+            impact: None,
+            ..losing(9, 9, 9)
+        };
+        assert!(!takes_away(&none));
+    }
 }

@@ -87,7 +87,9 @@ pub(crate) fn Palette(
     let listener = window_event_listener(ev::keydown, move |event| {
         if (event.ctrl_key() || event.meta_key()) && event.key().eq_ignore_ascii_case("k") {
             event.prevent_default();
-            open.update(|open| *open = !*open);
+            // Not above a question or a secret: it would lead away from them.
+            let another = document().query_selector("dialog[open]").ok().flatten().is_some();
+            open.update(|open| *open = !*open && !another);
         }
     });
     on_cleanup(move || listener.remove());

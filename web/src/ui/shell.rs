@@ -1,6 +1,6 @@
 //! The frame around every page: navigation, who is signed in, theme; the dialog for an ended session.
 
-use super::{Button, Dialog, FormError, Look, Palette, Sending, ThemePicker};
+use super::{ActArea, Button, Dialog, FormError, Look, Palette, Sending, ThemePicker};
 use crate::{
     client::client,
     me::{me, person},
@@ -111,6 +111,7 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
                 {children()}
             </main>
         </div>
+        <ActArea />
         <Palette open=palette pages=PAGES />
         <SessionEnded />
         <Unproven />

@@ -111,7 +111,6 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
     );
     let last = StoredValue::new(oauth.scopes.len());
     let sending = Sending::new();
-    let toasts = toasts();
     let stored = StoredValue::new(presets.clone());
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
@@ -147,9 +146,7 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
                 "redirect_uris": list(&uris.get_untracked()),
             },
         }});
-        subject.patch(sending, patch, move |app| {
-            toasts.done(format!("Rules for agents of {} saved", app.spec.name))
-        });
+        subject.save(sending, &patch, "has these rules for agents now");
     };
     let add = move |()| {
         last.update_value(|last| *last += 1);

@@ -22,7 +22,6 @@ pub(super) fn Policies(subject: Subject) -> impl IntoView {
 #[component]
 fn Editor(subject: Subject, chosen: RwSignal<Vec<PolicyId>>, policies: Vec<Policy>) -> impl IntoView {
     let sending = Sending::new();
-    let toasts = toasts();
     let blocked = subject.blocked;
     let policies = StoredValue::new(policies);
     let changed = move || chosen.get() != subject.app.with(|app| app.spec.policies.clone());
@@ -44,13 +43,8 @@ fn Editor(subject: Subject, chosen: RwSignal<Vec<PolicyId>>, policies: Vec<Polic
         }
     };
     let save = move |()| {
-        subject.patch(
-            sending,
-            json!({ "policies": chosen.get_untracked() }),
-            move |app| {
-                toasts.done(format!("Policies of {} saved", app.spec.name));
-            },
-        );
+        let patch = json!({ "policies": chosen.get_untracked() });
+        subject.save(sending, &patch, "is decided by these policies now");
     };
     let swap = move |a: usize, b: usize| chosen.update(|list| list.swap(a, b));
     let row = move |index: usize, id: PolicyId, last: bool| {

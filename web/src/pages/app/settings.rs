@@ -1,10 +1,11 @@
 //! Names, addresses, sessions of an app; disabling and deleting it.
 
 use super::Subject;
-use crate::{client::client, me::directory, ui::*};
+use crate::{client::Write, ui::*};
 use leptos::prelude::*;
 use leptos_router::{NavigateOptions, hooks::use_navigate};
 use serde_json::json;
+use wire::App;
 
 #[component]
 pub(super) fn Settings(subject: Subject) -> impl IntoView {
@@ -15,7 +16,6 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
     let hours = RwSignal::new(format!("{}", f64::from(spec.session_seconds) / 3_600.0));
     let headers = RwSignal::new(spec.identity_headers);
     let sending = Sending::new();
-    let toasts = toasts();
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let Ok(hours) = hours.get_untracked().trim().parse::<f64>() else {
@@ -34,9 +34,7 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
             "session_seconds": seconds,
             "identity_headers": headers.get_untracked(),
         });
-        subject.patch(sending, patch, move |app| {
-            toasts.done(format!("{} saved", app.spec.name))
-        });
+        subject.save(sending, &patch, "saved");
     };
     view! {
         <div class="flex flex-col gap-6">
@@ -60,60 +58,53 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
 
 #[component]
 fn Danger(subject: Subject) -> impl IntoView {
-    let client = client();
-    let names = directory();
-    let toasts = toasts();
     let navigate = StoredValue::new_local(use_navigate());
-    let ask_disable = RwSignal::new(false);
-    let ask_delete = RwSignal::new(false);
     let sending = Sending::new();
-    let deleting = Sending::new();
     let enabled = Signal::derive(move || subject.app.with(|app| app.spec.enabled));
-    let name = Signal::derive(move || subject.app.with(|app| app.spec.name.clone()));
+    let set = move |on: bool| subject.patch(&json!({ "enabled": on }));
     let flip = move |()| {
-        let on = !enabled.get_untracked();
-        subject.patch(sending, json!({ "enabled": on }), move |app| {
-            ask_disable.set(false);
-            toasts.done(format!(
-                "{} is {}",
-                app.spec.name,
-                if on { "enabled" } else { "disabled" }
-            ));
-        });
+        if !enabled.get_untracked() {
+            return subject.acts.make(sending, set(true), move |app: App| {
+                subject.toasts.done(format!("{} is enabled", app.spec.name));
+                subject.put(app);
+            });
+        }
+        let act = Act::counted(
+            "Disable app",
+            subject.name(),
+            "It answers nobody until it is enabled again. Grants and policies are kept.",
+        )
+        .asks(format!("Disable {}?", subject.name()))
+        .said("App disabled");
+        subject
+            .acts
+            .ask(act, set(false), move |app: App| subject.put(app));
     };
     let delete = move |()| {
-        let app = subject.app.get_untracked();
-        deleting.run(
-            async move { client.delete(&format!("/apps/{}", app.id)).await },
-            move |()| {
-                ask_delete.set(false);
-                toasts.done("App deleted");
-                names.apps.reload();
-                navigate.with_value(|go| go("/apps", NavigateOptions::default()));
-            },
-        );
-    };
-    let press = move |()| {
-        if enabled.get_untracked() {
-            ask_disable.set(true)
-        } else {
-            flip(())
-        }
+        let act = Act::counted(
+            "Delete app",
+            subject.name(),
+            "Its agents, grants and sessions end at once. The audit log keeps what happened. This cannot be taken back.",
+        )
+        .asks(format!("Delete {}?", subject.name()))
+        .said("App deleted")
+        .typed();
+        let id = subject.app.with_untracked(|app| app.id.clone());
+        subject
+            .acts
+            .ask(act, Write::delete(&format!("/apps/{id}")), move |()| {
+                subject.names.apps.reload();
+                navigate.try_with_value(|go| go("/apps", NavigateOptions::default()));
+            });
     };
     view! {
         <Panel title="Disable or delete">
             <div class="flex flex-wrap gap-2">
-                <Button blocked=subject.blocked busy=sending.busy on_press=press>
+                <Button blocked=subject.blocked busy=sending.busy on_press=flip>
                     {move || if enabled.get() { "Disable app" } else { "Enable app" }}
                 </Button>
-                <Button look=Look::Danger blocked=subject.blocked on_press=move |()| ask_delete.set(true)>"Delete app"</Button>
+                <Button look=Look::Danger blocked=subject.blocked on_press=delete>"Delete app"</Button>
             </div>
-            <Confirm open=ask_disable title=Signal::derive(move || format!("Disable {}?", name.get()))
-                text="It answers nobody until it is enabled again. Grants and policies are kept."
-                action="Disable app" sending on_confirm=flip />
-            <Confirm open=ask_delete title=Signal::derive(move || format!("Delete {}?", name.get()))
-                text="Its agents, grants and sessions end at once. The audit log keeps what happened. This cannot be taken back."
-                action="Delete app" word=name sending=deleting on_confirm=delete />
         </Panel>
     }
 }

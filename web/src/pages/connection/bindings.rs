@@ -8,7 +8,7 @@ use crate::{
 };
 use leptos::prelude::*;
 use serde_json::json;
-use wire::{Account, AccountId, Binding, BindingMode, BindingState, Connection, Page as ListPage, Timestamp};
+use wire::{Account, Binding, BindingMode, BindingState, Connection, Page as ListPage, Timestamp};
 
 /// One row for each account: bound or not, how, and what can be done.
 #[component]
@@ -23,14 +23,25 @@ pub(super) fn Bindings(connection: Signal<Connection>) -> impl IntoView {
             async move { client.all::<Binding>(&path).await }
         })
     };
-    let sending = Sending::new();
-    let toasts = toasts();
+    let (acts, toasts) = (acts(), toasts());
     let id = StoredValue::new(id);
-    let bind = Callback::new(move |accounts: Option<Vec<AccountId>>| {
+    let name = StoredValue::new(connection.get_untracked().spec.name);
+    let bind = Callback::new(move |account: Option<Account>| {
+        let to = account
+            .as_ref()
+            .map_or("all accounts", |account| &account.spec.name);
+        let act = Act::counted(
+            "Bind",
+            name.get_value(),
+            "Its people can sign in there from now on, and use what the policies allow them.",
+        )
+        .asks(format!("Bind {} to {to}?", name.get_value()));
+        let accounts = account.as_ref().map(|account| vec![account.id.clone()]);
         let body = json!({ "connection": id.get_value(), "accounts": accounts });
-        sending.run(
-            async move { client.post::<ListPage<Binding>>("/bindings", &body).await },
-            move |made| {
+        acts.ask(
+            act,
+            Write::post("/bindings", &body),
+            move |made: ListPage<Binding>| {
                 let n = made.items.len();
                 toasts.done(if n == 1 {
                     "Bound to one account".into()
@@ -61,10 +72,9 @@ pub(super) fn Bindings(connection: Signal<Connection>) -> impl IntoView {
                     <p class="muted max-w-prose">"Where people can sign in through this connection. Exclusive: no other connection signs anybody in to that account."</p>
                 </div>
                 <Show when=move || unbound() == Some(true)>
-                    <Button blocked busy=sending.busy on_press=move |()| bind.run(None)>"Bind to all accounts"</Button>
+                    <Button blocked on_press=move |()| bind.run(None)>"Bind to all accounts"</Button>
                 </Show>
             </header>
-            <FormError sending />
             {bindings.show(move |bindings_now| {
                 let shown = move || {
                     let accounts = names.accounts.ready().unwrap_or_default();
@@ -81,7 +91,7 @@ type Row = (Account, Option<Binding>);
 fn matrix(
     accounts: Vec<Account>,
     bindings: Vec<Binding>,
-    bind: Callback<Option<Vec<AccountId>>>,
+    bind: Callback<Option<Account>>,
     all: Remote<Vec<Binding>>,
 ) -> AnyView {
     let rows: Vec<Row> = accounts
@@ -130,101 +140,97 @@ fn matrix(
 fn RowActions(
     account: Account,
     binding: Option<Binding>,
-    bind: Callback<Option<Vec<AccountId>>>,
+    bind: Callback<Option<Account>>,
     all: Remote<Vec<Binding>>,
 ) -> impl IntoView {
-    let client = client();
+    let acts = acts();
     let blocked = me().gate(Need::Organisation);
-    let toasts = toasts();
     let name = account.spec.name.clone();
     let Some(binding) = binding else {
-        let id = account.id;
-        return view! { <Button blocked label=format!("Bind to {name}") on_press=move |()| bind.run(Some(vec![id.clone()]))>"Bind"</Button> }.into_any();
+        return view! { <Button look=Look::Quiet blocked label=format!("Bind to {name}") on_press=move |()| bind.run(Some(account.clone()))>"Bind"</Button> }.into_any();
     };
-    let sending = Sending::new();
-    let detach = RwSignal::new(false);
-    let exclusive = RwSignal::new(false);
-    let at_once = RwSignal::new(false);
-    let stored = StoredValue::new(binding.clone());
-    let patch = move |body: serde_json::Value, said: &'static str, close: RwSignal<bool>| {
-        let binding = stored.get_value();
-        sending.run(
-            async move {
-                client
-                    .patch::<Binding>(&format!("/bindings/{}", binding.id), binding.version, &body)
-                    .await
-            },
-            move |_| {
-                close.set(false);
-                toasts.done(said);
-                all.reload();
-            },
+    let draining = binding.spec.state == BindingState::Draining;
+    let is_exclusive = binding.spec.mode == BindingMode::Exclusive;
+    let stored = StoredValue::new((format!("/bindings/{}", binding.id), binding.version));
+    let ask = move |act: Act, body: serde_json::Value| {
+        let (path, version) = stored.get_value();
+        let write = Write::patch(&path, version, &body);
+        acts.ask(act, write, move |_: Binding| all.reload());
+    };
+    let of = StoredValue::new(name.clone());
+    let act = move |label: &'static str, text: &'static str, said: &'static str| {
+        Act::counted(label, of.get_value(), text).said(said)
+    };
+    let exclude = move |()| {
+        let act = act(
+            "Make exclusive",
+            "Every other connection stops to sign people in to this account, and their sessions and grants here stop, until you take it back.",
+            "Only this connection signs people in now",
+        );
+        ask(
+            act.asks(format!("Only this connection in {}?", of.get_value())),
+            json!({ "mode": "exclusive" }),
+        );
+    };
+    let allow = move |()| {
+        let act = act(
+            "Make allowed",
+            "The other connections of this account sign people in again.",
+            "Other connections may sign people in, too",
+        );
+        ask(
+            act.asks(format!("Other connections in {}, too?", of.get_value())),
+            json!({ "mode": "allowed" }),
         );
     };
     let drain = move |()| {
-        patch(
-            json!({ "state": "draining", "drain_until": in_a_week() }),
+        let act = act(
+            "Start draining",
+            "First it drains for seven days: nobody new signs in, sessions and grants run on. You can turn it back until then, or detach at once afterwards.",
             "Draining: no new sign-ins, what runs may run out",
-            detach,
+        );
+        ask(
+            act.asks(format!("Detach from {}?", of.get_value())),
+            json!({ "state": "draining", "drain_until": in_a_week() }),
         );
     };
-    let path = format!("/bindings/{}", binding.id);
-    let version = binding.version;
-    let would = move |body: fn() -> serde_json::Value| {
-        let path = path.clone();
-        Callback::new(move |()| Some(Write::patch(&path, version, &body())))
+    let turn_back = move |()| {
+        let act = act("Turn back", "People sign in through it as before.", "Bound again");
+        ask(
+            act.asks(format!("Bind to {} again?", of.get_value())),
+            json!({ "state": "active", "drain_until": null }),
+        );
     };
-    let would_drain = would(|| json!({ "state": "draining", "drain_until": in_a_week() }));
-    let would_exclude = would(|| json!({ "mode": "exclusive" }));
-    let would_detach = would(|| json!({ "state": "detached" }));
-    let draining = binding.spec.state == BindingState::Draining;
-    let is_exclusive = binding.spec.mode == BindingMode::Exclusive;
-    let set_exclusive = move |()| {
-        patch(
-            json!({ "mode": "exclusive" }),
-            "Only this connection signs people in now",
-            exclusive,
-        )
-    };
-    let flip_mode = move |()| {
-        if is_exclusive {
-            patch(
-                json!({ "mode": "allowed" }),
-                "Other connections may sign people in, too",
-                exclusive,
-            );
-        } else {
-            exclusive.set(true);
-        }
+    let detach = move |()| {
+        let act = act(
+            "Detach now",
+            "Sessions and grants of people who came through it end now. This cannot be taken back: binding it again does not bring them back.",
+            "Detached",
+        );
+        ask(
+            act.asks(format!("Detach from {} at once?", of.get_value())),
+            json!({ "state": "detached" }),
+        );
     };
     view! {
         <span class="flex flex-wrap justify-end gap-1">
             {if draining {
                 view! {
-                    <Button look=Look::Quiet blocked busy=sending.busy label=format!("Turn back the draining of {name}")
-                        on_press=move |()| patch(json!({ "state": "active", "drain_until": null }), "Bound again", detach)>"Turn back"</Button>
-                    <Button look=Look::Quiet blocked busy=sending.busy label=format!("Detach now from {name}")
-                        on_press=move |()| at_once.set(true)>"Detach now"</Button>
+                    <Button look=Look::Quiet blocked label=format!("Turn back the draining of {name}") on_press=turn_back>"Turn back"</Button>
+                    <Button look=Look::Quiet blocked label=format!("Detach now from {name}") on_press=detach>"Detach now"</Button>
+                }.into_any()
+            } else if is_exclusive {
+                view! {
+                    <Button look=Look::Quiet blocked label=format!("Make allowed in {name}") on_press=allow>"Make allowed"</Button>
+                    <Button look=Look::Quiet blocked label=format!("Detach from {name}") on_press=drain>"Detach"</Button>
                 }.into_any()
             } else {
                 view! {
-                    <Button look=Look::Quiet blocked busy=sending.busy label=format!("{} in {name}", if is_exclusive { "Make allowed" } else { "Make exclusive" }) on_press=flip_mode>
-                        {if is_exclusive { "Make allowed" } else { "Make exclusive" }}
-                    </Button>
-                    <Button look=Look::Quiet blocked busy=sending.busy label=format!("Detach from {name}") on_press=move |()| detach.set(true)>"Detach"</Button>
+                    <Button look=Look::Quiet blocked label=format!("Make exclusive in {name}") on_press=exclude>"Make exclusive"</Button>
+                    <Button look=Look::Quiet blocked label=format!("Detach from {name}") on_press=drain>"Detach"</Button>
                 }.into_any()
             }}
         </span>
-        <Confirm open=exclusive title=format!("Only this connection in {name}?")
-            text="Every other connection stops to sign people in to this account, and their sessions and grants here stop, until you take it back."
-            action="Make exclusive" sending preview=Some(would_exclude) on_confirm=set_exclusive />
-        <Confirm open=detach title=format!("Detach from {name}?")
-            text="First it drains for seven days: nobody new signs in, sessions and grants run on. You can turn it back until then, or detach at once afterwards."
-            action="Start draining" sending preview=Some(would_drain) on_confirm=drain />
-        <Confirm open=at_once title=format!("Detach from {name} at once?")
-            text="Sessions and grants of people who came through it end now. This cannot be taken back: binding it again does not bring them back."
-            action="Detach now" sending preview=Some(would_detach)
-            on_confirm=move |()| patch(json!({ "state": "detached" }), "Detached", at_once) />
     }
     .into_any()
 }

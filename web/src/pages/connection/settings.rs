@@ -1,7 +1,7 @@
 //! What an administrator may change about a connection.
 
 use crate::{
-    client::client,
+    client::Write,
     me::{Need, directory, me},
     pages::connections::words,
     remote::Remote,
@@ -13,7 +13,7 @@ use wire::{Connection, ConnectionKind, EmailVerification};
 
 #[component]
 pub(super) fn Settings(remote: Remote<Connection>, connection: Signal<Connection>) -> impl IntoView {
-    let client = client();
+    let acts = acts();
     let names = directory();
     let toasts = toasts();
     let spec = connection.get_untracked().spec;
@@ -90,19 +90,19 @@ pub(super) fn Settings(remote: Remote<Connection>, connection: Signal<Connection
         if !secret.get_untracked().is_empty() {
             patch["client_secret"] = json!(secret.get_untracked());
         }
-        sending.run(
-            async move {
-                client
-                    .patch::<Connection>(&format!("/connections/{}", now.id), now.version, &patch)
-                    .await
-            },
-            move |saved| {
-                secret.set(String::new());
-                toasts.done(format!("{} saved", saved.spec.name));
-                remote.put(saved);
-                names.connections.reload();
-            },
-        );
+        let write = Write::patch(&format!("/connections/{}", now.id), now.version, &patch);
+        let act = Act::counted(
+            "Save settings",
+            &now.spec.name,
+            "By this change, people lose access or can no longer sign in.",
+        )
+        .asks(format!("Save {}?", now.spec.name));
+        acts.save(sending, act, write, move |saved: Connection| {
+            secret.try_set(String::new());
+            toasts.done(format!("{} saved", saved.spec.name));
+            remote.put(saved);
+            names.connections.reload();
+        });
     };
     view! {
         <form on:submit=save>

@@ -1,7 +1,7 @@
 //! Trying a connection: step by step, without signing anybody in.
 
 use crate::{
-    client::client,
+    client::{Write, client},
     me::{Need, me},
     ui::*,
 };
@@ -19,8 +19,7 @@ pub(super) fn Trials(connection: Signal<Connection>) -> impl IntoView {
     let client = client();
     let path = StoredValue::new(format!("/connections/{}/trials", connection.get_untracked().id));
     let newest = RwSignal::new(None::<Trial>);
-    let link = RwSignal::new(None::<String>);
-    let sending = Sending::new();
+    let (sheet, sending) = (sheet(), Sending::new());
     let follow = move |trial: Trial| {
         newest.set(Some(trial.clone()));
         spawn_local(async move {
@@ -43,13 +42,15 @@ pub(super) fn Trials(connection: Signal<Connection>) -> impl IntoView {
         });
     };
     let begin = move |()| {
-        sending.run(
-            async move { client.post::<Trial>(&path.get_value(), &json!({})).await },
-            move |trial| {
-                link.set(trial.url.clone());
-                follow(trial);
-            },
-        );
+        sending.write(Write::post(&path.get_value(), &json!({})), move |trial: Trial| {
+            if let Some(url) = trial.url.clone() {
+                let link = Once::new("Now sign in at the provider", "Test link", url)
+                    .note("Open this yourself, or send it to whoever runs the provider. It is good for an hour. The steps appear on this page.")
+                    .to_open();
+                sheet.show(link);
+            }
+            follow(trial);
+        });
     };
     view! {
         <Panel title="Test">
@@ -59,14 +60,6 @@ pub(super) fn Trials(connection: Signal<Connection>) -> impl IntoView {
                     <Button blocked=me().gate(Need::Organisation) busy=sending.busy on_press=begin>"Test connection"</Button>
                 </div>
                 <FormError sending />
-                {move || link.get().map(|url| view! {
-                    <div>
-                        <p class="font-medium">"Now sign in at the provider"</p>
-                        <p class="muted text-[0.8125rem]">"Open this yourself, or send it to whoever runs the provider. It is good for an hour."</p>
-                        <p><a class="link" href=url.clone() target="_blank" rel="noopener external">"Open in a new tab"</a></p>
-                        {copyable(url, "test link")}
-                    </div>
-                })}
                 {move || newest.get().map(shown)}
             </div>
         </Panel>
