@@ -12,6 +12,7 @@
 //!
 //! A trial of a connection goes the same way, but for the last step.
 
+use crate::budget::Act;
 use crate::login::{Asked, account, home};
 use crate::page::{Failure, redirect};
 use crate::provider::{Answer, Attempt, Fault, Identified, Providers};
@@ -298,7 +299,7 @@ pub(crate) type At<'a> = (&'a OrgId, &'a Connection, Option<&'a AccountId>);
 
 /// An answer to a question that this browser never asked: too old, used, or somebody else's.
 async fn foreign(visit: &Visit) -> Failure {
-    if !visit.broker.is_flooding(&visit.request)
+    if !visit.is_flooding(Act::Callback)
         && let Ok(all) = store::org::all(visit.store()).await
         && let [only] = all.as_slice()
     {
@@ -350,7 +351,9 @@ async fn turned_away(visit: &Visit, at: At<'_>, error: &str) -> Failure {
 async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault) -> Failure {
     let fault = match fault {
         Fault::Store(error) => return error.into(),
-        Fault::Refused(reason, _) => return kept_out(visit, (org, connection, account), reason).await,
+        Fault::Refused(reason, text) => {
+            return kept_out(visit, (org, connection, account), (reason, &text)).await;
+        }
         fault => fault,
     };
     tracing::warn!(request = %visit.request.id, connection = %connection.id, %fault, "a sign-in failed");
@@ -407,9 +410,18 @@ async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault)
 }
 
 /// Everything fits, but the connection does not let this person in.
-async fn kept_out(visit: &Visit, at: At<'_>, reason: &'static str) -> Failure {
+async fn kept_out(visit: &Visit, at: At<'_>, (reason, why): (&'static str, &str)) -> Failure {
     refuse(visit, at, reason).await;
     let (title, text) = match reason {
+        claims::GROUPS | claims::EMAIL_MALFORMED => {
+            let title = match reason {
+                claims::GROUPS => "Your groups cannot be used",
+                _ => "Your e-mail address cannot be used",
+            };
+            let text =
+                format!("Your sign-in worked, but you are not let in: {why}. Tell your administrator.");
+            return Failure::told(StatusCode::FORBIDDEN, title, text);
+        }
         claims::EMAIL_DOMAIN | claims::EMAIL_UNVERIFIED => (
             "Not for this address",
             "Your sign-in worked, but only people with a confirmed e-mail address of certain domains are let in \

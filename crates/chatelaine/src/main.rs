@@ -5,6 +5,7 @@ mod config;
 mod context;
 mod demo;
 mod observe;
+mod proxy;
 mod server;
 mod setup;
 
@@ -181,6 +182,10 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
     if control.scheme() == "http" && !matches!(control.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"))
     {
         println!("transport      WARNING: public_url is plain http on a host that is not this one");
+    }
+    let concern = proxy::noticed(&store, config).await?;
+    if let Some(concern) = concern.or_else(|| proxy::concern(config).map(ToOwned::to_owned)) {
+        println!("proxy          WARNING: {concern}");
     }
     let snapshot = store.directory();
     for view in snapshot.apps() {

@@ -9,9 +9,16 @@ use tracing_subscriber::{EnvFilter, fmt};
 /// How often histograms are summed up.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// These warn of every cookie that is malformed or has ended, which strangers can send as often as they like.
+const QUIET: [&str; 2] = ["tower_sessions=error", "tower_sessions_core=error"];
+
 /// Sends logs to standard error, so that standard output stays for what commands print.
 pub(crate) fn logs(config: &Config) {
     let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = QUIET.iter().fold(filter, |filter, quiet| match quiet.parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    });
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call (tests) keeps the first subscriber.
     let _ = match config.log_format {

@@ -112,10 +112,10 @@ async fn check(caller: &Caller, spec: &RoleMappingSpec) -> Answer<()> {
     members::require(caller, spec.role, spec.account.as_ref())?;
     members::recent(caller, spec.role)?;
     let group = &spec.group;
-    if group.is_empty() || group.len() > 500 || group.chars().any(char::is_control) {
+    if group.is_empty() || group.len() > 500 || !wire::is_plain(group) {
         return Err(Fault::invalid(
             "/group",
-            "1 to 500 bytes without control characters",
+            "1 to 500 bytes, exactly as the provider sends it: no blanks at the ends, nothing that cannot be seen",
         ));
     }
     let connection = connections::load(caller, &spec.connection).await;

@@ -10,6 +10,7 @@
 
 pub mod api_token;
 pub mod app;
+pub mod attempt;
 pub mod audit;
 pub mod binding;
 mod change;
@@ -28,6 +29,7 @@ mod impact;
 pub mod invitation;
 pub mod key;
 pub mod migration;
+pub mod notice;
 pub mod org;
 pub mod overview;
 pub mod role_mapping;

@@ -257,6 +257,7 @@ pub async fn sweep(tx: &mut Tx) -> Result<()> {
     ] {
         tx.run(sql).await?;
     }
+    crate::attempt::sweep(tx, now).await?;
     crate::email_code::sweep(tx, now).await?;
     crate::upstream_session::sweep(tx, now).await
 }
