@@ -72,7 +72,7 @@ fn ndjson(events: &[AuditEvent]) -> Result<Bytes> {
 }
 
 /// Columns of the CSV form; documented in `docs/AUDIT.md`.
-const COLUMNS: [&str; 32] = [
+const COLUMNS: [&str; 33] = [
     "seq",
     "time",
     "id",
@@ -105,6 +105,7 @@ const COLUMNS: [&str; 32] = [
     "request",
     "outcome_unknown",
     "change",
+    "repeated",
 ];
 
 fn csv(events: &[AuditEvent], heading: bool) -> Result<Bytes> {
@@ -168,6 +169,7 @@ fn row(event: &AuditEvent) -> Result<[String; COLUMNS.len()]> {
         text(request.map(|r| &r.id)),
         event.outcome_unknown.to_string(),
         change.unwrap_or_default(),
+        text(event.repeated.as_ref().map(|r| &r.count)),
     ])
 }
 

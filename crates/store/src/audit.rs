@@ -40,6 +40,7 @@ pub fn event(org: &OrgId, source: &str, action: &str, actor: AuditActor) -> Audi
         source: source.to_owned(),
         response: None,
         outcome_unknown: false,
+        repeated: None,
     }
 }
 

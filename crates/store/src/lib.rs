@@ -22,6 +22,7 @@ pub mod email_code;
 mod error;
 pub mod expiry;
 pub mod factor;
+mod fold;
 pub mod grant;
 pub mod health;
 pub mod idempotency;
@@ -71,6 +72,7 @@ struct Inner {
     feed: change::Feed,
     directory: Directory,
     audit: mpsc::Sender<audit::Entry>,
+    folds: fold::Folds,
     closed: AtomicBool,
 }
 
@@ -110,6 +112,7 @@ impl Store {
             feed,
             directory,
             audit,
+            folds: fold::Folds::default(),
             closed: AtomicBool::new(false),
         };
         let store = Self {
@@ -118,6 +121,7 @@ impl Store {
         store.reload().await?;
         tokio::spawn(audit::write_loop(store.clone(), entries));
         tokio::spawn(follow(store.clone()));
+        tokio::spawn(fold::keep_following(store.clone()));
         Ok(store)
     }
 
@@ -228,10 +232,17 @@ impl Store {
         }
     }
 
-    /// Closes all connections; statements after it fail.
+    /// Writes what is still counted, and closes all connections; statements after it fail.
     pub async fn close(&self) {
+        if let Err(error) = self.write_all_folds().await {
+            tracing::error!(%error, source = ?error, "counts of the audit log were lost");
+        }
         self.inner.closed.store(true, Ordering::Relaxed);
         self.db().close().await;
+    }
+
+    pub(crate) fn folds(&self) -> &fold::Folds {
+        &self.inner.folds
     }
 
     pub(crate) fn db(&self) -> &Db {

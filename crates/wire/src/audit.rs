@@ -56,6 +56,9 @@ pub struct AuditEvent {
     /// The request was let through, and nothing is known of the answer (yet).
     #[serde(default, skip_serializing_if = "is_false")]
     pub outcome_unknown: bool,
+    /// It stands for so many that were alike, and followed another one within a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeated: Option<AuditRepeated>,
 }
 
 const fn is_false(flag: &bool) -> bool {
@@ -253,4 +256,16 @@ pub struct AuditResponse {
     pub status: u16,
     /// Until the head of the answer, in microseconds.
     pub micros: i64,
+}
+
+/// How often something happened that strangers, or callers who are refused, can cause at will.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AuditRepeated {
+    /// How many times.
+    pub count: u64,
+    /// When for the first time of these; `request` is that one's.
+    pub first: Timestamp,
+    /// When for the last time.
+    pub last: Timestamp,
 }

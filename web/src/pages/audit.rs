@@ -194,7 +194,13 @@ fn list(events: Vec<AuditEvent>, choose: Callback<String>) -> AnyView {
             }
             .into_any()
         }),
-        column("Outcome", |e: &AuditEvent| outcome(e.outcome)),
+        column("Outcome", |e: &AuditEvent| {
+            let times = e
+                .repeated
+                .as_ref()
+                .map(|repeated| format!(" × {}", repeated.count));
+            view! { {outcome(e.outcome)} <span class="muted">{times}</span> }.into_any()
+        }),
         column("Rule", |e: &AuditEvent| {
             e.rule.as_ref().map_or_else(
                 || {
@@ -336,6 +342,16 @@ fn details(event: &AuditEvent) -> AnyView {
         rows.push((
             "Origin's answer",
             "not known: the record was made before the request went out".into_any(),
+        ));
+    }
+    if let Some(repeated) = &event.repeated {
+        rows.push((
+            "How often",
+            format!(
+                "{} times, from {} to {}",
+                repeated.count, repeated.first, repeated.last
+            )
+            .into_any(),
         ));
     }
     rows.push(("Recorded by", event.source.clone().into_any()));

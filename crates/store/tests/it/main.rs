@@ -10,6 +10,7 @@ mod client;
 mod connection;
 mod directory;
 mod expiry;
+mod fold;
 mod grant;
 mod impact;
 mod invitation;
