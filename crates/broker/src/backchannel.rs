@@ -90,16 +90,16 @@ async fn end(visit: &Visit, id: &str, form: Result<Form<Posted>, FormRejection>)
         _ => Err(refused("malformed", "a form with one `logout_token` is expected")),
     };
     if let Err(Refusal::Token(reason, text)) = &ended {
-        // Anybody can post here: who floods must not fill the log.
+        // Anybody can post here: the log is not theirs to fill, and events of one kind are one.
         if !visit.is_flooding(Act::Logout) {
             tracing::warn!(request = %visit.request.id, connection = %id, reason, text, "a logout token was refused");
-            let event = AuditEvent {
-                outcome: Outcome::Failure,
-                reason: Some((*reason).to_owned()),
-                ..event(visit, &org, &connection)
-            };
-            audit::record_refusal(visit, event).await;
         }
+        let event = AuditEvent {
+            outcome: Outcome::Failure,
+            reason: Some((*reason).to_owned()),
+            ..event(visit, &org, &connection)
+        };
+        audit::record_refusal(visit, event).await;
     }
     ended
 }

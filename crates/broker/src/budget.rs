@@ -18,13 +18,11 @@ pub(crate) enum Act {
     Factor,
     /// A code by e-mail is asked for.
     Code,
-    /// An answer to a question that nobody asked.
-    Callback,
     /// A trial of a connection goes to the provider.
     Trial,
     /// An invitation is accepted with a new password.
     Invitation,
-    /// A logout token that was refused.
+    /// A logout token that was refused is explained in the server's log.
     Logout,
     /// A session of somebody who is not signed in comes into being.
     Begin,
@@ -96,7 +94,7 @@ mod tests {
         }
         assert!(!budgets.spend(Act::Password, "n:a", at(0)));
         assert!(budgets.spend(Act::Password, "n:b", at(0)));
-        assert!(budgets.spend(Act::Callback, "n:a", at(0)));
+        assert!(budgets.spend(Act::Factor, "n:a", at(0)));
         assert!(budgets.spend(Act::Password, "n:a", at(3)));
         assert!(!budgets.spend(Act::Password, "n:a", at(3)));
         for _ in 0..20 {
@@ -112,7 +110,7 @@ mod tests {
     fn the_table_is_bounded() {
         let budgets = Budgets::default();
         for n in 0..(MOST + 10) {
-            assert!(budgets.spend(Act::Callback, &n.to_string(), Timestamp::from_seconds(1)));
+            assert!(budgets.spend(Act::Factor, &n.to_string(), Timestamp::from_seconds(1)));
         }
         assert!(budgets.0.lock().unwrap().until.len() <= MOST);
     }

@@ -108,7 +108,7 @@ pub(crate) async fn admit(visit: &Visit, at: &Claimed<'_>, typed: String) -> Res
     let right = password::verify(known.as_ref().map(|known| known.phc.clone()), typed).await?;
     let Some(known) = known else {
         let event = failed(visit, at, None, "unknown_user");
-        store.record(event).await?;
+        store.record_folded(event).await?;
         return Ok(None);
     };
     let target = Some(store::audit::target("user", &known.user, Some(at.username)));
@@ -128,7 +128,7 @@ pub(crate) async fn admit(visit: &Visit, at: &Claimed<'_>, typed: String) -> Res
     let counts = open || may_show_more(visit, &known.user, &lanes).await?;
     if !(right && counts) {
         let reason = if counts { "wrong_password" } else { "locked" };
-        store.record(failed(visit, at, target, reason)).await?;
+        store.record_folded(failed(visit, at, target, reason)).await?;
         return Ok(None);
     }
     let person = store::user::get(store, at.org, &known.user).await?;

@@ -12,7 +12,6 @@
 //!
 //! A trial of a connection goes the same way, but for the last step.
 
-use crate::budget::Act;
 use crate::login::{Asked, account, home};
 use crate::page::{Failure, redirect};
 use crate::provider::{Answer, Attempt, Fault, Identified, Providers};
@@ -299,8 +298,7 @@ pub(crate) type At<'a> = (&'a OrgId, &'a Connection, Option<&'a AccountId>);
 
 /// An answer to a question that this browser never asked: too old, used, or somebody else's.
 async fn foreign(visit: &Visit) -> Failure {
-    if !visit.is_flooding(Act::Callback)
-        && let Ok(all) = store::org::all(visit.store()).await
+    if let Ok(all) = store::org::all(visit.store()).await
         && let [only] = all.as_slice()
     {
         let failed = audit::Failed {

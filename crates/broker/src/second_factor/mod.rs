@@ -163,7 +163,9 @@ pub(crate) async fn check(
             return page(&visit, &half, Some((WRONG, StatusCode::TOO_MANY_REQUESTS))).await;
         }
         if !counted(&visit, &half).await? {
-            store.record(failed(&visit, &half, "locked").await?).await?;
+            store
+                .record_folded(failed(&visit, &half, "locked").await?)
+                .await?;
             return page(&visit, &half, Some((WRONG, StatusCode::UNAUTHORIZED))).await;
         }
     }
@@ -184,7 +186,12 @@ pub(crate) async fn check(
         }
         Err(reason) => {
             drop(tx);
-            store.record(failed(&visit, &half, reason).await?).await?;
+            let event = failed(&visit, &half, reason).await?;
+            match passkey {
+                // Those are not counted, so that there may be many.
+                Some(_) => store.record_folded(event).await?,
+                None => store.record(event).await?,
+            }
             page(&visit, &half, Some((WRONG, StatusCode::UNAUTHORIZED))).await
         }
     }

@@ -12,6 +12,7 @@ mod factor;
 mod github;
 mod idp;
 mod invite;
+mod lockout;
 mod logout;
 mod me;
 mod password;
