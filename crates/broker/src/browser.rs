@@ -46,7 +46,10 @@ impl Browser {
         let mut pairs = pairs
             .flat_map(|line| line.split(';'))
             .filter_map(|pair| pair.trim().split_once('='));
-        let found = pairs.find(|(found, _)| *found == name).and_then(|(_, value)| {
+        let one = pairs.find(|(found, _)| *found == name);
+        // Of several, nobody knows which one is ours.
+        let one = one.filter(|_| !pairs.any(|(found, _)| found == name));
+        let found = one.and_then(|(_, value)| {
             let (id, tag) = value.split_once('.')?;
             let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
             let key = store.vault().mac_key("browser");
@@ -117,9 +120,10 @@ pub(crate) async fn recognise(State(broker): State<Broker>, mut request: Request
     };
     let begins = BEGINNINGS.iter().any(|known| path.starts_with(known)) && path != "/login/callback";
     let posts = request.method() == Method::POST;
-    if begins && !browser.is_ours && !session::is_there(&session).await {
+    if begins && !session::is_there(&session).await {
         let now = store.clock().now();
-        if !broker.budgets().spend(Act::Begin, &network_place(&context), now) {
+        let by = browser.or_network(&context);
+        if !broker.budgets().spend(Act::Begin, &by, now) {
             metrics::counter!("chatelaine_sign_ins_total", "outcome" => "rate_limited").increment(1);
             let text = "Too many sign-ins were begun from your network. Wait a minute, then try again.";
             return Failure::told(StatusCode::TOO_MANY_REQUESTS, "Too many attempts", text).into_response();

@@ -271,26 +271,21 @@ async fn offer(visit: &Visit, here: &Here, address: &str, lanes: &Lanes) -> Resu
     }
     store::email_code::offer(&mut tx, new).await?;
     let (org, connection, account) = here.at();
-    let event = if allowed {
+    if allowed {
         let actor = AuditActor {
             email: Some(address.to_owned()),
             ..AuditActor::of(ActorKind::Anonymous)
         };
-        AuditEvent {
+        let event = AuditEvent {
             account: account.cloned(),
             target: Some(audit::connection(connection)),
             ..audit::event(visit, org, "login.code_sent", actor)
-        }
-    } else {
-        let failed = audit::Failed {
-            org,
-            account,
-            target: Some(audit::connection(connection)),
-            reason: "email_domain",
         };
-        failed.event(visit)
-    };
-    tx.commit(event).await?;
+        tx.commit(event).await?;
+    } else {
+        tx.commit_housekeeping().await?;
+        refuse(visit, here.at(), "email_domain").await;
+    }
     if allowed {
         post(visit, here, mail(visit, here, address, &code));
     }
@@ -375,18 +370,13 @@ pub(crate) async fn redeem(
     let mut tx = visit.store().begin().await?;
     let guess = store::email_code::redeem(&mut tx, &waiting.attempt, &code).await?;
     if guess != Guess::Right {
-        let (org, connection, account) = here.at();
-        let failed = audit::Failed {
-            org,
-            account,
-            target: Some(audit::connection(connection)),
-            reason: if guess == Guess::Over {
-                "code_over"
-            } else {
-                "wrong_code"
-            },
+        tx.commit_housekeeping().await?;
+        let reason = if guess == Guess::Over {
+            "code_over"
+        } else {
+            "wrong_code"
         };
-        tx.commit(failed.event(&visit)).await?;
+        refuse(&visit, here.at(), reason).await;
         if guess == Guess::Over {
             forget(&visit).await?;
             let error = "This code is no longer good. Ask for another one.";

@@ -370,11 +370,13 @@ async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault)
             store::connection::note_health(&mut tx, &connection.id, Some(&fault.to_string())).await?;
             store::health::count(&mut tx, &connection.id, Some(reason), 0).await?;
         }
-        tx.commit(event).await
+        tx.commit_housekeeping().await
     };
     if let Err(error) = noted.await {
         return error.into();
     }
+    // Whoever sends made-up codes can cause as many of them as they like.
+    audit::record_refusal(visit, event).await;
     let name = &connection.spec.name;
     match fault {
         Fault::Unreachable(_) | Fault::Resting => Failure::told(

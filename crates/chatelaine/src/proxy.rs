@@ -89,4 +89,46 @@ mod tests {
         assert!(concern(&config("https://id.example.com", &["10.0.0.0/8"])).is_none());
         assert!(concern(&config("http://127.0.0.1:7400", &[])).is_none());
     }
+
+    #[tokio::test]
+    async fn a_proxy_that_nobody_trusts_is_told_of_until_it_is_trusted() {
+        let folder = std::env::temp_dir().join(wire::Id::as_str(&<wire::OrgId as wire::Id>::fresh()));
+        std::fs::create_dir(&folder).unwrap();
+        let options = store::Options {
+            database_url: &format!("sqlite:{}", folder.join("store.db").display()),
+            master_key: &store::MasterKey::generate().unwrap(),
+            clock: store::Clock::system(),
+            control_url: "http://127.0.0.1:7400",
+        };
+        let store = Store::open(options).await.unwrap();
+        let untrusted = Untrusted::default();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let trusted: [IpNet; 1] = ["10.0.0.0/8".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        untrusted.look(ip("192.0.2.1"), &headers, (&trusted, &store));
+        headers.insert("x-forwarded-for", "198.51.100.7".parse().unwrap());
+        untrusted.look(ip("10.0.0.7"), &headers, (&trusted, &store));
+        assert_eq!(untrusted.seen(), None);
+        for name in HEADERS {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, "for=198.51.100.7".parse().unwrap());
+            let untrusted = Untrusted::default();
+            untrusted.look(ip("192.0.2.1"), &headers, (&trusted, &store));
+            assert!(untrusted.seen().unwrap().contains("192.0.2.1"), "{name}");
+        }
+        untrusted.look(ip("::ffff:192.0.2.9"), &headers, (&trusted, &store));
+        untrusted.look(ip("192.0.2.10"), &headers, (&trusted, &store));
+        assert!(untrusted.seen().unwrap().contains("192.0.2.9"), "the first one");
+
+        store::notice::put(&store, NOTICE, "192.0.2.9").await.unwrap();
+        let config = |trusted: &[&str]| Config {
+            trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(),
+            ..Config::default()
+        };
+        let told = noticed(&store, &config(&["10.0.0.0/8"])).await.unwrap();
+        assert!(told.unwrap().contains("trusted_proxies"));
+        assert_eq!(noticed(&store, &config(&["192.0.2.0/24"])).await.unwrap(), None);
+        store.close().await;
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -224,7 +224,7 @@ async fn whoever_is_signed_in_confirms_whatever_strangers_do() {
         }
         let csrf = owner.get("/login/confirm").await.field("csrf");
         let confirm = [("csrf", csrf.as_str()), ("password", PASSWORD)];
-        assert_eq!(owner.post("/login/confirm", &confirm).await.location(), "/me");
+        assert_eq!(owner.post("/login/confirm", &confirm).await.location(), "/");
         // A stolen session is no way to guess the password.
         let wrong = [("csrf", csrf.as_str()), ("password", "wrong password")];
         for _ in 0..5 {
