@@ -118,7 +118,8 @@ pub(crate) async fn recognise(State(broker): State<Broker>, mut request: Request
     let (Some(session), Some(context)) = (session, context) else {
         return next.run(request).await;
     };
-    let begins = BEGINNINGS.iter().any(|known| path.starts_with(known)) && path != "/login/callback";
+    let begins =
+        BEGINNINGS.iter().any(|known| path.starts_with(known)) && !path.starts_with("/login/callback");
     let posts = request.method() == Method::POST;
     if begins && !session::is_there(&session).await {
         let now = store.clock().now();

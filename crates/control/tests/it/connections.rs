@@ -378,12 +378,23 @@ async fn a_mapping_is_tried_on_a_sample_or_a_persons_claims() {
         assert_eq!(found.get("refused"), None);
         // A text is what the connection says, and what cannot be taken as it was sent is refused.
         for (groups, separator, mapped, refused) in [
-            (json!("admins,developers"), json!(null), json!(["admins,developers"]), json!(null)),
-            (json!("admins,developers"), json!(","), json!(["admins", "developers"]), json!(null)),
+            (
+                json!("admins,developers"),
+                json!(null),
+                json!(["admins,developers"]),
+                json!(null),
+            ),
+            (
+                json!("admins,developers"),
+                json!(","),
+                json!(["admins", "developers"]),
+                json!(null),
+            ),
             (json!(["x", 7]), json!(null), json!([]), json!("groups_unusable")),
             (json!([" x"]), json!(null), json!([]), json!("groups_unusable")),
         ] {
-            let body = json!({"sample": {"sub": "1", "groups": groups}, "claims": {"groups_separator": separator}});
+            let body =
+                json!({"sample": {"sub": "1", "groups": groups}, "claims": {"groups_separator": separator}});
             let found = post(world, &preview, body).await;
             assert_eq!(found["identity"]["groups"], mapped, "{groups}");
             assert_eq!(found["refused"], refused, "{groups}");
