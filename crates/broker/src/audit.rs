@@ -72,9 +72,9 @@ impl Failed<'_> {
     }
 }
 
-/// Writes a refusal down. It is one whether or not this succeeds.
+/// Writes a refusal down; many of one kind as one with their count. It is one whether or not this succeeds.
 pub(crate) async fn record_refusal(visit: &Visit, event: AuditEvent) {
-    if let Err(error) = visit.store().record(event).await {
+    if let Err(error) = visit.store().record_folded(event).await {
         tracing::error!(request = %visit.request.id, %error, source = ?error, "a refusal could not be recorded");
     }
 }

@@ -1,10 +1,10 @@
 //! OpenID Connect Back-Channel Logout 1.0: a provider says that somebody has signed out there, and their sessions
 //! here, and at every app, end.
 
-use crate::Visit;
-use crate::audit;
+use crate::budget::Act;
 use crate::oidc::Signed;
 use crate::provider::Fault;
+use crate::{Visit, audit, jws};
 use axum::Json;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Path};
@@ -14,15 +14,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use store::upstream_session::Ended;
 use wire::{
-    ActorKind, AuditActor, AuditEvent, Connection, ConnectionId, ConnectionKind, OrgId, Outcome, Timestamp,
+    ActorKind, AuditActor, AuditEvent, Connection, ConnectionId, ConnectionKind, ConnectionSpec, OrgId,
+    Outcome, Timestamp,
 };
 
 /// The member of `events` that makes a token a logout token.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 /// How old a logout token may be, in seconds.
 const FRESH: i64 = 300;
-/// How far the provider's clock may be off, in seconds.
-const LEEWAY: i64 = 60;
+/// How far the provider's clock may be off at the most, in seconds.
+const LEEWAY: i64 = 300;
 /// Longest `jti`, `sub` and `sid`.
 const MOST: usize = 255;
 /// Longest token.
@@ -89,16 +90,16 @@ async fn end(visit: &Visit, id: &str, form: Result<Form<Posted>, FormRejection>)
         _ => Err(refused("malformed", "a form with one `logout_token` is expected")),
     };
     if let Err(Refusal::Token(reason, text)) = &ended {
-        tracing::warn!(request = %visit.request.id, connection = %id, reason, text, "a logout token was refused");
-        // Anybody can post here: who floods must not fill the log.
-        if !visit.broker.is_flooding(&visit.request) {
-            let event = AuditEvent {
-                outcome: Outcome::Failure,
-                reason: Some((*reason).to_owned()),
-                ..event(visit, &org, &connection)
-            };
-            audit::record_refusal(visit, event).await;
+        // Anybody can post here: the log is not theirs to fill, and events of one kind are one.
+        if !visit.is_flooding(Act::Logout) {
+            tracing::warn!(request = %visit.request.id, connection = %id, reason, text, "a logout token was refused");
         }
+        let event = AuditEvent {
+            outcome: Outcome::Failure,
+            reason: Some((*reason).to_owned()),
+            ..event(visit, &org, &connection)
+        };
+        audit::record_refusal(visit, event).await;
     }
     ended
 }
@@ -115,8 +116,7 @@ async fn by_token(
         other => Refusal::Later(other.to_string()),
     })?;
     let now = visit.store().clock().now();
-    let client = connection.spec.client_id.as_deref().unwrap_or_default();
-    let token = read(&signed, client, now)?;
+    let token = read(&signed, &connection.spec, now)?;
 
     let mut tx = visit.store().begin().await?;
     if !store::upstream_session::spend_token(&mut tx, &connection.id, token.jti, token.until).await? {
@@ -177,11 +177,11 @@ struct LogoutToken<'a> {
 }
 
 /// Checks what a signed token says (section 2.6).
-fn read<'a>(signed: &'a Signed, client: &str, now: Timestamp) -> Result<LogoutToken<'a>, Refusal> {
-    let claims = &signed.claims;
+fn read<'a>(signed: &'a Signed, spec: &ConnectionSpec, now: Timestamp) -> Result<LogoutToken<'a>, Refusal> {
+    let claims = &signed.token.claims;
     let wrong = |text: &str| refused("logout_token_invalid", text);
     let kinds = ["logout+jwt", "application/logout+jwt", "jwt"];
-    if let Some(kind) = &signed.kind
+    if let Some(kind) = &signed.token.kind
         && !kinds.iter().any(|known| kind.eq_ignore_ascii_case(known))
     {
         return Err(wrong("it is a token of another kind"));
@@ -189,28 +189,12 @@ fn read<'a>(signed: &'a Signed, client: &str, now: Timestamp) -> Result<LogoutTo
     if claims.get("iss").and_then(Value::as_str) != Some(signed.issuer.as_str()) {
         return Err(wrong("it comes from another issuer"));
     }
-    let ours = match claims.get("aud") {
-        Some(Value::String(one)) => one == client,
-        Some(Value::Array(several)) => {
-            !several.is_empty() && several.iter().all(|one| one.as_str() == Some(client))
-        }
-        _ => false,
-    };
-    if !ours {
-        return Err(wrong("it is meant for another client"));
-    }
-    // Only a number is a time, and none that is out of the range of one.
-    let time = |name: &str| claims.get(name).map(|value| value.as_f64().unwrap_or(f64::NAN));
-    let now_seconds = now.seconds();
-    let issued = time("iat").filter(|issued| {
-        // Not a number is in no range.
-        (as_f64(now_seconds - FRESH - LEEWAY)..=as_f64(now_seconds + LEEWAY)).contains(issued)
-    });
-    if issued.is_none() {
+    jws::audience(spec, claims).map_err(wrong)?;
+    jws::times(claims, now).map_err(wrong)?;
+    // Only a number is a time.
+    let issued = claims.get("iat").and_then(Value::as_f64);
+    if !issued.is_some_and(|issued| jws::is_within(issued, FRESH, now)) {
         return Err(wrong("it was not issued just now"));
-    }
-    if time("exp").is_some_and(|until| until.is_nan() || until <= as_f64(now_seconds - LEEWAY)) {
-        return Err(wrong("it has expired"));
     }
     let events = claims.get("events").and_then(|events| events.get(EVENT));
     if !events.is_some_and(Value::is_object) {
@@ -230,14 +214,6 @@ fn read<'a>(signed: &'a Signed, client: &str, now: Timestamp) -> Result<LogoutTo
         sid,
         until: now.plus_seconds(FRESH + 3 * LEEWAY),
     })
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "seconds since 1970 fit for the next 285 million years"
-)]
-fn as_f64(seconds: i64) -> f64 {
-    seconds as f64
 }
 
 fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Refusal> {

@@ -1,27 +1,31 @@
-//! From a provider's claims to an identity. Claims come from strangers: bounded, and cleaned for display.
+//! From a provider's claims to an identity. Claims come from strangers: bounded, and cleaned for display. What decides
+//! (subject, address, groups) is never cleaned: it is taken exactly as it was sent, or the sign-in is refused.
 
 use crate::provider::Fault;
 use crate::trace::Trace;
 use serde_json::{Map, Value};
 use store::user::Identity;
 use wire::{
-    Authentication, Connection, ConnectionKind, ConnectionSpec, EmailVerification, MappedIdentity, Timestamp,
+    Address, Authentication, Connection, ConnectionKind, ConnectionSpec, EmailVerification, MappedIdentity,
+    Timestamp, is_deceptive, is_plain,
 };
 
 /// Longest subject (OpenID Connect Core 1.0, section 2, says 255).
 const MAX_SUBJECT: usize = 255;
-/// Longest e-mail address (RFC 5321).
-pub(crate) const MAX_EMAIL: usize = 254;
 /// Longest display name, in characters.
 const MAX_NAME: usize = 200;
-/// Most groups that are remembered.
+/// Most groups of a person.
 const MAX_GROUPS: usize = 1000;
+/// Longest name of a group, in bytes.
+const MAX_GROUP: usize = 1000;
 /// Longest claims that are remembered, as JSON.
 const MAX_CLAIMS: usize = 64 * 1024;
 /// Stable reasons of refusals.
 pub(crate) const CLAIM_MISMATCH: &str = "claim_mismatch";
 pub(crate) const EMAIL_UNVERIFIED: &str = "email_unverified";
 pub(crate) const EMAIL_DOMAIN: &str = "email_domain";
+pub(crate) const EMAIL_MALFORMED: &str = "email_malformed";
+pub(crate) const GROUPS: &str = "groups_unusable";
 pub(crate) const NOT_A_MEMBER: &str = "organisation_membership";
 /// Claims about the token rather than the person. They differ each time, and no rule may ask about them.
 const OF_THE_TOKEN: &[&str] = &[
@@ -101,11 +105,12 @@ pub(crate) fn require(
     trace: &mut Trace,
 ) -> Result<(), Fault> {
     // Entra, when there are more than 200: rather nobody than somebody without the groups that deny.
-    let left_out = claims.get("hasgroups") == Some(&Value::Bool(true))
+    let name = spec.claims.groups.as_str();
+    let left_out = claims.get("hasgroups").and_then(plain).as_deref() == Some("true")
         || claims
             .get("_claim_names")
-            .is_some_and(|names| names.get("groups").is_some());
-    if left_out && claims.get("groups").is_none() {
+            .is_some_and(|names| names.get("groups").is_some() || names.get(name).is_some());
+    if left_out && claims.get("groups").is_none() && find(claims, name).is_none() {
         let text = "the provider leaves the groups out because there are too many: let it send only those that \
                     are assigned to the application";
         return Err(trace.failed("claims", Fault::Token(text.to_owned())));
@@ -159,8 +164,12 @@ pub(crate) fn identity(
     if subject.is_empty() || subject.len() > MAX_SUBJECT {
         return Err(Fault::Token("its subject is missing or too long".to_owned()));
     }
+    if !is_plain(&subject) {
+        let text = "its subject holds blanks at its ends or characters that cannot be seen";
+        return Err(Fault::Token(text.to_owned()));
+    }
     let email = text(&claims, &mapping.email)
-        .filter(|email| is_email(email))
+        .filter(|email| Address::parse(email).is_ok())
         .map(ToOwned::to_owned);
     let email_verified = email.is_some()
         && match connection.spec.email_verification {
@@ -176,7 +185,11 @@ pub(crate) fn identity(
     let name = text(&claims, &mapping.name)
         .map(|name| clean(name, MAX_NAME))
         .filter(|n| !n.is_empty());
-    let groups = groups(find(&claims, &mapping.groups));
+    let groups = groups(
+        find(&claims, &mapping.groups),
+        mapping.groups_separator.as_deref(),
+    )
+    .map_err(|text| Fault::Refused(GROUPS, format!("the claim {} {text}", mapping.groups)))?;
     for name in OF_THE_TOKEN {
         claims.remove(*name);
     }
@@ -203,39 +216,59 @@ pub(crate) fn refusal(spec: &ConnectionSpec, identity: &Identity) -> Option<Faul
                     not let this application see it";
         return Some(Fault::Refused(NOT_A_MEMBER, text.to_owned()));
     }
-    let reason = domain_refusal(&spec.allowed_domains, identity)?;
-    let text = match reason {
-        EMAIL_UNVERIFIED => {
-            "the e-mail address does not count as verified, and only certain domains are let in"
-        }
-        _ => "the e-mail address is in none of the allowed domains",
-    };
-    Some(Fault::Refused(reason, text.to_owned()))
+    let (reason, text) = domain_refusal(spec, identity)?;
+    Some(Fault::Refused(reason, text))
 }
 
-/// Whether somebody is in one of the GitHub organisations that are let in.
+/// Whether somebody is in one of the GitHub organisations that are let in. What GitHub said decides, whatever the
+/// mapping makes groups of; it does not tell logins apart by case.
 fn is_member(spec: &ConnectionSpec, identity: &Identity) -> bool {
     let wanted = &spec.github_organisations;
-    // Teams have a slash in them, organisations cannot.
-    wanted.is_empty()
-        || identity
-            .groups
-            .iter()
-            .any(|group| wanted.iter().any(|name| name.eq_ignore_ascii_case(group)))
+    let found = identity.claims.get("organisations").and_then(Value::as_array);
+    let mut found = found.into_iter().flatten().filter_map(Value::as_str);
+    wanted.is_empty() || found.any(|found| wanted.iter().any(|name| name.eq_ignore_ascii_case(found)))
 }
 
-/// Why the connection's rule about domains keeps somebody out, if it does.
-pub(crate) fn domain_refusal(allowed: &[String], identity: &Identity) -> Option<&'static str> {
-    if allowed.is_empty() {
+/// Why the connection's rule about domains keeps somebody out, if it does: the stable reason, and in words.
+fn domain_refusal(spec: &ConnectionSpec, identity: &Identity) -> Option<(&'static str, String)> {
+    if spec.allowed_domains.is_empty() {
         return None;
     }
-    if !identity.email_verified {
-        return Some(EMAIL_UNVERIFIED);
+    if let Some(why) = malformed(spec, &identity.claims) {
+        return Some((
+            EMAIL_MALFORMED,
+            format!("only certain domains are let in, and {why}"),
+        ));
     }
-    let email = identity.email.as_deref().unwrap_or_default();
-    let domain = email.rsplit_once('@').map_or("", |(_, domain)| domain);
-    let fits = allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain));
-    (!fits).then_some(EMAIL_DOMAIN)
+    let address = identity.email.as_deref().map(Address::parse);
+    let (true, Some(Ok(address))) = (identity.email_verified, address) else {
+        let text = "the e-mail address does not count as verified, and only certain domains are let in";
+        return Some((EMAIL_UNVERIFIED, text.to_owned()));
+    };
+    let fits = is_allowed(&spec.allowed_domains, &address);
+    (!fits).then(|| {
+        let text = "the e-mail address is in none of the allowed domains";
+        (EMAIL_DOMAIN, text.to_owned())
+    })
+}
+
+/// Whether an address is in one of the domains that are let in.
+pub(crate) fn is_allowed(allowed: &[String], address: &Address<'_>) -> bool {
+    allowed.iter().any(|domain| address.is_in(domain))
+}
+
+/// What is wrong with the claim that should be an e-mail address, if it is there. It is not taken then, so that
+/// nobody is let in by it.
+pub(crate) fn malformed(spec: &ConnectionSpec, claims: &Map<String, Value>) -> Option<String> {
+    let claim = find(claims, &spec.claims.email).filter(|claim| !claim.is_null())?;
+    let name = &spec.claims.email;
+    let Some(text) = claim.as_str() else {
+        return Some(format!("the claim {name} is no text"));
+    };
+    let why = Address::parse(text).err().filter(|_| !text.is_empty())?;
+    Some(format!(
+        "the claim {name} is no e-mail address that can be compared: {why}"
+    ))
 }
 
 fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
@@ -261,7 +294,14 @@ pub(crate) fn preview(
     claims: &Map<String, Value>,
 ) -> Result<(Identity, Vec<String>, Option<&'static str>), Fault> {
     let issuer = connection.spec.issuer.as_deref().unwrap_or_default();
-    let identity = identity(connection, issuer, claims.clone())?;
+    let (identity, unusable) = match identity(connection, issuer, claims.clone()) {
+        Err(Fault::Refused(reason, _)) => {
+            let mut without = connection.clone();
+            without.spec.claims.groups = String::new();
+            (identity(&without, issuer, claims.clone())?, Some(reason))
+        }
+        other => (other?, None),
+    };
     let missing = [
         ("email", identity.email.is_none()),
         ("name", identity.name.is_none()),
@@ -271,43 +311,59 @@ pub(crate) fn preview(
     let missing = missing.map(|(name, _)| name.to_owned()).collect();
     let refused = match mismatch(&connection.spec, claims) {
         Some(_) => Some(CLAIM_MISMATCH),
-        None => refusal(&connection.spec, &identity).map(|fault| fault.reason()),
+        None => unusable.or_else(|| refusal(&connection.spec, &identity).map(|fault| fault.reason())),
     };
     Ok((identity, missing, refused))
 }
 
-fn groups(claim: Option<&Value>) -> Vec<String> {
-    let one = |value: &Value| value.as_str().map(|text| clean(text, MAX_NAME));
-    let mut groups: Vec<String> = match claim {
-        Some(Value::Array(values)) => values.iter().filter_map(one).collect(),
-        Some(value) => one(value).into_iter().collect(),
-        None => Vec::new(),
+/// The groups of a claim, exactly as they were sent: an array, or a text that is one group, or several with
+/// `separator` between them. One that cannot be told from another at sight, or is too long, and too many of them, are
+/// refused in words: a rule may ask about what would be missing.
+fn groups(claim: Option<&Value>, separator: Option<&str>) -> Result<Vec<String>, String> {
+    let groups: Vec<&str> = match (claim, separator) {
+        (None | Some(Value::Null), _) => Vec::new(),
+        (Some(Value::String(text)), Some(separator)) => text.split(separator).collect(),
+        (Some(Value::String(text)), None) => vec![text],
+        (Some(Value::Array(values)), _) => {
+            let texts = values.iter().map(Value::as_str).collect::<Option<_>>();
+            texts.ok_or_else(|| "holds something else than names of groups".to_owned())?
+        }
+        (Some(_), _) => return Err("is neither a list of groups nor a text".to_owned()),
     };
-    groups.retain(|group| !group.is_empty());
-    groups.truncate(MAX_GROUPS);
-    groups
-}
-
-/// Whether the text can be an address at all; no proof that it is one.
-fn is_email(text: &str) -> bool {
-    let parts = text.rsplit_once('@');
-    text.len() <= MAX_EMAIL
-        && parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
-        && !text.chars().any(|c| c.is_whitespace() || is_deceptive(c))
+    let groups: Vec<&str> = groups.into_iter().filter(|group| !group.is_empty()).collect();
+    if groups.len() > MAX_GROUPS {
+        return Err(format!(
+            "has {} groups, more than {MAX_GROUPS}: let the provider send only those that matter here",
+            groups.len()
+        ));
+    }
+    for (i, group) in groups.iter().enumerate() {
+        // Its name is the person's, and this is read by others.
+        let which = format!("has {} groups, of which number {}", groups.len(), i + 1);
+        if group.len() > MAX_GROUP {
+            return Err(format!(
+                "{which} has a name that is longer than {MAX_GROUP} bytes"
+            ));
+        }
+        if let Some(hidden) = group.chars().find(|c| is_deceptive(*c)) {
+            let hidden = u32::from(hidden);
+            return Err(format!(
+                "{which} holds the character U+{hidden:04X}, which cannot be seen: groups are compared exactly"
+            ));
+        }
+        if !is_plain(group) {
+            return Err(format!(
+                "{which} has blanks around its name: groups are compared exactly"
+            ));
+        }
+    }
+    Ok(groups.into_iter().map(ToOwned::to_owned).collect())
 }
 
 /// Text without characters that hide, turn or break a line, at most `max` characters long.
 pub(crate) fn clean(text: &str, max: usize) -> String {
     let kept: String = text.chars().filter(|c| !is_deceptive(*c)).take(max).collect();
     kept.trim().to_owned()
-}
-
-/// Control, zero-width and bidirectional formatting characters.
-fn is_deceptive(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -369,31 +425,132 @@ mod tests {
         assert!(read(json!({}), json!({"sub": "x".repeat(256)})).is_err());
         assert!(read(json!({}), json!({"sub": "1", "x": "x".repeat(70_000)})).is_err());
         assert!(read(json!({}), json!({"email": "a@b"})).is_err());
+        for sub in ["a\u{0}", " a", "a\u{200b}"] {
+            assert!(read(json!({}), json!({"sub": sub})).is_err(), "{sub:?}");
+        }
     }
 
     #[test]
-    fn domains_count_only_with_a_verified_address() {
-        let allowed = ["acme.example".to_owned()];
-        let who = |email: &str, verified: bool| {
-            read(
-                json!({}),
-                json!({"sub": "1", "email": email, "email_verified": verified}),
-            )
-            .unwrap()
+    fn groups_are_what_was_sent_or_the_sign_in_says_why_not() {
+        let of = |groups: Value| read(json!({}), json!({"sub": "1", "groups": groups}));
+        for exact in [
+            json!(["admins", "Admins", "a b", "B\u{fc}ro"]),
+            json!([]),
+            json!(["x".repeat(1000)]),
+        ] {
+            assert_eq!(json!(of(exact.clone()).unwrap().groups), exact);
+        }
+        for (none, groups) in [(json!(null), 0), (json!(""), 0), (json!(["", "a"]), 1)] {
+            assert_eq!(of(none).unwrap().groups.len(), groups);
+        }
+        let many = |n: usize| json!((0..n).map(|i| format!("g{i}")).collect::<Vec<_>>());
+        assert_eq!(of(many(1000)).unwrap().groups.len(), 1000);
+        for (bad, why) in [
+            (
+                json!(["admins", "ad\u{200b}mins"]),
+                "number 2 holds the character U+200B",
+            ),
+            (json!(["admins\u{0}"]), "U+0000"),
+            (json!(["\u{202e}admins"]), "U+202E"),
+            (json!([" admins "]), "blanks around its name"),
+            (json!(" admins"), "blanks around its name"),
+            (json!(["admins", 5]), "something else than names"),
+            (json!(["admins", null]), "something else than names"),
+            (json!({"admins": true}), "neither a list"),
+            (json!(["x".repeat(1001)]), "longer than 1000 bytes"),
+            (many(1001), "1001 groups, more than 1000"),
+        ] {
+            match of(bad.clone()) {
+                Err(Fault::Refused(GROUPS, text)) => assert!(text.contains(why), "{text}"),
+                other => panic!("{bad}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_is_several_groups_where_the_connection_says_so() {
+        let of = |separator: Value, groups: &str| {
+            let spec = json!({"claims": {"groups_separator": separator}});
+            read(spec, json!({"sub": "1", "groups": groups}))
         };
-        assert_eq!(domain_refusal(&allowed, &who("a@ACME.example", true)), None);
+        let groups = |separator: Value, text: &str| of(separator, text).unwrap().groups;
+        assert_eq!(groups(json!(null), "admins,developers"), ["admins,developers"]);
+        assert_eq!(groups(json!(","), "admins,developers"), ["admins", "developers"]);
         assert_eq!(
-            domain_refusal(&allowed, &who("a@acme.example", false)),
-            Some("email_unverified")
+            groups(json!(", "), "admins, developers"),
+            ["admins", "developers"]
         );
         assert_eq!(
-            domain_refusal(&allowed, &who("a@evil-acme.example", true)),
-            Some("email_domain")
+            groups(json!(" "), "admins  developers "),
+            ["admins", "developers"]
         );
-        assert_eq!(
-            domain_refusal(&allowed, &who("a@acme.example@evil.example", true)),
-            Some("email_domain")
+        // What the separator leaves is not cleaned.
+        assert!(of(json!(","), "admins, developers").is_err());
+        let array = read(
+            json!({"claims": {"groups_separator": ","}}),
+            json!({"sub": "1", "groups": ["a,b"]}),
         );
-        assert_eq!(domain_refusal(&[], &who("a@evil.example", false)), None);
+        assert_eq!(array.unwrap().groups, ["a,b"]);
+    }
+
+    #[test]
+    fn a_preview_says_what_a_sign_in_would_refuse() {
+        let of = |claims: Value| preview(&connection(json!({})), claims.as_object().unwrap()).unwrap();
+        let (identity, _, refused) = of(json!({"sub": "1", "groups": [" a"]}));
+        assert!(identity.groups.is_empty());
+        assert_eq!(refused, Some(GROUPS));
+        assert_eq!(of(json!({"sub": "1", "groups": ["a"]})).2, None);
+    }
+
+    #[test]
+    fn domains_count_only_with_a_verified_address_that_can_be_read() {
+        let refused = |email: &str, verified: bool| {
+            let spec = json!({"allowed_domains": ["acme.example"]});
+            let claims = json!({"sub": "1", "email": email, "email_verified": verified});
+            let identity = read(spec.clone(), claims).unwrap();
+            domain_refusal(&connection(spec).spec, &identity).map(|(reason, _)| reason)
+        };
+        assert_eq!(refused("a@ACME.example", true), None);
+        assert_eq!(refused("a@acme.example", false), Some(EMAIL_UNVERIFIED));
+        assert_eq!(refused("", true), Some(EMAIL_UNVERIFIED));
+        for elsewhere in [
+            "a@evil-acme.example",
+            "a@sub.acme.example",
+            "a@acme.example.evil.example",
+        ] {
+            assert_eq!(refused(elsewhere, true), Some(EMAIL_DOMAIN), "{elsewhere}");
+        }
+        for malformed in [
+            "a@evil.com@acme.example",
+            "a@acme.example@evil.example",
+            "\"a@evil.com\"@acme.example",
+            "a@evil.com,b@acme.example",
+            "a@acme.example.",
+            "a@acme.example ",
+            "(a@evil.com)@acme.example",
+        ] {
+            assert_eq!(refused(malformed, true), Some(EMAIL_MALFORMED), "{malformed}");
+        }
+        let claims = json!({"sub": "1", "email": "a@evil.example"});
+        let anywhere = read(json!({}), claims).unwrap();
+        assert_eq!(domain_refusal(&connection(json!({})).spec, &anywhere), None);
+    }
+
+    #[test]
+    fn only_what_github_says_of_organisations_counts() {
+        let spec = json!({
+            "kind": "github", "github_organisations": ["acme"], "claims": {"groups": "login"},
+        });
+        let refused = |claims: Value| {
+            let identity = read(spec.clone(), claims).unwrap();
+            refusal(&connection(spec.clone()).spec, &identity).is_some()
+        };
+        assert!(refused(json!({"sub": "1", "login": "acme", "organisations": []})));
+        assert!(refused(
+            json!({"sub": "1", "organisations": ["acme/team", "acmes"]})
+        ));
+        assert!(!refused(
+            json!({"sub": "1", "login": "x", "organisations": ["ACME"]})
+        ));
     }
 }

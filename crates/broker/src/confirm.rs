@@ -1,6 +1,7 @@
 //! "Confirm that it is you": somebody who is signed in proves once more who they are, in the way they came.
 //! Dangerous acts ask for it when the last proof is old.
 
+use crate::budget::Act;
 use crate::local::{self, Claimed};
 use crate::login::{display_name, way_in};
 use crate::page::{Failure, Forms, html, redirect};
@@ -129,7 +130,7 @@ pub(crate) async fn by_password(
         return Err(Failure::NotFound);
     }
     let return_to = typed.return_to.as_deref().and_then(safe);
-    if local::is_flooding(&visit) {
+    if visit.has_spent(Act::Password, who.session.as_ref()) {
         let error = Some((WRONG, StatusCode::TOO_MANY_REQUESTS));
         return page(&visit, &who, return_to, error).await;
     }
@@ -137,6 +138,7 @@ pub(crate) async fn by_password(
         org: &who.person.org,
         account: None,
         username: who.person.user.email.as_deref().unwrap_or_default(),
+        confirms: Some(&who.session),
     };
     let proven = local::admit(&visit, &at, typed.password.unwrap_or_default()).await?;
     match proven.filter(|person| person.user.id == who.person.user.id) {

@@ -17,8 +17,11 @@ use wire::{Connection, ConnectionSpec, Discovery, Preset};
 const SUFFIX: &str = "/.well-known/openid-configuration";
 /// In the issuer of Entra's documents for several tenants.
 const TENANT: &str = "{tenantid}";
-/// The algorithms of id tokens that are accepted.
-pub(crate) const ALGORITHMS: [&str; 4] = ["RS256", "PS256", "ES256", "EdDSA"];
+/// The algorithms of id tokens that are accepted, where the provider announces them: all asymmetric ones that we can
+/// check.
+pub(crate) const ALGORITHMS: [&str; 9] = [
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA",
+];
 /// Most entries of a list that are shown.
 const MAX_LIST: usize = 200;
 
@@ -149,8 +152,16 @@ fn expected(spec: &ConnectionSpec, configured: &str, stated: &str) -> Result<Str
         let text = "an issuer for several tenants needs required_claims.tid";
         return Err(Fault::Setup(text.to_owned()));
     };
-    let host = |url: &str| Url::parse(url).map(|url| url.origin()).ok();
-    if host(configured) != host(&stated.replace(TENANT, "tenant")) {
+    // But for the tenant, the document must name what is configured, path and all: one host serves many issuers.
+    let named = stated.split_once(TENANT).and_then(|(before, after)| {
+        let segment = configured.strip_prefix(before)?.strip_suffix(after)?;
+        (!segment.is_empty() && !segment.contains('/')).then_some(segment)
+    });
+    let of_ours = |segment: &str| {
+        let all = ["common", "organizations", "consumers", tenant.as_str()];
+        all.iter().any(|name| segment.eq_ignore_ascii_case(name))
+    };
+    if !named.is_some_and(of_ours) {
         return Err(Fault::Issuer);
     }
     Ok(stated.replace(TENANT, tenant))
@@ -357,8 +368,21 @@ mod tests {
         let pinned = spec(pinned);
         let whole = "https://login.microsoftonline.com/T/v2.0";
         assert_eq!(expected(&pinned, common, stated).unwrap(), whole);
-        // A template at another host is another provider's.
-        assert!(expected(&pinned, "https://evil.example/common/v2.0", stated).is_err());
+        // A template at another host, or at another path of the host, is another provider's; and so is another tenant.
+        for configured in [
+            "https://evil.example/common/v2.0",
+            "https://login.microsoftonline.com/common",
+            "https://login.microsoftonline.com/common/v2.0/",
+            "https://login.microsoftonline.com/x/common/v2.0",
+            "https://login.microsoftonline.com//v2.0",
+            "https://login.microsoftonline.com/OTHER/v2.0",
+        ] {
+            assert!(expected(&pinned, configured, stated).is_err(), "{configured}");
+        }
+        let elsewhere = "https://login.microsoftonline.com/tenants/{tenantid}/v1";
+        assert!(expected(&pinned, common, elsewhere).is_err());
+        let twice = "https://login.microsoftonline.com/{tenantid}/v2.0/{tenantid}";
+        assert!(expected(&pinned, common, twice).is_err());
         // Without the preset a template is just another issuer.
         let generic = spec(serde_json::json!({"name": "G", "kind": "oidc", "required_claims": {"tid": "T"}}));
         assert_eq!(expected(&generic, common, stated).unwrap(), common);

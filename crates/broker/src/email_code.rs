@@ -9,6 +9,8 @@
 //!
 //! The mail holds a code and no link: whoever reads it elsewhere can sign in nowhere with it.
 
+use crate::budget::Act;
+use crate::lanes::{CODE, Lanes};
 use crate::login::{Asked, Place, home, place};
 use crate::mail::Mail;
 use crate::page::{Failure, Forms, html, redirect};
@@ -26,7 +28,7 @@ use serde_json::{Map, json};
 use store::email_code::{Guess, LIFE, NewCode};
 use store::user::Identity;
 use wire::{
-    AccountId, ActorKind, AuditActor, AuditEvent, Authentication, Connection, ConnectionId, ConnectionKind,
+    AccountId, ActorKind, Address, AuditActor, AuditEvent, Authentication, Connection, ConnectionId, ConnectionKind,
     SessionId, Timestamp,
 };
 
@@ -36,8 +38,6 @@ const PURPOSE: &str = "email code";
 const WAITING: &str = "email_codes";
 /// Codes that one browser waits for at once: tabs.
 const MOST_WAITING: usize = 8;
-/// Codes for one address within [`store::email_code::WINDOW`].
-const MOST_CODES: i64 = 5;
 /// Letters that nobody confuses, and that spell no words (RFC 8628, section 6.1).
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 /// Letters of a code: with five guesses each, hopeless.
@@ -225,7 +225,7 @@ pub(crate) async fn send(visit: Visit, Path(id): Path<String>, form: Submitted) 
         let error = (StatusCode::BAD_REQUEST, "This is not an e-mail address.");
         return here.email_page(&visit, &shown, Some(error)).await;
     };
-    if visit.broker.is_flooding(&visit.request) {
+    if visit.is_flooding(Act::Code) {
         return too_many(&visit, &here, &shown).await;
     }
     let confirms = match here.asked.confirm {
@@ -236,7 +236,8 @@ pub(crate) async fn send(visit: Visit, Path(id): Path<String>, form: Submitted) 
         }
         None => None,
     };
-    let Some(attempt) = offer(&visit, &here, &address).await? else {
+    let lanes = lanes(&visit, &here.connection, &address, confirms.as_ref()).await?;
+    let Some(attempt) = offer(&visit, &here, &address, &lanes).await? else {
         return too_many(&visit, &here, &shown).await;
     };
     let waiting = Waiting {
@@ -259,14 +260,14 @@ pub(crate) async fn send(visit: Visit, Path(id): Path<String>, form: Submitted) 
 async fn too_many(visit: &Visit, here: &Here, shown: &str) -> Result<Response, Failure> {
     // Not recorded: whoever floods must not fill the log.
     metrics::counter!("chatelaine_sign_ins_total", "outcome" => "rate_limited").increment(1);
-    let error = "Too many codes were asked for. Wait a quarter of an hour, or use the last one that arrived.";
+    let error = "Too many codes were asked for. Wait a few minutes, or use the last one that arrived here.";
     here.email_page(visit, shown, Some((StatusCode::TOO_MANY_REQUESTS, error)))
         .await
 }
 
 /// Makes a code, and sends it where the address may sign in. `None` when there were too many of late; the answer
 /// does not depend on whether the address may sign in.
-async fn offer(visit: &Visit, here: &Here, address: &str) -> Result<Option<String>, Failure> {
+async fn offer(visit: &Visit, here: &Here, address: &str, lanes: &Lanes) -> Result<Option<String>, Failure> {
     let allowed = is_allowed(&here.connection, address);
     let attempt = store::random_secret("")?;
     let code = fresh_code()?;
@@ -277,30 +278,26 @@ async fn offer(visit: &Visit, here: &Here, address: &str) -> Result<Option<Strin
         address,
         code: allowed.then_some(code.as_str()),
     };
-    if !store::email_code::offer(&mut tx, new, MOST_CODES).await? {
+    if !lanes.count(&mut tx, CODE).await? {
         return Ok(None);
     }
+    store::email_code::offer(&mut tx, new).await?;
     let (org, connection, account) = here.at();
-    let event = if allowed {
+    if allowed {
         let actor = AuditActor {
             email: Some(address.to_owned()),
             ..AuditActor::of(ActorKind::Anonymous)
         };
-        AuditEvent {
+        let event = AuditEvent {
             account: account.cloned(),
             target: Some(audit::connection(connection)),
             ..audit::event(visit, org, "login.code_sent", actor)
-        }
-    } else {
-        let failed = audit::Failed {
-            org,
-            account,
-            target: Some(audit::connection(connection)),
-            reason: "email_domain",
         };
-        failed.event(visit)
-    };
-    tx.commit(event).await?;
+        tx.commit(event).await?;
+    } else {
+        tx.commit_housekeeping().await?;
+        refuse(visit, here.at(), "email_domain").await;
+    }
     if allowed {
         post(visit, here, mail(visit, here, address, &code));
     }
@@ -386,29 +383,17 @@ pub(crate) async fn redeem(
         ..Asked::default()
     };
     let here = Here::of(&visit, id.as_ref(), asked).await?;
-    if visit.broker.is_flooding(&visit.request) {
-        metrics::counter!("chatelaine_sign_ins_total", "outcome" => "rate_limited").increment(1);
-        let error = "There were too many attempts. Wait a minute.";
-        return here
-            .code_page(&visit, &waiting, Some((StatusCode::TOO_MANY_REQUESTS, error)))
-            .await;
-    }
     let code = normal(&typed.code.unwrap_or_default());
     let mut tx = visit.store().begin().await?;
     let guess = store::email_code::redeem(&mut tx, &waiting.attempt, &code).await?;
     if guess != Guess::Right {
-        let (org, connection, account) = here.at();
-        let failed = audit::Failed {
-            org,
-            account,
-            target: Some(audit::connection(connection)),
-            reason: if guess == Guess::Over {
-                "code_over"
-            } else {
-                "wrong_code"
-            },
+        tx.commit_housekeeping().await?;
+        let reason = if guess == Guess::Over {
+            "code_over"
+        } else {
+            "wrong_code"
         };
-        tx.commit(failed.event(&visit)).await?;
+        refuse(&visit, here.at(), reason).await;
         if guess == Guess::Over {
             forget(&visit, &waiting).await?;
             let error = "This code is no longer good. Ask for another one.";
@@ -447,11 +432,26 @@ async fn sign_in(visit: &Visit, here: &Here, waiting: Waiting) -> Result<Respons
         return confirm::by_provider(visit, session, proof, waiting.return_to.as_deref()).await;
     }
     let person = admit(visit, here.at(), proof, (None, 0)).await?;
+    let lanes = lanes(visit, &here.connection, &waiting.address, None).await?;
+    let mut tx = visit.store().begin().await?;
+    lanes.open(&mut tx, visit).await?;
+    tx.commit_housekeeping().await?;
     // Checked when it was remembered; checked again, because it comes from storage.
     match waiting.return_to.as_deref().and_then(safe) {
         Some(path) => Ok(redirect(path)),
         None => Ok(redirect(home(visit, &person.user.id).await?)),
     }
+}
+
+/// Where attempts with an address are counted.
+async fn lanes(
+    visit: &Visit,
+    connection: &Connection,
+    address: &str,
+    confirms: Option<&SessionId>,
+) -> store::Result<Lanes> {
+    let subject = store::email_code::subject(visit.store().vault(), &connection.id, address);
+    Lanes::of(visit, &subject, confirms).await
 }
 
 /// Whoever reads the mail of an address is that address.
@@ -522,20 +522,15 @@ async fn forget(visit: &Visit, done: &Waiting) -> Result<(), Failure> {
     keep_waiting(visit, &all).await
 }
 
-/// The address as it is compared, if it can be one. ASCII only: other letters may become somebody else's address
-/// when they are lower-cased.
+/// The address as it is compared, if it can be one.
 fn address(typed: &str) -> Option<String> {
-    let typed = typed.trim();
-    let address: lettre::Address = typed.parse().ok()?;
-    let plain = typed.is_ascii() && typed.len() <= claims::MAX_EMAIL && !address.user().starts_with('"');
-    plain.then(|| typed.to_ascii_lowercase())
+    Address::parse(typed.trim()).ok().map(|address| address.key())
 }
 
 /// Whether the connection lets in people with an address; none when its list is empty.
 fn is_allowed(connection: &Connection, address: &str) -> bool {
-    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
     let allowed = &connection.spec.allowed_domains;
-    allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain))
+    Address::parse(address).is_ok_and(|address| claims::is_allowed(allowed, &address))
 }
 
 /// A code, every one as likely as every other.

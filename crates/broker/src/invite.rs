@@ -1,7 +1,8 @@
 //! The page behind an invitation's link: what it gives, and the button that takes it. Links that were used,
 //! taken back, ran out or never existed look the same.
 
-use crate::local::{self, WRONG};
+use crate::budget::Act;
+use crate::local::WRONG;
 use crate::login::display_name;
 use crate::page::{Failure, Forms, html, redirect};
 use crate::return_to::with_query;
@@ -17,8 +18,8 @@ use serde::Deserialize;
 use store::invitation;
 use store::user::Identity;
 use wire::{
-    AuditActor, AuditEvent, Connection, ConnectionKind, Invitation, OrgId, Organisation, Role, SessionId,
-    User,
+    Address, AuditActor, AuditEvent, Connection, ConnectionKind, Invitation, OrgId, Organisation, Role,
+    SessionId, User,
 };
 
 /// The issuer of people with a local password.
@@ -105,7 +106,10 @@ async fn way(visit: &Visit, open: &Open) -> Result<Way, Failure> {
     let is_theirs = user
         .email
         .as_deref()
-        .is_some_and(|email| email.eq_ignore_ascii_case(&invitation.email));
+        .is_some_and(|email| match Address::parse(email) {
+            Ok(address) => address.is(&invitation.email),
+            Err(_) => is_local && email == invitation.email,
+        });
     // Whoever administers an account decides who the people of its own connections are, so that these get roles
     // in that account only.
     let may_have = connection.account.is_none() || connection.account == invitation.account;
@@ -327,7 +331,8 @@ async fn set_password(visit: &Visit, secret: &str, open: &Open, typed: Typed) ->
         error,
         status,
     };
-    if local::is_flooding(visit) {
+    // By link: whoever does not have it uses up nothing.
+    if visit.has_spent(Act::Invitation, &open.hash) {
         let again = again(WRONG, StatusCode::TOO_MANY_REQUESTS);
         return page(visit, secret, open, Some(again)).await;
     }
@@ -344,7 +349,7 @@ async fn set_password(visit: &Visit, secret: &str, open: &Open, typed: Typed) ->
     let identity = Identity {
         connection: connection.id,
         issuer: LOCAL.to_owned(),
-        subject: invitation.email.to_lowercase(),
+        subject: invitation.email.to_ascii_lowercase(),
         email: Some(invitation.email.clone()),
         email_verified: false,
         name: (!name.is_empty()).then_some(name.clone()),

@@ -9,6 +9,8 @@
 
 mod audit;
 mod backchannel;
+mod browser;
+mod budget;
 mod claims;
 mod confirm;
 mod cookie;
@@ -17,6 +19,8 @@ mod email_code;
 mod github;
 mod health;
 mod invite;
+mod jws;
+mod lanes;
 mod local;
 mod login;
 mod logout;
@@ -30,6 +34,7 @@ mod return_to;
 mod second_factor;
 mod session;
 mod signin;
+mod tokens;
 mod trace;
 mod trial;
 mod upstream;
@@ -42,16 +47,11 @@ pub use trial::{ProviderFault, Reading};
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::routing::{get, post};
-use governor::middleware::NoOpMiddleware;
-use governor::state::keyed::DashMapStateStore;
-use governor::{Quota, RateLimiter};
 use http::request::Parts;
 use outbound::Outbound;
 use page::Failure;
 use second_factor::manage;
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 use store::Store;
 use tower_sessions::Session;
 use wire::AuditRequest;
@@ -78,26 +78,9 @@ struct Inner {
     providers: provider::Providers,
     mailer: mail::Mailer,
     passkeys: second_factor::Passkeys,
-    /// Attempts that leave a trace, by the address that they come from.
-    attempts: Attempts,
+    /// What may be attempted at a time.
+    budgets: budget::Budgets,
 }
-
-type Attempts = RateLimiter<String, DashMapStateStore<String>, Time, NoOpMiddleware<Duration>>;
-
-/// The injected clock, as the rate limiter wants it.
-#[derive(Clone)]
-struct Time(store::Clock);
-
-impl governor::clock::Clock for Time {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        Duration::from_micros(u64::try_from(self.0.now().0).unwrap_or_default())
-    }
-}
-
-/// Attempts from one address at once, and how many come back each minute.
-const ATTEMPTS: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 
 impl Broker {
     /// A broker over `config`.
@@ -106,10 +89,7 @@ impl Broker {
         let control_url = config.control_url.trim_end_matches('/').to_owned();
         Self(Arc::new(Inner {
             providers: provider::Providers::new(config.outbound, &control_url),
-            attempts: RateLimiter::dashmap_with_clock(
-                Quota::per_minute(ATTEMPTS),
-                Time(config.store.clock().clone()),
-            ),
+            budgets: budget::Budgets::default(),
             store: config.store,
             mailer: config.mailer,
             passkeys: second_factor::Passkeys::new(&control_url),
@@ -139,22 +119,8 @@ impl Broker {
         &self.0.control_url
     }
 
-    /// Whether the address of a request has made too many attempts of late.
-    fn is_flooding(&self, request: &AuditRequest) -> bool {
-        let attempts = &self.0.attempts;
-        if attempts.len() > 10_000 {
-            attempts.retain_recent();
-        }
-        attempts.check_key(&network(request.ip.as_deref())).is_err()
-    }
-}
-
-/// What counts as one address: of IPv6, the /64 that one subscriber gets.
-fn network(ip: Option<&str>) -> String {
-    match ip.and_then(|ip| ip.parse().ok()) {
-        Some(std::net::IpAddr::V6(ip)) => format!("{:x?}", &ip.segments()[..4]),
-        Some(ip) => ip.to_string(),
-        None => String::new(),
+    fn budgets(&self) -> &budget::Budgets {
+        &self.0.budgets
     }
 }
 
@@ -211,6 +177,10 @@ pub fn router(broker: Broker) -> Router {
         .route("/me/grants/{grant}/revoke", post(me::revoke))
         .route("/me/sessions/{session}/end", post(me::end_session))
         .route("/signin/{app}", get(signin::sign_in))
+        .layer(axum::middleware::from_fn_with_state(
+            broker.clone(),
+            browser::recognise,
+        ))
         .layer(axum::middleware::from_fn(page::render))
         // For machines: its refusals are no pages.
         .route("/login/backchannel/{connection}", post(backchannel::logout))
@@ -225,6 +195,8 @@ struct Visit {
     broker: Broker,
     request: AuditRequest,
     session: Session,
+    /// Absent for machines.
+    browser: Option<browser::Browser>,
 }
 
 impl Visit {
@@ -234,6 +206,25 @@ impl Visit {
 
     async fn signed_in(&self) -> store::Result<Option<SignedIn>> {
         signed_in(&self.session, self.store()).await
+    }
+
+    /// Whether this browser, or its network if it is none that is known, has tried too much of a kind of late. Not
+    /// recorded: whoever floods must not fill the log. The metric counts it.
+    fn is_flooding(&self, act: budget::Act) -> bool {
+        let by = match &self.browser {
+            Some(browser) => browser.or_network(&self.request),
+            None => browser::network_place(&self.request),
+        };
+        self.has_spent(act, &by)
+    }
+
+    /// As [`Visit::is_flooding`], for what `by` names.
+    fn has_spent(&self, act: budget::Act, by: &str) -> bool {
+        let spent = !self.broker.budgets().spend(act, by, self.store().clock().now());
+        if spent {
+            metrics::counter!("chatelaine_sign_ins_total", "outcome" => "rate_limited").increment(1);
+        }
+        spent
     }
 }
 
@@ -256,6 +247,7 @@ impl FromRequestParts<Broker> for Visit {
             broker: broker.clone(),
             request: request.ok_or_else(|| missing("the request context"))?,
             session: session.ok_or_else(|| missing("the session layer"))?,
+            browser: parts.extensions.get().cloned(),
         })
     }
 }

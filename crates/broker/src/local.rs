@@ -9,6 +9,8 @@
 //!
 //! Until [`complete`] has run, nobody is signed in.
 
+use crate::budget::Act;
+use crate::lanes::{Lanes, PASSWORD};
 use crate::login::{Again, Asked, PURPOSE, home, page, place};
 use crate::page::{Failure, redirect};
 use crate::return_to::safe;
@@ -21,13 +23,8 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
 use store::user::{Identity, Person};
-use store::{Store, Tx};
-use wire::{AccountId, AuditEvent, AuditTarget, Authentication, OrgId, SessionId, Timestamp, UserId};
-
-/// Failures in a row before attempts must wait.
-const FREE_FAILURES: i64 = 5;
-/// The longest wait, in minutes.
-const LONGEST_WAIT: i64 = 15;
+use store::{Paging, Tx, factor};
+use wire::{AccountId, AuditActor, AuditEvent, AuditTarget, Authentication, OrgId, SessionId, UserId};
 
 pub(crate) const WRONG: &str = "This e-mail address and password do not belong together, or there were too many \
                                 attempts. Check both, and wait a few minutes before you try again.";
@@ -68,13 +65,14 @@ pub(crate) async fn sign_in(
         error: WRONG,
         status,
     };
-    if is_flooding(&visit) {
+    if visit.is_flooding(Act::Password) {
         return page(&visit, &place, &asked, Some(again(StatusCode::TOO_MANY_REQUESTS))).await;
     }
     let at = Claimed {
         org: &place.org.id,
         account: place.account_id(),
         username: &username,
+        confirms: None,
     };
     match admit(&visit, &at, typed.password.unwrap_or_default()).await? {
         Some(person) => {
@@ -93,20 +91,13 @@ pub(crate) async fn sign_in(
     }
 }
 
-/// Whether the address must wait. Not recorded: whoever floods must not fill the log. The metric counts it.
-pub(crate) fn is_flooding(visit: &Visit) -> bool {
-    let flooding = visit.broker.is_flooding(&visit.request);
-    if flooding {
-        metrics::counter!("chatelaine_sign_ins_total", "outcome" => "rate_limited").increment(1);
-    }
-    flooding
-}
-
 /// Who somebody claims to be, and where.
 pub(crate) struct Claimed<'a> {
     pub(crate) org: &'a OrgId,
     pub(crate) account: Option<&'a AccountId>,
     pub(crate) username: &'a str,
+    /// The session whose person proves once more who they are.
+    pub(crate) confirms: Option<&'a SessionId>,
 }
 
 /// Checks the password, and writes down when it is not enough. Failures are forgotten only by [`complete`]:
@@ -117,24 +108,27 @@ pub(crate) async fn admit(visit: &Visit, at: &Claimed<'_>, typed: String) -> Res
     let right = password::verify(known.as_ref().map(|known| known.phc.clone()), typed).await?;
     let Some(known) = known else {
         let event = failed(visit, at, None, "unknown_user");
-        store.record(event).await?;
+        store.record_folded(event).await?;
         return Ok(None);
     };
     let target = Some(store::audit::target("user", &known.user, Some(at.username)));
+    let lanes = Lanes::of(visit, known.user.as_ref(), at.confirms).await?;
     // Others may have failed while the password was verified: what counts is what is written now.
-    let counts = if right {
-        is_open(store, &known.user).await?
+    let open = if right {
+        lanes.are_open(store, PASSWORD).await?
     } else {
         let mut tx = store.begin().await?;
-        let counted = store::user::count_failure(&mut tx, &known.user, wait(store.clock().now())).await?;
+        let counted = lanes.count(&mut tx, PASSWORD).await?;
         if counted {
             tx.commit(failed(visit, at, target, "wrong_password")).await?;
             return Ok(None);
         }
         false
     };
-    if !counts {
-        store.record(failed(visit, at, target, "locked")).await?;
+    let counts = open || may_show_more(visit, &known.user, &lanes).await?;
+    if !(right && counts) {
+        let reason = if counts { "wrong_password" } else { "locked" };
+        store.record_folded(failed(visit, at, target, reason)).await?;
         return Ok(None);
     }
     let person = store::user::get(store, at.org, &known.user).await?;
@@ -154,10 +148,12 @@ pub(crate) async fn admit(visit: &Visit, at: &Claimed<'_>, typed: String) -> Res
     Ok(Some(person))
 }
 
-/// Whether attempts of a person count now.
-async fn is_open(store: &Store, user: &UserId) -> store::Result<bool> {
-    let known = store::user::password_of(store, user).await?;
-    Ok(known.is_some_and(|known| known.locked_until <= store.clock().now()))
+/// Whether a password counts that would have to wait: somebody with a second factor shows that, too, so that nobody
+/// who only guesses passwords keeps them out. Not often: it must not be learnt that way either.
+async fn may_show_more(visit: &Visit, user: &UserId, lanes: &Lanes) -> store::Result<bool> {
+    let factors = factor::list(visit.store(), user, &Paging::default()).await?;
+    let now = visit.store().clock().now();
+    Ok(!factors.is_empty() && visit.broker.budgets().spend(Act::Doubted, &lanes.name(), now))
 }
 
 /// Signs the person in, or renews the proof of the session that was to be confirmed; where to go on.
@@ -188,12 +184,13 @@ pub(crate) async fn complete(
     let session = current
         .as_ref()
         .map_or_else(SessionId::fresh, |who| who.session.clone());
-    store::user::forget_failures(&mut tx, &half.user).await?;
     let authentication = Authentication {
         amr: amr.iter().map(ToString::to_string).collect(),
         acr: None,
         auth_time: Some(tx.now()),
     };
+    let lanes = Lanes::of(visit, half.user.as_ref(), half.confirms.as_ref()).await?;
+    lanes.open(&mut tx, visit).await?;
     let identity = Identity {
         connection: connection.id.clone(),
         issuer: person.user.issuer.clone(),
@@ -253,14 +250,4 @@ fn failed(visit: &Visit, at: &Claimed<'_>, target: Option<AuditTarget>, reason: 
         reason,
     };
     failed.event(visit)
-}
-
-/// Until when attempts do not count after so many failures in a row: from the fifth on for 1, 2, 4, 8, then 15
-/// minutes.
-pub(crate) fn wait(now: Timestamp) -> impl FnOnce(i64) -> Option<Timestamp> {
-    move |failures| {
-        let beyond = failures - FREE_FAILURES;
-        let minutes = (1_i64 << beyond.clamp(0, 10)).min(LONGEST_WAIT);
-        (beyond >= 0).then(|| now.plus_seconds(minutes * 60))
-    }
 }

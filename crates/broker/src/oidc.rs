@@ -2,30 +2,20 @@
 //!
 //! Knows connections and claims, nothing of browsers, sessions or people.
 
-use crate::claims;
 use crate::discovery::{self, Known, Metadata};
+use crate::jws::{self, Jws, Unverified};
 use crate::provider::{Answer, Attempt, Fault, Http, Identified, Providers};
 use crate::trace::Trace;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use chrono::{DateTime, Utc};
-use openidconnect::core::{
-    CoreAuthPrompt, CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreIdToken,
-    CoreIdTokenVerifier, CoreJsonWebKey, CoreJwsSigningAlgorithm, CoreTokenResponse,
-};
+use crate::{claims, tokens};
+use openidconnect::core::{CoreAuthPrompt, CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod};
 use openidconnect::{
-    AccessTokenHash, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken,
-    EndpointMaybeSet, EndpointNotSet, EndpointSet, JsonWebKey as _, Nonce, OAuth2TokenResponse as _,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError,
-    TokenResponse as _,
+    AuthType, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, Nonce,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
 };
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
 use store::Store;
-use wire::{Connection, Preset};
-
-/// How far the provider's clock may be off, in seconds.
-const LEEWAY: i64 = 60;
+use wire::{Connection, Preset, Timestamp};
 
 /// A client whose authorization endpoint is known, and whose others may be.
 type Client = CoreClient<
@@ -41,30 +31,9 @@ type Client = CoreClient<
 pub(crate) struct Signed {
     /// Whose key it was.
     pub(crate) issuer: String,
-    /// What the token calls itself (`typ`).
-    pub(crate) kind: Option<String>,
-    /// What it says. Nothing of it was checked.
-    pub(crate) claims: Map<String, Value>,
+    /// Nothing of what it says was checked.
+    pub(crate) token: Jws,
 }
-
-/// The head of a JWS, as far as we accept one.
-#[derive(Deserialize)]
-struct Head {
-    alg: CoreJwsSigningAlgorithm,
-    kid: Option<String>,
-    typ: Option<String>,
-    /// Extensions that must be understood: we understand none.
-    crit: Option<Value>,
-}
-
-/// The algorithms that tokens may be signed with. Asymmetric only: a provider that offers HMAC would make our
-/// client secret a signing key.
-const ALGORITHMS: [CoreJwsSigningAlgorithm; 4] = [
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
-    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
-    CoreJwsSigningAlgorithm::EdDsa,
-];
 
 impl Providers {
     /// What the provider publishes, as of the last ten minutes.
@@ -101,7 +70,7 @@ impl Providers {
         discovery::discover(&http, connection, trace).await
     }
 
-    /// What the provider publishes, fetched anew because a token names an unknown key; not too often.
+    /// What the provider publishes, fetched anew because a token does not fit its keys; not too often.
     async fn refetch(&self, connection: &Connection) -> Option<Arc<Known>> {
         let first = self.refetched.entry(connection.id.clone()).or_insert(());
         if !first.is_fresh() {
@@ -212,22 +181,24 @@ impl Providers {
         Ok(Some(endpoint))
     }
 
+    /// Checks a signature. Where it does not fit, the provider may have a new key, perhaps under an old one's name.
+    async fn verify(&self, connection: &Connection, known: &Known, token: &str) -> Result<Jws, Unverified> {
+        match jws::verify(token, &known.metadata) {
+            Err(reason) if reason.may_be_news() => match self.refetch(connection).await {
+                Some(known) => jws::verify(token, &known.metadata),
+                None => Err(reason),
+            },
+            other => other,
+        }
+    }
+
     /// A token that the provider signed with one of its keys; what it says is for the caller to check.
     pub(crate) async fn signed(&self, connection: &Connection, token: &str) -> Result<Signed, Fault> {
         let known = self.metadata(connection).await?;
-        let (kind, claims) = match verify(token, known.metadata.jwks().keys()) {
-            Err(SignatureVerificationError::NoMatchingKey) => {
-                let known = self.refetch(connection).await;
-                let known = known.ok_or_else(|| unverified(&SignatureVerificationError::NoMatchingKey))?;
-                verify(token, known.metadata.jwks().keys())
-            }
-            other => other,
-        }
-        .map_err(|error| unverified(&error))?;
+        let token = self.verify(connection, &known, token).await;
         Ok(Signed {
             issuer: known.metadata.issuer().as_str().to_owned(),
-            kind,
-            claims,
+            token: token.map_err(|reason| Fault::Token(reason.to_string()))?,
         })
     }
 
@@ -258,45 +229,36 @@ impl Providers {
             ),
             None => trace.ok("callback", "a code came for this attempt"),
         }
-        let client = self.client(store, connection, &known.metadata).await?;
         let http = self.http(connection)?;
         trace.has_asked = true;
-        let tokens = match exchange(&client, &http, &answer).await {
+        let code = tokens::Code {
+            client: connection.spec.client_id.as_deref().unwrap_or_default(),
+            secret: store::connection::secret(store, &connection.id).await?,
+            in_body: posts_secret(&known.metadata),
+            redirect_uri: &self.redirect_uri,
+            code: answer.code,
+            verifier: answer.verifier,
+        };
+        let endpoint = known.metadata.token_endpoint().map(|url| url.as_str());
+        let tokens = match code.redeem(&http, endpoint.unwrap_or_default()).await {
             Ok(tokens) => tokens,
             Err(fault) => return Err(trace.failed("token", fault)),
         };
-        let Some(token) = tokens.id_token() else {
-            let fault = Fault::Answer("it sent no id token".to_owned());
-            return Err(trace.failed("token", fault));
-        };
         trace.ok("token", "the code was redeemed for an id token");
 
-        let nonce = Nonce::new(answer.nonce.to_owned());
-        let access = tokens.access_token();
-        let mut checked = check(token, &verifier(&client, store), &nonce, access);
-        if let Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) =
-            checked
-            && let Some(known) = self.refetch(connection).await
-        {
-            let client = self.client(store, connection, &known.metadata).await?;
-            checked = check(token, &verifier(&client, store), &nonce, access);
-        }
-        let claims = payload(token)?;
-        if let Err(error) = checked {
-            return Err(explain(trace, &error, connection, (issuer, &claims)));
-        }
-        if let Some(since) = answer.asked_since {
-            // Mandatory, because the request said max_age (OpenID Connect Core, sections 2 and 3.1.2.1).
-            let stated = claims.get("auth_time").and_then(Value::as_i64);
-            let text = match stated {
-                None => Some("its id token has no auth_time"),
-                Some(stated) if stated < since.seconds() - LEEWAY => Some("its auth_time is from before"),
-                Some(_) => None,
-            };
-            if let Some(text) = text {
-                return Err(trace.failed("id_token", Fault::Unproven(text)));
-            }
-        }
+        let token = match self.verify(connection, &known, &tokens.id_token).await {
+            Ok(token) => token,
+            Err(reason) => return Err(trace.failed("id_token", Fault::Token(reason.to_string()))),
+        };
+        let check = Check {
+            connection,
+            issuer,
+            answer: &answer,
+            access: tokens.access_token.as_deref(),
+            now: store.clock().now(),
+        };
+        check.token(&token, trace)?;
+        let claims = token.claims;
         trace.ok(
             "id_token",
             "signature, issuer, audience, nonce and times are right",
@@ -305,19 +267,15 @@ impl Providers {
 
         let authentication = claims::authentication(&claims);
         let sid = claims.get("sid").and_then(Value::as_str).map(ToOwned::to_owned);
-        let claims = complete(
-            &http,
-            (connection, &known.metadata),
-            (claims, access.secret()),
-            trace,
-        )
-        .await?;
+        let bearer = tokens.access_token.as_deref();
+        let about = (connection, &known.metadata);
+        let claims = complete(&http, about, (claims, bearer), trace).await?;
         let identity = claims::identity(connection, issuer, claims);
         Ok(Identified {
             identity: identity.map_err(|fault| trace.failed("mapping", fault))?,
             authentication,
             sid,
-            id_token: Some(token.to_string()),
+            id_token: Some(tokens.id_token),
         })
     }
 }
@@ -331,28 +289,72 @@ fn posts_secret(metadata: &Metadata) -> bool {
     })
 }
 
-async fn exchange(client: &Client, http: &Http, answer: &Answer<'_>) -> Result<CoreTokenResponse, Fault> {
-    let request = client.exchange_code(AuthorizationCode::new(answer.code.to_owned()));
-    request
-        .map_err(|_| Fault::Answer("it has no token endpoint".to_owned()))?
-        .set_pkce_verifier(PkceCodeVerifier::new(answer.verifier.to_owned()))
-        .request_async(http)
-        .await
-        .map_err(|error| match error {
-            RequestTokenError::Request(e) => Fault::Unreachable(format!("its token endpoint: {e}")),
-            RequestTokenError::ServerResponse(e) => {
-                Fault::Answer(format!("its token endpoint said {}", e.error()))
+/// What an id token is held against.
+struct Check<'a> {
+    connection: &'a Connection,
+    issuer: &'a str,
+    answer: &'a Answer<'a>,
+    /// The access token that came with it.
+    access: Option<&'a str>,
+    now: Timestamp,
+}
+
+impl Check<'_> {
+    /// OpenID Connect Core 1.0, section 3.1.3.7. What a refusal tells an administrator of what the token says is only
+    /// whose it is and for whom.
+    fn token(&self, token: &Jws, trace: &mut Trace) -> Result<(), Fault> {
+        let claims = &token.claims;
+        let wrong = |text: &str| Fault::Token(text.to_owned());
+        let shown = |name: &str| {
+            claims
+                .get(name)
+                .map_or_else(|| "nothing".to_owned(), ToString::to_string)
+        };
+        if claims.get("iss").and_then(Value::as_str) != Some(self.issuer) {
+            let fault = wrong("it comes from another issuer");
+            return Err(trace.differs("id_token", fault, self.issuer, &shown("iss")));
+        }
+        if let Err(text) = jws::audience(&self.connection.spec, claims) {
+            let client = self.connection.spec.client_id.as_deref().unwrap_or_default();
+            let found = match claims.get("azp") {
+                Some(party) => format!("{}, azp {party}", shown("aud")),
+                None => shown("aud"),
+            };
+            return Err(trace.differs("id_token", wrong(text), client, &found));
+        }
+        if !claims.contains_key("exp") {
+            return Err(trace.failed("id_token", wrong("it does not say when it expires")));
+        }
+        if let Err(text) = jws::times(claims, self.now) {
+            return Err(trace.failed("id_token", wrong(text)));
+        }
+        if claims.get("nonce").and_then(Value::as_str) != Some(self.answer.nonce) {
+            return Err(trace.failed("id_token", wrong("its nonce is not ours")));
+        }
+        if !token.goes_with(self.access) {
+            return Err(trace.failed("id_token", wrong("it belongs to another access token")));
+        }
+        let Some(since) = self.answer.asked_since else {
+            return Ok(());
+        };
+        // Mandatory, because the request said max_age (OpenID Connect Core, sections 2 and 3.1.2.1).
+        let age = self.now.seconds() - since.seconds();
+        match claims.get("auth_time").and_then(Value::as_f64) {
+            None => Err(trace.failed("id_token", Fault::Unproven("its id token has no auth_time"))),
+            Some(stated) if !jws::is_within(stated, age, self.now) => {
+                let text = "its auth_time is from before, or in the future";
+                Err(trace.failed("id_token", Fault::Unproven(text)))
             }
-            RequestTokenError::Parse(e, _) => Fault::Answer(format!("its token answer: {e}")),
-            RequestTokenError::Other(text) => Fault::Answer(text),
-        })
+            Some(_) => Ok(()),
+        }
+    }
 }
 
 /// The claims of the id token, and where they leave something out that is asked for, those of userinfo.
 async fn complete(
     http: &Http,
     (connection, metadata): (&Connection, &Metadata),
-    (mut claims, bearer): (Map<String, Value>, &str),
+    (mut claims, bearer): (Map<String, Value>, Option<&str>),
     trace: &mut Trace,
 ) -> Result<Map<String, Value>, Fault> {
     let offered = metadata.claims_supported();
@@ -365,6 +367,10 @@ async fn complete(
         trace.skipped("userinfo", "the id token has what is needed");
         return Ok(claims);
     }
+    let Some(bearer) = bearer else {
+        trace.skipped("userinfo", "the provider sent no access token to ask with");
+        return Ok(claims);
+    };
     let more = match userinfo(http, endpoint.as_str(), bearer).await {
         Ok(more) => more,
         Err(fault) => return Err(trace.failed("userinfo", fault)),
@@ -374,132 +380,16 @@ async fn complete(
         let fault = Fault::Token("the userinfo answer is about somebody else".to_owned());
         return Err(trace.failed("userinfo", fault));
     }
+    claims.retain(|_, value| !value.is_null());
+    // Who vouches for one address does not vouch for another.
+    let about_other = claims.contains_key("email") && claims.get("email") != more.get("email");
     for (name, value) in more {
-        claims.entry(name).or_insert(value);
+        if !(about_other && name == "email_verified") {
+            claims.entry(name).or_insert(value);
+        }
     }
     trace.ok("userinfo", "it adds what the id token leaves out");
     Ok(claims)
-}
-
-fn verifier<'a>(client: &'a Client, store: &Store) -> CoreIdTokenVerifier<'a> {
-    let now = store.clock().now().seconds() - LEEWAY;
-    let now = DateTime::<Utc>::from_timestamp(now, 0).unwrap_or_default();
-    client
-        .id_token_verifier()
-        .set_allowed_algs(ALGORITHMS)
-        .set_time_fn(move || now)
-}
-
-fn check(
-    token: &CoreIdToken,
-    verifier: &CoreIdTokenVerifier<'_>,
-    nonce: &Nonce,
-    access: &openidconnect::AccessToken,
-) -> Result<(), ClaimsVerificationError> {
-    let claims = token.claims(verifier, nonce)?;
-    if let Some(stated) = claims.access_token_hash() {
-        let found = token
-            .signing_alg()
-            .and_then(|alg| Ok((alg, token.signing_key(verifier)?)));
-        let (alg, key) = found.map_err(ClaimsVerificationError::SignatureVerification)?;
-        let actual = AccessTokenHash::from_token(access, alg, key);
-        if actual.map_err(|e| ClaimsVerificationError::Other(e.to_string()))? != *stated {
-            let text = "it belongs to another access token";
-            return Err(ClaimsVerificationError::Other(text.to_owned()));
-        }
-    }
-    Ok(())
-}
-
-/// What the id token's refusal tells an administrator. Of what it says, only whose it is and for whom.
-fn explain(
-    trace: &mut Trace,
-    error: &ClaimsVerificationError,
-    connection: &Connection,
-    (issuer, claims): (&str, &Map<String, Value>),
-) -> Fault {
-    let token = |text: &str| Fault::Token(text.to_owned());
-    let shown = |name: &str| {
-        claims
-            .get(name)
-            .map_or_else(|| "nothing".to_owned(), ToString::to_string)
-    };
-    match error {
-        ClaimsVerificationError::InvalidAudience(_) => {
-            let client = connection.spec.client_id.as_deref().unwrap_or_default();
-            let fault = token("it is meant for another client");
-            trace.differs("id_token", fault, client, &shown("aud"))
-        }
-        ClaimsVerificationError::InvalidIssuer(_) => {
-            let fault = token("it comes from another issuer");
-            trace.differs("id_token", fault, issuer, &shown("iss"))
-        }
-        ClaimsVerificationError::Expired(_) => trace.failed("id_token", token("it has expired")),
-        ClaimsVerificationError::InvalidNonce(_) => trace.failed("id_token", token("its nonce is not ours")),
-        ClaimsVerificationError::SignatureVerification(error) => trace.failed("id_token", unverified(error)),
-        _ => trace.failed("id_token", token("it is malformed")),
-    }
-}
-
-/// What a signature's refusal tells an administrator.
-fn unverified(error: &SignatureVerificationError) -> Fault {
-    let text = match error {
-        SignatureVerificationError::NoMatchingKey => "it is signed with an unknown key",
-        SignatureVerificationError::NoSignature => "it is not signed",
-        SignatureVerificationError::DisallowedAlg(_) | SignatureVerificationError::UnsupportedAlg(_) => {
-            "its algorithm is not accepted"
-        }
-        _ => "its signature is wrong",
-    };
-    Fault::Token(text.to_owned())
-}
-
-/// Checks the signature of a JWS; its `typ` and its claims.
-fn verify(
-    token: &str,
-    keys: &[CoreJsonWebKey],
-) -> Result<(Option<String>, Map<String, Value>), SignatureVerificationError> {
-    let malformed = || SignatureVerificationError::Other("it is malformed".to_owned());
-    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed());
-    let parts: Vec<_> = token.split('.').collect();
-    let [head, payload, signature] = parts.as_slice() else {
-        return Err(malformed());
-    };
-    let message = &token[..head.len() + 1 + payload.len()];
-    let head: Head = serde_json::from_slice(&decode(head)?).map_err(|_| malformed())?;
-    if head.crit.is_some() {
-        return Err(malformed());
-    }
-    if !ALGORITHMS.contains(&head.alg) {
-        return Err(SignatureVerificationError::DisallowedAlg(format!(
-            "{:?}",
-            head.alg
-        )));
-    }
-    let signature = decode(signature)?;
-    let known = |key: &&CoreJsonWebKey| {
-        let kid = head.kid.as_deref();
-        kid.is_none_or(|kid| key.key_id().is_some_and(|id| id.as_str() == kid))
-    };
-    let mut result = Err(SignatureVerificationError::NoMatchingKey);
-    for key in keys.iter().filter(known) {
-        result = key.verify_signature(&head.alg, message.as_bytes(), &signature);
-        if result.is_ok() {
-            break;
-        }
-    }
-    result?;
-    let claims = serde_json::from_slice(&decode(payload)?).map_err(|_| malformed())?;
-    Ok((head.typ, claims))
-}
-
-/// The claims of a token that was checked, all of them.
-fn payload(token: &CoreIdToken) -> Result<Map<String, Value>, Fault> {
-    let text = token.to_string();
-    let part = text.split('.').nth(1).unwrap_or_default();
-    let bytes = URL_SAFE_NO_PAD.decode(part);
-    let bytes = bytes.map_err(|_| Fault::Token("it is malformed".to_owned()))?;
-    serde_json::from_slice(&bytes).map_err(|_| Fault::Token("it is malformed".to_owned()))
 }
 
 async fn userinfo(http: &Http, url: &str, bearer: &str) -> Result<Map<String, Value>, Fault> {

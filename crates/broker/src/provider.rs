@@ -296,12 +296,14 @@ impl Providers {
                 format!(", no {what}")
             }
         };
+        let malformed = claims::malformed(&connection.spec, &identity.claims);
         let text = format!(
-            "{} groups{}{}{}",
+            "{} groups{}{}{}{}",
             identity.groups.len(),
             listed("e-mail address", identity.email.is_some()),
             listed("verified e-mail address", identity.email_verified),
             listed("name", identity.name.is_some()),
+            malformed.map_or_else(String::new, |why| format!("; {why}")),
         );
         trace.ok("mapping", text);
         match claims::refusal(&connection.spec, identity) {

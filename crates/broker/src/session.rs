@@ -256,6 +256,18 @@ pub(crate) async fn whose(session: &Session, store: &Store) -> store::Result<Opt
     }))
 }
 
+/// Whether a request came with a session that is there, whoever is signed in by it.
+pub(crate) async fn is_there(session: &Session) -> bool {
+    // Before it is loaded there is only what the cookie says. Whoever needs it learns of failures.
+    let _ = session.get_value(LOGIN).await;
+    !session.is_empty().await
+}
+
+/// Whether somebody is signed in by a session, or was until it ends.
+pub(crate) async fn has_login(session: &Session) -> bool {
+    matches!(session.get_value(LOGIN).await, Ok(Some(_)))
+}
+
 /// What a session error means: mostly that the database is away.
 pub(crate) async fn failure(store: &Store, error: tower_sessions::session::Error) -> store::Error {
     match store.ping().await {

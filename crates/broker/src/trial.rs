@@ -1,6 +1,7 @@
 //! Trying a connection: a link that anybody may open, a real sign-in at the provider by the one engine, and nobody
 //! signed in at the end. Also what the API asks about providers.
 
+use crate::budget::Act;
 use crate::page::{Failure, Forms, html, redirect};
 use crate::provider::{Attempt, Fault, Http, Providers};
 use crate::trace::Trace;
@@ -243,7 +244,8 @@ pub(crate) async fn run(
     if !session::form_token_ok(&visit.session, visit.store(), &purpose(&trial), &csrf).await? {
         return Err(Failure::Csrf);
     }
-    if visit.broker.is_flooding(&visit.request) {
+    // By link: whoever does not have it uses up nothing.
+    if visit.has_spent(Act::Trial, trial.id.as_ref()) {
         let text = "Wait a minute, then try again.";
         return Err(Failure::told(
             StatusCode::TOO_MANY_REQUESTS,

@@ -366,8 +366,7 @@ pub(crate) type At<'a> = (&'a OrgId, &'a Connection, Option<&'a AccountId>);
 
 /// An answer to a question that this browser never asked: too old, used, or somebody else's.
 async fn foreign(visit: &Visit, came_to: Option<&ConnectionId>) -> Failure {
-    if !visit.broker.is_flooding(&visit.request)
-        && let Ok(Some((org, connection))) = whose(visit, came_to).await
+    if let Ok(Some((org, connection))) = whose(visit, came_to).await
     {
         let failed = audit::Failed {
             org: &org,
@@ -435,7 +434,9 @@ async fn turned_away(visit: &Visit, at: At<'_>, error: &str) -> Failure {
 async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault) -> Failure {
     let fault = match fault {
         Fault::Store(error) => return error.into(),
-        Fault::Refused(reason, _) => return kept_out(visit, (org, connection, account), reason).await,
+        Fault::Refused(reason, text) => {
+            return kept_out(visit, (org, connection, account), (reason, &text)).await;
+        }
         fault => fault,
     };
     tracing::warn!(request = %visit.request.id, connection = %connection.id, %fault, "a sign-in failed");
@@ -459,11 +460,13 @@ async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault)
             store::connection::note_health(&mut tx, &connection.id, Some(&fault.to_string())).await?;
             store::health::count(&mut tx, &connection.id, Some(reason), 0).await?;
         }
-        tx.commit(event).await
+        tx.commit_housekeeping().await
     };
     if let Err(error) = noted.await {
         return error.into();
     }
+    // Whoever sends made-up codes can cause as many of them as they like.
+    audit::record_refusal(visit, event).await;
     let name = &connection.spec.name;
     match fault {
         Fault::Unreachable(_) | Fault::Resting => Failure::told(
@@ -512,9 +515,18 @@ async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault)
 }
 
 /// Everything fits, but the connection does not let this person in.
-async fn kept_out(visit: &Visit, at: At<'_>, reason: &'static str) -> Failure {
+async fn kept_out(visit: &Visit, at: At<'_>, (reason, why): (&'static str, &str)) -> Failure {
     refuse(visit, at, reason).await;
     let (title, text) = match reason {
+        claims::GROUPS | claims::EMAIL_MALFORMED => {
+            let title = match reason {
+                claims::GROUPS => "Your groups cannot be used",
+                _ => "Your e-mail address cannot be used",
+            };
+            let text =
+                format!("Your sign-in worked, but you are not let in: {why}. Tell your administrator.");
+            return Failure::told(StatusCode::FORBIDDEN, title, text);
+        }
         claims::EMAIL_DOMAIN | claims::EMAIL_UNVERIFIED => (
             "Not for this address",
             "Your sign-in worked, but only people with a confirmed e-mail address of certain domains are let in \

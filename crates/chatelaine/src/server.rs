@@ -2,7 +2,7 @@
 //! origin; the request's authority decides whether the control plane or an app's gateway answers.
 
 use crate::config::Config;
-use crate::{assets, context, observe, setup};
+use crate::{assets, context, observe, proxy, setup};
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
@@ -66,6 +66,7 @@ struct Surface {
     gateway: gateway::Gateway,
     hop: Hop,
     trusted_proxies: Vec<IpNet>,
+    untrusted: Arc<proxy::Untrusted>,
     /// Whether the control plane is reached by https only.
     https: bool,
 }
@@ -123,8 +124,13 @@ impl Server {
             control_url: control_url.clone(),
         });
         let deliverer = api.deliverer().clone();
+        if let Some(concern) = proxy::concern(config) {
+            tracing::warn!("{concern}");
+        }
+        let untrusted = Arc::<proxy::Untrusted>::default();
         let operations = Operations {
             store: store.clone(),
+            untrusted: Arc::clone(&untrusted),
             metrics: observe::metrics()?,
             keyring: keyring.clone(),
         };
@@ -154,6 +160,7 @@ impl Server {
             ),
             hop,
             trusted_proxies: config.trusted_proxies.clone(),
+            untrusted,
             https: url.scheme() == "https",
             store: store.clone(),
         };
@@ -287,6 +294,8 @@ async fn accept(
 
 impl Surface {
     async fn respond(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
+        let around = (self.trusted_proxies.as_slice(), &self.store);
+        self.untrusted.look(peer.ip(), request.headers(), around);
         let ip: IpAddr = context::client_ip(peer.ip(), request.headers(), &self.trusted_proxies);
         let context = context::of(request.method(), request.uri().path(), request.headers(), ip);
         let id = context.id.clone();
@@ -437,13 +446,17 @@ async fn detach(store: Store, stop: CancellationToken) {
 #[derive(Clone)]
 struct Operations {
     store: Store,
+    untrusted: Arc<proxy::Untrusted>,
     keyring: Keyring,
     metrics: PrometheusHandle,
 }
 
 async fn ready(State(operations): State<Operations>) -> Response {
     match operations.store.ping().await {
-        Ok(()) if operations.store.is_current() => "ready\n".into_response(),
+        Ok(()) if operations.store.is_current() => match operations.untrusted.seen() {
+            Some(seen) => format!("ready\nwarning: {seen}\n").into_response(),
+            None => "ready\n".into_response(),
+        },
         _ => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response(),
     }
 }

@@ -185,7 +185,7 @@ pub(crate) async fn organisation(
         slug_ok,
         "the short name takes lower-case letters, digits and hyphens only"
     );
-    anyhow::ensure!(email.contains('@'), "the owner's e-mail address has no @");
+    wire::Address::parse(email).context("the owner's e-mail address is not acceptable")?;
     let phc = broker::hash_password(password)
         .await
         .context("the password is not acceptable")?;
@@ -204,7 +204,7 @@ pub(crate) async fn organisation(
     let identity = Identity {
         connection: local.id,
         issuer: "local".into(),
-        subject: email.to_lowercase(),
+        subject: email.to_ascii_lowercase(),
         email: Some(email.to_owned()),
         email_verified: false,
         name: None,

@@ -7,16 +7,11 @@ use url::Url;
 
 /// Names: 1 to 100 characters, nothing around them, nothing that cannot be seen.
 pub(crate) fn name(pointer: &str, name: &str) -> Answer<()> {
-    let invisible = |c: char| {
-        c.is_control()
-            // Zero width, bidirectional overrides and isolates, the byte order mark.
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
     if name.is_empty() || name.chars().count() > 100 {
         Err(Fault::invalid(pointer, "1 to 100 characters"))
     } else if name.trim() != name {
         Err(Fault::invalid(pointer, "no blanks at the ends"))
-    } else if name.chars().any(invisible) {
+    } else if name.chars().any(wire::is_deceptive) {
         Err(Fault::invalid(pointer, "no control or invisible characters"))
     } else {
         Ok(())
@@ -25,19 +20,10 @@ pub(crate) fn name(pointer: &str, name: &str) -> Answer<()> {
 
 /// An e-mail address, as far as can be told without sending to it.
 pub(crate) fn email(pointer: &str, text: &str) -> Answer<()> {
-    let visible = |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[],;:\"\\".contains(c);
-    let parts = text.split_once('@');
-    let whole = parts.is_some_and(|(local, domain)| {
-        !local.is_empty() && local.len() <= 64 && !domain.is_empty() && !domain.contains('@')
-    });
-    if whole && text.len() <= 254 && text.chars().all(visible) && name(pointer, text).is_ok() {
-        Ok(())
-    } else {
-        Err(Fault::invalid(
-            pointer,
-            "an e-mail address such as ada@example.com",
-        ))
-    }
+    wire::Address::parse(text).map(drop).map_err(|why| {
+        let detail = format!("an e-mail address such as ada@example.com; {why}");
+        Fault::invalid(pointer, detail)
+    })
 }
 
 /// A number in its range.
@@ -157,7 +143,16 @@ fn claim_name(pointer: &str, name: &str) -> Answer<()> {
 pub(crate) fn claim_mapping(pointer: &str, mapping: &wire::ClaimMapping) -> Answer<()> {
     claim_name(&format!("{pointer}/email"), &mapping.email)?;
     claim_name(&format!("{pointer}/name"), &mapping.name)?;
-    claim_name(&format!("{pointer}/groups"), &mapping.groups)
+    claim_name(&format!("{pointer}/groups"), &mapping.groups)?;
+    match mapping.groups_separator.as_deref() {
+        Some(text) if !(1..=10).contains(&text.len()) || text.chars().any(char::is_control) => {
+            Err(Fault::invalid(
+                format!("{pointer}/groups_separator"),
+                "1 to 10 visible bytes, or `null`",
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Claims that must have certain values.

@@ -225,15 +225,16 @@ fn check(
     check::at_most("/scopes", &spec.scopes, 50)?;
     check::at_most("/allowed_domains", &spec.allowed_domains, 100)?;
     check::at_most("/allow_internal", &spec.allow_internal, 20)?;
-    for (i, domain) in spec.allowed_domains.iter().enumerate() {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.') || !b.is_ascii();
-        if domain.is_empty() || domain.len() > 253 || !domain.bytes().all(plain) {
+    let domains = before.is_none_or(|b| b.allowed_domains != spec.allowed_domains);
+    for (i, domain) in spec.allowed_domains.iter().enumerate().filter(|_| domains) {
+        if !wire::is_domain(domain) {
             return Err(Fault::invalid(
                 format!("/allowed_domains/{i}"),
-                "a domain, without `@`",
+                "a domain, without `@`; other scripts in their ASCII form (`xn--…`)",
             ));
         }
     }
+    check_audiences(spec)?;
     let mut internal = Vec::new();
     for (i, text) in spec.allow_internal.iter().enumerate() {
         internal.push(check::origin(&format!("/allow_internal/{i}"), text)?.origin());
@@ -272,6 +273,21 @@ fn check(
         ConnectionKind::EmailCode => check_email_code(caller, spec, before),
         ConnectionKind::Password => check_password(spec),
     }
+}
+
+/// Other clients of the provider whose id tokens may be ours as well.
+fn check_audiences(spec: &ConnectionSpec) -> Answer<()> {
+    if spec.kind != ConnectionKind::Oidc && !spec.trusted_audiences.is_empty() {
+        return Err(Fault::invalid("/trusted_audiences", "for `oidc` only"));
+    }
+    check::at_most("/trusted_audiences", &spec.trusted_audiences, 20)?;
+    for (i, audience) in spec.trusted_audiences.iter().enumerate() {
+        if audience.is_empty() || audience.len() > 512 || !wire::is_plain(audience) {
+            let detail = "an audience as the provider writes it, 1 to 512 bytes";
+            return Err(Fault::invalid(format!("/trusted_audiences/{i}"), detail));
+        }
+    }
+    Ok(())
 }
 
 fn check_email_code(caller: &Caller, spec: &ConnectionSpec, before: Option<&ConnectionSpec>) -> Answer<()> {

@@ -323,11 +323,7 @@ fn check_domains(domains: &mut Vec<String>) -> Answer<()> {
     }
     for (i, domain) in domains.iter_mut().enumerate() {
         domain.make_ascii_lowercase();
-        let label = |l: &str| {
-            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-            !l.is_empty() && l.bytes().all(plain)
-        };
-        if domain.len() > 253 || !domain.contains('.') || !domain.split('.').all(label) {
+        if !domain.contains('.') || !wire::is_domain(domain) {
             let detail = "a domain without `@`, such as `example.com`";
             return Err(Fault::invalid(format!("/domains/{i}"), detail));
         }

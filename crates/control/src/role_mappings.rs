@@ -120,10 +120,10 @@ async fn check(caller: &Caller, spec: &RoleMappingSpec) -> Answer<()> {
     }
     caller.may_give(given(spec))?;
     let group = &spec.group;
-    if group.is_empty() || group.len() > 500 || group.chars().any(char::is_control) {
+    if group.is_empty() || group.len() > 500 || !wire::is_plain(group) {
         return Err(Fault::invalid(
             "/group",
-            "1 to 500 bytes without control characters",
+            "1 to 500 bytes, exactly as the provider sends it: no blanks at the ends, nothing that cannot be seen",
         ));
     }
     let connection = connections::load(caller, &spec.connection).await;

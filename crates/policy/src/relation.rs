@@ -4,7 +4,7 @@
 use crate::pattern::{PathPattern, ToolPattern};
 use crate::rule::{GroupRules, Rule, SECOND_FACTORS, Side, Test};
 use std::cell::Cell;
-use wire::{Actor, ClientTier};
+use wire::{Actor, Address, ClientTier};
 
 /// Comparisons in one review at the most; what comes after them counts as "perhaps".
 const FUEL: u32 = 300_000;
@@ -356,7 +356,5 @@ fn apart(a: &Test, b: &Test) -> bool {
 }
 
 fn is_at(email: &str, domain: &str) -> bool {
-    email
-        .rsplit_once('@')
-        .is_some_and(|(_, given)| given.eq_ignore_ascii_case(domain))
+    Address::parse(email).is_ok_and(|address| address.is_in(domain))
 }

@@ -11,7 +11,7 @@ use std::{
     collections::HashSet,
     net::{IpAddr, Ipv6Addr},
 };
-use wire::{Actor, Authentication, ClientTier, ConnectionId, GroupId, Selector, ServiceTokenId, UserId};
+use wire::{Actor, Address, Authentication, ClientTier, ConnectionId, GroupId, Selector, ServiceTokenId, UserId};
 
 /// Values of `amr` (RFC 8176) that show something beyond a password, PIN or question.
 pub(crate) const SECOND_FACTORS: [&str; 13] = [
@@ -135,7 +135,7 @@ impl Rule {
             Selector::Everyone {} => Test::Everyone,
             Selector::Email { email } => {
                 check_email(email).map_err(|detail| at("email", detail))?;
-                Test::Email(email.as_str().into())
+                Test::Email(email.to_ascii_lowercase().into())
             }
             Selector::EmailList { emails } => {
                 if !(1..=MOST_EMAILS).contains(&emails.len()) {
@@ -154,7 +154,7 @@ impl Rule {
                 if domain.is_empty() || domain.contains('@') || domain.contains(char::is_whitespace) {
                     return Err(at("domain", "a domain without `@`, such as `example.com`".into()));
                 }
-                Test::EmailDomain(domain.as_str().into())
+                Test::EmailDomain(domain.to_ascii_lowercase().into())
             }
             Selector::Group { group: id } => {
                 Test::Group(group(id).map_err(|e| match e.pointer.is_empty() {
@@ -255,14 +255,12 @@ impl Rule {
                 Who::Person(_) | Who::Service(_) => Answer::Yes,
             },
             Test::Email(email) => of_person(facts, |user| match proven_email(user) {
-                Some(given) => given.eq_ignore_ascii_case(email).into(),
+                Some(given) => given.is(email).into(),
                 None => Answer::Unproven,
             }),
-            Test::EmailDomain(domain) => of_person(facts, |user| {
-                match proven_email(user).and_then(|email| email.rsplit_once('@')) {
-                    Some((_, given)) => given.eq_ignore_ascii_case(domain).into(),
-                    None => Answer::Unproven,
-                }
+            Test::EmailDomain(domain) => of_person(facts, |user| match proven_email(user) {
+                Some(given) => given.is_in(domain).into(),
+                None => Answer::Unproven,
             }),
             Test::Group(index) => groups[*index].ask(view),
             Test::Claim { name, value } => of_person(facts, |user| match &**name {
@@ -316,7 +314,7 @@ impl Rule {
             }),
             Test::EmailList(emails) => of_person(facts, |user| match proven_email(user) {
                 Some(given) => {
-                    let lower = || given.bytes().map(|b| b.to_ascii_lowercase());
+                    let lower = || given.as_str().bytes().map(|b| b.to_ascii_lowercase());
                     let found = emails.binary_search_by(|known| known.bytes().cmp(lower()));
                     found.is_ok().into()
                 }
@@ -365,8 +363,10 @@ fn of_service(facts: &Facts<'_>, ask: impl FnOnce(&ServiceTokenId) -> bool) -> A
     }
 }
 
-fn proven_email<'a>(user: &UserFacts<'a>) -> Option<&'a str> {
-    user.email.filter(|_| user.email_verified)
+/// What cannot be read as an address proves nothing, whoever vouches for it.
+fn proven_email<'a>(user: &UserFacts<'a>) -> Option<Address<'a>> {
+    let proven = user.email.filter(|_| user.email_verified)?;
+    Address::parse(proven).ok()
 }
 
 /// What the proof of this session, or of the session in which the grant was given, says.
@@ -383,10 +383,48 @@ fn words<'a>(all: impl IntoIterator<Item = &'a String>, is_meant: impl Fn(&str) 
     }
 }
 
+/// As little as old rules satisfy; [`check_selector`] says what new ones must. An address that cannot be read is
+/// nobody's: such a rule never matches.
 fn check_email(text: &str) -> Result<(), String> {
     match text.split_once('@') {
         Some((local, domain)) if !local.is_empty() && !domain.is_empty() => Ok(()),
         _ => Err("not an e-mail address".into()),
+    }
+}
+
+/// What a selector must satisfy, beyond what compiles, to be saved: whatever is compared exactly must be what it
+/// looks like, since what could never match, or matches something else than it shows, helps nobody.
+pub(crate) fn check_selector(selector: &Selector, pointer: &str) -> Result<(), CompileError> {
+    let at = |field: String, detail: String| Err(CompileError::new(format!("{pointer}/{field}"), detail));
+    let address = |field: String, text: &str| match Address::parse(text) {
+        Ok(_) => Ok(()),
+        Err(why) => at(
+            field,
+            format!("not an e-mail address that can be compared: {why}"),
+        ),
+    };
+    let plain = |field: &str, text: &str| match wire::is_plain(text) {
+        true => Ok(()),
+        false => at(
+            field.to_owned(),
+            "it is compared exactly, and holds blanks at its ends or characters that cannot be seen".into(),
+        ),
+    };
+    match selector {
+        Selector::Email { email } => address("email".into(), email),
+        Selector::EmailList { emails } => {
+            let mut all = emails.iter().enumerate();
+            all.try_for_each(|(i, email)| address(format!("emails/{i}"), email))
+        }
+        Selector::EmailDomain { domain } if !wire::is_domain(domain) => at(
+            "domain".into(),
+            "a domain without `@`, such as `example.com`; other scripts in their ASCII form (`xn--…`)".into(),
+        ),
+        Selector::Claim { name, value } => {
+            plain("name", name)?;
+            plain("value", value)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     CompileError, Facts,
-    rule::{Answer, GroupRules, Rule, Side, View, Who},
+    rule::{Answer, GroupRules, Rule, Side, View, Who, check_selector},
     words,
 };
 use std::collections::HashSet;
@@ -400,6 +400,13 @@ const NO_POLICY_MATCHED: Verdict<'static> = Verdict {
 /// # Errors
 /// As for [`Ruleset::compile`]; pointers start at the policy, such as `/include/0/email`.
 pub fn check_policy(spec: &PolicySpec, groups: &[Group]) -> Result<(), CompileError> {
+    for (name, selectors) in [
+        ("include", &spec.include),
+        ("require", &spec.require),
+        ("exclude", &spec.exclude),
+    ] {
+        check_selectors(selectors, &format!("/{name}"))?;
+    }
     let rule = RuleRef {
         id: String::new(),
         name: String::new(),
@@ -416,6 +423,7 @@ pub fn check_policy(spec: &PolicySpec, groups: &[Group]) -> Result<(), CompileEr
 /// # Errors
 /// As for [`Ruleset::compile`]; pointers start at the group, such as `/include/0/email`.
 pub fn check_group(spec: &GroupSpec) -> Result<(), CompileError> {
+    check_selectors(&spec.include, "/include")?;
     compile_group_rules(spec, "").map(drop)
 }
 
@@ -424,12 +432,18 @@ pub fn check_group(spec: &GroupSpec) -> Result<(), CompileError> {
 /// # Errors
 /// As for [`Ruleset::compile`]; pointers start with `/floor/N`.
 pub fn check_floor(floor: &[Selector], groups: &[Group]) -> Result<(), CompileError> {
+    check_selectors(floor, "/floor")?;
     Groups {
         given: groups,
         compiled: Vec::new(),
     }
     .rules(floor, "/floor")
     .map(drop)
+}
+
+fn check_selectors(selectors: &[Selector], pointer: &str) -> Result<(), CompileError> {
+    let mut all = selectors.iter().enumerate();
+    all.try_for_each(|(i, selector)| check_selector(selector, &format!("{pointer}/{i}")))
 }
 
 /// Compiles the groups that rules name, and only those.

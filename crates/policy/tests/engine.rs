@@ -363,6 +363,30 @@ fn errors_point_at_the_value() {
         (json!({"type": "mcp_tool", "tool": "a*b"}), "/include/1/tool"),
         (json!({"type": "email", "email": "ada"}), "/include/1/email"),
         (
+            json!({"type": "email", "email": "a@evil.com@acme.example"}),
+            "/include/1/email",
+        ),
+        (
+            json!({"type": "email", "email": "ada@example.com "}),
+            "/include/1/email",
+        ),
+        (
+            json!({"type": "email_domain", "domain": "example.com."}),
+            "/include/1/domain",
+        ),
+        (
+            json!({"type": "email_domain", "domain": "ex\u{e4}mple.com"}),
+            "/include/1/domain",
+        ),
+        (
+            json!({"type": "claim", "name": "groups", "value": "ad\u{200b}mins"}),
+            "/include/1/value",
+        ),
+        (
+            json!({"type": "claim", "name": "groups", "value": " admins"}),
+            "/include/1/value",
+        ),
+        (
             json!({"type": "email_domain", "domain": "@example.com"}),
             "/include/1/domain",
         ),

@@ -1,7 +1,7 @@
 //! One-time codes sent by e-mail: short-lived, bound to the browser that asked, good once, few guesses.
 
 use crate::sql::{Sql, opt};
-use crate::{Result, Tx};
+use crate::{Result, Tx, Vault};
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use wire::{ConnectionId, Timestamp};
@@ -10,8 +10,8 @@ use wire::{ConnectionId, Timestamp};
 pub const LIFE: i64 = 600;
 /// Guesses per code.
 pub const TRIES: i64 = 5;
-/// Over which time codes for one address are counted, in seconds.
-pub const WINDOW: i64 = 900;
+/// How long a code is kept, in seconds.
+const KEPT: i64 = 900;
 
 /// A code that is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +37,8 @@ pub enum Guess {
     Over,
 }
 
-fn mac(tx: &Tx, parts: &[&str]) -> String {
-    let key = tx.vault().mac_key("email code");
+fn mac(vault: &Vault, parts: &[&str]) -> String {
+    let key = vault.mac_key("email code");
     let mut context = hmac::Context::with_key(&key);
     for part in parts {
         context.update(part.as_bytes());
@@ -48,30 +48,21 @@ fn mac(tx: &Tx, parts: &[&str]) -> String {
     URL_SAFE_NO_PAD.encode(context.sign())
 }
 
-/// Remembers a code. Says `false`, and remembers nothing, when `most` were asked for this address lately.
+/// What an address is called where attempts with it are counted: no copy of the database tells which it is.
+#[must_use]
+pub fn subject(vault: &Vault, connection: &ConnectionId, address: &str) -> String {
+    mac(vault, &["address", connection.as_ref(), address])
+}
+
+/// Remembers a code.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn offer(tx: &mut Tx, new: NewCode<'_>, most: i64) -> Result<bool> {
+pub async fn offer(tx: &mut Tx, new: NewCode<'_>) -> Result<()> {
     let now = tx.now();
-    // Locks the row until the end of the transaction, so that requests at the same moment count each other.
-    let lock = Sql::new("UPDATE connections SET name = name WHERE id = $1");
-    tx.run(lock.bind(new.connection)).await?;
-    let address = mac(tx, &["address", new.connection.as_ref(), new.address]);
-    let sql = Sql::new(
-        "SELECT COUNT(*) AS n FROM email_codes WHERE connection = $1 AND address = $2 AND created_at > $3",
-    );
-    let sql = sql
-        .bind(new.connection)
-        .bind(address.as_str())
-        .bind(now.plus_seconds(-WINDOW));
-    let row = opt(&mut *tx, sql).await?;
-    let lately = row.map(|row| row.int("n")).transpose()?.unwrap_or_default();
-    if lately >= most {
-        return Ok(false);
-    }
+    let address = subject(tx.vault(), new.connection, new.address);
     let code = match new.code {
-        Some(code) => mac(tx, &["code", new.attempt, code]),
+        Some(code) => mac(tx.vault(), &["code", new.attempt, code]),
         None => crate::random_secret("")?,
     };
     let values = [
@@ -83,8 +74,7 @@ pub async fn offer(tx: &mut Tx, new: NewCode<'_>, most: i64) -> Result<bool> {
         ("created_at", now.into()),
         ("expires_at", now.plus_seconds(LIFE).into()),
     ];
-    tx.run(Sql::insert("email_codes", values)).await?;
-    Ok(true)
+    tx.run(Sql::insert("email_codes", values)).await.map(drop)
 }
 
 /// Guesses at a code. Counts the guess, and spends the code when it is right, in one statement.
@@ -93,7 +83,7 @@ pub async fn offer(tx: &mut Tx, new: NewCode<'_>, most: i64) -> Result<bool> {
 /// When the database does not answer.
 pub async fn redeem(tx: &mut Tx, attempt: &str, code: &str) -> Result<Guess> {
     let now = tx.now();
-    let code = mac(tx, &["code", attempt, code]);
+    let code = mac(tx.vault(), &["code", attempt, code]);
     let sql = Sql::new(
         "UPDATE email_codes SET tries = tries + 1, redeemed_at = CASE WHEN code = $1 THEN $2 ELSE NULL END \
          WHERE hash = $3 AND redeemed_at IS NULL AND tries < $4 AND expires_at > $2 \
@@ -115,7 +105,6 @@ pub async fn redeem(tx: &mut Tx, attempt: &str, code: &str) -> Result<Guess> {
 /// # Errors
 /// When the database does not answer.
 pub(crate) async fn sweep(tx: &mut Tx, now: Timestamp) -> Result<()> {
-    let sql =
-        Sql::new("DELETE FROM email_codes WHERE created_at < $1").bind(now.plus_seconds(-WINDOW - LIFE));
+    let sql = Sql::new("DELETE FROM email_codes WHERE created_at < $1").bind(now.plus_seconds(-KEPT - LIFE));
     tx.run(sql).await.map(drop)
 }

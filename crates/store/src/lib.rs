@@ -11,6 +11,7 @@
 pub mod access;
 pub mod api_token;
 pub mod app;
+pub mod attempt;
 pub mod audit;
 pub mod binding;
 mod change;
@@ -35,6 +36,7 @@ mod impact;
 pub mod invitation;
 pub mod key;
 pub mod migration;
+pub mod notice;
 pub mod org;
 pub mod overview;
 pub mod power;

@@ -299,6 +299,7 @@ pub async fn sweep(tx: &mut Tx) -> Result<()> {
     ] {
         tx.run(sql).await?;
     }
+    crate::attempt::sweep(tx, now).await?;
     crate::email_code::sweep(tx, now).await?;
     crate::deep_link::sweep(tx, now).await?;
     crate::upstream_session::sweep(tx, now).await

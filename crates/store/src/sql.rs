@@ -186,6 +186,20 @@ impl Sql {
         self
     }
 
+    /// Appends ` AND {column} IN (…)` for texts; none match nothing.
+    pub(crate) fn and_among(mut self, column: &'static str, texts: &[&str]) -> Self {
+        if texts.is_empty() {
+            return self.then(" AND 1 = 0");
+        }
+        let _ = write!(self.text, " AND {column} IN (");
+        for (i, text) in texts.iter().enumerate() {
+            self.args.push((*text).into());
+            let n = self.args.len();
+            let _ = write!(self.text, "{}${n}", if i == 0 { "" } else { ", " });
+        }
+        self.then(")")
+    }
+
     /// `ORDER BY id LIMIT` for one page after a cursor. One row more than the page is asked for, so that
     /// the caller knows whether there is a next one.
     pub(crate) fn page<T: Id>(self, page: &Paging<T>) -> Self {

@@ -356,19 +356,16 @@ pub struct Password {
     pub user: UserId,
     /// argon2id in PHC form.
     pub phc: String,
-    /// Failures in a row.
-    pub failures: i64,
-    /// No attempt counts before this moment.
-    pub locked_until: Timestamp,
 }
 
-/// Sets a local password (PHC form) and forgets failures.
+/// Sets a local password (PHC form), and forgets failures and where the person was known.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn set_password(tx: &mut Tx, user: &UserId, phc: &str) -> Result<()> {
     tx.run(Sql::new("DELETE FROM passwords WHERE user_id = $1").bind(user))
         .await?;
+    crate::attempt::forget_all(tx, user.as_ref()).await?;
     let values = [
         ("user_id", user.into()),
         ("phc", phc.into()),
@@ -383,14 +380,21 @@ pub async fn set_password(tx: &mut Tx, user: &UserId, phc: &str) -> Result<()> {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn password_by_email(db: impl Run, org: &OrgId, email: &str) -> Result<Option<Password>> {
+pub async fn password_by_email(mut db: impl Run, org: &OrgId, email: &str) -> Result<Option<Password>> {
     let sql = Sql::new(
-        "SELECT p.* FROM passwords p JOIN users u ON u.id = p.user_id \
+        "SELECT p.*, u.email FROM passwords p JOIN users u ON u.id = p.user_id \
          JOIN connections c ON c.id = u.connection \
          WHERE u.org = $1 AND lower(u.email) = lower($2) AND c.kind = 'password' AND u.disabled = $3",
     );
-    let row = opt(db, sql.bind(org).bind(email).bind(false)).await?;
-    row.as_ref().map(read_password).transpose()
+    let rows = db.rows(sql.bind(org).bind(email).bind(false)).await?;
+    let mut found = None;
+    for row in &rows {
+        // The database may fold letters that are not ASCII, into letters of somebody else's address.
+        if row.text("email")?.eq_ignore_ascii_case(email) && found.replace(read_password(row)?).is_some() {
+            return Ok(None);
+        }
+    }
+    Ok(found)
 }
 
 /// The password of a person, if they have one.
@@ -410,42 +414,5 @@ fn read_password(row: &Row) -> Result<Password> {
     Ok(Password {
         user: row.id("user_id")?,
         phc: row.text("phc")?,
-        failures: row.int("failures")?,
-        locked_until: row.time("locked_until")?,
     })
-}
-
-/// Counts a failed attempt; `wait` says from the failures in a row until when the next ones must wait. Says
-/// `false`, and counts nothing, when they must wait now. The row is held until the transaction ends, so that
-/// attempts made at once are counted one after the other: whoever was not counted must learn nothing.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn count_failure(
-    tx: &mut Tx,
-    user: &UserId,
-    wait: impl FnOnce(i64) -> Option<Timestamp>,
-) -> Result<bool> {
-    let sql = Sql::new(
-        "UPDATE passwords SET failures = failures + 1 WHERE user_id = $1 AND locked_until <= $2 \
-         RETURNING failures",
-    );
-    let sql = sql.bind(user).bind(tx.now());
-    let Some(row) = opt(&mut *tx, sql).await? else {
-        return Ok(false);
-    };
-    if let Some(until) = wait(row.int("failures")?) {
-        let sql = Sql::new("UPDATE passwords SET locked_until = $1 WHERE user_id = $2");
-        tx.run(sql.bind(until).bind(user)).await?;
-    }
-    Ok(true)
-}
-
-/// Forgets failed attempts: somebody has shown who they are.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn forget_failures(tx: &mut Tx, user: &UserId) -> Result<()> {
-    let sql = Sql::new("UPDATE passwords SET failures = 0, locked_until = $1 WHERE user_id = $2");
-    tx.run(sql.bind(0).bind(user)).await.map(drop)
 }

@@ -97,6 +97,10 @@ pub struct ConnectionSpec {
     /// (Google). A name that begins with `/` is a JSON pointer into the claims.
     #[serde(default)]
     pub required_claims: BTreeMap<String, String>,
+    /// Other clients for which an id token may be meant beside this one: values of `aud`, as the provider writes
+    /// them. Such a token must name this connection's client in `azp`. For `oidc` only.
+    #[serde(default)]
+    pub trusted_audiences: Vec<String>,
     /// When an e-mail address counts as verified.
     #[serde(default)]
     pub email_verification: EmailVerification,
@@ -212,6 +216,9 @@ pub struct ClaimMapping {
     pub name: String,
     /// The groups (array of text, or text).
     pub groups: String,
+    /// What stands between groups that come as one text, such as `,`; absent when such a text is one group. What
+    /// it leaves is compared exactly, so blanks after commas belong into it.
+    pub groups_separator: Option<String>,
 }
 
 impl Default for ClaimMapping {
@@ -220,6 +227,7 @@ impl Default for ClaimMapping {
             email: "email".into(),
             name: "name".into(),
             groups: "groups".into(),
+            groups_separator: None,
         }
     }
 }

@@ -47,6 +47,7 @@
 //! Lists take `?limit=` (1 to 200, 50 if absent) and `?cursor=`; writes take `?dry_run=true`.
 //! Audit filters: `account, user, client, grant, app, action, outcome, tool, ip, request, from, to, q`.
 
+mod address;
 mod agent;
 mod app;
 mod audit;
@@ -71,6 +72,7 @@ mod time;
 mod token;
 mod webhook;
 
+pub use address::*;
 pub use agent::*;
 pub use app::*;
 pub use audit::*;

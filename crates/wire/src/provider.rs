@@ -171,7 +171,7 @@ pub struct ClaimsPreview {
     /// Claims that the mapping names and that are not there, or not of a usable form: `email`, `name`, `groups`.
     pub missing: Vec<String>,
     /// Why a sign-in with these claims would be refused: `claim_mismatch`, `email_unverified`, `email_domain`,
-    /// `organisation_membership`.
+    /// `email_malformed`, `groups_unusable`, `organisation_membership`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
     /// The claims themselves.

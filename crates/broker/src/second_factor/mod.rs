@@ -9,6 +9,8 @@ mod totp;
 
 pub(crate) use passkey::Passkeys;
 
+use crate::budget::Act;
+use crate::lanes::{FACTOR, Lanes};
 use crate::local::{self, complete};
 use crate::page::{Failure, Forms, html, redirect, with_script};
 use crate::{Visit, audit, session};
@@ -155,12 +157,17 @@ pub(crate) async fn check(
     let Some(half) = half(&visit).await?.filter(|half| !half.enrols) else {
         return Ok(redirect("/login"));
     };
-    if local::is_flooding(&visit) {
-        return page(&visit, &half, Some((WRONG, StatusCode::TOO_MANY_REQUESTS))).await;
-    }
-    if !counted(&visit, &half).await? {
-        store.record(failed(&visit, &half, "locked").await?).await?;
-        return page(&visit, &half, Some((WRONG, StatusCode::UNAUTHORIZED))).await;
+    // A passkey cannot be guessed, so that nobody's guesses keep it out.
+    if shown.credential.is_none() {
+        if visit.is_flooding(Act::Factor) {
+            return page(&visit, &half, Some((WRONG, StatusCode::TOO_MANY_REQUESTS))).await;
+        }
+        if !counted(&visit, &half).await? {
+            store
+                .record_folded(failed(&visit, &half, "locked").await?)
+                .await?;
+            return page(&visit, &half, Some((WRONG, StatusCode::UNAUTHORIZED))).await;
+        }
     }
     let passkey = match &shown.credential {
         Some(credential) => Some(passkey::check(&visit, &half.user, credential).await?),
@@ -179,7 +186,12 @@ pub(crate) async fn check(
         }
         Err(reason) => {
             drop(tx);
-            store.record(failed(&visit, &half, reason).await?).await?;
+            let event = failed(&visit, &half, reason).await?;
+            match passkey {
+                // Those are not counted, so that there may be many.
+                Some(_) => store.record_folded(event).await?,
+                None => store.record(event).await?,
+            }
             page(&visit, &half, Some((WRONG, StatusCode::UNAUTHORIZED))).await
         }
     }
@@ -248,11 +260,12 @@ async fn failed(visit: &Visit, half: &Half, reason: &'static str) -> Result<Audi
 /// Counts the attempt as failed, like a wrong password, before anything about it is looked at: of many made at
 /// once, no more are looked at than of as many in a row. [`complete`] forgets it. `false` when they must wait.
 async fn counted(visit: &Visit, half: &Half) -> store::Result<bool> {
-    let store = visit.store();
-    let mut tx = store.begin().await?;
-    let wait = local::wait(store.clock().now());
-    let counted = store::user::count_failure(&mut tx, &half.user, wait).await?;
-    tx.commit_housekeeping().await?;
+    let lanes = Lanes::of(visit, half.user.as_ref(), half.confirms.as_ref()).await?;
+    let mut tx = visit.store().begin().await?;
+    let counted = lanes.count(&mut tx, FACTOR).await?;
+    if counted {
+        tx.commit_housekeeping().await?;
+    }
     Ok(counted)
 }
 

@@ -43,23 +43,31 @@ struct Grant {
 
 struct Key {
     id: String,
+    algorithm: Algorithm,
     signing: EncodingKey,
     public: Jwk,
 }
 
-fn key(id: &str) -> Key {
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+fn key(id: &str, algorithm: Algorithm) -> Key {
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+    };
     let random = aws_lc_rs::rand::SystemRandom::new();
-    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+    let curve = match algorithm {
+        Algorithm::ES384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
+        _ => &ECDSA_P256_SHA256_FIXED_SIGNING,
+    };
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(curve, &random).unwrap();
     let pem = format!(
         "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
         STANDARD.encode(pkcs8.as_ref())
     );
     let signing = EncodingKey::from_ec_pem(pem.as_bytes()).unwrap();
-    let mut public = Jwk::from_encoding_key(&signing, Algorithm::ES256).unwrap();
+    let mut public = Jwk::from_encoding_key(&signing, algorithm).unwrap();
     public.common.key_id = Some(id.to_owned());
     Key {
         id: id.to_owned(),
+        algorithm,
         signing,
         public,
     }
@@ -76,6 +84,8 @@ struct Inner {
     /// Codes that came to the token endpoint, whoever gave them out.
     redeemed: Mutex<Vec<String>>,
     userinfo: Mutex<Value>,
+    /// What the token endpoint says otherwise.
+    answer: Mutex<Map<String, Value>>,
     /// Whether discovery names an end session endpoint.
     signs_out: AtomicBool,
     /// What discovery says otherwise.
@@ -99,12 +109,13 @@ impl Idp {
         let idp = Self(Arc::new(Inner {
             issuer: format!("http://{}", listener.local_addr().unwrap()),
             now,
-            key: Mutex::new(key("one")),
+            key: Mutex::new(key("one", Algorithm::ES256)),
             signing: Mutex::new(Signing::Right),
             methods,
             grants: Mutex::default(),
             redeemed: Mutex::default(),
             userinfo: Mutex::new(Value::Null),
+            answer: Mutex::default(),
             signs_out: AtomicBool::new(false),
             document: Mutex::default(),
             is_down: AtomicBool::new(false),
@@ -135,7 +146,18 @@ impl Idp {
 
     /// Signs with another key from now on.
     pub(crate) fn rotate(&self) {
-        *self.0.key.lock().unwrap() = key("two");
+        *self.0.key.lock().unwrap() = key("two", Algorithm::ES256);
+    }
+
+    /// Signs with another key from now on, under the name of the one before.
+    pub(crate) fn replace_key(&self, algorithm: Algorithm) {
+        let mut now = self.0.key.lock().unwrap();
+        *now = key(&now.id, algorithm);
+    }
+
+    /// Adds to what the token endpoint says, or replaces it.
+    pub(crate) fn answer(&self, name: &str, value: Value) {
+        self.0.answer.lock().unwrap().insert(name.to_owned(), value);
     }
 
     pub(crate) fn userinfo(&self, claims: Value) {
@@ -334,9 +356,12 @@ async fn token(
         }
     }
     let id_token = signed(&idp, None, &claims);
-    Ok(Json(
-        json!({ "access_token": "upstream-access", "token_type": "Bearer", "id_token": id_token }),
-    ))
+    let mut answer =
+        json!({ "access_token": "upstream-access", "token_type": "Bearer", "id_token": id_token });
+    for (name, value) in idp.0.answer.lock().unwrap().iter() {
+        answer[name] = value.clone();
+    }
+    Ok(Json(answer))
 }
 
 fn signed(idp: &Idp, kind: Option<&str>, claims: &Value) -> String {
@@ -348,8 +373,8 @@ fn signed(idp: &Idp, kind: Option<&str>, claims: &Value) -> String {
         jsonwebtoken::encode(&header, claims, key).unwrap()
     };
     match *idp.0.signing.lock().unwrap() {
-        Signing::Right => with(Algorithm::ES256, &key_now.signing),
-        Signing::Forged => with(Algorithm::ES256, &key("forged").signing),
+        Signing::Right => with(key_now.algorithm, &key_now.signing),
+        Signing::Forged => with(Algorithm::ES256, &key("forged", Algorithm::ES256).signing),
         Signing::Hmac => with(
             Algorithm::HS256,
             &EncodingKey::from_secret(CLIENT_SECRET.as_bytes()),

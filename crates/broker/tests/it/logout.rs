@@ -301,6 +301,16 @@ async fn what_is_no_good_logout_token_ends_nothing() {
             ("subject is no text", json!({ "sub": 7 })),
             ("old", json!({ "iat": START - 400 })),
             ("from the future", json!({ "iat": START + 400 })),
+            (
+                "issued a day ahead",
+                json!({ "iat": START + 86_400, "exp": START + 90_000 }),
+            ),
+            ("good in a day", json!({ "nbf": START + 86_400 })),
+            ("another client's", json!({ "azp": "somebody-else" })),
+            (
+                "others', too",
+                json!({ "aud": ["chatelaine", "other"], "azp": "chatelaine" }),
+            ),
             ("jw5 no time", json!({ "iat": null })),
             ("jw5 time as text", json!({ "iat": START.to_string() })),
             ("jw5 never ends", json!({ "exp": "never" })),

@@ -13,6 +13,7 @@ mod factor;
 mod github;
 mod idp;
 mod invite;
+mod lockout;
 mod logout;
 mod me;
 mod mix_up;

@@ -1,8 +1,9 @@
 //! Id tokens that must not sign anybody in.
 
 use crate::idp::{Idp, Signing, callback};
-use crate::world::{START, World, oidc, on_each};
+use crate::world::{START, World, from, oidc, on_each};
 use http::StatusCode;
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 async fn attempt(w: &World, claims: Value) -> crate::browser::Answer {
@@ -20,6 +21,12 @@ async fn id_tokens_with_wrong_claims_are_refused() {
             json!({"nonce": null}),
             json!({"aud": "somebody-else"}),
             json!({"aud": ["chatelaine", "somebody-else"]}),
+            json!({"aud": ["chatelaine", "somebody-else"], "azp": "chatelaine"}),
+            json!({"azp": "somebody-else"}),
+            json!({"iat": START + 86_400}),
+            json!({"nbf": START + 86_400}),
+            json!({"nbf": "yesterday"}),
+            json!({"iat": null}),
             json!({"iss": "https://evil.example"}),
             json!({"exp": START - 61}),
             json!({"exp": "never"}),
@@ -129,6 +136,215 @@ async fn a_provider_that_wants_the_secret_in_the_body_gets_it_there() {
         let away = browser.get(&format!("/login/oidc/{}", connection.id)).await;
         let back = idp.authorize(away.location(), json!({}));
         assert_eq!(browser.get(&back).await.location(), "/me");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_for_others_too_counts_where_the_connection_trusts_them() {
+    on_each(async |w| {
+        let claims = json!({"aud": ["chatelaine", "other"], "azp": "chatelaine"});
+        attempt(w, claims.clone()).await.is_error(StatusCode::BAD_GATEWAY);
+        let connection = store::connection::get(&w.store, &w.org, &w.connection.id)
+            .await
+            .unwrap();
+        let error = connection.last_error.unwrap();
+        assert!(error.contains("trusted_audiences"), "{error}");
+        w.configure(|spec| spec.trusted_audiences = vec!["other".to_owned()])
+            .await;
+        assert_eq!(attempt(w, claims).await.location(), "/me");
+        for claims in [
+            json!({"aud": ["chatelaine", "other"]}),
+            json!({"aud": ["chatelaine", "other"], "azp": "other"}),
+            json!({"aud": ["chatelaine", "other", "third"], "azp": "chatelaine"}),
+            json!({"aud": "other", "azp": "chatelaine"}),
+        ] {
+            attempt(w, claims).await.is_error(StatusCode::BAD_GATEWAY);
+        }
+        assert_eq!(attempt(w, json!({"azp": "chatelaine"})).await.location(), "/me");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_nobody_asks_for_may_be_of_any_type() {
+    on_each(async |w| {
+        w.idp.answer("expires_in", json!("600"));
+        w.idp.answer("scope", json!(["openid"]));
+        w.idp.answer("token_type", json!("bearer"));
+        let claims = json!({
+            "locale": {"a": 1}, "email_verified": "True", "updated_at": "yesterday", "address": 5, "picture": [],
+            "amr": "pwd", "phone_number_verified": "no", "name": {"en": "Alice"},
+        });
+        assert_eq!(attempt(w, claims).await.location(), "/me");
+        let alice = w.user("alice").await;
+        assert_eq!(alice.email.as_deref(), Some("alice@acme.example"));
+        assert!(!alice.email_verified, "not plainly true");
+        for (said, counts) in [
+            (json!(true), true),
+            (json!("true"), true),
+            (json!("TRUE"), false),
+            (json!("yes"), false),
+            (json!(1), false),
+            (json!([true]), false),
+            (json!(null), false),
+        ] {
+            assert_eq!(attempt(w, json!({"email_verified": said})).await.location(), "/me");
+            assert_eq!(w.user("alice").await.email_verified, counts, "{said}");
+        }
+        w.idp.answer("id_token", json!({"not": "text"}));
+        attempt(w, json!({})).await.is_error(StatusCode::BAD_GATEWAY);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_asymmetric_algorithm_that_is_announced_and_can_be_checked_counts() {
+    on_each(async |w| {
+        w.idp.replace_key(Algorithm::ES384);
+        attempt(w, json!({})).await.is_error(StatusCode::BAD_GATEWAY);
+        let error = || async {
+            let found = store::connection::get(&w.store, &w.org, &w.connection.id).await;
+            found.unwrap().last_error.unwrap()
+        };
+        assert!(
+            error().await.contains("ES384"),
+            "not announced: {}",
+            error().await
+        );
+
+        w.idp.say(
+            "id_token_signing_alg_values_supported",
+            json!(["ES384", "HS256", "none", "ES512"]),
+        );
+        // A changed connection is discovered anew.
+        w.configure(|spec| spec.name = "Again".to_owned()).await;
+        assert_eq!(attempt(w, json!({})).await.location(), "/me");
+        let hash = "x".repeat(32);
+        attempt(w, json!({"at_hash": hash}))
+            .await
+            .is_error(StatusCode::BAD_GATEWAY);
+        // SHA-384 of the access token, the left half.
+        let whole = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA384, b"upstream-access");
+        let half = base64::Engine::encode(
+            &base64::engine::general_purpose::URL_SAFE_NO_PAD,
+            &whole.as_ref()[..24],
+        );
+        assert_eq!(attempt(w, json!({"at_hash": half})).await.location(), "/me");
+        for signing in [Signing::None, Signing::Hmac] {
+            w.idp.sign(signing);
+            attempt(w, json!({})).await.is_error(StatusCode::BAD_GATEWAY);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_that_was_replaced_under_its_name_is_fetched_once() {
+    on_each(async |w| {
+        attempt(w, json!({})).await.location();
+        assert_eq!(w.idp.discoveries(), 1);
+        w.idp.replace_key(Algorithm::ES256);
+        assert_eq!(attempt(w, json!({})).await.location(), "/me");
+        assert_eq!(w.idp.discoveries(), 2);
+        assert_eq!(attempt(w, json!({})).await.location(), "/me");
+        w.idp.sign(Signing::Forged);
+        for _ in 0..3 {
+            attempt(w, json!({})).await.is_error(StatusCode::BAD_GATEWAY);
+        }
+        assert_eq!(w.idp.discoveries(), 2, "not for everybody who forges");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_vouches_for_one_address_does_not_vouch_for_another() {
+    on_each(async |w| {
+        w.configure(|spec| spec.scopes.push("groups".to_owned())).await;
+        let lean = json!({"email": "ceo@acme.example", "email_verified": null, "groups": null});
+        w.idp.userinfo(json!({
+            "sub": "alice", "email": "alice@elsewhere.example", "email_verified": true, "groups": ["ops"],
+        }));
+        assert_eq!(attempt(w, lean.clone()).await.location(), "/me");
+        let alice = w.user("alice").await;
+        assert_eq!(alice.email.as_deref(), Some("ceo@acme.example"));
+        assert!(!alice.email_verified);
+        assert_eq!(alice.groups, ["ops"]);
+        w.idp.userinfo(json!({
+            "sub": "alice", "email": "ceo@acme.example", "email_verified": true, "groups": ["ops"],
+        }));
+        assert_eq!(attempt(w, lean).await.location(), "/me");
+        assert!(w.user("alice").await.email_verified, "the same address");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn groups_and_addresses_decide_as_they_were_sent_or_not_at_all() {
+    on_each(async |w| {
+        let mapping = from(json!({"connection": w.connection.id, "group": "admins", "role": "org_admin"}));
+        let mut tx = w.store.begin().await.unwrap();
+        store::role_mapping::create(&mut tx, &w.org, mapping)
+            .await
+            .unwrap();
+        tx.commit_housekeeping().await.unwrap();
+        let is_admin = async || {
+            let alice = w.user("alice").await;
+            !store::org::roles_of(&w.store, &alice.id)
+                .await
+                .unwrap()
+                .is_empty()
+        };
+        assert_eq!(
+            attempt(w, json!({"groups": ["Admins", "admins2"]}))
+                .await
+                .location(),
+            "/me"
+        );
+        assert!(!is_admin().await);
+        let many: Vec<_> = (0..1500).map(|n| format!("g{n}")).collect();
+        for groups in [
+            json!(["ad\u{200b}mins"]),
+            json!([" admins "]),
+            json!(["admins\u{0}"]),
+            json!(["\u{202e}admins"]),
+            json!(["staff", {"name": "admins"}]),
+            json!(many),
+        ] {
+            let answer = attempt(w, json!({"groups": groups})).await;
+            answer.is_error(StatusCode::FORBIDDEN);
+            assert!(answer.body.contains("the claim groups"), "{}", answer.body);
+            let event = w.last("login.failure").await;
+            assert_eq!(event.reason.as_deref(), Some("groups_unusable"));
+            assert!(!is_admin().await, "{groups}");
+        }
+        assert_eq!(attempt(w, json!({"groups": ["admins"]})).await.location(), "/");
+        assert!(is_admin().await);
+        attempt(w, json!({"groups": "admins,developers"}))
+            .await
+            .location();
+        assert!(!is_admin().await, "one group of that name");
+        w.configure(|spec| spec.claims.groups_separator = Some(",".to_owned()))
+            .await;
+        attempt(w, json!({"groups": "admins,developers"}))
+            .await
+            .location();
+        assert_eq!(w.user("alice").await.groups, ["admins", "developers"]);
+
+        w.configure(|spec| spec.allowed_domains = vec!["acme.example".to_owned()])
+            .await;
+        for email in [
+            "a@evil.com@acme.example",
+            "\"a@evil.com\"@acme.example",
+            "a@evil.com,b@acme.example",
+        ] {
+            let answer = attempt(w, json!({"sub": "mallory", "email": email})).await;
+            answer.is_error(StatusCode::FORBIDDEN);
+            assert!(answer.body.contains("no e-mail address"), "{}", answer.body);
+            let event = w.last("login.failure").await;
+            assert_eq!(event.reason.as_deref(), Some("email_malformed"));
+        }
+        assert_eq!(w.users().await.len(), 2, "the owner and Alice");
     })
     .await;
 }

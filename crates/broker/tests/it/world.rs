@@ -306,8 +306,9 @@ impl World {
         tx.commit_housekeeping().await.unwrap();
     }
 
-    /// How often an action came to nothing for each reason.
+    /// How often an action came to nothing for each reason, those counted that ended a minute ago or longer.
     pub(crate) async fn reasons(&self, action: &str) -> BTreeMap<String, usize> {
+        self.store.write_closed_folds().await.unwrap();
         let filter = audit::Filter {
             action: Some(action.to_owned()),
             ..audit::Filter::default()
@@ -316,7 +317,8 @@ impl World {
         let events = audit::list(&self.store, &self.org, &filter, newest, 200);
         let mut reasons = BTreeMap::new();
         for event in events.await.unwrap() {
-            *reasons.entry(event.reason.unwrap_or_default()).or_default() += 1;
+            let times = event.repeated.map_or(1, |repeated| repeated.count);
+            *reasons.entry(event.reason.unwrap_or_default()).or_default() += usize::try_from(times).unwrap();
         }
         reasons
     }

@@ -196,6 +196,13 @@ async fn what_vendors_need_is_asked_for() {
             (oidc(json!({"github_organisations": ["acme"]})), "/github_organisations"),
             (oidc(json!({"claims": {"groups": "/a~2"}})), "/claims/groups"),
             (oidc(json!({"claims": {"email": ""}})), "/claims/email"),
+            (oidc(json!({"claims": {"groups_separator": ""}})), "/claims/groups_separator"),
+            (oidc(json!({"trusted_audiences": [""]})), "/trusted_audiences/0"),
+            (oidc(json!({"trusted_audiences": ["a", " b"]})), "/trusted_audiences/1"),
+            (github(json!({"trusted_audiences": ["a"]})), "/trusted_audiences"),
+            (oidc(json!({"allowed_domains": ["acme.example", "acme.example."]})), "/allowed_domains/1"),
+            (oidc(json!({"allowed_domains": ["a@acme.example"]})), "/allowed_domains/0"),
+            (oidc(json!({"allowed_domains": ["\u{e4}cme.example"]})), "/allowed_domains/0"),
             (oidc(json!({"required_claims": {"a/b": ""}})), "/required_claims/a~1b"),
             (oidc(json!({"client_secret_expires_at": "tomorrow"})), "/client_secret_expires_at"),
             (github(json!({"preset": "okta"})), "/preset"),
@@ -214,6 +221,7 @@ async fn what_vendors_need_is_asked_for() {
             oidc(json!({"email_verification": "always", "allowed_domains": ["x.example"]})),
             oidc(json!({"claims": {"groups": "https://acme.example/groups"}})),
             oidc(json!({"claims": {"groups": "/realm_access/roles"}})),
+            oidc(json!({"claims": {"groups_separator": ", "}, "trusted_audiences": ["https://api.example"]})),
             github(json!({"github_organisations": ["acme-labs"]})),
         ]
         .into_iter()
@@ -361,13 +369,36 @@ async fn a_mapping_is_tried_on_a_sample_or_a_persons_claims() {
         let acme = &world.acme;
         let preview = format!("/connections/{}/claims-preview", acme.connection.id);
         let sample = json!({"sub": "1", "email": "a@b.example", "email_verified": "true",
-            "realm": {"roles": ["x", 7, "y"]}, "name": "A\u{202e}"});
+            "realm": {"roles": ["x", "y"]}, "name": "A\u{202e}"});
         let body = json!({"sample": sample, "claims": {"groups": "/realm/roles"}});
         let found = post(world, &preview, body).await;
         let identity = json!({"issuer": "https://idp.example.com", "subject": "1", "email": "a@b.example",
             "email_verified": true, "name": "A", "groups": ["x", "y"]});
         assert_eq!((&found["identity"], &found["missing"]), (&identity, &json!([])));
         assert_eq!(found.get("refused"), None);
+        // A text is what the connection says, and what cannot be taken as it was sent is refused.
+        for (groups, separator, mapped, refused) in [
+            (
+                json!("admins,developers"),
+                json!(null),
+                json!(["admins,developers"]),
+                json!(null),
+            ),
+            (
+                json!("admins,developers"),
+                json!(","),
+                json!(["admins", "developers"]),
+                json!(null),
+            ),
+            (json!(["x", 7]), json!(null), json!([]), json!("groups_unusable")),
+            (json!([" x"]), json!(null), json!([]), json!("groups_unusable")),
+        ] {
+            let body =
+                json!({"sample": {"sub": "1", "groups": groups}, "claims": {"groups_separator": separator}});
+            let found = post(world, &preview, body).await;
+            assert_eq!(found["identity"]["groups"], mapped, "{groups}");
+            assert_eq!(found["refused"], refused, "{groups}");
+        }
 
         let found = post(world, &preview, json!({"user": acme.employee.id})).await;
         assert_eq!(

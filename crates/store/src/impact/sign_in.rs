@@ -7,7 +7,7 @@ use crate::directory::{AccountView, AppView, BoundConnection, Reach};
 use crate::user::Person;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use wire::{AccountId, ConnectionId, Timestamp, UserId};
+use wire::{AccountId, Address, ConnectionId, Timestamp, UserId};
 
 /// So many addresses and domains are asked for one by one.
 const FEW: usize = 16;
@@ -138,16 +138,14 @@ impl Crowd {
         people.sort_by(|a, b| a.user.id.cmp(&b.user.id));
         let (mut by_email, mut by_domain) = (HashMap::new(), HashMap::new());
         for (i, person) in people.iter().enumerate() {
-            let Some(email) = person.user.email.as_deref().map(str::to_ascii_lowercase) else {
+            let Some(Ok(email)) = person.user.email.as_deref().map(Address::parse) else {
                 continue;
             };
-            if let Some((_, domain)) = email.rsplit_once('@') {
-                by_domain
-                    .entry(domain.to_owned())
-                    .or_insert_with(Vec::new)
-                    .push(i);
-            }
-            by_email.entry(email).or_insert_with(Vec::new).push(i);
+            by_domain
+                .entry(email.domain().to_ascii_lowercase())
+                .or_insert_with(Vec::new)
+                .push(i);
+            by_email.entry(email.key()).or_insert_with(Vec::new).push(i);
         }
         Self {
             people,

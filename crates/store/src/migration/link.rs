@@ -8,8 +8,8 @@ use crate::{Change, Error, Result, Tx, audit, ended, user};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use wire::{
-    ActorKind, AuditActor, AuditChange, ConnectionId, ConnectionMigrationId, GroupSpec, LinkDecision,
-    LinkState, MigrationState, OrgId, Role, Timestamp, UserId,
+    ActorKind, Address, AuditActor, AuditChange, ConnectionId, ConnectionMigrationId, GroupSpec,
+    LinkDecision, LinkState, MigrationState, OrgId, Role, Timestamp, UserId,
 };
 
 /// Rows of one statement at the most.
@@ -103,8 +103,7 @@ impl Taken {
 
 /// Whether an address lies in one of the domains.
 fn is_owned(email: &str, domains: &[String]) -> bool {
-    let domain = email.rsplit_once('@').map(|(_, domain)| domain);
-    domain.is_some_and(|domain| domains.iter().any(|d| d.eq_ignore_ascii_case(domain)))
+    Address::parse(email).is_ok_and(|address| domains.iter().any(|domain| address.is_in(domain)))
 }
 
 /// The rule: proven addresses in the owned domains, equal but for ASCII case, each of one person only.

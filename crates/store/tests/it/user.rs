@@ -3,7 +3,7 @@
 use crate::world::{assert_conflict, assert_not_found, assert_stale, connection_spec, identity, on_each};
 use futures_util::future::join_all;
 use store::{Change, Paging, api_token, connection, session, user};
-use wire::{ConnectionKind, ConnectionSpec, GrantState, NewApiToken, OrgId, Timestamp, TokenScope, UserId};
+use wire::{ConnectionKind, ConnectionSpec, GrantState, NewApiToken, OrgId, TokenScope, UserId};
 
 #[tokio::test]
 async fn up1_the_same_subject_at_two_connections_is_two_people() {
@@ -219,23 +219,6 @@ async fn a_local_password_belongs_to_a_password_connection() {
         assert!(find("nobody@example.com").await.is_none());
         let found = find("Röot@EXAMPLE.com").await.unwrap();
         assert_eq!((&found.user, found.phc.as_str()), (&root.id, "$argon2id$1"));
-        assert_eq!((found.failures, found.locked_until), (0, Timestamp(0)));
-
-        let until = w.clock.now().plus_seconds(30);
-        let fail = async || {
-            w.write(async |tx| user::count_failure(tx, &root.id, |n| (n == 2).then_some(until)).await)
-                .await
-                .unwrap()
-        };
-        assert!(fail().await && fail().await);
-        assert!(!fail().await, "it is locked, and nothing is counted");
-        let found = find("Röot@example.com").await.unwrap();
-        assert_eq!((found.failures, found.locked_until), (2, until));
-        w.write(async |tx| user::forget_failures(tx, &root.id).await)
-            .await
-            .unwrap();
-        let found = find("Röot@example.com").await.unwrap();
-        assert_eq!((found.failures, found.locked_until), (0, Timestamp(0)));
         w.write(async |tx| user::set_password(tx, &root.id, "$argon2id$3").await)
             .await
             .unwrap();

@@ -1,0 +1,144 @@
+//! Browsers in which somebody has signed in: they keep a cookie that says so, and nothing else. Strangers on the same
+//! network do not use up what such a browser may try, nor what people may try from where they signed in before.
+
+use crate::page::Failure;
+use crate::session;
+use crate::{Broker, budget::Act};
+use aws_lc_rs::hmac;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use store::Store;
+use tower_sessions::Session;
+use wire::AuditRequest;
+
+/// How long a browser keeps its cookie, in seconds.
+const LIFE: u32 = 400 * 86_400;
+/// Where a page may make a session for somebody who is not signed in.
+const BEGINNINGS: [&str; 2] = ["/login", "/invite/"];
+
+/// The browser of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Browser {
+    /// Its own secret: the one of its cookie, or a fresh one that it gets when somebody signs in.
+    id: String,
+    /// Whether it came with one of ours.
+    is_ours: bool,
+}
+
+fn cookie_name(control_url: &str) -> &'static str {
+    if control_url.starts_with("https:") {
+        "__Host-chatelaine_browser"
+    } else {
+        "chatelaine_browser"
+    }
+}
+
+impl Browser {
+    fn of(store: &Store, control_url: &str, headers: &HeaderMap) -> store::Result<Self> {
+        let name = cookie_name(control_url);
+        let pairs = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|v| v.to_str().ok());
+        let mut pairs = pairs
+            .flat_map(|line| line.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='));
+        let one = pairs.find(|(found, _)| *found == name);
+        // Of several, nobody knows which one is ours.
+        let one = one.filter(|_| !pairs.any(|(found, _)| found == name));
+        let found = one.and_then(|(_, value)| {
+            let (id, tag) = value.split_once('.')?;
+            let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
+            let key = store.vault().mac_key("browser");
+            hmac::verify(&key, id.as_bytes(), &tag).ok()?;
+            Some(id.to_owned())
+        });
+        Ok(match found {
+            Some(id) => Self { id, is_ours: true },
+            None => Self {
+                id: store::random_secret("")?,
+                is_ours: false,
+            },
+        })
+    }
+
+    /// What it is called where attempts are counted.
+    pub(crate) fn place(&self) -> String {
+        format!("b:{}", store::sha256(&self.id))
+    }
+
+    /// Who makes a request, as far as that says whose budget it is: the browser, or its network.
+    pub(crate) fn or_network(&self, request: &AuditRequest) -> String {
+        match self.is_ours {
+            true => self.place(),
+            false => network_place(request),
+        }
+    }
+
+    fn cookie(&self, store: &Store, control_url: &str) -> Option<HeaderValue> {
+        let key = store.vault().mac_key("browser");
+        let tag = URL_SAFE_NO_PAD.encode(hmac::sign(&key, self.id.as_bytes()));
+        let name = cookie_name(control_url);
+        let secure = if control_url.starts_with("https:") {
+            "; Secure"
+        } else {
+            ""
+        };
+        let text = format!(
+            "{name}={}.{tag}; Path=/; Max-Age={LIFE}; HttpOnly; SameSite=Lax{secure}",
+            self.id
+        );
+        HeaderValue::from_str(&text).ok()
+    }
+}
+
+/// What counts as one network: an address, of IPv6 the /64 that one subscriber gets.
+pub(crate) fn network_place(request: &AuditRequest) -> String {
+    match request.ip.as_deref().and_then(|ip| ip.parse().ok()) {
+        Some(std::net::IpAddr::V6(ip)) => format!("n:{:x?}", &ip.segments()[..4]),
+        Some(ip) => format!("n:{ip}"),
+        None => "n:".to_owned(),
+    }
+}
+
+/// Tells handlers the browser, bounds how many sessions of nobody come into being, and gives a browser its cookie when
+/// somebody signs in.
+pub(crate) async fn recognise(State(broker): State<Broker>, mut request: Request, next: Next) -> Response {
+    let (store, control_url) = (broker.store(), broker.control_url());
+    let browser = match Browser::of(store, control_url, request.headers()) {
+        Ok(browser) => browser,
+        Err(error) => return Failure::from(error).into_response(),
+    };
+    let session = request.extensions().get::<Session>().cloned();
+    let context = request.extensions().get::<AuditRequest>().cloned();
+    let path = request.uri().path();
+    let (Some(session), Some(context)) = (session, context) else {
+        return next.run(request).await;
+    };
+    let begins =
+        BEGINNINGS.iter().any(|known| path.starts_with(known)) && !path.starts_with("/login/callback");
+    let posts = request.method() == Method::POST;
+    if begins && !session::is_there(&session).await {
+        let now = store.clock().now();
+        let by = browser.or_network(&context);
+        if !broker.budgets().spend(Act::Begin, &by, now) {
+            metrics::counter!("chatelaine_sign_ins_total", "outcome" => "rate_limited").increment(1);
+            let text = "Too many sign-ins were begun from your network. Wait a minute, then try again.";
+            return Failure::told(StatusCode::TOO_MANY_REQUESTS, "Too many attempts", text).into_response();
+        }
+    }
+    request.extensions_mut().insert(browser.clone());
+    let mut response = next.run(request).await;
+    let may_have_begun = posts || response.status().is_redirection();
+    if !browser.is_ours
+        && may_have_begun
+        && session::has_login(&session).await
+        && let Some(cookie) = browser.cookie(store, control_url)
+    {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
