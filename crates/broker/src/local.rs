@@ -24,7 +24,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use store::user::{Identity, Person};
 use store::{Paging, Tx, factor};
-use wire::{AccountId, AuditActor, AuditEvent, AuditTarget, Authentication, OrgId, SessionId, UserId};
+use wire::{AccountId, AuditEvent, AuditTarget, Authentication, OrgId, SessionId, UserId};
 
 pub(crate) const WRONG: &str = "This e-mail address and password do not belong together, or there were too many \
                                 attempts. Check both, and wait a few minutes before you try again.";

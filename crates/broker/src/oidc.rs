@@ -235,7 +235,7 @@ impl Providers {
             client: connection.spec.client_id.as_deref().unwrap_or_default(),
             secret: store::connection::secret(store, &connection.id).await?,
             in_body: posts_secret(&known.metadata),
-            redirect_uri: &self.redirect_uri,
+            redirect_uri: &self.redirect_uri(connection),
             code: answer.code,
             verifier: answer.verifier,
         };

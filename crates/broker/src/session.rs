@@ -253,6 +253,7 @@ pub(crate) async fn whose(session: &Session, store: &Store) -> store::Result<Opt
         person,
         session: login.session,
         authenticated_at: login.authenticated_at,
+        authentication: login.authentication,
     }))
 }
 

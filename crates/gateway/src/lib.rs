@@ -567,11 +567,11 @@ impl Visit<'_> {
     /// Somebody is known whose identity provider has not vouched for them for too long: they are sent to sign in, and
     /// an agent is told that its token is good no more.
     async fn turn_back(self, parts: &Parts, known: &Known, ruling: Ruling) -> store::Result<Answer> {
-        let id = self.audit.id.clone();
-        let site = Arc::clone(&self.site);
+        let (id, ip) = (self.audit.id.clone(), self.audit.ip.clone());
+        let (site, store) = (Arc::clone(&self.site), self.gateway.0.store.clone());
         self.record(Some(known), &ruling, None).await?;
         let answer = if known.is_browser() && answer::is_navigation(parts) {
-            answer::sign_in(&site, parts)?
+            attempt::begin(&store, &site, parts, ip.as_deref()).await?
         } else {
             answer::challenge(&site, known.agent().is_some(), &id)
         };

@@ -368,9 +368,8 @@ pub async fn reap_crowds(tx: &mut Tx, before: Timestamp, kept: u32) -> Result<u6
 async fn reap_where(tx: &mut Tx, which: impl Fn(Sql) -> Sql) -> Result<u64> {
     // Consents whose code was never redeemed hang on them.
     crate::ended::grants(tx, "client_unused", |sql| {
-        let unused = "client IN (SELECT id FROM clients WHERE source = 'dynamic' AND tier <> 'approved' \
-                      AND last_used_at IS NULL AND created_at <";
-        sql.and(unused, Some(before)).then(")")
+        let of_unused = sql.then(" AND client IN (SELECT id FROM clients WHERE ").then(UNUSED);
+        which(of_unused).then(")")
     })
     .await?;
     for table in ["codes", "grants"] {
