@@ -171,6 +171,7 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
              `callback` to `own`. Until then only answers with `iss` count",
             connection.spec.name, connection.redirect_uri
         );
+    }
     let concern = proxy::noticed(&store, config).await?;
     if let Some(concern) = concern.or_else(|| proxy::concern(config).map(ToOwned::to_owned)) {
         println!("proxy          WARNING: {concern}");

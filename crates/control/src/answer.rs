@@ -8,7 +8,7 @@ use serde::Serialize;
 use store::{Release, Released, Viewer};
 use wire::{
     Account, ApiToken, App, Binding, BrowserSession, ClaimsPreview, Client, ConnectionMigration,
-    CreatedApiToken, CreatedClient, Discovery, Factor, Group, Organisation, Page, Policy, PresetInfo,
+    CreatedApiToken, CreatedClient, Discovery, Factor, Group, Host, Organisation, Page, Policy, PresetInfo,
     RoleMapping, RuleWarning, ServiceToken, ServiceTokenWithSecret, Session, SigningKey, Webhook,
     WebhookDelivery, WebhookWithSecret,
 };
@@ -32,6 +32,7 @@ impl Open for CreatedClient {}
 impl Open for Discovery {}
 impl Open for Factor {}
 impl Open for Group {}
+impl Open for Host {}
 impl Open for Organisation {}
 impl Open for Policy {}
 impl Open for PresetInfo {}

@@ -189,6 +189,7 @@ pub(crate) async fn refused(
             id: name.clone(),
             name: Some(name),
             app: None,
+            user: None,
         };
         let mut event = caller.event("host.refused", Some(account), Some(about), None);
         event.outcome = Outcome::Denied;

@@ -8,6 +8,7 @@ use crate::power::{self, Act};
 use crate::record;
 use crate::write::Write;
 use axum::response::Response;
+use serde::Serialize;
 use store::{Paging, audit::target, rule::Rule};
 use wire::{Account, AccountId, App, AuditEvent, Group, Page};
 

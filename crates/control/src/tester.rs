@@ -8,7 +8,6 @@ use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
 use crate::{Control, apps, check, clients, groups, policies, rules, users};
 use policy::{RequestFacts, Ruleset};
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use store::access::{Access, AccessRequest, Principal, Proof, Stage};

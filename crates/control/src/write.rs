@@ -144,7 +144,7 @@ impl Write {
     /// Records what was tried.
     pub(crate) async fn record_dry_run(&self, warrant: &Warrant<'_>, events: Vec<AuditEvent>) -> Answer<()> {
         let mut tried = Vec::with_capacity(events.len());
-        for event in caller.release().all(events.clone()).await? {
+        for event in warrant.caller().release().all(events.clone()).await? {
             let event = event.into_inner();
             self.found().changes.push(PreviewChange {
                 action: event.action,

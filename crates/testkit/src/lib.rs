@@ -104,18 +104,6 @@ impl Database {
     }
 }
 
-/// Runs SQL on the database at `url`, and says how many rows it touched.
-pub async fn execute(url: &str, sql: &str) -> u64 {
-    let sql = AssertSqlSafe(sql.to_owned());
-    if url.starts_with("sqlite") {
-        let mut connection = SqliteConnection::connect(url).await.unwrap();
-        connection.execute(sql).await.unwrap().rows_affected()
-    } else {
-        let mut connection = PgConnection::connect(url).await.unwrap();
-        connection.execute(sql).await.unwrap().rows_affected()
-    }
-}
-
 /// A spec or resource from its JSON form, defaults filled in as the API would.
 pub fn from_json<T: DeserializeOwned>(value: serde_json::Value) -> T {
     serde_json::from_value(value).unwrap()
