@@ -31,6 +31,7 @@ async fn hold(w: &World, n: u8) -> Held {
         user: w.user.id.clone(),
         session: login,
         state_hash: "state".into(),
+        authentication: w.record(&w.user).authentication,
         expires_at: w.clock.now().plus_seconds(60),
     };
     w.write(async |tx| session::offer_handoff(tx, &held.handoff, &handoff).await)
