@@ -46,7 +46,7 @@ test('a foreign place is refused, and shared only on purpose', async (t) => {
       const answer = await editor.raw('POST', '/apps', { body: app({ public_url: url }) });
       assert.equal(answer.status, 409, url);
       const problem = await answer.json();
-      assert.match(problem.detail, /belongs to another account/);
+      assert.match(problem.detail, /belongs to a different account/);
       assert.ok(!problem.detail.includes('Production'), 'whose it is, is not told');
     }
     const refused = await events('host.refused');

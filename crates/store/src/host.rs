@@ -88,18 +88,14 @@ pub(crate) async fn claim(tx: &mut Tx, org: &OrgId, account: &AccountId, authori
     if found == id {
         keeps_few(tx, account).await?;
     } else if owner != *account && !is_shared(&mut *tx, &found, account).await? {
-        return Err(Error::Conflict(foreign(&name).into()));
+        return Err(Error::Conflict(FOREIGN.into()));
     }
     Ok(name)
 }
 
 /// How it is said that a host is somebody else's. Whose it is, is not told.
-fn foreign(name: &str) -> String {
-    format!(
-        "the host `{name}` belongs to another account; an administrator of the organisation can share or move it \
-         (`/hosts`)"
-    )
-}
+const FOREIGN: &str = "the host belongs to a different account; an administrator of the organisation can share or move \
+                       it (`/hosts`)";
 
 async fn is_shared(db: impl Run, host: &HostId, account: &AccountId) -> Result<bool> {
     let sql = Sql::new("SELECT host FROM host_shares WHERE host = $1 AND account = $2");
@@ -256,7 +252,7 @@ pub async fn create(tx: &mut Tx, org: &OrgId, name: &str, spec: &HostSpec) -> Re
         ("version", 1.into()),
     ];
     match tx.run(Sql::insert("hosts", values)).await {
-        Err(Error::Conflict(_)) => return Err(Error::Conflict(foreign(&name).into())),
+        Err(Error::Conflict(_)) => return Err(Error::Conflict(FOREIGN.into())),
         done => done?,
     };
     share(tx, &id, &spec.shared_with).await?;

@@ -47,7 +47,7 @@ async fn foreign_place_is_refused_and_on_record() {
             let problem = answer.json();
             let detail = problem["detail"].as_str().unwrap();
             assert!(
-                detail.contains("belongs to another account") && detail.contains("/hosts"),
+                detail.contains("belongs to a different account") && detail.contains("/hosts"),
                 "{detail}"
             );
             // Whose it is, is not told to somebody who may not see that account.

@@ -232,7 +232,7 @@ async fn a_host_is_one_for_all_organisations() {
         // Whose it is, is not told.
         let text = refused.to_string();
         assert!(
-            text.contains("wiki.example.com") && !text.contains("acc_"),
+            text.contains("a different account") && !text.contains("acc_"),
             "{text}"
         );
         let place = named(&w.store, &w.org, "wiki.example.com").await.unwrap();
