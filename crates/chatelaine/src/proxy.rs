@@ -92,7 +92,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_proxy_that_nobody_trusts_is_told_of_until_it_is_trusted() {
-        let folder = std::env::temp_dir().join(wire::Id::as_str(&<wire::OrgId as wire::Id>::fresh()));
+        let folder = std::env::temp_dir().join(wire::OrgId::fresh().to_string());
         std::fs::create_dir(&folder).unwrap();
         let options = store::Options {
             database_url: &format!("sqlite:{}", folder.join("store.db").display()),

@@ -478,6 +478,7 @@ async fn signing_out_at_an_app_ends_its_siblings_where_nobody_else_could() {
             expires_at: world.clock.now().plus_seconds(60),
             ip: None,
             user_agent: None,
+            authentication: by("pwd"),
         };
         world
             .write(async |tx| session::save(tx, "parent", &spent).await)
