@@ -11,7 +11,7 @@ use wire::{AuditChange, Outcome};
 fn reason(kind: Kind, route: &str) -> Option<&'static str> {
     match kind {
         Kind::Forbidden => Some("forbidden"),
-        Kind::ReauthenticationRequired => Some("proof_too_old"),
+        Kind::ReauthenticationRequired => Some("reauthentication_required"),
         Kind::SecretRequired => Some("secret_required"),
         // What lies elsewhere does not exist, and the log does not tell the two apart either.
         Kind::NotFound if route.contains('{') => Some("not_found"),
