@@ -28,8 +28,8 @@ use serde_json::{Map, json};
 use store::email_code::{Guess, LIFE, NewCode};
 use store::user::Identity;
 use wire::{
-    AccountId, ActorKind, Address, AuditActor, AuditEvent, Authentication, Connection, ConnectionId, ConnectionKind,
-    SessionId, Timestamp,
+    AccountId, ActorKind, Address, AuditActor, AuditEvent, Authentication, Connection, ConnectionId,
+    ConnectionKind, SessionId, Timestamp,
 };
 
 /// The purpose of the CSRF token in the form for the address.

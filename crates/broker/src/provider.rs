@@ -8,8 +8,8 @@ use outbound::{Allowed, Outbound};
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use store::{Store, user::Identity};
 use wire::{
-    ActorKind, AuditActor, AuditEvent, Authentication, Breaker, Callback, Connection, ConnectionId, ConnectionKind,
-    OrgId, Timestamp,
+    ActorKind, AuditActor, AuditEvent, Authentication, Breaker, Callback, Connection, ConnectionId,
+    ConnectionKind, OrgId, Timestamp,
 };
 
 /// How long discovery document and keys of a provider are kept.

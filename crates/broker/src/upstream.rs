@@ -33,8 +33,8 @@ use serde::{Deserialize, Serialize};
 use store::upstream_session::Upstream;
 use store::user::{Identity, Person};
 use wire::{
-    AccountId, AuditEvent, Authentication, Callback, Connection, ConnectionId, ConnectionKind, OrgId, SessionId,
-    Timestamp, TrialId,
+    AccountId, AuditEvent, Authentication, Callback, Connection, ConnectionId, ConnectionKind, OrgId,
+    SessionId, Timestamp, TrialId,
 };
 
 /// The key of [`Pending`] attempts in a session.
@@ -366,8 +366,7 @@ pub(crate) type At<'a> = (&'a OrgId, &'a Connection, Option<&'a AccountId>);
 
 /// An answer to a question that this browser never asked: too old, used, or somebody else's.
 async fn foreign(visit: &Visit, came_to: Option<&ConnectionId>) -> Failure {
-    if let Ok(Some((org, connection))) = whose(visit, came_to).await
-    {
+    if let Ok(Some((org, connection))) = whose(visit, came_to).await {
         let failed = audit::Failed {
             org: &org,
             account: None,

@@ -3,8 +3,8 @@
 
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
-use crate::power::Act;
 use crate::input::{AccountQuery, Body, Id, Query};
+use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, places, record};
 use axum::{Json, response::Response};

@@ -11,7 +11,9 @@ use std::{
     collections::HashSet,
     net::{IpAddr, Ipv6Addr},
 };
-use wire::{Actor, Address, Authentication, ClientTier, ConnectionId, GroupId, Selector, ServiceTokenId, UserId};
+use wire::{
+    Actor, Address, Authentication, ClientTier, ConnectionId, GroupId, Selector, ServiceTokenId, UserId,
+};
 
 /// Values of `amr` (RFC 8176) that show something beyond a password, PIN or question.
 pub(crate) const SECOND_FACTORS: [&str; 13] = [

@@ -368,7 +368,9 @@ pub async fn reap_crowds(tx: &mut Tx, before: Timestamp, kept: u32) -> Result<u6
 async fn reap_where(tx: &mut Tx, which: impl Fn(Sql) -> Sql) -> Result<u64> {
     // Consents whose code was never redeemed hang on them.
     crate::ended::grants(tx, "client_unused", |sql| {
-        let of_unused = sql.then(" AND client IN (SELECT id FROM clients WHERE ").then(UNUSED);
+        let of_unused = sql
+            .then(" AND client IN (SELECT id FROM clients WHERE ")
+            .then(UNUSED);
         which(of_unused).then(")")
     })
     .await?;

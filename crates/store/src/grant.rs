@@ -13,7 +13,8 @@
 use crate::sql::{Paging, Row, Run, Sql, json, opt};
 use crate::{Change, Error, Result, Store, Tx, ended};
 use wire::{
-    AccountId, AppId, Authentication, ClientId, ConnectionId, Grant, GrantId, GrantState, OrgId, Timestamp, UserId,
+    AccountId, AppId, Authentication, ClientId, ConnectionId, Grant, GrantId, GrantState, OrgId, Timestamp,
+    UserId,
 };
 
 /// How long the old refresh token still returns its successor, in seconds.

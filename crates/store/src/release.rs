@@ -22,7 +22,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use wire::{AccountId, ClaimMapping, ConnectionId, OrgId, Timestamp, User, UserId};
 
-
 /// Where a provider lists claims that it has and does not send (OpenID Connect Core section 5.6.2).
 const ELSEWHERE: &str = "_claim_names";
 

@@ -157,41 +157,34 @@ fn summary(connection: &Connection) -> AnyView {
 /// For a connection that is older than redirect URIs of each one's own.
 #[component]
 fn OwnCallback(remote: Remote<Connection>, connection: Signal<Connection>) -> impl IntoView {
-    let client = client();
-    let names = directory();
-    let toasts = toasts();
+    let (names, toasts, acts) = (directory(), toasts(), acts());
     let blocked = me().gate(Need::Organisation);
-    let ask = RwSignal::new(false);
-    let sending = Sending::new();
     let switch = move |()| {
         let now = connection.get_untracked();
-        sending.run(
-            async move {
-                let patch = json!({ "callback": "own" });
-                client
-                    .patch::<Connection>(&format!("/connections/{}", now.id), now.version, &patch)
-                    .await
-            },
-            move |saved| {
-                ask.set(false);
-                toasts.done(format!(
-                    "{} has its own redirect URI now. Test it.",
-                    saved.spec.name
-                ));
-                remote.put(saved);
-                names.connections.reload();
-            },
-        );
+        let act = Act::counted(
+            "Switch",
+            &now.spec.name,
+            "From now on the provider has to accept the redirect URI shown above: until it does, nobody signs in through \
+             this connection. There is no way back to the shared one.",
+        )
+        .asks("Switch the redirect URI?");
+        let path = format!("/connections/{}", now.id);
+        let write = Write::patch(&path, now.version, &json!({ "callback": "own" }));
+        acts.ask(act, write, move |saved: Connection| {
+            toasts.done(format!(
+                "{} has its own redirect URI now. Test it.",
+                saved.spec.name
+            ));
+            remote.put(saved);
+            names.connections.reload();
+        });
     };
     view! {
         <Panel title="Redirect URI of its own">
             <div class="flex flex-col gap-3">
                 <p>"This connection still uses the redirect URI that all connections shared. First register the one above at the provider, beside the old one. Then switch, test, and take the old one out there."</p>
-                <div><Button blocked busy=sending.busy on_press=move |()| ask.set(true)>"Switch to the own redirect URI"</Button></div>
+                <div><Button blocked on_press=switch>"Switch to the own redirect URI"</Button></div>
             </div>
-            <Confirm open=ask title="Switch the redirect URI?"
-                text="From now on the provider has to accept the redirect URI shown above: until it does, nobody signs in through this connection. There is no way back to the shared one."
-                action="Switch" sending on_confirm=switch />
         </Panel>
     }
 }

@@ -15,30 +15,29 @@ pub(crate) fn Hosts() -> impl IntoView {
     let client = client();
     let hosts = Remote::new(move || async move { client.all::<Host>("/hosts").await });
     let chosen = RwSignal::new(None::<Host>);
-    let (change, give_up) = (RwSignal::new(false), RwSignal::new(false));
+    let change = RwSignal::new(false);
     view! {
         <div class="flex flex-col gap-4">
             <p class="muted max-w-prose">
                 "A public host belongs to the account that published an app there first: pages of one host share their cookies, whatever the port. Share it with another account, or move it, only if both are to be trusted with them."
             </p>
-            {hosts.show(move |list| rows(list, chosen, (change, give_up)))}
+            {hosts.show(move |list| rows(list, hosts, (chosen, change)))}
         </div>
         <Dialog open=change title="Share or move a host">
             {chosen.get_untracked().map(|host| view! { <Change open=change host hosts /> })}
         </Dialog>
-        <GiveUp open=give_up chosen hosts />
     }
 }
 
 fn rows(
     list: Vec<Host>,
-    chosen: RwSignal<Option<Host>>,
-    (change, give_up): (RwSignal<bool>, RwSignal<bool>),
+    hosts: Remote<Vec<Host>>,
+    (chosen, change): (RwSignal<Option<Host>>, RwSignal<bool>),
 ) -> AnyView {
     if list.is_empty() {
         return view! { <Empty text="There is no host yet: the first app takes one." /> }.into_any();
     }
-    let names = directory();
+    let (names, acts) = (directory(), acts());
     let columns = vec![
         column("Host", |h: &Host| {
             view! { <span class="key">{h.name.clone()}</span> }.into_any()
@@ -72,19 +71,29 @@ fn rows(
         }),
         column(ACTIONS, move |h: &Host| {
             let blocked = me().gate(Need::Organisation);
-            let open = move |host: Host, dialog: RwSignal<bool>| {
-                move |()| {
-                    chosen.set(Some(host.clone()));
-                    dialog.set(true);
-                }
+            let host = h.clone();
+            let open = move |()| {
+                chosen.set(Some(host.clone()));
+                change.set(true);
+            };
+            let (name, path) = (h.name.clone(), format!("/hosts/{}", h.id));
+            let give_up = move |()| {
+                let act = Act::new(
+                    "Give up",
+                    &name,
+                    "It will belong to whichever account publishes there next. Cookies and bookmarks for what was there \
+                     lead to them.",
+                )
+                .said("Host given up");
+                acts.ask(act, Write::delete(&path), move |()| hosts.reload());
             };
             let empty = h.apps.is_empty();
             view! {
                 <span class="flex flex-wrap justify-end gap-1">
-                    <Button look=Look::Quiet blocked label=format!("Share or move {}", h.name) on_press=open(h.clone(), change)>"Share or move"</Button>
+                    <Button look=Look::Quiet blocked label=format!("Share or move {}", h.name) on_press=open>"Share or move"</Button>
                     {empty
                         .then(|| {
-                            view! { <Button look=Look::Quiet blocked label=format!("Give up {}", h.name) on_press=open(h.clone(), give_up)>"Give up"</Button> }
+                            view! { <Button look=Look::Quiet blocked label=format!("Give up {}", h.name) on_press=give_up>"Give up"</Button> }
                         })}
                 </span>
             }
@@ -96,8 +105,7 @@ fn rows(
 
 #[component]
 fn Change(open: RwSignal<bool>, host: Host, hosts: Remote<Vec<Host>>) -> impl IntoView {
-    let client = client();
-    let names = directory();
+    let (names, acts) = (directory(), acts());
     let toasts = toasts();
     let sending = Sending::new();
     let account = RwSignal::new(
@@ -123,20 +131,21 @@ fn Change(open: RwSignal<bool>, host: Host, hosts: Remote<Vec<Host>>) -> impl In
         });
         json!({ "account": account, "shared_with": shared })
     };
-    let path = StoredValue::new(format!("/hosts/{}", host.id));
-    let version = host.version;
-    let would = Callback::new(move |()| Some(Write::patch(&path.get_value(), version, &body())));
+    let (path, version) = (format!("/hosts/{}", host.id), host.version);
+    let name = host.name.clone();
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        let body = untrack(body);
-        sending.run(
-            async move { client.patch::<Host>(&path.get_value(), version, &body).await },
-            move |host| {
-                open.set(false);
-                toasts.done(format!("{} changed", host.name));
-                hosts.reload();
-            },
+        let act = Act::counted(
+            "Change",
+            &name,
+            "Pages of all the accounts that may publish there are one place to browsers.",
         );
+        let write = Write::patch(&path, version, &untrack(body));
+        acts.save(sending, act, write, move |host: Host| {
+            open.set(false);
+            toasts.done(format!("{} changed", host.name));
+            hosts.reload();
+        });
     };
     view! {
         <form class="flex flex-col gap-4" on:submit=send>
@@ -152,34 +161,8 @@ fn Change(open: RwSignal<bool>, host: Host, hosts: Remote<Vec<Host>>) -> impl In
                     .collect_view()}
             </fieldset>
             <p class="muted">"Pages of all of them are one place to browsers: each can read and set the others' cookies."</p>
-            <ImpactOf open write=would />
             <FormError sending />
             <FormButtons open sending>"Change host"</FormButtons>
         </form>
-    }
-}
-
-#[component]
-fn GiveUp(open: RwSignal<bool>, chosen: RwSignal<Option<Host>>, hosts: Remote<Vec<Host>>) -> impl IntoView {
-    let client = client();
-    let toasts = toasts();
-    let sending = Sending::new();
-    let give_up = move |()| {
-        let Some(host) = chosen.get_untracked() else {
-            return;
-        };
-        sending.run(
-            async move { client.delete(&format!("/hosts/{}", host.id)).await },
-            move |()| {
-                open.set(false);
-                toasts.done("Host given up");
-                hosts.reload();
-            },
-        );
-    };
-    view! {
-        <Confirm open title="Give up the host?"
-            text="It will belong to whichever account publishes there next. Cookies and bookmarks for what was there lead to them."
-            action="Give up" sending on_confirm=give_up />
     }
 }

@@ -1,12 +1,7 @@
 //! Making a connection: choose the vendor, fill in what differs, see what has to be registered there.
 
 use super::connections::words;
-use crate::{
-    client::client,
-    me::directory,
-    remote::Remote,
-    ui::*,
-};
+use crate::{client::client, me::directory, remote::Remote, ui::*};
 use leptos::prelude::*;
 use leptos_router::{NavigateOptions, hooks::use_navigate};
 use serde_json::json;

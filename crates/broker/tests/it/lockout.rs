@@ -243,7 +243,7 @@ async fn junk_callbacks_from_a_shared_address_lock_nobody_out_and_are_one_event(
     on_each(async |w| {
         let mut neighbour = w.browser();
         for n in 0..40 {
-            let junk = callback(&[("code", "x"), ("state", &format!("junk{n}"))]);
+            let junk = callback(&w.connection.id, &[("code", "x"), ("state", &format!("junk{n}"))]);
             neighbour.get(&junk).await.is_error(StatusCode::FORBIDDEN);
         }
         assert_eq!(attempt(&mut w.browser(), PASSWORD).await.location(), "/");

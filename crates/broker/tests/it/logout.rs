@@ -450,6 +450,7 @@ async fn at_the_wiki(w: &World, of: &str) -> SessionId {
         expires_at: now.plus_seconds(48 * 3600),
         ip: None,
         user_agent: None,
+        authentication: wire::Authentication::default(),
     };
     let mut tx = w.store.begin().await.unwrap();
     store::session::save(&mut tx, "wiki", &record).await.unwrap();

@@ -207,7 +207,8 @@ impl<'w> Scene<'w> {
 
     async fn page(&self, request: http::request::Builder, body: String) -> (StatusCode, HeaderMap, String) {
         let mut request = request.body(Body::from(body)).unwrap();
-        request.extensions_mut().insert(context(request.uri().path()));
+        let path = request.uri().path().to_owned();
+        request.extensions_mut().insert(context(&path));
         let (parts, body) = self.pages.clone().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (

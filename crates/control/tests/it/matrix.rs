@@ -150,6 +150,7 @@ pub(crate) fn proof(operation: &str) -> Option<&'static str> {
         ("POST" | "PATCH", "/bindings" | "/bindings/{id}") => "always",
         ("DELETE", "/connections/{id}" | "/accounts/{id}" | "/apps/{id}" | "/webhooks/{id}") => "always",
         ("DELETE", "/users/{id}/factors/{factor}") | ("POST", "/signing-keys/rotate") => "always",
+        (_, "/hosts" | "/hosts/{id}") => "always",
         ("POST", path) if path.starts_with("/connection-migrations") => "always",
         ("POST", "/service-tokens" | "/service-tokens/{id}/rotate") => "always",
         ("POST", "/webhooks" | "/webhooks/{id}/rotate-secret") => "always",

@@ -717,7 +717,10 @@ async fn a_refused_scope_proof_or_secret_is_in_the_log() {
             .iter()
             .map(|event| event.reason.as_deref().unwrap())
             .collect();
-        assert_eq!(reasons, ["forbidden", "secret_required", "reauthentication_required"]);
+        assert_eq!(
+            reasons,
+            ["forbidden", "secret_required", "reauthentication_required"]
+        );
         assert_eq!(told[2].source, "dashboard");
         assert!(told[2].actor.session.is_some());
         // What is only wrong is nobody's doing.

@@ -122,6 +122,7 @@ impl Flock {
                 user: &user.id,
                 client: &acme.client.id,
                 scopes: &["access".into()],
+                authentication: &wire::Authentication::default(),
                 expires_at: tx.now().plus_seconds(86_400),
             };
             let code = store::sha256(format!("{} {n}", user.id));
@@ -144,6 +145,7 @@ impl Flock {
             expires_at: tx.now().plus_seconds(86_400),
             ip: None,
             user_agent: None,
+            authentication: wire::Authentication::default(),
         };
         let hash = store::sha256(id.to_string());
         session::save(&mut tx, &hash, &row).await.unwrap();
