@@ -65,7 +65,7 @@ function verifyLog(data) {
       PATH: process.env.PATH,
       CHATELAINE_DATABASE_URL: `sqlite:${join(data, 'demo.db')}`,
       CHATELAINE_MASTER_KEY_FILE: join(data, 'master.key'),
-      CHATELAINE_AUDIT_DIGEST_FILE: join(data, 'audit.digests'),
+      CHATELAINE_AUDIT_DIGEST_FILE: join(data, 'digests'),
       CHATELAINE_PUBLIC_URL: `http://127.0.0.1:${PORT_BASE}`,
     },
   });

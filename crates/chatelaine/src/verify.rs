@@ -149,7 +149,7 @@ mod tests {
             let config = Config {
                 database_url: database.url.clone(),
                 master_key: Some(key.to_text().to_string()),
-                audit_digest_file: folder.join("audit.digests"),
+                audit_digest_file: folder.join("digests"),
                 ..Config::default()
             };
             let store = setup::open(&config, &key).await.unwrap();

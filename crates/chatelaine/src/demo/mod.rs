@@ -129,7 +129,7 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<(
             .clone()
             .unwrap_or_else(|| format!("sqlite:{}", folder.join("demo.db").display())),
         master_key_file: folder.join("master.key"),
-        audit_digest_file: folder.join("audit.digests"),
+        audit_digest_file: folder.join("digests"),
         log: std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into()),
         log_format: LogFormat::Text,
         shutdown_seconds: 5,
