@@ -251,6 +251,7 @@ async fn thousands_that_end_at_once_are_all_in_the_log() {
                 user: &w.user.id,
                 client: &w.client.id,
                 scopes: &[],
+                authentication: &w.authentication(),
                 expires_at: w.clock.now().plus_seconds(86_400),
             };
             let code = format!("code {n}");
