@@ -3,7 +3,7 @@
 
 use super::{Personal, Shown, View};
 use serde_json::Value;
-use wire::{AuditEvent, UserId};
+use wire::{AccountId, AuditActor, AuditChange, AuditEvent, AuditTarget, UserId};
 
 /// Kinds of targets that are no person and say nothing about one: name and change are what their resource shows.
 const THINGS: [&str; 15] = [
@@ -71,32 +71,78 @@ impl Personal for AuditEvent {
     }
 
     fn withhold(&mut self, view: &View<'_>) {
-        let account = self.account.as_ref();
-        let actor = view.at(account, self.actor.user.as_ref());
-        let about = view.at(account, subject(self).as_ref());
-        if !actor.email {
-            self.actor.email = None;
-        }
-        let kind = self.target.as_ref().map_or("", |target| target.kind.as_str());
+        let about = subject(self);
+        // Every member is named: one that is new does not compile before somebody thought of what it tells.
+        let Self {
+            account,
+            actor,
+            action,
+            target,
+            change,
+            id: _,
+            seq: _,
+            time: _,
+            org: _,
+            outcome: _,
+            reason: _,
+            rule: _,
+            request: _,
+            mcp: _,
+            impact: _,
+            source: _,
+            response: _,
+            outcome_unknown: _,
+        } = self;
+        let account = account.as_ref();
+        let about = view.at(account, about.as_ref());
+        let acted = withhold_actor(actor, account, view);
+        let kind = target.as_ref().map_or("", |target| target.kind.as_str());
         let is_thing = THINGS.contains(&kind);
         let named = match kind {
             // Which of the two it is called by is not written down.
             "user" | "member" => about.email && about.name,
             "invitation" => {
-                let accepted = self.action != "invitation.accept" || actor.email;
+                let accepted = action != "invitation.accept" || acted.email;
                 accepted && view.sees_addresses(account)
             }
             kind => is_thing || HELD.contains(&kind),
         };
-        if let Some(target) = self.target.as_mut().filter(|_| !named) {
-            target.name = None;
+        if let Some(AuditTarget {
+            name,
+            kind: _,
+            id: _,
+            app: _,
+        }) = target
+        {
+            name.take_if(|_| !named);
         }
-        if let Some(change) = self.change.as_mut().filter(|_| !is_thing) {
-            for side in [&mut change.before, &mut change.after] {
-                withhold(side, about, named);
-            }
+        if let Some(AuditChange { before, after }) = change.as_mut().filter(|_| !is_thing) {
+            withhold(before, about, named);
+            withhold(after, about, named);
         }
     }
+}
+
+/// Takes away what is not let out of who acted, and says what of them is.
+fn withhold_actor(actor: &mut AuditActor, account: Option<&AccountId>, view: &View<'_>) -> Shown {
+    let AuditActor {
+        user,
+        email,
+        kind: _,
+        client: _,
+        client_name: _,
+        grant: _,
+        amr: _,
+        session: _,
+        token: _,
+        token_name: _,
+        token_account: _,
+        service_token: _,
+        service_token_name: _,
+    } = actor;
+    let shown = view.at(account, user.as_ref());
+    email.take_if(|_| !shown.email);
+    shown
 }
 
 /// The person whom an event is about, if it says so.
