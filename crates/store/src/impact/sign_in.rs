@@ -15,6 +15,8 @@ const FEW: usize = 16;
 /// What decides about the people of one connection at one app: rules, and what they get to see.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Question {
+    /// At an app that stands in for others, the connection has to count, too.
+    connection: ConnectionId,
     rules: String,
     sees: String,
 }
@@ -105,6 +107,7 @@ impl Doubts {
         let mut questions = BTreeSet::new();
         for app in account.apps.iter().filter(|app| app.is_live()) {
             let question = Question {
+                connection: connection.clone(),
                 rules: app.fingerprint.clone(),
                 sees: sees(bound),
             };
