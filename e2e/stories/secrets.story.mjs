@@ -16,6 +16,8 @@ test('secrets and links that are shown once, in real Chromium', async (t) => {
   const control = info.control_url.replace(/\/$/, '');
   const browser = await launch(t);
   const page = await person(browser, { permissions: ['clipboard-read', 'clipboard-write'] });
+  // A development build of the dashboard takes its time on a busy machine.
+  page.setDefaultTimeout(60_000);
   await page.goto(`${control}/login`);
   await signIn(page, { username: info.admin.email, password: info.admin.password });
   await page.getByRole('navigation', { name: 'Main' }).waitFor();

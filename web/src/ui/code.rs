@@ -29,8 +29,9 @@ pub(crate) fn CopyButton(
         });
     };
     view! {
-        <super::Button look label=format!("Copy {label}") on_press=copy>
+        <super::Button look on_press=copy>
             <span aria-live="polite">{move || said.get()}</span>
+            <span class="sr-only">{format!(" {label}")}</span>
         </super::Button>
     }
 }
