@@ -46,6 +46,15 @@ test('acts that end access ask with numbers, in real Chromium', async (t) => {
     await page.waitForTimeout(300);
     assert.ok(await button.isVisible(), `${label}: not without the name`);
   };
+  /** What the server would not do is said before anything is typed. */
+  const refused = async (label, why) => {
+    await affected.getByText(why).waitFor();
+    await held(label);
+    assert.equal(await question.getByRole('textbox').count(), 0);
+    page.problems.splice(0).forEach((problem) => assert.match(problem, /409 \(Conflict\).*dry_run/));
+    await cancel();
+    await closed();
+  };
   const closed = () => question.waitFor({ state: 'hidden' });
   const type = async (word) => {
     await question.getByLabel(`Type “${word}” to confirm`).fill(word);
@@ -155,9 +164,7 @@ test('acts that end access ask with numbers, in real Chromium', async (t) => {
     assert.equal(await question.count(), 0);
 
     await page.getByRole('button', { name: 'Delete policy' }).click();
-    await loses(/agents/);
-    await cancel();
-    await closed();
+    await refused('Delete policy', /still used by/);
   });
 
   await t.test('taking the policies off an app asks', async () => {
@@ -185,18 +192,18 @@ test('acts that end access ask with numbers, in real Chromium', async (t) => {
     await within(3000, 'the bindings', async () => (await api.list(`/bindings?connection=${other.id}`)).length === 2);
   });
 
-  await t.test('a connection is disabled and deleted by typing its name', async () => {
+  await t.test('a connection is disabled by typing its name; the primary one cannot be deleted', async () => {
     const [acme] = (await api.list('/connections')).filter((one) => one.name === 'Acme SSO');
     await open(`/connections/${acme.id}`);
-    for (const label of ['Disable connection', 'Delete connection']) {
-      await page.getByRole('button', { name: label }).click();
-      await loses(/agents/);
-      await held(label);
-      await type('Acme SSO');
-      if (label === 'Delete connection') await looked('delete-connection');
-      await cancel();
-      await closed();
-    }
+    await page.getByRole('button', { name: 'Disable connection' }).click();
+    await loses(/agents/);
+    await held('Disable connection');
+    await type('Acme SSO');
+    await looked('disable-connection');
+    await cancel();
+    await closed();
+    await page.getByRole('button', { name: 'Delete connection' }).click();
+    await refused('Delete connection', /primary connection/);
     assert.equal((await api.get(`/connections/${acme.id}`)).enabled, true);
   });
 
@@ -228,11 +235,7 @@ test('acts that end access ask with numbers, in real Chromium', async (t) => {
     }
     await open('/people?tab=groups');
     await page.getByRole('button', { name: 'Delete Staff' }).first().click();
-    await affected.waitFor();
-    await type('Staff');
-    await looked('group');
-    await cancel();
-    await closed();
+    await refused('Delete', /still used by/);
     await open('/accounts');
     await page.getByRole('button', { name: 'Disable Production' }).click();
     await loses(/agents/);

@@ -92,6 +92,11 @@ impl Failure {
         matches!(self, Self::Problem(problem) if problem.kind == "/problems/reauthentication-required")
     }
 
+    /// Whether the server understood the request and will not do it: trying again changes nothing.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.status < 500)
+    }
+
     /// Whether the thing asked for does not exist (or is not ours to see).
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Problem(problem) if problem.status == 404)

@@ -157,19 +157,18 @@ fn summary(connection: &Connection) -> AnyView {
 /// For a connection that is older than redirect URIs of each one's own.
 #[component]
 fn OwnCallback(remote: Remote<Connection>, connection: Signal<Connection>) -> impl IntoView {
-    let (names, toasts, acts) = (directory(), toasts(), acts());
+    let (acts, toasts, names) = (acts(), toasts(), directory());
     let blocked = me().gate(Need::Organisation);
-    let switch = move |()| {
+    let ask = move |()| {
         let now = connection.get_untracked();
         let act = Act::counted(
             "Switch",
             &now.spec.name,
-            "From now on the provider has to accept the redirect URI shown above: until it does, nobody signs in through \
-             this connection. There is no way back to the shared one.",
+            "From now on the provider has to accept the redirect URI shown above: until it does, nobody signs in through this connection. There is no way back to the shared one.",
         )
         .asks("Switch the redirect URI?");
-        let path = format!("/connections/{}", now.id);
-        let write = Write::patch(&path, now.version, &json!({ "callback": "own" }));
+        let patch = json!({ "callback": "own" });
+        let write = Write::patch(&format!("/connections/{}", now.id), now.version, &patch);
         acts.ask(act, write, move |saved: Connection| {
             toasts.done(format!(
                 "{} has its own redirect URI now. Test it.",
@@ -183,7 +182,7 @@ fn OwnCallback(remote: Remote<Connection>, connection: Signal<Connection>) -> im
         <Panel title="Redirect URI of its own">
             <div class="flex flex-col gap-3">
                 <p>"This connection still uses the redirect URI that all connections shared. First register the one above at the provider, beside the old one. Then switch, test, and take the old one out there."</p>
-                <div><Button blocked on_press=switch>"Switch to the own redirect URI"</Button></div>
+                <div><Button blocked on_press=ask>"Switch to the own redirect URI"</Button></div>
             </div>
         </Panel>
     }

@@ -78,7 +78,7 @@ fn RowActions(group: Group, all: Remote<Vec<Group>>, edited: RwSignal<Option<Gro
     let act = Act::counted(
         "Delete",
         &name,
-        "Policies that ask for this group no longer match anybody through it.",
+        "It can be deleted once no policy asks for it. This cannot be taken back.",
     )
     .said("Group deleted")
     .typed();

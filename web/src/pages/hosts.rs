@@ -15,25 +15,25 @@ pub(crate) fn Hosts() -> impl IntoView {
     let client = client();
     let hosts = Remote::new(move || async move { client.all::<Host>("/hosts").await });
     let chosen = RwSignal::new(None::<Host>);
-    let change = RwSignal::new(false);
     view! {
         <div class="flex flex-col gap-4">
             <p class="muted max-w-prose">
                 "A public host belongs to the account that published an app there first: pages of one host share their cookies, whatever the port. Share it with another account, or move it, only if both are to be trusted with them."
             </p>
-            {hosts.show(move |list| rows(list, hosts, (chosen, change)))}
+            {hosts.show(move |list| rows(list, hosts, chosen))}
         </div>
-        <Dialog open=change title="Share or move a host">
-            {chosen.get_untracked().map(|host| view! { <Change open=change host hosts /> })}
-        </Dialog>
+        <Changed of=chosen hosts />
     }
 }
 
-fn rows(
-    list: Vec<Host>,
-    hosts: Remote<Vec<Host>>,
-    (chosen, change): (RwSignal<Option<Host>>, RwSignal<bool>),
-) -> AnyView {
+/// The form of the host that is shared or moved.
+#[component]
+fn Changed(of: RwSignal<Option<Host>>, hosts: Remote<Vec<Host>>) -> impl IntoView {
+    let open = open_for(of);
+    view! { <Dialog open title="Share or move a host">{move || of.get().map(|host| view! { <Change open host hosts /> })}</Dialog> }
+}
+
+fn rows(list: Vec<Host>, all: Remote<Vec<Host>>, chosen: RwSignal<Option<Host>>) -> AnyView {
     if list.is_empty() {
         return view! { <Empty text="There is no host yet: the first app takes one." /> }.into_any();
     }
@@ -71,30 +71,18 @@ fn rows(
         }),
         column(ACTIONS, move |h: &Host| {
             let blocked = me().gate(Need::Organisation);
-            let host = h.clone();
-            let open = move |()| {
-                chosen.set(Some(host.clone()));
-                change.set(true);
-            };
-            let (name, path) = (h.name.clone(), format!("/hosts/{}", h.id));
-            let give_up = move |()| {
-                let act = Act::new(
-                    "Give up",
-                    &name,
-                    "It will belong to whichever account publishes there next. Cookies and bookmarks for what was there \
-                     lead to them.",
-                )
-                .said("Host given up");
-                acts.ask(act, Write::delete(&path), move |()| hosts.reload());
-            };
+            let (host, path) = (h.clone(), format!("/hosts/{}", h.id));
+            let act = Act::counted(
+                "Give up",
+                &h.name,
+                "It will belong to whichever account publishes there next. Cookies and bookmarks for what was there lead to them.",
+            )
+            .said("Host given up");
             let empty = h.apps.is_empty();
             view! {
                 <span class="flex flex-wrap justify-end gap-1">
-                    <Button look=Look::Quiet blocked label=format!("Share or move {}", h.name) on_press=open>"Share or move"</Button>
-                    {empty
-                        .then(|| {
-                            view! { <Button look=Look::Quiet blocked label=format!("Give up {}", h.name) on_press=give_up>"Give up"</Button> }
-                        })}
+                    <Button look=Look::Quiet blocked label=format!("Share or move {}", h.name) on_press=move |()| chosen.set(Some(host.clone()))>"Share or move"</Button>
+                    {empty.then(|| view! { <ActButton act blocked on_done=move |_| all.reload() write=move || Write::delete(&path) /> })}
                 </span>
             }
             .into_any()
@@ -105,9 +93,7 @@ fn rows(
 
 #[component]
 fn Change(open: RwSignal<bool>, host: Host, hosts: Remote<Vec<Host>>) -> impl IntoView {
-    let (names, acts) = (directory(), acts());
-    let toasts = toasts();
-    let sending = Sending::new();
+    let (acts, names) = (acts(), directory());
     let account = RwSignal::new(
         host.account
             .as_ref()
@@ -131,26 +117,27 @@ fn Change(open: RwSignal<bool>, host: Host, hosts: Remote<Vec<Host>>) -> impl In
         });
         json!({ "account": account, "shared_with": shared })
     };
-    let (path, version) = (format!("/hosts/{}", host.id), host.version);
-    let name = host.name.clone();
+    let (name, version) = (host.name.clone(), host.version);
+    let path = format!("/hosts/{}", host.id);
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let act = Act::counted(
-            "Change",
+            "Change host",
             &name,
-            "Pages of all the accounts that may publish there are one place to browsers.",
-        );
+            "Pages of all accounts that publish there are one place to browsers: each can read and set the others' cookies.",
+        )
+        .asks(format!("Change {name}?"))
+        .said("Host changed");
         let write = Write::patch(&path, version, &untrack(body));
-        acts.save(sending, act, write, move |host: Host| {
-            open.set(false);
-            toasts.done(format!("{} changed", host.name));
+        acts.ask(act, write, move |_: Host| {
+            open.try_set(false);
             hosts.reload();
         });
     };
     view! {
         <form class="flex flex-col gap-4" on:submit=send>
             <p><span class="key">{host.name.clone()}</span></p>
-            <Select label="Belongs to" value=account options=names.account_options(None) error=sending.at("/account") />
+            <Select label="Belongs to" value=account options=names.account_options(None) />
             <fieldset class="flex flex-col gap-1">
                 <legend class="font-medium">"Other accounts that may publish there"</legend>
                 {guests
@@ -161,8 +148,7 @@ fn Change(open: RwSignal<bool>, host: Host, hosts: Remote<Vec<Host>>) -> impl In
                     .collect_view()}
             </fieldset>
             <p class="muted">"Pages of all of them are one place to browsers: each can read and set the others' cookies."</p>
-            <FormError sending />
-            <FormButtons open sending>"Change host"</FormButtons>
+            <FormButtons open sending=Sending::new()>"Change host"</FormButtons>
         </form>
     }
 }

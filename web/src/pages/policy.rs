@@ -218,7 +218,7 @@ fn Delete(id: String, name: RwSignal<String>, blocked: Signal<Option<String>>) -
         let act = Act::counted(
             "Delete policy",
             &name,
-            "Apps that use it are decided by their other policies, and deny everybody when there is none.",
+            "It can be deleted once no app uses it. This cannot be taken back.",
         )
         .asks(format!("Delete {name}?"))
         .said("Policy deleted")

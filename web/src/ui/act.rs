@@ -245,17 +245,20 @@ fn Question(asked: Asked, open: RwSignal<bool>) -> impl IntoView {
     let (always, counts) = (act.typed, act.counts);
     // Whoever acts without knowing whom it hits says so by typing, too.
     let needs_word = Memo::new(move |_| {
-        let hits_many = |seen: &Seen| match seen {
-            Some(Ok(preview)) => takes_from_many(preview),
-            Some(Err(_)) => true,
-            None => false,
-        };
-        always || (counts && seen.with(hits_many))
+        seen.with(|seen| match seen {
+            Some(Ok(preview)) => always || takes_from_many(preview),
+            Some(Err(failure)) => !failure.is_refusal(),
+            None => always,
+        })
     });
     let word = StoredValue::new(act.to_type());
     let blocked = Signal::derive(move || {
         if counts && seen.with(Option::is_none) {
             return Some("it is not known yet who is affected".to_owned());
+        }
+        let refused = |seen: &Seen| matches!(seen, Some(Err(failure)) if failure.is_refusal());
+        if seen.with(refused) {
+            return Some("the server refuses it".to_owned());
         }
         let word = word.get_value();
         (needs_word.get() && typed.with(|typed| typed.trim() != word)).then(|| format!("type “{word}” first"))

@@ -1,7 +1,7 @@
 //! Who gains and who loses access by a write, asked of the server before it is made.
 
 use super::{Button, Tone, badge, local};
-use crate::client::{Write, client};
+use crate::client::{Failure, Write, client};
 use leptos::{prelude::*, task::spawn_local};
 use wire::{Impact, ImpactCount, ImpactName, ImpactShare, Preview};
 
@@ -12,7 +12,7 @@ const SHOWN: usize = 5;
 const MANY: i64 = 5;
 
 /// What a dry run brought, or why it brought nothing; `None` while it is under way.
-pub(crate) type Seen = Option<Result<Preview, String>>;
+pub(crate) type Seen = Option<Result<Preview, Failure>>;
 
 /// Whether somebody loses access by it.
 pub(crate) fn takes_away(preview: &Preview) -> bool {
@@ -40,7 +40,7 @@ pub(crate) fn ImpactOf(write: Write, seen: RwSignal<Seen>) -> impl IntoView {
         let write = write.clone();
         seen.set(None);
         spawn_local(async move {
-            let answer = client.preview(write).await.map_err(|failure| failure.message());
+            let answer = client.preview(write).await;
             let _ = seen.try_set(Some(answer));
         });
     };
@@ -52,9 +52,10 @@ pub(crate) fn ImpactOf(write: Write, seen: RwSignal<Seen>) -> impl IntoView {
         <section aria-label="Who is affected" aria-live="polite" class="rounded-(--radius-field) border border-base-300 p-3">
             {move || match seen.get() {
                 None => view! { <p class="muted">"Looking who is affected…"</p> }.into_any(),
-                Some(Err(text)) => view! {
+                Some(Err(failure)) if failure.is_refusal() => view! { <p class="text-error">{failure.message()}</p> }.into_any(),
+                Some(Err(failure)) => view! {
                     <div class="flex flex-col gap-2">
-                        <p class="text-error">"Who is affected could not be found out. " {text}</p>
+                        <p class="text-error">"Who is affected could not be found out. " {failure.message()}</p>
                         <div><Button on_press=again>"Try again"</Button></div>
                     </div>
                 }.into_any(),
