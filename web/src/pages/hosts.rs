@@ -37,7 +37,7 @@ fn rows(list: Vec<Host>, all: Remote<Vec<Host>>, chosen: RwSignal<Option<Host>>)
     if list.is_empty() {
         return view! { <Empty text="There is no host yet: the first app takes one." /> }.into_any();
     }
-    let (names, acts) = (directory(), acts());
+    let names = directory();
     let columns = vec![
         column("Host", |h: &Host| {
             view! { <span class="key">{h.name.clone()}</span> }.into_any()
