@@ -92,6 +92,7 @@ impl Personal for AuditEvent {
             source: _,
             response: _,
             outcome_unknown: _,
+            repeated: _,
         } = self;
         let account = account.as_ref();
         let about = view.at(account, about.as_ref());
@@ -112,6 +113,7 @@ impl Personal for AuditEvent {
             kind: _,
             id: _,
             app: _,
+            user: _,
         }) = target
         {
             name.take_if(|_| !named);
@@ -139,6 +141,7 @@ fn withhold_actor(actor: &mut AuditActor, account: Option<&AccountId>, view: &Vi
         token_account: _,
         service_token: _,
         service_token_name: _,
+        scopes: _,
     } = actor;
     let shown = view.at(account, user.as_ref());
     email.take_if(|_| !shown.email);
