@@ -5,8 +5,8 @@ import { Person, request } from './forms.mjs';
 
 const REDIRECT = 'http://127.0.0.1:9/callback';
 
-/** Registers a client and gets a code of a grant by `user` (the allowed employee if absent). */
-export async function newCode(demo, app, { user = demo.employee, name = 'By hand' } = {}) {
+/** Registers a client and gets a code of a grant by `user` (the allowed employee if absent), or in the browser of `person`. */
+export async function newCode(demo, app, { user = demo.employee, name = 'By hand', person = new Person(user) } = {}) {
   const { issuer } = await demo.api.get(`/apps/${app.id}`);
   const registered = await fetch(`${issuer}/register`, {
     method: 'POST',
@@ -31,7 +31,7 @@ export async function newCode(demo, app, { user = demo.employee, name = 'By hand
     resource: app.url,
     state: 'story',
   });
-  const back = await new Person(user).authorize(url, REDIRECT);
+  const back = await person.authorize(url, REDIRECT);
   const code = back.searchParams.get('code');
   assert.ok(code, back.href);
   return { code, verifier, clientId, issuer, resource: app.url };

@@ -74,7 +74,12 @@ impl Failed<'_> {
 
 /// Writes a refusal down; many of one kind as one with their count. It is one whether or not this succeeds.
 pub(crate) async fn record_refusal(visit: &Visit, event: AuditEvent) {
-    if let Err(error) = visit.store().record_folded(event).await {
+    // What somebody did who is known is told one by one; strangers are counted.
+    let recorded = match event.actor.user {
+        Some(_) => visit.store().record(event).await,
+        None => visit.store().record_folded(event).await,
+    };
+    if let Err(error) = recorded {
         tracing::error!(request = %visit.request.id, %error, source = ?error, "a refusal could not be recorded");
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tower::{Layer, Service};
 use tower_sessions::session::Id;
 
-/// Leaves a request the one cookie of this name, if it has one that can be a session's, and no other.
+/// Leaves a request the one cookie of this name, if it has one that can be a session's; cookies of other names stay.
 #[derive(Debug, Clone, Copy)]
 pub struct OneCookie(pub(crate) &'static str);
 
@@ -39,16 +39,25 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for WithOneCookie<S> {
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
         let headers = request.headers_mut();
-        let cookie = only(headers, self.name).and_then(|value| {
-            let text = format!("{}={value}", self.name);
-            HeaderValue::try_from(text).ok()
-        });
-        match cookie {
-            Some(cookie) => drop(headers.insert(COOKIE, cookie)),
-            None => drop(headers.remove(COOKIE)),
+        let mut kept: Vec<String> = others(headers, self.name).map(ToOwned::to_owned).collect();
+        kept.extend(only(headers, self.name).map(|value| format!("{}={value}", self.name)));
+        match HeaderValue::try_from(kept.join("; ")) {
+            Ok(cookies) if !cookies.is_empty() => drop(headers.insert(COOKIE, cookies)),
+            _ => drop(headers.remove(COOKIE)),
         }
         self.inner.call(request)
     }
+}
+
+/// The cookies whose name is not this one, however it is written.
+fn others<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h str> {
+    let values = headers.get_all(COOKIE).iter();
+    let pairs = values.flat_map(|value| value.as_bytes().split(|b| *b == b';'));
+    let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair).ok().map(str::trim));
+    pairs.filter(move |pair| {
+        let key = pair.split_once('=').map_or(*pair, |(key, _)| key.trim());
+        percent_encoding::percent_decode_str(key).decode_utf8_lossy() != name
+    })
 }
 
 /// The value of the one cookie with exactly this name, if there is one and it can be a session's.

@@ -35,6 +35,8 @@ struct Kept {
     body: String,
     /// What it took.
     demands: Vec<Demand>,
+    /// As whom it was shown what it says of people.
+    standing: String,
 }
 
 /// Carries the request out, unless it was carried out already.
@@ -53,8 +55,7 @@ async fn attempt(caller: &Caller, request: Request, next: Next) -> Answer<Respon
     let body = to_bytes(body, BODY_LIMIT).await;
     let body = body.map_err(|_| Fault::new(Kind::TooLarge, format!("at most {BODY_LIMIT} bytes")))?;
     let target = parts.uri.path_and_query().map_or("/", |t| t.as_str());
-    // What was shown of people once is not shown again to whoever may not see it any more.
-    let mut whole = format!("{target}\n{}\n", caller.release().standing()).into_bytes();
+    let mut whole = format!("{target}\n").into_bytes();
     whole.extend_from_slice(&body);
     let fingerprint = store::sha256(&whole);
     let hash = store::sha256(format!("{}\n{key}", caller.credential_key()));
@@ -80,6 +81,7 @@ async fn attempt(caller: &Caller, request: Request, next: Next) -> Answer<Respon
     if let Some(Granted(demands)) = granted {
         let kept = Kept {
             demands: demands.clone(),
+            standing: caller.release().standing(),
             status: head.status.as_u16(),
             headers: kept(&head.headers),
             body: STANDARD.encode(&body),
@@ -124,6 +126,10 @@ fn again(caller: &Caller, answer: &str) -> Answer<Response> {
         return Err(Fault::new(Kind::IdempotencyInProgress, detail));
     };
     judge_again(caller, &kept.demands)?;
+    // What was shown of people once is not shown again to whoever may not see it any more.
+    if kept.standing != caller.release().standing() {
+        return Err(Fault::of(Kind::IdempotencyKeyReused));
+    }
     let body = STANDARD.decode(kept.body).map_err(store::Error::internal)?;
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(kept.status).map_err(store::Error::internal)?;

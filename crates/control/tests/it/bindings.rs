@@ -366,10 +366,13 @@ async fn a_staged_detach_runs_out_as_promised_and_each_step_is_in_the_log() {
             0,
             "once"
         );
-        let event = world.newest().await;
+        let event = world.newest_of("binding.detached").await;
+        assert_eq!(event.actor.kind, ActorKind::System);
+        let ended = world.newest_of("grant.revoke").await;
         assert_eq!(
-            (event.action.as_str(), event.actor.kind),
-            ("binding.detached", ActorKind::System)
+            ended.actor.kind,
+            ActorKind::System,
+            "what ended by it is in the log, too"
         );
         let lost = event.impact.unwrap().lose;
         // Ada's session ended by itself with the hour; her agent's grant would have gone on.

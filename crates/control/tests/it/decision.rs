@@ -202,7 +202,11 @@ impl<'w> Scene<'w> {
         };
         let order = (store::audit::Order::Newest, None);
         let events = store::audit::list(&self.world.store, &self.world.acme.org, &filter, order, 1).await;
-        events.unwrap().pop().and_then(|event| event.reason)
+        let newest = events
+            .unwrap()
+            .pop()
+            .filter(|event| event.outcome == Outcome::Denied);
+        newest.and_then(|event| event.reason)
     }
 
     async fn page(&self, request: http::request::Builder, body: String) -> (StatusCode, HeaderMap, String) {

@@ -37,13 +37,10 @@ pub(crate) async fn sign_in(world: &World) -> String {
         pages.clone().oneshot(request).await.unwrap()
     };
     let cookie_of = |response: &axum::response::Response| {
-        let cookie = response
-            .headers()
-            .get(header::SET_COOKIE)
-            .unwrap()
-            .to_str()
-            .unwrap();
-        cookie.split(';').next().unwrap().to_owned()
+        let name = broker::cookie_name(testkit::CONTROL);
+        let mut cookies = response.headers().get_all(header::SET_COOKIE).iter();
+        let cookie = cookies.find_map(|v| v.to_str().ok().filter(|text| text.starts_with(name)));
+        cookie.unwrap().split(';').next().unwrap().to_owned()
     };
     let form = visit(Request::get("/login?org=acme").body(Body::empty()).unwrap()).await;
     let cookie = cookie_of(&form);

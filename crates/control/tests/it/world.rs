@@ -210,8 +210,21 @@ impl World {
 
     /// The newest event of Acme.
     pub(crate) async fn newest(&self) -> AuditEvent {
+        self.newest_by(store::audit::Filter::default()).await
+    }
+
+    /// The newest event of an action.
+    pub(crate) async fn newest_of(&self, action: &str) -> AuditEvent {
+        let action = Some(action.to_owned());
+        self.newest_by(store::audit::Filter {
+            action,
+            ..store::audit::Filter::default()
+        })
+        .await
+    }
+
+    async fn newest_by(&self, filter: store::audit::Filter) -> AuditEvent {
         let order = (store::audit::Order::Newest, None);
-        let filter = store::audit::Filter::default();
         let events = store::audit::list(&self.store, &self.acme.org, &filter, order, 1).await;
         events.unwrap().pop().unwrap()
     }
