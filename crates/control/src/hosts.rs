@@ -1,13 +1,14 @@
 //! `/hosts`: whose public hosts are. They come into being with the first app that is published under them; only
 //! administrators of the organisation move, share, keep and give them up.
 
+use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
 use crate::input::{AccountQuery, Body, Id, Query};
 use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, places, record};
-use axum::{Json, response::Response};
+use axum::response::Response;
 use store::audit::target;
 use store::split_public_url;
 use utoipa_axum::{router::OpenApiRouter, routes};

@@ -6,7 +6,7 @@ use serde_json::Value;
 use wire::{AccountId, AuditActor, AuditChange, AuditEvent, AuditTarget, UserId};
 
 /// Kinds of targets that are no person and say nothing about one: name and change are what their resource shows.
-const THINGS: [&str; 15] = [
+const THINGS: [&str; 16] = [
     "account",
     "api_token",
     "app",
@@ -16,6 +16,7 @@ const THINGS: [&str; 15] = [
     "connection",
     "connection_migration",
     "group",
+    "host",
     "organisation",
     "policy",
     "role_mapping",
@@ -150,9 +151,13 @@ fn withhold_actor(actor: &mut AuditActor, account: Option<&AccountId>, view: &Vi
 
 /// The person whom an event is about, if it says so.
 fn subject(event: &AuditEvent) -> Option<UserId> {
-    let target = event.target.as_ref().filter(|target| target.kind == "user");
-    if let Some(target) = target {
-        return target.id.parse().ok();
+    if let Some(target) = &event.target {
+        if target.kind == "user" {
+            return target.id.parse().ok();
+        }
+        if target.user.is_some() {
+            return target.user.clone();
+        }
     }
     let change = event.change.as_ref()?;
     let user = |side: &Value| side.get("user")?.as_str()?.parse().ok();
