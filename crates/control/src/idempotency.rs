@@ -94,6 +94,10 @@ async fn attempt(caller: &Caller, request: Request, next: Next) -> Answer<Respon
     Ok(Response::from_parts(head, Body::from(body)))
 }
 
+fn standing(caller: &Caller) -> String {
+    store::sha256(caller.release().standing())
+}
+
 fn key(method: &Method, headers: &HeaderMap) -> Answer<Option<String>> {
     if method != Method::POST {
         return Ok(None);
