@@ -62,10 +62,6 @@ enum Owner {
 }
 
 #[derive(Subcommand)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one of it in the life of a process"
-)]
 enum Audit {
     /// Say whether the log is what was written, and name the first break: of every organisation in the database, or of
     /// an export.

@@ -81,7 +81,7 @@ async fn attempt(caller: &Caller, request: Request, next: Next) -> Answer<Respon
     if let Some(Granted(demands)) = granted {
         let kept = Kept {
             demands: demands.clone(),
-            standing: caller.release().standing(),
+            standing: standing(caller),
             status: head.status.as_u16(),
             headers: kept(&head.headers),
             body: STANDARD.encode(&body),
@@ -94,6 +94,7 @@ async fn attempt(caller: &Caller, request: Request, next: Next) -> Answer<Respon
     Ok(Response::from_parts(head, Body::from(body)))
 }
 
+/// As whom the caller gets to see people.
 fn standing(caller: &Caller) -> String {
     store::sha256(caller.release().standing())
 }
@@ -131,7 +132,7 @@ fn again(caller: &Caller, answer: &str) -> Answer<Response> {
     };
     judge_again(caller, &kept.demands)?;
     // What was shown of people once is not shown again to whoever may not see it any more.
-    if kept.standing != caller.release().standing() {
+    if kept.standing != standing(caller) {
         return Err(Fault::of(Kind::IdempotencyKeyReused));
     }
     let body = STANDARD.decode(kept.body).map_err(store::Error::internal)?;

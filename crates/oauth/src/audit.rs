@@ -1,10 +1,11 @@
 //! Events of this surface, with everything that an auditor asks about filled in.
 
 use crate::context::Request;
+use broker::SignedIn;
 use store::{AppView, user::Person};
 use wire::{
-    ActorKind, AuditActor, AuditChange, AuditEvent, Client, ClientId, Decision, GrantId, Outcome, Reason,
-    RuleRef, SessionId,
+    ActorKind, AuditActor, AuditChange, AuditEvent, Client, ClientId, Decision, Grant, GrantId, Outcome,
+    Reason, RuleRef,
 };
 
 /// An event about an app, caused by a request.
@@ -37,14 +38,23 @@ pub(crate) fn agent(client: &Client, person: Option<&Person>, grant: Option<&Gra
     }
 }
 
-/// The person in a browser, deciding about a client.
-pub(crate) fn person(person: &Person, session: &SessionId, client: &Client) -> AuditActor {
+/// The agent under a grant, on the proof of the session in which it was given.
+pub(crate) fn agent_of(client: &Client, person: &Person, grant: &Grant) -> AuditActor {
     AuditActor {
-        user: Some(person.user.id.clone()),
-        email: person.user.email.clone(),
+        amr: grant.authentication.amr.clone(),
+        ..agent(client, Some(person), Some(&grant.id))
+    }
+}
+
+/// The person in a browser, deciding about a client.
+pub(crate) fn person(who: &SignedIn, client: &Client) -> AuditActor {
+    AuditActor {
+        user: Some(who.person.user.id.clone()),
+        email: who.person.user.email.clone(),
+        amr: who.authentication.amr.clone(),
         client: stored(client),
         client_name: Some(client.name.clone()),
-        session: Some(session.clone()),
+        session: Some(who.session.clone()),
         ..AuditActor::of(ActorKind::User)
     }
 }

@@ -83,10 +83,12 @@ pub async fn update(tx: &mut Tx, org: &Organisation, spec: OrganisationSpec) -> 
         Sql::new("UPDATE organisations SET spec = $1, version = version + 1 WHERE id = $2 AND version = $3");
     tx.run_fresh(sql.bind(json(&spec)?).bind(&org.id).bind(org.version))
         .await?;
-    if spec.floor != org.spec.floor
-        || spec.primary_connection != org.spec.primary_connection
-        || spec.allowed_origin_ranges != org.spec.allowed_origin_ranges
-    {
+    // Whatever but its name changes may decide about somebody.
+    let renamed = OrganisationSpec {
+        name: spec.name.clone(),
+        ..org.spec.clone()
+    };
+    if spec != renamed {
         tx.changed(Change::Organisation(org.id.clone()));
     }
     Ok(Organisation {

@@ -34,7 +34,7 @@ const MAX_NAME: usize = 60;
 
 /// Who adds a factor.
 enum Adder {
-    SignedIn(SignedIn),
+    SignedIn(Box<SignedIn>),
     Half(Half, Box<Person>),
 }
 
@@ -114,7 +114,7 @@ async fn is_local(visit: &Visit, person: &Person) -> Result<bool, Failure> {
 /// As [`mine`], of local people only.
 async fn mine_local(visit: &Visit) -> Result<Result<Adder, Response>, Failure> {
     match mine(visit).await? {
-        Ok(who) if is_local(visit, &who.person).await? => Ok(Ok(Adder::SignedIn(who))),
+        Ok(who) if is_local(visit, &who.person).await? => Ok(Ok(Adder::SignedIn(Box::new(who)))),
         Ok(_) => Err(Failure::NotFound),
         Err(elsewhere) => Ok(Err(elsewhere)),
     }

@@ -141,7 +141,7 @@ async fn mix_up_a_provider_that_takes_any_redirect_uri_below_ours_gives_itself_a
         let back = nameless(&w.idp.authorize(&onwards, json!({"sub": "victim"})));
         let code = query(&back)["code"].clone();
         victim.get(&back).await.is_error(StatusCode::BAD_GATEWAY);
-        assert_eq!(hostile.redeemed(), [code.clone()], "it has the code");
+        assert_eq!(hostile.redeemed(), std::slice::from_ref(&code), "it has the code");
         let path = format!("/login/callback/{}", w.connection.id);
         let stolen = with_query(&path, &[("code", &code), ("state", &own["state"])]);
         attacker.get(&stolen).await.is_error(StatusCode::BAD_GATEWAY);

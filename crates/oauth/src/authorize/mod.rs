@@ -238,7 +238,7 @@ impl Scene<'_> {
 
     /// Refuses a person, durably recorded, and says why.
     async fn refuse(&self, ready: &Ready) -> Response {
-        let actor = audit::person(&ready.who.person, &ready.who.session, &ready.client);
+        let actor = audit::person(&ready.who, &ready.client);
         let mut event = audit::event(self.view, self.request, "authorize.denied", actor);
         audit::decided(&mut event, &ready.decision);
         match self.oauth.store.record(event).await {
@@ -283,7 +283,7 @@ impl Scene<'_> {
             view.resource(),
         );
         let grant = store::grant::issue(&mut tx, &consent, &store::sha256(&code), binding).await?;
-        let mut actor = audit::person(&ready.who.person, &ready.who.session, &client);
+        let mut actor = audit::person(&ready.who, &client);
         actor.grant = Some(grant);
         let mut event = audit::event(view, self.request, "consent.allow", actor);
         audit::decided(&mut event, &ready.decision);
@@ -299,7 +299,7 @@ impl Scene<'_> {
         if !form.spend(&mut tx).await? {
             return Ok(None);
         }
-        let actor = audit::person(&ready.who.person, &ready.who.session, &ready.client);
+        let actor = audit::person(&ready.who, &ready.client);
         let mut event = audit::event(self.view, self.request, "consent.deny", actor);
         event.outcome = Outcome::Denied;
         event.reason = Some("person_denied".into());

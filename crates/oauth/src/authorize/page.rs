@@ -117,9 +117,7 @@ pub(super) fn consent(scene: &Scene<'_>, ready: &Ready) -> Response {
         receiver: receiver(client, redirect_uri),
         scopes: ready.wants.scopes.iter().filter_map(describe).collect(),
         lifetime: duration(spec.oauth.grant_seconds),
-        oldest: view
-            .limits_agents_of(&user.connection)
-            .map(|seconds| duration(seconds)),
+        oldest: view.limits_agents_of(&user.connection).map(duration),
         person: user
             .email
             .as_deref()

@@ -73,7 +73,7 @@ pub(super) async fn spend(exchange: &Exchange<'_>, found: &Found, ready: &Ready)
     }
     store::grant::note_use(&mut tx, &grant.id).await?;
     store::client::note_use(&mut tx, &grant.client, &grant.user).await?;
-    let actor = audit::agent(&exchange.client.client, Some(&ready.person), Some(&grant.id));
+    let actor = audit::agent_of(&exchange.client.client, &ready.person, grant);
     let mut event = audit::event(exchange.view, exchange.request, "token.refresh", actor);
     audit::decided(&mut event, &ready.decision);
     tx.commit(event).await?;
