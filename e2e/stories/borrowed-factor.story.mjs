@@ -33,7 +33,9 @@ test('a second factor in one browser is none in another', async (t) => {
     name: 'Company', kind: 'oidc', issuer: company.issuer, allow_internal: [company.issuer], ...CLIENT,
   });
   company.registered = [connection.redirect_uri];
-  await api.post('/bindings', { connection: connection.id, account: production });
+  await api.post('/bindings', { connection: connection.id, accounts: [production] });
+  // The demo's organisation lets in its own provider only.
+  await api.patch('/organisation', { floor: [] });
   const policy = await api.post('/policies', {
     account: production, name: 'With a second factor', decision: 'allow',
     include: [{ type: 'connection', connection: connection.id }], require: [{ type: 'mfa' }],

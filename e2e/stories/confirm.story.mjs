@@ -24,7 +24,6 @@ test('acts that end access ask with numbers, in real Chromium', async (t) => {
 
   const tickets = demo.app('Production', 'mcp');
   const first = await newToken(demo, tickets, { name: 'Helper' });
-  const [client] = await api.list(`/clients?app=${tickets.id}`);
 
   const question = page.locator('dialog[open]');
   const affected = question.getByRole('region', { name: 'Who is affected' });
@@ -129,14 +128,17 @@ test('acts that end access ask with numbers, in real Chromium', async (t) => {
     await looked('block');
     await press('Block');
     await closed();
-    await row.getByText('Blocked').waitFor();
+    await row.getByText('Blocked', { exact: true }).first().waitFor();
     await within(5000, 'the refusal', async () => (await initialize(tickets.url, token.access_token)) === 401);
   });
 
   await t.test('a grant is revoked with its agent named', async () => {
-    await open(`/agents/${client.id}`);
+    // What was switched off above ended the first one's grant.
+    await newToken(demo, tickets, { name: 'Second helper' });
+    const second = (await api.list(`/clients?app=${tickets.id}`)).find((one) => one.name === 'Second helper');
+    await open(`/agents/${second.id}`);
     await page.getByRole('button', { name: /Revoke the grant of/ }).first().click();
-    await loses(/Helper/);
+    await loses(/Second helper/);
     await press('Revoke');
     await closed();
     await page.getByText('Revoked').first().waitFor();
@@ -251,6 +253,7 @@ test('acts that end access ask with numbers, in real Chromium', async (t) => {
   });
 
   await t.test('a person is disabled and a session ended with numbers', async () => {
+    await newToken(demo, tickets, { name: 'Third helper' });
     const users = await api.list('/users');
     const user = users.find((one) => one.email === employee.email);
     await open(`/people/${user.id}`);
