@@ -59,7 +59,7 @@ impl Once {
     }
 
     /// It is a link that can be opened from here.
-    pub(crate) fn to_open(self) -> Self {
+    pub(crate) fn linked(self) -> Self {
         Self {
             is_link: true,
             ..self

@@ -46,7 +46,7 @@ pub(super) fn Trials(connection: Signal<Connection>) -> impl IntoView {
             if let Some(url) = trial.url.clone() {
                 let link = Once::new("Now sign in at the provider", "Test link", url)
                     .note("Open this yourself, or send it to whoever runs the provider. It is good for an hour. The steps appear on this page.")
-                    .to_open();
+                    .linked();
                 sheet.show(link);
             }
             follow(trial);
