@@ -144,6 +144,33 @@ test('acts that end access ask with numbers, in real Chromium', async (t) => {
     await page.getByText('Revoked').first().waitFor();
   });
 
+  await t.test('a person is disabled and a session ended with numbers', async () => {
+    await newToken(demo, tickets, { name: 'Third helper' });
+    const users = await api.list('/users');
+    const user = users.find((one) => one.email === employee.email);
+    await open(`/people/${user.id}`);
+    await page.getByRole('button', { name: 'Disable person' }).click();
+    await loses(/agents/);
+    await looked('person');
+    await cancel();
+    await closed();
+    await page.getByRole('button', { name: /^End this session/ }).first().click();
+    await affected.waitFor();
+    await press('End');
+    await closed();
+  });
+
+  await t.test('the question goes with the page, and a link in it leads away', async () => {
+    const user = (await api.list('/users')).find((one) => one.email === employee.email);
+    await open(path);
+    await toggle.click();
+    await loses(/agents/);
+    await affected.getByRole('link', { name: employee.email }).first().click();
+    await page.waitForURL(new RegExp(`/people/${user.id}`));
+    await closed();
+    clean(page, 'the questions');
+  });
+
   await t.test('a policy turned to deny asks, and cancelling keeps form and policy', async () => {
     const app = await api.get(path);
     const policies = await Promise.all(app.policies.map((id) => api.get(`/policies/${id}`)));
@@ -250,32 +277,5 @@ test('acts that end access ask with numbers, in real Chromium', async (t) => {
     await affected.getByText('Gain access').waitFor();
     await press('Enable');
     await closed();
-  });
-
-  await t.test('a person is disabled and a session ended with numbers', async () => {
-    await newToken(demo, tickets, { name: 'Third helper' });
-    const users = await api.list('/users');
-    const user = users.find((one) => one.email === employee.email);
-    await open(`/people/${user.id}`);
-    await page.getByRole('button', { name: 'Disable person' }).click();
-    await loses(/agents/);
-    await looked('person');
-    await cancel();
-    await closed();
-    await page.getByRole('button', { name: /^End this session/ }).first().click();
-    await affected.waitFor();
-    await press('End');
-    await closed();
-  });
-
-  await t.test('the question goes with the page, and a link in it leads away', async () => {
-    const user = (await api.list('/users')).find((one) => one.email === employee.email);
-    await open(path);
-    await toggle.click();
-    await loses(/agents/);
-    await affected.getByRole('link', { name: employee.email }).first().click();
-    await page.waitForURL(new RegExp(`/people/${user.id}`));
-    await closed();
-    clean(page, 'the questions');
   });
 });

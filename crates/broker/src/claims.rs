@@ -134,7 +134,10 @@ const MOST_METHODS: (usize, usize) = (32, 255);
 pub(crate) fn authentication(claims: &Map<String, Value>) -> Authentication {
     let (most, longest) = MOST_METHODS;
     let word = |value: &Value| match value {
-        Value::String(text) if !text.is_empty() && text.len() <= longest => Some(text.clone()),
+        // Nothing that could be somebody's address: it is told to whoever may know of the sign-in.
+        Value::String(text) if !text.is_empty() && text.len() <= longest && !text.contains('@') => {
+            Some(text.clone())
+        }
         _ => None,
     };
     let amr = match claims.get("amr") {

@@ -227,11 +227,16 @@ pub async fn signed_in(session: &Session, store: &Store) -> store::Result<Option
         return Ok(None);
     }
     let connection = store::connection::get(store, &person.org, &person.user.connection).await?;
-    if connection.spec.kind == ConnectionKind::Password && !login.second_factor {
-        let org = store::org::get(store, &person.org).await?;
-        if org.spec.require_second_factor {
-            return Ok(None);
-        }
+    let org = store::org::get(store, &person.org).await?;
+    let is_local = connection.spec.kind == ConnectionKind::Password;
+    if is_local && !login.second_factor && org.spec.require_second_factor {
+        return Ok(None);
+    }
+    // The provider's word is as old here as anywhere; a limit that was lowered holds at once.
+    let oldest = i64::from(org.spec.oldest_proof.sessions_seconds);
+    let vouched = person.user.vouched_at.unwrap_or_default();
+    if !is_local && vouched.plus_seconds(oldest) <= store.clock().now() {
+        return Ok(None);
     }
     Ok(connection.spec.enabled.then_some(SignedIn {
         person,

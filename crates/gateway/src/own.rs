@@ -87,19 +87,24 @@ async fn callback(
     let handoff = session::redeem_handoff(&mut tx, &code_hash, &view.app.id, &attempt.digest).await?;
     let Some(handoff) = handoff else {
         drop(tx);
-        return refused(gateway, (site, &attempt), request, Reason::CredentialInvalid).await;
+        return stale(gateway, (site, &attempt), request).await;
     };
     let person = store::user::by_id(&mut tx, &handoff.user).await?;
     let Some(person) = person.filter(|person| person.org == view.org) else {
         drop(tx);
-        return refused(gateway, (site, &attempt), request, Reason::CredentialInvalid).await;
+        return stale(gateway, (site, &attempt), request).await;
     };
     let now = tx.now();
     let principal = Principal::Person(&person, Proof::Of(&handoff.authentication));
     let access = view.decide(&AccessRequest::to_begin(principal, now));
     if !access.allowed {
         drop(tx);
-        return refused(gateway, (site, &attempt), request, access.reason).await;
+        let mut event = session_event(site, "app.sign_in", &person, handoff.session, request);
+        event.actor.amr = handoff.authentication.amr;
+        event.outcome = Outcome::Denied;
+        event.reason = Some(record::code(access.reason).to_owned());
+        event.rule = access.rule.cloned();
+        return refused(gateway, (site, &attempt), event, access.reason).await;
     }
     let target = attempt.target(&mut tx, site).await?;
     let secret = store::random_secret("")?;
@@ -182,17 +187,34 @@ async fn stray_callback(
     ))
 }
 
+/// What came back is worth nothing (any more), whoever brings it: strangers can do so at will.
+async fn stale(
+    gateway: &Gateway,
+    place: (&Site, &Attempt),
+    request: AuditRequest,
+) -> store::Result<Response<Body>> {
+    let reason = Reason::CredentialInvalid;
+    let mut events = record::events(place.0, None, &Ruling::denied(reason), request, None);
+    let mut event = events.swap_remove(0);
+    event.action = "app.sign_in".to_owned();
+    refused(gateway, place, event, reason).await
+}
+
 async fn refused(
     gateway: &Gateway,
     (site, attempt): (&Site, &Attempt),
-    request: AuditRequest,
+    event: AuditEvent,
     reason: Reason,
 ) -> store::Result<Response<Body>> {
-    let id = request.id.clone();
-    let mut events = record::events(site, None, &Ruling::denied(reason), request, None);
-    for mut event in events.drain(..) {
-        event.action = "app.sign_in".to_owned();
+    let id = event
+        .request
+        .as_ref()
+        .map(|request| request.id.clone())
+        .unwrap_or_default();
+    if event.actor.user.is_some() {
         gateway.0.store.record(event).await?;
+    } else {
+        gateway.0.store.record_folded(event).await?;
     }
     let (status, text) = match reason {
         Reason::CredentialInvalid => (

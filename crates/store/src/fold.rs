@@ -5,7 +5,8 @@
 //! Two events are of one kind when everything that tells who asked for what, of what, with which end is the same,
 //! and they came from one network: nobody is counted under the name of somebody else. Who makes events that
 //! differ gets [`KINDS_OF_NETWORK`] kinds in a window, and all strangers together [`KINDS`] at one account; what
-//! is beyond is counted in one event that names nobody.
+//! is beyond is counted in one event that names nobody. Whoever is known has bounds of their own, and is named: no
+//! stranger can bury what they were refused.
 
 use crate::{Result, Store, sha256};
 use futures_util::future::join_all;
@@ -14,7 +15,10 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use wire::{AccountId, ActorKind, AuditActor, AuditEvent, AuditRepeated, EventId, OrgId, Outcome, Timestamp};
+use wire::{
+    AccountId, ActorKind, ApiTokenId, AuditActor, AuditEvent, AuditRepeated, EventId, OrgId, Outcome,
+    Timestamp, UserId,
+};
 
 /// How long events of one kind are counted before the count is written, in seconds.
 const WINDOW: i64 = 60;
@@ -35,6 +39,9 @@ struct Group {
     action: String,
     outcome: Outcome,
     actor: ActorKind,
+    /// Who it was, where that is known.
+    user: Option<UserId>,
+    token: Option<ApiTokenId>,
 }
 
 /// Events of one kind.
@@ -157,6 +164,8 @@ fn group(event: &AuditEvent) -> Group {
         action: event.action.clone(),
         outcome: event.outcome,
         actor: event.actor.kind,
+        user: event.actor.user.clone(),
+        token: event.actor.token.clone(),
     }
 }
 
@@ -199,11 +208,18 @@ fn network(event: &AuditEvent) -> String {
     }
 }
 
-/// The event without whatever is not true of all that are counted with it.
+/// The event without whatever is not true of all that are counted with it. Whose they all are stays.
 fn nobodys(event: AuditEvent) -> AuditEvent {
     AuditEvent {
         id: EventId::fresh(),
-        actor: AuditActor::of(event.actor.kind),
+        actor: AuditActor {
+            user: event.actor.user,
+            email: event.actor.email,
+            token: event.actor.token,
+            token_name: event.actor.token_name,
+            token_account: event.actor.token_account,
+            ..AuditActor::of(event.actor.kind)
+        },
         target: None,
         reason: Some(VARIOUS.to_owned()),
         rule: None,

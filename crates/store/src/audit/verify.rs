@@ -305,12 +305,16 @@ async fn at_the_end(
     // In this order: what is appended between the two is known to the head then.
     let ends = "SELECT COALESCE(MIN(seq), 1) AS first, COALESCE(MAX(seq), 0) AS last FROM audit_events WHERE org = $1";
     let ends = store.rows(Sql::new(ends).bind(&head.org)).await?;
-    let now = Sql::new("SELECT seq FROM audit_heads WHERE org = $1").bind(&head.org);
+    let now = Sql::new("SELECT seq, answers FROM audit_heads WHERE org = $1").bind(&head.org);
     let now = store.rows(now).await?;
     if let (Some(ends), Some(now)) = (ends.first(), now.first()) {
         let (first, last) = (ends.int("first")?, ends.int("last")?);
         if first < 1 || last > now.int("seq")? {
             return Ok(Err(Break::Stray(if first < 1 { first } else { last })));
+        }
+        let answered = now.int("answers")?;
+        if let Some((_, seq)) = answers.later.filter(|(number, _)| *number > answered) {
+            return Ok(Err(Break::Answer(seq)));
         }
     }
     Ok(Ok(()))
@@ -327,6 +331,8 @@ struct Answers<'a> {
     at: i64,
     hash: String,
     checked: u64,
+    /// The last answer beyond those that the head knew, and the position of its event.
+    later: Option<(i64, i64)>,
 }
 
 impl<'a> Answers<'a> {
@@ -342,6 +348,7 @@ impl<'a> Answers<'a> {
             at: 0,
             hash: String::new(),
             checked: 0,
+            later: None,
         }
     }
 
@@ -360,7 +367,8 @@ impl<'a> Answers<'a> {
             };
         };
         if number > self.head.answers {
-            // It came after this walk began.
+            // It came after this walk began, or somebody made it up: at the end the head knows.
+            self.later = self.later.max(Some((number, seq)));
             return Ok(());
         }
         let hash = row.text("answer").map_err(wrong)?;

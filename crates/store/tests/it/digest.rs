@@ -286,6 +286,13 @@ async fn answers_that_were_altered_made_up_or_taken_away_are_noticed() {
                     .to_owned(),
                 Break::Answer(6),
             ),
+            // Beyond all that the head knows.
+            (
+                "INSERT INTO audit_responses (event, status, micros, n, hash) \
+                 SELECT id, 200, 1, 1000000000, 'x' FROM audit_events WHERE seq = 6"
+                    .to_owned(),
+                Break::Answer(6),
+            ),
         ] {
             assert_eq!(w.database.execute(&sql).await, 1, "{sql}");
             assert_eq!(broken(w, &[]).await, Some(expected), "{sql}");

@@ -238,3 +238,38 @@ async fn what_could_not_be_written_is_counted_and_written_later() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn strangers_bury_nothing_that_somebody_known_was_refused() {
+    on_each(async |w| {
+        // All kinds that there are at one account, from many networks.
+        for n in 0..200 {
+            let mut event = refused(w, &format!("192.0.2.{n}"));
+            event.reason = Some(format!("kind {n}"));
+            w.store.record_folded(event).await.unwrap();
+        }
+        let known = UserId::fresh();
+        let refused_to = async |reason: &str| {
+            let mut event = refused(w, "192.0.2.1");
+            event.actor.user = Some(known.clone());
+            event.reason = Some(reason.to_owned());
+            w.store.record_folded(event).await.unwrap();
+        };
+        refused_to("policy_denied").await;
+        let last = all(w).await.pop().unwrap();
+        assert_eq!(last.actor.user.as_ref(), Some(&known), "written at once, by name");
+        assert_eq!(last.reason.as_deref(), Some("policy_denied"));
+        // Beyond the bounds of their own they are counted, and still named.
+        for n in 0..100 {
+            refused_to(&format!("kind {n}")).await;
+        }
+        w.clock.advance(WINDOW);
+        w.store.write_closed_folds().await.unwrap();
+        let events = all(w).await;
+        let theirs = events
+            .iter()
+            .filter(|event| event.actor.user.as_ref() == Some(&known));
+        assert_eq!(theirs.map(times).sum::<u64>(), 101);
+    })
+    .await;
+}
