@@ -27,7 +27,12 @@ export async function provider(t, subject) {
     handOn: null,
     /** What else its ID tokens say. */
     claims: {},
+    /** Whether the person works here; refresh tokens of those who do not are refused. */
+    employed: true,
+    /** Refresh tokens that came. */
+    refreshed: [],
   };
+  let refreshToken;
   const sign = (claims) => {
     const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
     const text = `${part({ alg: 'RS256', kid: 'one', typ: 'JWT' })}.${part(claims)}`;
@@ -61,10 +66,14 @@ export async function provider(t, subject) {
         if (asked.client_id !== CLIENT.client_id || !self.registered.includes(asked.redirect_uri)) {
           return json(answer, { error: 'this redirect URI is not registered' }, 400);
         }
-        const code = randomUUID();
-        codes.set(code, asked);
         const back = new URL(asked.redirect_uri);
-        back.searchParams.set('code', code);
+        if (self.employed) {
+          const code = randomUUID();
+          codes.set(code, asked);
+          back.searchParams.set('code', code);
+        } else {
+          back.searchParams.set('error', 'access_denied');
+        }
         back.searchParams.set('state', asked.state);
         return answer.writeHead(302, { location: back.href }).end();
       }
@@ -72,6 +81,14 @@ export async function provider(t, subject) {
         let body = '';
         for await (const chunk of request) body += chunk;
         const sent = Object.fromEntries(new URLSearchParams(body));
+        if (sent.grant_type === 'refresh_token') {
+          self.refreshed.push(sent.refresh_token);
+          if (!self.employed || sent.refresh_token !== refreshToken || sent.client_secret !== CLIENT.client_secret) {
+            return json(answer, { error: 'invalid_grant' }, 400);
+          }
+          refreshToken = randomUUID();
+          return json(answer, { access_token: randomUUID(), token_type: 'Bearer', expires_in: 300, refresh_token: refreshToken });
+        }
         self.redeemed.push(sent.code);
         const asked = codes.get(sent.code);
         codes.delete(sent.code);
@@ -85,7 +102,9 @@ export async function provider(t, subject) {
           iss: issuer, aud: CLIENT.client_id, sub: subject, iat: now, exp: now + 300, auth_time: now, nonce: asked.nonce,
           email: `${subject}@acme.example`, email_verified: true, name: subject, ...self.claims,
         });
-        return json(answer, { access_token: randomUUID(), token_type: 'Bearer', expires_in: 300, id_token });
+        const tokens = { access_token: randomUUID(), token_type: 'Bearer', expires_in: 300, id_token };
+        if (asked.scope.split(' ').includes('offline_access')) tokens.refresh_token = refreshToken = randomUUID();
+        return json(answer, tokens);
       }
       default:
         return json(answer, {}, 404);

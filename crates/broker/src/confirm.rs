@@ -7,7 +7,8 @@ use crate::login::{display_name, way_in};
 use crate::page::{Failure, Forms, html, redirect};
 use crate::return_to::{safe, with_query};
 use crate::second_factor::{self, Half};
-use crate::{SignedIn, Visit, audit, session, upstream};
+use crate::upstream::Purpose;
+use crate::{SignedIn, Visit, audit, session, upstream, vouch};
 use askama::Template;
 use axum::Form;
 use axum::extract::Query;
@@ -17,6 +18,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use store::user::Identity;
 use wire::{AuditEvent, Authentication, Connection, ConnectionKind, SessionId};
+use zeroize::Zeroizing;
 
 /// The purpose of the CSRF token in the password form.
 const PURPOSE: &str = "confirm";
@@ -184,7 +186,8 @@ pub(crate) async fn at_provider(
     let connection = connection(&visit, &who).await?;
     let at = (&connection.id, connection.account.as_ref());
     let return_to = pressed.return_to.as_deref().and_then(safe);
-    upstream::send(&visit, at, return_to, Some(who.session.clone())).await
+    let purpose = (Purpose::Confirm(who.session.clone()), None);
+    upstream::send(&visit, at, return_to, purpose).await
 }
 
 /// The provider has asked; `session` is what was to be confirmed. Somebody else is refused, and nobody is
@@ -193,16 +196,14 @@ pub(crate) async fn by_provider(
     visit: &Visit,
     session: &SessionId,
     (identity, authentication): (Identity, Authentication),
+    refresh_token: Option<Zeroizing<String>>,
     return_to: Option<&str>,
 ) -> Result<Response, Failure> {
     let who = visit.signed_in().await?.filter(|who| who.session == *session);
     let who = who.ok_or(Failure::Csrf)?;
     let connection = connection(visit, &who).await?;
     let user = &who.person.user;
-    let same = user.connection == identity.connection
-        && user.issuer == identity.issuer
-        && user.subject == identity.subject;
-    if !same {
+    if !vouch::is_about(user, &identity) {
         let failed = audit::Failed {
             org: &who.person.org,
             account: None,
@@ -216,6 +217,8 @@ pub(crate) async fn by_provider(
     }
     let mut tx = visit.store().begin().await?;
     let person = store::user::sign_in(&mut tx, &who.person.org, identity).await?;
+    let about = (&person.user.id, &connection);
+    vouch::keep(&mut tx, &visit.broker, about, refresh_token.as_ref()).await?;
     let event = AuditEvent {
         target: Some(audit::connection(&connection)),
         ..audit::event(

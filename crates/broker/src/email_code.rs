@@ -14,8 +14,9 @@ use crate::lanes::{CODE, Lanes};
 use crate::login::{Asked, Place, home, place};
 use crate::mail::Mail;
 use crate::page::{Failure, Forms, html, redirect};
+use crate::refused::{At, refuse};
 use crate::return_to::{safe, with_query};
-use crate::upstream::{At, admit, refuse, usable};
+use crate::upstream::{Behind, admit, usable};
 use crate::{Visit, audit, claims, confirm, me, session};
 use askama::Template;
 use axum::Form;
@@ -429,9 +430,9 @@ async fn sign_in(visit: &Visit, here: &Here, waiting: Waiting) -> Result<Respons
         authentication,
     );
     if let Some(session) = &waiting.confirms {
-        return confirm::by_provider(visit, session, proof, waiting.return_to.as_deref()).await;
+        return confirm::by_provider(visit, session, proof, None, waiting.return_to.as_deref()).await;
     }
-    let person = admit(visit, here.at(), proof, (None, 0)).await?;
+    let person = admit(visit, here.at(), proof, Behind::default()).await?;
     let lanes = lanes(visit, &here.connection, &waiting.address, None).await?;
     let mut tx = visit.store().begin().await?;
     lanes.open(&mut tx, visit).await?;

@@ -154,6 +154,7 @@ pub(crate) async fn identify(
         authentication: Authentication::default(),
         sid: None,
         id_token: None,
+        refresh_token: None,
     })
 }
 

@@ -30,6 +30,7 @@ mod oidc;
 pub mod page;
 mod password;
 mod provider;
+mod refused;
 mod return_to;
 mod second_factor;
 mod session;
@@ -38,6 +39,7 @@ mod tokens;
 mod trace;
 mod trial;
 mod upstream;
+mod vouch;
 
 pub use password::{MAX_LENGTH, MIN_LENGTH, hash_password, set_local_password};
 pub use return_to::safe as safe_return_to;

@@ -2,7 +2,7 @@
 
 use crate::page::{Failure, Forms, html, redirect};
 use crate::return_to::{safe, with_query};
-use crate::{SignedIn, Visit, session};
+use crate::{SignedIn, Visit, session, vouch};
 use askama::Template;
 use axum::extract::Query;
 use axum::response::Response;
@@ -24,6 +24,9 @@ pub(crate) struct Asked {
     pub(crate) auto: Option<String>,
     /// Whether somebody who is signed in proves once more who they are.
     pub(crate) confirm: Option<String>,
+    /// `1` where the provider's word about whoever is known is too old; `0` once it has been asked for in vain without a
+    /// question to them.
+    pub(crate) renew: Option<String>,
 }
 
 impl Asked {
@@ -112,7 +115,10 @@ struct OrganisationPage<'a> {
 /// `GET /login`.
 pub(crate) async fn choose(visit: Visit, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     match place(&visit, &asked).await? {
-        Some(place) => page(&visit, &place, &asked, None).await,
+        Some(place) => match vouch::unseen(&visit, &place, &asked).await? {
+            Some(away) => Ok(away),
+            None => page(&visit, &place, &asked, None).await,
+        },
         None => {
             let page = OrganisationPage {
                 return_to: asked.return_to(),

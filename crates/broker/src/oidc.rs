@@ -2,11 +2,13 @@
 //!
 //! Knows connections and claims, nothing of browsers, sessions or people.
 
+use crate::claims;
 use crate::discovery::{self, Known, Metadata};
 use crate::jws::{self, Jws, Unverified};
-use crate::provider::{Answer, Attempt, Fault, Http, Identified, Providers};
+use crate::provider::{Answer, Attempt, Fault, Http, Identified, Prompt, Providers};
+use crate::tokens::{Endpoint, Grant, NoTokens};
 use crate::trace::Trace;
-use crate::{claims, tokens};
+use crate::vouch::{self, OFFLINE_ACCESS};
 use openidconnect::core::{CoreAuthPrompt, CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod};
 use openidconnect::{
     AuthType, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, Nonce,
@@ -16,6 +18,7 @@ use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
 use store::Store;
 use wire::{Connection, Preset, Timestamp};
+use zeroize::Zeroizing;
 
 /// A client whose authorization endpoint is known, and whose others may be.
 type Client = CoreClient<
@@ -131,21 +134,38 @@ impl Providers {
         let verifier = PkceCodeVerifier::new(attempt.verifier.clone());
         let (state, nonce) = (attempt.state.clone(), attempt.nonce.clone());
         let spec = &connection.spec;
+        // Google knows another word for it, and gives a refresh token to whoever consents only.
+        let is_google = spec.preset == Preset::GoogleWorkspace;
         let scopes = spec.scopes.iter().filter(|scope| *scope != "openid");
+        let scopes = scopes.filter(|scope| !(is_google && *scope == OFFLINE_ACCESS));
         let mut request = client.authorize_url(
             CoreAuthenticationFlow::AuthorizationCode,
             || CsrfToken::new(state),
             || Nonce::new(nonce),
         );
-        if attempt.again {
-            // Some providers know only one of them.
-            request = request
-                .add_prompt(CoreAuthPrompt::Login)
-                .set_max_age(Duration::ZERO);
+        match &attempt.prompt {
+            Prompt::AsNeeded => {}
+            Prompt::Login => {
+                // Some providers know only one of them.
+                request = request
+                    .add_prompt(CoreAuthPrompt::Login)
+                    .set_max_age(Duration::ZERO);
+            }
+            Prompt::None(hint) => {
+                request = request.add_prompt(CoreAuthPrompt::None);
+                if let Some(hint) = hint {
+                    request = request.add_extra_param("id_token_hint", hint.as_str());
+                }
+            }
         }
-        if let (Preset::GoogleWorkspace, Some(domain)) = (spec.preset, spec.required_claims.get("hd")) {
-            // Only a hint to the provider; the claim is what counts.
-            request = request.add_extra_param("hd", domain.clone());
+        if is_google {
+            if let Some(domain) = spec.required_claims.get("hd") {
+                // Only a hint to the provider; the claim is what counts.
+                request = request.add_extra_param("hd", domain.clone());
+            }
+            if vouch::is_asked(connection) {
+                request = request.add_extra_param("access_type", "offline");
+            }
         }
         let (url, ..) = request
             .add_scopes(scopes.cloned().map(Scope::new))
@@ -231,22 +251,24 @@ impl Providers {
         }
         let http = self.http(connection)?;
         trace.has_asked = true;
-        let code = tokens::Code {
-            client: connection.spec.client_id.as_deref().unwrap_or_default(),
-            secret: store::connection::secret(store, &connection.id).await?,
-            in_body: posts_secret(&known.metadata),
-            redirect_uri: &self.redirect_uri(connection),
+        let redirect_uri = self.redirect_uri(connection);
+        let code = Grant::Code {
+            redirect_uri: &redirect_uri,
             code: answer.code,
             verifier: answer.verifier,
         };
-        let endpoint = known.metadata.token_endpoint().map(|url| url.as_str());
-        let tokens = match code.redeem(&http, endpoint.unwrap_or_default()).await {
+        let endpoint = token_endpoint(store, connection, &known.metadata).await?;
+        let tokens = match endpoint.ask(&http, code).await {
             Ok(tokens) => tokens,
-            Err(fault) => return Err(trace.failed("token", fault)),
+            Err(none) => return Err(trace.failed("token", none.into())),
+        };
+        let Some(id_token) = tokens.id_token else {
+            let fault = Fault::Answer("it sent no id token".to_owned());
+            return Err(trace.failed("token", fault));
         };
         trace.ok("token", "the code was redeemed for an id token");
 
-        let token = match self.verify(connection, &known, &tokens.id_token).await {
+        let token = match self.verify(connection, &known, &id_token).await {
             Ok(token) => token,
             Err(reason) => return Err(trace.failed("id_token", Fault::Token(reason.to_string()))),
         };
@@ -275,9 +297,56 @@ impl Providers {
             identity: identity.map_err(|fault| trace.failed("mapping", fault))?,
             authentication,
             sid,
-            id_token: Some(tokens.id_token),
+            id_token: Some(id_token),
+            refresh_token: tokens.refresh_token,
         })
     }
+
+    /// Asks whether the provider still vouches for the person of a refresh token (OpenID Connect Core 1.0, section 12);
+    /// gives the next token, if it sent one.
+    pub(crate) async fn refresh(
+        &self,
+        store: &Store,
+        connection: &Connection,
+        (subject, token): (&str, &str),
+        trace: &mut Trace,
+    ) -> Result<Option<Zeroizing<String>>, NoTokens> {
+        let known = self.known(connection, false, trace).await?;
+        let http = self.http(connection)?;
+        trace.has_asked = true;
+        let endpoint = token_endpoint(store, connection, &known.metadata).await?;
+        let tokens = endpoint.ask(&http, Grant::RefreshToken(token)).await?;
+        if let Some(id_token) = &tokens.id_token {
+            // Section 12.2: it must be about the same person, for us.
+            let wrong = |text: &str| Fault::Token(text.to_owned());
+            let token = self.verify(connection, &known, id_token).await;
+            let claims = token.map_err(|reason| Fault::Token(reason.to_string()))?.claims;
+            let says = |name: &str, text: &str| claims.get(name).and_then(Value::as_str) == Some(text);
+            if !says("iss", known.metadata.issuer().as_str()) {
+                return Err(wrong("it comes from another issuer").into());
+            }
+            jws::audience(&connection.spec, &claims).map_err(wrong)?;
+            if !says("sub", subject) {
+                return Err(wrong("it is about somebody else").into());
+            }
+        }
+        Ok(tokens.refresh_token)
+    }
+}
+
+/// Where a provider gives tokens, and as whom we ask for them.
+async fn token_endpoint<'a>(
+    store: &Store,
+    connection: &'a Connection,
+    metadata: &'a Metadata,
+) -> Result<Endpoint<'a>, Fault> {
+    let url = metadata.token_endpoint().map(|url| url.as_str());
+    Ok(Endpoint {
+        url: url.unwrap_or_default(),
+        client: connection.spec.client_id.as_deref().unwrap_or_default(),
+        secret: store::connection::secret(store, &connection.id).await?,
+        in_body: posts_secret(metadata),
+    })
 }
 
 /// Whether the provider takes the client secret in the body only.

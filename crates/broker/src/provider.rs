@@ -11,6 +11,7 @@ use wire::{
     ActorKind, AuditActor, AuditEvent, Authentication, Breaker, Callback, Connection, ConnectionId,
     ConnectionKind, OrgId, Timestamp,
 };
+use zeroize::Zeroizing;
 
 /// How long discovery document and keys of a provider are kept.
 const KEEP: Duration = Duration::from_secs(600);
@@ -165,17 +166,27 @@ pub(crate) struct Attempt {
     pub(crate) nonce: String,
     /// PKCE (RFC 7636).
     pub(crate) verifier: String,
-    /// Whether the provider shall ask the person even if it knows who they are.
-    pub(crate) again: bool,
+    pub(crate) prompt: Prompt,
+}
+
+/// Whether the provider asks the person who they are (OpenID Connect Core 1.0, section 3.1.2.1).
+#[derive(Debug, Clone)]
+pub(crate) enum Prompt {
+    /// As it likes.
+    AsNeeded,
+    /// Even if it knows.
+    Login,
+    /// On no account; with the id token of the person who is meant, where there is one.
+    None(Option<Zeroizing<String>>),
 }
 
 impl Attempt {
-    pub(crate) fn fresh(again: bool) -> store::Result<Self> {
+    pub(crate) fn fresh(prompt: Prompt) -> store::Result<Self> {
         Ok(Self {
             state: store::random_secret("")?,
             nonce: store::random_secret("")?,
             verifier: store::random_secret("")?,
-            again,
+            prompt,
         })
     }
 }
@@ -202,6 +213,8 @@ pub(crate) struct Identified {
     pub(crate) sid: Option<String>,
     /// The id token, where there are any.
     pub(crate) id_token: Option<String>,
+    /// With which it is asked later whether it still vouches for them.
+    pub(crate) refresh_token: Option<Zeroizing<String>>,
 }
 
 /// Speaks to providers; keeps what they publish for a while.

@@ -81,7 +81,9 @@ pub(crate) async fn sign_in(
     }
     let decision = decide(&visit, &view, &who);
     if decision.reason == Reason::ProofTooOld {
-        return Ok(redirect(&login));
+        let [account, back] = pairs;
+        let renew = with_query("/login", &[account, back, ("renew", Some("1"))]);
+        return Ok(redirect(&renew));
     }
     if decision.allowed {
         allow(&visit, &view, (&who, &decision), &state).await

@@ -3,7 +3,7 @@
 
 use crate::budget::Act;
 use crate::page::{Failure, Forms, html, redirect};
-use crate::provider::{Attempt, Fault, Http, Providers};
+use crate::provider::{Attempt, Fault, Http, Prompt, Providers};
 use crate::trace::Trace;
 use crate::upstream::Returned;
 use crate::{Broker, Visit, audit, claims, session, upstream};
@@ -77,7 +77,7 @@ impl Broker {
     /// When the database does not answer. What is wrong with the connection is in the steps.
     pub async fn begin_trial(&self, connection: &Connection) -> store::Result<(TrialState, Vec<TrialStep>)> {
         let mut trace = Trace::new();
-        let attempt = Attempt::fresh(false)?;
+        let attempt = Attempt::fresh(Prompt::AsNeeded)?;
         let begun = self
             .providers()
             .begin(self.store(), connection, (&attempt, true), &mut trace)
@@ -253,7 +253,7 @@ pub(crate) async fn run(
             text,
         ));
     }
-    let attempt = Attempt::fresh(false)?;
+    let attempt = Attempt::fresh(Prompt::AsNeeded)?;
     let mut trace = Trace::new();
     let providers = visit.broker.providers();
     let begun = providers

@@ -21,11 +21,12 @@
 
 use crate::login::{Asked, account, home};
 use crate::page::{Failure, redirect};
-use crate::provider::{Answer, Attempt, Fault, Identified, Providers};
+use crate::provider::{Answer, Attempt, Fault, Identified, Prompt, Providers};
+use crate::refused::{At, failed, refuse, turned_away};
 use crate::return_to::safe;
 use crate::session::{self, Proven};
 use crate::trace::Trace;
-use crate::{Visit, audit, claims, confirm, github, trial};
+use crate::{Visit, audit, confirm, github, trial, vouch};
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use http::StatusCode;
@@ -34,8 +35,9 @@ use store::upstream_session::Upstream;
 use store::user::{Identity, Person};
 use wire::{
     AccountId, AuditEvent, Authentication, Callback, Connection, ConnectionId, ConnectionKind, OrgId,
-    SessionId, Timestamp, TrialId,
+    SessionId, Timestamp, TrialId, UserId,
 };
+use zeroize::Zeroizing;
 
 /// The key of [`Pending`] attempts in a session.
 const ATTEMPTS: &str = "upstream_attempts";
@@ -54,6 +56,8 @@ const MOST_SID: usize = 255;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Purpose {
     SignIn,
+    /// This person, who is known in the browser, is vouched for anew, without a question to them.
+    Renew(UserId),
     /// The person of this session proves once more who they are.
     Confirm(SessionId),
     /// This trial of the connection, which signs nobody in.
@@ -182,22 +186,28 @@ pub(crate) async fn start(
     let id = id.parse::<ConnectionId>().map_err(|_| Failure::NotFound)?;
     let to = asked.account.as_deref().map(str::parse::<AccountId>).transpose();
     let to = to.map_err(|_| Failure::NotFound)?;
-    send(&visit, (&id, to.as_ref()), asked.return_to(), None).await
+    let purpose = (Purpose::SignIn, None);
+    send(&visit, (&id, to.as_ref()), asked.return_to(), purpose).await
 }
 
-/// Sends the browser to the provider; `confirms` is the session whose person shall prove once more who they are.
+/// Sends the browser to the provider, with the id token of the person who is meant where there is one.
 pub(crate) async fn send(
     visit: &Visit,
     (id, to): (&ConnectionId, Option<&AccountId>),
     return_to: Option<&str>,
-    confirms: Option<SessionId>,
+    (purpose, hint): (Purpose, Option<Zeroizing<String>>),
 ) -> Result<Response, Failure> {
     let (org, connection) = usable_of(visit, id, to, Providers::redirects).await?;
     let at = (&org, &connection, to);
-    if confirms.is_some() && connection.spec.kind == ConnectionKind::Github {
-        return Err(failed(visit, at, Fault::Unproven(github::NEVER_ASKS)).await);
-    }
-    let attempt = Attempt::fresh(confirms.is_some())?;
+    let prompt = match purpose {
+        Purpose::Confirm(_) if connection.spec.kind == ConnectionKind::Github => {
+            return Err(failed(visit, at, Fault::Unproven(github::NEVER_ASKS)).await);
+        }
+        Purpose::Confirm(_) => Prompt::Login,
+        Purpose::Renew(_) => Prompt::None(hint),
+        Purpose::SignIn | Purpose::Trial(_) => Prompt::AsNeeded,
+    };
+    let attempt = Attempt::fresh(prompt)?;
     let (providers, store) = (visit.broker.providers(), visit.store());
     let afresh = match providers.enter(store, &connection) {
         Ok(afresh) => afresh,
@@ -212,7 +222,6 @@ pub(crate) async fn send(
         Ok(url) => url,
         Err(fault) => return Err(failed(visit, at, fault).await),
     };
-    let purpose = confirms.map_or(Purpose::SignIn, Purpose::Confirm);
     let pending = Pending {
         return_to: return_to.map(ToOwned::to_owned),
         account: to.cloned(),
@@ -302,6 +311,9 @@ async fn come_back(visit: Visit, came_to: Option<ConnectionId>, sent: Sent) -> R
     }
     let answer = match returned.answer() {
         Ok(answer) => answer,
+        Err(error) if matches!(attempt.purpose, Purpose::Renew(_)) && vouch::must_be_seen(&error) => {
+            return Ok(redirect(&seen(attempt)));
+        }
         Err(error) => return Err(turned_away(&visit, at, &error).await),
     };
     if answer.shared {
@@ -320,14 +332,25 @@ async fn come_back(visit: Visit, came_to: Option<ConnectionId>, sent: Sent) -> R
         authentication,
         sid,
         id_token,
+        refresh_token,
     } = match identified {
         Ok(identified) => identified,
         Err(fault) => return Err(failed(&visit, at, fault).await),
     };
-    if let Purpose::Confirm(session) = &attempt.purpose {
-        let return_to = attempt.return_to.as_deref();
-        let proof = (identity, authentication);
-        return confirm::by_provider(&visit, session, proof, return_to).await;
+    match &attempt.purpose {
+        Purpose::Confirm(session) => {
+            let return_to = attempt.return_to.as_deref();
+            let proof = (identity, authentication);
+            return confirm::by_provider(&visit, session, proof, refresh_token, return_to).await;
+        }
+        Purpose::Renew(user) => {
+            // Somebody else is signed in at the provider by now: that is for people to choose.
+            let user = store::user::by_id(store, user).await?;
+            if user.is_none_or(|person| !vouch::is_about(&person.user, &identity)) {
+                return Ok(redirect(&seen(attempt)));
+            }
+        }
+        Purpose::SignIn | Purpose::Trial(_) => {}
     }
     let keeps = |token: &&str| connection.spec.logout.rp_initiated && token.len() <= MOST_ID_TOKEN;
     let upstream = Upstream {
@@ -335,12 +358,23 @@ async fn come_back(visit: Visit, came_to: Option<ConnectionId>, sent: Sent) -> R
         id_token: id_token.as_deref().filter(keeps),
     };
     let proof = (identity, authentication);
-    let person = admit(&visit, at, proof, (Some(upstream), trace.millis())).await?;
+    let behind = Behind {
+        session: Some(upstream),
+        refresh_token,
+        millis: trace.millis(),
+    };
+    let person = admit(&visit, at, proof, behind).await?;
     // Checked when it was remembered; checked again, because it comes from storage.
     match attempt.return_to.as_deref().and_then(safe) {
         Some(path) => Ok(redirect(path)),
         None => Ok(redirect(home(&visit, &person.user.id).await?)),
     }
+}
+
+/// The sign-in page, for somebody who was not to be asked and has to be.
+fn seen(attempt: &Pending) -> String {
+    let account = attempt.account.as_ref().map(AsRef::as_ref);
+    vouch::seen(account, attempt.return_to.as_deref().and_then(safe))
 }
 
 /// Takes the attempt of a state out of the browser's session, for good.
@@ -360,9 +394,6 @@ async fn take(visit: &Visit, state: &str) -> Result<Option<Pending>, Failure> {
         Err(error) => Err(session::failure(visit.store(), error).await.into()),
     }
 }
-
-/// What somebody signs in to: organisation, connection, account.
-pub(crate) type At<'a> = (&'a OrgId, &'a Connection, Option<&'a AccountId>);
 
 /// An answer to a question that this browser never asked: too old, used, or somebody else's.
 async fn foreign(visit: &Visit, came_to: Option<&ConnectionId>) -> Failure {
@@ -399,150 +430,15 @@ async fn whose(
     })
 }
 
-/// Writes down that somebody was not let in.
-pub(crate) async fn refuse(visit: &Visit, (org, connection, account): At<'_>, reason: &'static str) {
-    let failed = audit::Failed {
-        org,
-        account,
-        target: Some(audit::connection(connection)),
-        reason,
-    };
-    audit::record_refusal(visit, failed.event(visit)).await;
-}
-
-/// The provider sent the browser back without a code.
-async fn turned_away(visit: &Visit, at: At<'_>, error: &str) -> Failure {
-    let name = &at.1.spec.name;
-    match error {
-        "access_denied" => {
-            refuse(visit, at, "provider_denied").await;
-            let text = format!(
-                "{name} did not let you in, or you cancelled. Try again, or ask your administrator whether you \
-                 may use this."
-            );
-            Failure::told(StatusCode::FORBIDDEN, "Sign-in was refused", text)
-        }
-        error => {
-            let fault = Fault::Answer(format!("it sent the browser back with {error}"));
-            failed(visit, at, fault).await
-        }
-    }
-}
-
-/// The provider, or what we know of it, is at fault.
-async fn failed(visit: &Visit, (org, connection, account): At<'_>, fault: Fault) -> Failure {
-    let fault = match fault {
-        Fault::Store(error) => return error.into(),
-        Fault::Refused(reason, text) => {
-            return kept_out(visit, (org, connection, account), (reason, &text)).await;
-        }
-        fault => fault,
-    };
-    tracing::warn!(request = %visit.request.id, connection = %connection.id, %fault, "a sign-in failed");
-    let failed = audit::Failed {
-        org,
-        account,
-        target: Some(audit::connection(connection)),
-        reason: fault.reason(),
-    };
-    let reason = failed.reason;
-    let event = failed.event(visit);
-    let noted = async {
-        let mut tx = visit.store().begin().await?;
-        // Whoever was not sent there tells nothing new of the provider; and sign-in works where confirming does not.
-        // What came from somebody else than who was asked says nothing of the one, and stands in the log.
-        let says_nothing = matches!(
-            fault,
-            Fault::Resting | Fault::Unproven(_) | Fault::Elsewhere | Fault::Changed
-        );
-        if !says_nothing {
-            store::connection::note_health(&mut tx, &connection.id, Some(&fault.to_string())).await?;
-            store::health::count(&mut tx, &connection.id, Some(reason), 0).await?;
-        }
-        tx.commit_housekeeping().await
-    };
-    if let Err(error) = noted.await {
-        return error.into();
-    }
-    // Whoever sends made-up codes can cause as many of them as they like.
-    audit::record_refusal(visit, event).await;
-    let name = &connection.spec.name;
-    match fault {
-        Fault::Unreachable(_) | Fault::Resting => Failure::told(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Your sign-in service does not answer",
-            format!("{name} cannot be reached at the moment. Try again in a few minutes."),
-        ),
-        Fault::Unproven(_) => Failure::told(
-            StatusCode::FORBIDDEN,
-            "Nothing was confirmed",
-            format!(
-                "{name} did not show that it asked you again just now. Sign out and sign in again instead: for 15 \
-                 minutes after that you need not confirm anything."
-            ),
-        ),
-        Fault::Changed => Failure::told(
-            StatusCode::CONFLICT,
-            "Changed meanwhile",
-            format!(
-                "{name} was set up anew while you were signing in. Go back to where you wanted to go and start again."
-            ),
-        ),
-        Fault::Nameless => Failure::told(
-            StatusCode::FORBIDDEN,
-            "This sign-in cannot be trusted",
-            format!(
-                "The answer does not say that it comes from {name}. Tell your administrator: the connection needs a \
-                 redirect URI of its own."
-            ),
-        ),
-        Fault::Issuer | Fault::Elsewhere => Failure::told(
-            StatusCode::FORBIDDEN,
-            "This sign-in cannot be trusted",
-            format!(
-                "The answer does not come from {name}. Go back to where you wanted to go and start again."
-            ),
-        ),
-        _ => Failure::told(
-            StatusCode::BAD_GATEWAY,
-            "Your sign-in service gave no usable answer",
-            format!(
-                "Signing in with {name} did not work. Try again; if it keeps failing, tell your administrator."
-            ),
-        ),
-    }
-}
-
-/// Everything fits, but the connection does not let this person in.
-async fn kept_out(visit: &Visit, at: At<'_>, (reason, why): (&'static str, &str)) -> Failure {
-    refuse(visit, at, reason).await;
-    let (title, text) = match reason {
-        claims::GROUPS | claims::EMAIL_MALFORMED => {
-            let title = match reason {
-                claims::GROUPS => "Your groups cannot be used",
-                _ => "Your e-mail address cannot be used",
-            };
-            let text =
-                format!("Your sign-in worked, but you are not let in: {why}. Tell your administrator.");
-            return Failure::told(StatusCode::FORBIDDEN, title, text);
-        }
-        claims::EMAIL_DOMAIN | claims::EMAIL_UNVERIFIED => (
-            "Not for this address",
-            "Your sign-in worked, but only people with a confirmed e-mail address of certain domains are let in \
-             here. Ask your administrator.",
-        ),
-        claims::NOT_A_MEMBER => (
-            "Not for this organisation",
-            "Your sign-in worked, but only members of certain organisations are let in here. If you are one, let \
-             your organisation approve this application, then sign in again. Otherwise ask your administrator.",
-        ),
-        _ => (
-            "Not for this account",
-            "Your sign-in worked, but with another company's account than the one that is let in here. Sign in \
-             with the right account, or ask your administrator.",
-        ),
-    };
-    Failure::told(StatusCode::FORBIDDEN, title, text)
+/// What is behind a sign-in.
+#[derive(Default)]
+pub(crate) struct Behind<'a> {
+    /// The provider's session.
+    pub(crate) session: Option<Upstream<'a>>,
+    /// With which the provider is asked later whether it still vouches for them.
+    pub(crate) refresh_token: Option<Zeroizing<String>>,
+    /// How long the provider took.
+    pub(crate) millis: u64,
 }
 
 /// Remembers who it is and begins their session, unless they are disabled.
@@ -550,7 +446,7 @@ pub(crate) async fn admit(
     visit: &Visit,
     (org, connection, account): At<'_>,
     (identity, authentication): (Identity, Authentication),
-    (upstream, millis): (Option<Upstream<'_>>, u64),
+    behind: Behind<'_>,
 ) -> Result<Person, Failure> {
     let id = SessionId::fresh();
     let attempt = || async {
@@ -560,8 +456,10 @@ pub(crate) async fn admit(
             return Ok(None);
         }
         store::connection::note_health(&mut tx, &connection.id, None).await?;
-        store::health::count(&mut tx, &connection.id, None, millis).await?;
-        if let Some(upstream) = upstream {
+        store::health::count(&mut tx, &connection.id, None, behind.millis).await?;
+        let who = (&person.user.id, connection);
+        vouch::keep(&mut tx, &visit.broker, who, behind.refresh_token.as_ref()).await?;
+        if let Some(upstream) = behind.session {
             store::upstream_session::begin(&mut tx, &id, &connection.id, upstream).await?;
         }
         let event = AuditEvent {

@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     pub(crate) shutdown_seconds: u64,
     pub(crate) allow_internal: Vec<String>,
+    /// How often a provider is asked about each person, in seconds.
+    pub(crate) ask_providers_seconds: u64,
     pub(crate) mail: Mail,
 }
 
@@ -99,6 +101,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             shutdown_seconds: 30,
             allow_internal: Vec::new(),
+            ask_providers_seconds: 3600,
             mail: Mail::default(),
         }
     }
@@ -127,6 +130,10 @@ impl Config {
             "public_url must be an origin: scheme, host and port only"
         );
         anyhow::ensure!(!config.listen.is_empty(), "listen names no address");
+        anyhow::ensure!(
+            config.ask_providers_seconds > 0,
+            "ask_providers_seconds must be at least 1"
+        );
         Ok(config)
     }
 

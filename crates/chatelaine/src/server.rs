@@ -51,6 +51,8 @@ pub(crate) struct Server {
     pub(crate) keyring: Keyring,
     oauth: Oauth,
     deliverer: Deliverer,
+    broker: broker::Broker,
+    ask_every: Duration,
     mailer: broker::mail::Mailer,
     digests: DigestFile,
     listeners: Vec<TcpListener>,
@@ -140,7 +142,7 @@ impl Server {
             .route("/metrics", get(metrics))
             .route("/accounts/{account}/jwks", get(account_jwks))
             .with_state(operations)
-            .merge(broker::router(broker))
+            .merge(broker::router(broker.clone()))
             .merge(oauth::router(oauth.clone()))
             .merge(control::router(api))
             // Only static files are compressed: nothing secret is in them (BREACH).
@@ -169,6 +171,8 @@ impl Server {
             keyring,
             oauth,
             deliverer,
+            broker,
+            ask_every: Duration::from_secs(config.ask_providers_seconds),
             mailer,
             digests,
             listeners,
@@ -201,6 +205,10 @@ impl Server {
             let stop = stop.clone();
             async move { stop.run_until_cancelled_owned(self.deliverer.run()).await }
         });
+        let asking = tokio::spawn({
+            let stop = stop.clone();
+            async move { self.broker.ask_providers(self.ask_every, stop).await }
+        });
         let digesting = tokio::spawn(digest(self.store.clone(), self.digests, stop.clone()));
         for task in accepting {
             task.await?;
@@ -208,6 +216,7 @@ impl Server {
         sweeping.await?;
         detaching.await?;
         delivering.await?;
+        asking.await?;
         let mut digests = digesting.await?;
         connections.close();
         if tokio::time::timeout(self.shutdown, connections.wait())

@@ -49,6 +49,7 @@ pub mod session;
 mod sql;
 pub mod trial;
 pub mod upstream_session;
+pub mod upstream_token;
 pub mod user;
 mod vault;
 pub mod webhook;

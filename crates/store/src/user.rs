@@ -338,6 +338,7 @@ pub async fn set_disabled(tx: &mut Tx, org: &OrgId, user: &User, disabled: bool)
             crate::org::keeps_owner(tx, org, &user.id).await?;
         }
         crate::invitation::revoke_of(tx, &user.id).await?;
+        crate::upstream_token::drop_of(tx, &user.id).await?;
         crate::session::end_all_of(tx, &user.id, "user_disabled").await?;
         crate::grant::revoke_where(tx, crate::grant::Which::User(&user.id), "user_disabled").await?;
     }

@@ -32,7 +32,11 @@ const TABLE: &[Line] = &[
             "Enter the redirect URI of the connection, exactly as it is.",
             "Copy client id and client secret.",
         ],
-        notes: &["The issuer must be what the provider's discovery document says, byte for byte."],
+        notes: &[
+            "The issuer must be what the provider's discovery document says, byte for byte.",
+            "With the scope offline_access, where the provider gives refresh tokens for it, it is asked every hour \
+             whether it still vouches for people: whoever leaves is out within the hour.",
+        ],
     },
     Line {
         preset: Preset::Okta,
@@ -55,6 +59,8 @@ const TABLE: &[Line] = &[
         notes: &[
             "With the org authorization server the scope groups is enough. A custom authorization server \
              needs a claim groups of its own; without it sign-in works and there are no groups.",
+            "To have Okta asked every hour whether it still vouches for people, allow the application the grant type \
+             Refresh Token and add the scope offline_access.",
             "Okta's id tokens are short; groups and e-mail address are read from userinfo when they are missing.",
         ],
     },
@@ -67,7 +73,7 @@ const TABLE: &[Line] = &[
             "Directory (tenant) id",
             "8eaef023-2b34-4da1-9baa-8bc8c9d6a490",
         )],
-        scopes: &["profile", "email"],
+        scopes: &["profile", "email", "offline_access"],
         groups: "groups",
         email_verification: EmailVerification::Never,
         required_claims: &["tid"],
@@ -92,7 +98,7 @@ const TABLE: &[Line] = &[
         label: "Google Workspace",
         issuer: "https://accounts.google.com",
         placeholders: &[],
-        scopes: &["profile", "email"],
+        scopes: &["profile", "email", "offline_access"],
         groups: "groups",
         email_verification: EmailVerification::Claim,
         required_claims: &["hd"],
@@ -105,6 +111,8 @@ const TABLE: &[Line] = &[
             "required_claims.hd must name your Workspace domain: without it everybody with a Google account \
              could sign in.",
             "Google sends no groups.",
+            "Google gives the refresh token behind offline_access only when somebody consents for the first time; \
+             people who consented before are not asked about until they take the consent back and sign in.",
         ],
     },
     Line {
@@ -123,6 +131,8 @@ const TABLE: &[Line] = &[
         ],
         notes: &[
             "The issuer ends with a slash.",
+            "To have Auth0 asked every hour whether it still vouches for people, allow the application the grant type \
+             Refresh Token and add the scope offline_access.",
             "Auth0 lets custom claims pass only under a namespace: enter the claim's whole name, such as \
              https://acme.example/groups, in the claim mapping.",
         ],
@@ -139,7 +149,7 @@ const TABLE: &[Line] = &[
             ),
             ("realm", "Realm", "acme"),
         ],
-        scopes: &["profile", "email"],
+        scopes: &["profile", "email", "offline_access"],
         groups: "groups",
         email_verification: EmailVerification::Claim,
         required_claims: &[],
@@ -170,7 +180,11 @@ const TABLE: &[Line] = &[
             "Applications, add an OIDC Web App with the redirect URI of the connection; grant the scopes profile and email.",
             "Attribute mappings: email to Email Address, groups to Group Names, email_verified if you keep it.",
         ],
-        notes: &["PingFederate: the issuer is the server's base URL."],
+        notes: &[
+            "PingFederate: the issuer is the server's base URL.",
+            "To have Ping asked every hour whether it still vouches for people, allow the application the grant type \
+             Refresh Token and add the scope offline_access.",
+        ],
     },
     Line {
         preset: Preset::Onelogin,
@@ -187,6 +201,8 @@ const TABLE: &[Line] = &[
             "Parameters, Groups: send the user's roles or groups.",
         ],
         notes: &[
+            "To have OneLogin asked every hour whether it still vouches for people, allow the application the refresh \
+             token grant and add the scope offline_access.",
             "Groups come in the claim groups with the scope groups, as roles or as groups of the directory.",
         ],
     },

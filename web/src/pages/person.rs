@@ -88,6 +88,10 @@ fn summary(user: &User) -> AnyView {
         ("First sign-in", moment(user.created_at)),
         ("Last sign-in", since_or_never(user.last_login_at)),
         (
+            "Last vouched for by the provider",
+            since_or_never(user.vouched_at),
+        ),
+        (
             "Activity",
             view! { <a class="link" href=format!("/audit?user={}", user.id)>"In the audit log"</a> }
                 .into_any(),

@@ -83,6 +83,10 @@ struct Inner {
     grants: Mutex<HashMap<String, Grant>>,
     /// Codes that came to the token endpoint, whoever gave them out.
     redeemed: Mutex<Vec<String>>,
+    /// Refresh tokens that came there.
+    refreshed: Mutex<Vec<String>>,
+    /// What it says to them, and with which status.
+    refresh: Mutex<(u16, Value)>,
     userinfo: Mutex<Value>,
     /// What the token endpoint says otherwise.
     answer: Mutex<Map<String, Value>>,
@@ -114,6 +118,8 @@ impl Idp {
             methods,
             grants: Mutex::default(),
             redeemed: Mutex::default(),
+            refreshed: Mutex::default(),
+            refresh: Mutex::new((400, json!({ "error": "unsupported_grant_type" }))),
             userinfo: Mutex::new(Value::Null),
             answer: Mutex::default(),
             signs_out: AtomicBool::new(false),
@@ -177,6 +183,28 @@ impl Idp {
     /// Codes that came to the token endpoint so far.
     pub(crate) fn redeemed(&self) -> Vec<String> {
         self.0.redeemed.lock().unwrap().clone()
+    }
+
+    /// What it says to a refresh token from now on.
+    pub(crate) fn on_refresh(&self, status: u16, answer: Value) {
+        *self.0.refresh.lock().unwrap() = (status, answer);
+    }
+
+    /// Refresh tokens that came since the last look.
+    pub(crate) fn refreshed(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.refreshed.lock().unwrap())
+    }
+
+    /// An id token without a nonce, as it comes for a refresh token.
+    pub(crate) fn id_token(&self, claims: Value) -> String {
+        let now = self.0.now;
+        let mut all = json!({
+            "iss": self.issuer(), "aud": CLIENT_ID, "sub": "alice", "iat": now, "exp": now + 300,
+        });
+        for (name, value) in claims.as_object().unwrap() {
+            all[name] = value.clone();
+        }
+        signed(self, None, &all)
     }
 
     /// Requests of any kind so far.
@@ -317,10 +345,11 @@ async fn token(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Json<Value>, (http::StatusCode, Json<Value>)> {
-    let code = form.get("code").cloned().unwrap_or_default();
-    idp.0.redeemed.lock().unwrap().push(code);
     let refuse = |error: &str| Err((http::StatusCode::BAD_REQUEST, Json(json!({ "error": error }))));
     let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    if let Some(code) = form.get("code") {
+        idp.0.redeemed.lock().unwrap().push(code.clone());
+    }
     let basic = format!("{}:{}", encode(CLIENT_ID), encode(CLIENT_SECRET));
     let basic = headers
         .get("authorization")
@@ -332,6 +361,15 @@ async fn token(
         || (post && idp.0.methods.contains(&"client_secret_post"));
     if !accepted || (basic && post) {
         return refuse("invalid_client");
+    }
+    if let Some(token) = form.get("refresh_token") {
+        assert_eq!(form["grant_type"], "refresh_token");
+        idp.0.refreshed.lock().unwrap().push(token.clone());
+        let (status, answer) = idp.0.refresh.lock().unwrap().clone();
+        return match http::StatusCode::from_u16(status).unwrap() {
+            http::StatusCode::OK => Ok(Json(answer)),
+            status => Err((status, Json(answer))),
+        };
     }
     let Some(grant) = idp.0.grants.lock().unwrap().remove(&form["code"]) else {
         return refuse("invalid_grant");

@@ -23,4 +23,5 @@ mod provider;
 mod sign_in;
 mod token;
 mod trial;
+mod vouch;
 mod world;

@@ -22,6 +22,9 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) store: Store,
+    pub(crate) broker: Broker,
+    /// Of the database.
+    pub(crate) url: String,
     pub(crate) router: Router,
     pub(crate) idp: Idp,
     pub(crate) org: OrgId,
@@ -163,11 +166,14 @@ impl World {
             control_url: CONTROL.to_owned(),
             mailer: mailer.clone(),
         };
-        let router = broker::router(Broker::new(config)).layer(broker::session_layer(&store, CONTROL));
+        let broker = Broker::new(config);
+        let router = broker::router(broker.clone()).layer(broker::session_layer(&store, CONTROL));
         let [production, labs] = <[AccountId; 2]>::try_from(accounts).unwrap();
         Self {
             clock,
             store,
+            broker,
+            url: url.to_owned(),
             router,
             idp,
             org,

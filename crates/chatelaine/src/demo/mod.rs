@@ -139,7 +139,8 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<(
             directory: folder.join(MAIL),
             ..Mail::default()
         },
-        ..Config::default()
+        // What a demo does not decide, the environment may.
+        ..Config::load(None)?
     };
     observe::logs(&config);
 

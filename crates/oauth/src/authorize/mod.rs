@@ -140,7 +140,7 @@ impl Scene<'_> {
             Ok(wants) => wants,
             Err(fault) => return Err(Box::new(self.fault(&agent, &back, who.as_ref(), fault).await)),
         };
-        let who = who.ok_or_else(|| Box::new(self.sign_in()))?;
+        let who = who.ok_or_else(|| Box::new(self.sign_in(false)))?;
         let agent = agent.settle(oauth, view, request).await.map_err(|missing| {
             Box::new(match missing {
                 Missing::Store(error) => page::failed(error, request),
@@ -162,7 +162,7 @@ impl Scene<'_> {
             .decide(&AccessRequest::to_begin(principal, now))
             .to_decision();
         if decision.reason == Reason::ProofTooOld {
-            return Err(Box::new(self.sign_in()));
+            return Err(Box::new(self.sign_in(true)));
         }
         let ready = Ready {
             who,
@@ -219,8 +219,9 @@ impl Scene<'_> {
             .any(|known| redirects::matches(known, &back.redirect_uri)))
     }
 
-    /// To the sign-in of the app's account, and back to this request.
-    fn sign_in(&self) -> Response {
+    /// To the sign-in of the app's account, and back to this request; where somebody is known, for a newer word of
+    /// their provider.
+    fn sign_in(&self, is_known: bool) -> Response {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         let own = ["csrf", "decision"];
         query.extend_pairs(
@@ -233,6 +234,9 @@ impl Scene<'_> {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.append_pair("account", self.view.app.account.as_ref());
         query.append_pair("return_to", &return_to);
+        if is_known {
+            query.append_pair("renew", "1");
+        }
         redirect(&format!("/login?{}", query.finish()))
     }
 

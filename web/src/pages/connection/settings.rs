@@ -118,7 +118,7 @@ pub(super) fn Settings(remote: Remote<Connection>, connection: Signal<Connection
                         <TextField label="Issuer" value=issuer kind="url" required=oidc error=sending.at("/issuer") />
                         <TextField label="Client id" value=client_id required=true error=sending.at("/client_id") />
                         <TextField label="New client secret" value=secret kind="password" autocomplete="new-password" hint="Empty keeps the stored one. Another issuer needs the secret again." error=sending.at("/client_secret") />
-                        <TextField label="Scopes" value=scopes error=sending.at("/scopes") />
+                        <TextField label="Scopes" value=scopes hint={if oidc { "With offline_access the provider is asked every hour whether it still vouches for people." } else { "" }} error=sending.at("/scopes") />
                         <TextArea label="Internal origins it may be reached at" value=internal rows=2 error=sending.at("/allow_internal") />
                     })}
                     {github.then(|| view! {
