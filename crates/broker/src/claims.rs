@@ -153,6 +153,7 @@ pub(crate) fn authentication(claims: &Map<String, Value>) -> Authentication {
             .get("auth_time")
             .and_then(Value::as_i64)
             .map(Timestamp::from_seconds),
+        ..Authentication::NONE
     }
 }
 

@@ -229,6 +229,6 @@ pub(crate) async fn by_provider(
         )
     };
     tx.commit(event).await?;
-    session::renew(&visit.session, visit.store(), (authentication, false)).await?;
+    session::renew(&visit.session, visit.store(), (&person, authentication)).await?;
     Ok(redirect(return_to.and_then(safe).unwrap_or("/me")))
 }

@@ -171,7 +171,6 @@ pub(crate) async fn complete(
     if person.user.disabled || !connection.spec.enabled {
         return Err(Failure::NotFound);
     }
-    let more = amr.len() > 1;
     let current = match &half.confirms {
         Some(session) => {
             let who = visit.signed_in().await?;
@@ -186,8 +185,8 @@ pub(crate) async fn complete(
         .map_or_else(SessionId::fresh, |who| who.session.clone());
     let authentication = Authentication {
         amr: amr.iter().map(ToString::to_string).collect(),
-        acr: None,
         auth_time: Some(tx.now()),
+        ..Authentication::NONE
     };
     let lanes = Lanes::of(visit, half.user.as_ref(), half.confirms.as_ref()).await?;
     lanes.open(&mut tx, visit).await?;
@@ -219,13 +218,12 @@ pub(crate) async fn complete(
     second_factor::forget(visit).await?;
     let (cookie, store) = (&visit.session, visit.store());
     if current.is_some() {
-        session::renew(cookie, store, (authentication, more)).await?;
+        session::renew(cookie, store, (&person, authentication)).await?;
     } else {
         let proven = Proven {
             session,
             person: &person,
             authentication,
-            second_factor: more,
         };
         session::begin(cookie, store, proven, &visit.request).await?;
     }

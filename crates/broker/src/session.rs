@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
-use store::access::{Principal, Proof};
+use store::access::{Means, Principal, Proof};
 use store::{Store, user::Person};
 use tower::layer::util::Stack;
 use tower_sessions::{
@@ -16,7 +16,7 @@ use tower_sessions::{
     session::{Id, Record},
     session_store,
 };
-use wire::{AuditRequest, Authentication, ConnectionKind, OrgId, SessionId, Timestamp, UserId};
+use wire::{AuditRequest, Authentication, OrgId, SessionId, Timestamp, UserId};
 
 /// Life of a session in which nobody is signed in, in seconds after its last change.
 const ANONYMOUS_LIFE: i64 = 30 * 60;
@@ -83,9 +83,6 @@ struct Login {
     /// When they last proved who they are; long ago for sessions that do not say.
     #[serde(default)]
     authenticated_at: Timestamp,
-    /// Whether that proof was more than a local password.
-    #[serde(default)]
-    second_factor: bool,
     /// How they proved who they are, in this session and in no other.
     #[serde(default)]
     authentication: Authentication,
@@ -206,8 +203,8 @@ pub struct SignedIn {
     pub authentication: Authentication,
 }
 
-/// Who is signed in, if anybody: `None` as well when the session has ended, or the person or their
-/// connection was disabled.
+/// Who is signed in, if anybody: `None` as well when the session has ended, the person or their connection was
+/// disabled, or something is missing that only a new sign-in brings.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -223,22 +220,16 @@ pub async fn signed_in(session: &Session, store: &Store) -> store::Result<Option
     let Some(person) = store::user::by_id(store, &login.user).await? else {
         return Ok(None);
     };
-    if person.user.disabled || person.org != login.org {
+    if person.org != login.org {
         return Ok(None);
     }
-    let connection = store::connection::get(store, &person.org, &person.user.connection).await?;
-    let org = store::org::get(store, &person.org).await?;
-    let is_local = connection.spec.kind == ConnectionKind::Password;
-    if is_local && !login.second_factor && org.spec.require_second_factor {
+    // What is asked anywhere is asked here; what was made stricter holds at once.
+    let Some(standing) = store::user::standing(store, &person).await? else {
         return Ok(None);
-    }
-    // The provider's word is as old here as anywhere; a limit that was lowered holds at once.
-    let oldest = i64::from(org.spec.oldest_proof.sessions_seconds);
-    let vouched = person.user.vouched_at.unwrap_or_default();
-    if !is_local && vouched.plus_seconds(oldest) <= store.clock().now() {
-        return Ok(None);
-    }
-    Ok(connection.spec.enabled.then_some(SignedIn {
+    };
+    let means = Means::Browser(Proof::Of(&login.authentication));
+    let lacks = standing.lacks(&person, means, store.clock().now());
+    Ok(lacks.is_none().then_some(SignedIn {
         person,
         session: login.session,
         authenticated_at: login.authenticated_at,
@@ -290,8 +281,14 @@ pub(crate) struct Proven<'a> {
     pub(crate) person: &'a Person,
     /// How.
     pub(crate) authentication: Authentication,
-    /// Whether a local password came with a second factor.
-    pub(crate) second_factor: bool,
+}
+
+/// What somebody proved, as the word of the connection that they came through.
+fn said_of(person: &Person, authentication: Authentication) -> Authentication {
+    Authentication {
+        connection: Some(person.user.connection.clone()),
+        ..authentication
+    }
 }
 
 /// Begins the session of a person, under a new cookie. It ends when the provider's word is as old as the
@@ -312,8 +309,7 @@ pub(crate) async fn begin(
         org: person.org.clone(),
         until: now.plus_seconds(SIGNED_IN_LIFE.min(oldest)),
         authenticated_at: now,
-        second_factor: proven.second_factor,
-        authentication: proven.authentication,
+        authentication: said_of(person, proven.authentication),
         ip: request.ip.clone(),
         user_agent: request.user_agent.clone(),
     };
@@ -333,13 +329,12 @@ pub(crate) async fn begin(
 pub(crate) async fn renew(
     session: &Session,
     store: &Store,
-    (authentication, second_factor): (Authentication, bool),
+    (person, authentication): (&Person, Authentication),
 ) -> store::Result<()> {
     let renewed = async {
         if let Some(mut login) = session.get::<Login>(LOGIN).await? {
             login.authenticated_at = store.clock().now();
-            login.authentication = authentication;
-            login.second_factor |= second_factor;
+            login.authentication = said_of(person, authentication);
             session.insert(LOGIN, login).await?;
         }
         Ok(())

@@ -80,7 +80,7 @@ pub(crate) async fn sign_in(
         return Ok(redirect(&login));
     }
     let decision = decide(&visit, &view, &who);
-    if decision.reason == Reason::ProofTooOld {
+    if decision.reason.asks_to_sign_in() {
         let [account, back] = pairs;
         let renew = with_query("/login", &[account, back, ("renew", Some("1"))]);
         return Ok(redirect(&renew));

@@ -495,7 +495,6 @@ pub(crate) async fn admit(
         session: id,
         person: &person,
         authentication,
-        second_factor: false,
     };
     session::begin(&visit.session, visit.store(), proven, &visit.request).await?;
     Ok(person)

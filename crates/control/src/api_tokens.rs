@@ -81,9 +81,9 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     };
     within(&caller, &new.scopes, &spec)?;
     in_future(&caller, &spec)?;
-    let (account, scopes) = (new.account.clone(), new.scopes.clone());
+    let account = new.account.clone();
     let whose = account.as_ref().map_or(Whose::Own, Whose::Account);
-    let warrant = write.warrant(&caller, &Act::ShowApiToken(whose, &scopes))?;
+    let warrant = write.warrant(&caller, &Act::ShowApiToken(whose))?;
     let (token, prefix, hash) = token::mint_api_token()?;
     let mut tx = caller.begin().await?;
     let record = api_token::create(&mut tx, &caller.org, caller.user(), new, (&prefix, &hash)).await?;
@@ -124,7 +124,6 @@ async fn patch(caller: Caller, Id(id): Id<ApiTokenId>, write: Write, body: Body)
     }
     let act = Act::ChangeApiToken {
         whose,
-        scopes: &token.scopes,
         before: &token.spec,
         after: &spec,
     };
@@ -146,7 +145,7 @@ async fn roll(caller: Caller, Id(id): Id<ApiTokenId>, write: Write, body: Option
     check::range("/overlap_seconds", overlap_seconds, 0..=OVERLAP)?;
     // Whoever gets the secret can do what the token can.
     within(&caller, &before.scopes, &before.spec)?;
-    let warrant = write.warrant(&caller, &Act::ShowApiToken(whose, &before.scopes))?;
+    let warrant = write.warrant(&caller, &Act::ShowApiToken(whose))?;
     let now = caller.store().clock().now();
     if before.spec.expires_at.is_some_and(|at| at <= now) {
         return Err(Fault::conflict("the token has ended: change `expires_at` first"));

@@ -27,12 +27,13 @@ use governor::{
 };
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use std::sync::Arc;
+use store::access::Means;
 use store::power::{self, Maker, Verdict};
 use store::{Store, Tx, user::Person};
 use tower_sessions::Session;
 use wire::{
     AccountId, ActorKind, ApiToken, AuditActor, AuditChange, AuditEvent, AuditRequest, AuditTarget,
-    EffectiveRole, OrgId, Outcome, Role, TokenScope, UserId,
+    EffectiveRole, OrgId, Outcome, Reason, Role, TokenScope, UserId,
 };
 
 pub(crate) use store::power::Permission;
@@ -280,6 +281,9 @@ async fn identify(control: &Control, parts: &Parts) -> Answer<Caller> {
             Some(owner) => Some(store::user::get(store, &org, owner).await?),
             None => None,
         };
+        if let Some(person) = &person {
+            stands(control, (person, &token), &context).await?;
+        }
         (person, org, Credential::Token(token))
     } else {
         let session = parts.extensions.get::<Session>();
@@ -324,7 +328,34 @@ fn own(token: &ApiToken, role: Role) -> EffectiveRole {
     }
 }
 
-/// All that is wrong with a token has the same answer.
+/// Goes on if the token's owner is still vouched for: a token is automation in somebody's name, and no more lasting
+/// than an agent. Whoever has it learns what is missing, because they can bring it.
+async fn stands(
+    control: &Control,
+    (person, token): (&Person, &ApiToken),
+    request: &AuditRequest,
+) -> Answer<()> {
+    let store = control.store();
+    let standing = store::user::standing(store, person).await?;
+    let standing = standing.ok_or(Fault::of(Kind::Unauthenticated))?;
+    let (reason, detail) = match standing.lacks(person, Means::Token, store.clock().now()) {
+        None => return Ok(()),
+        Some(Reason::SecondFactorMissing) => (
+            "second_factor_missing",
+            "The organisation asks for a second factor, and the token's owner has none. It is good again once they \
+             have signed in and added one.",
+        ),
+        Some(_) => (
+            "proof_too_old",
+            "The identity provider has not vouched for the token's owner for too long. It is good again once they have \
+             signed in.",
+        ),
+    };
+    record_refused(control, (&person.org, token), reason, request).await;
+    Err(Fault::new(Kind::Unauthenticated, detail))
+}
+
+/// All that is wrong with a token itself has the same answer.
 async fn by_token(
     control: &Control,
     headers: &HeaderMap,
@@ -346,7 +377,7 @@ async fn by_token(
     let found = store::api_token::by_hash(store, &hash, now).await?;
     let (org, token) = found.ok_or(Fault::of(Kind::Unauthenticated))?;
     if !network::allows(&token.spec.allowed_ips, request.ip.as_deref()) {
-        record_elsewhere(control, &org, &token, request).await;
+        record_refused(control, (&org, &token), "address_not_allowed", request).await;
         return Err(Fault::of(Kind::Unauthenticated));
     }
     if token.last_used_at.is_none_or(|last| last.plus_seconds(60) <= now) {
@@ -357,9 +388,13 @@ async fn by_token(
     Ok((org, token))
 }
 
-/// A good token at an address where it may not be is somebody's mistake or a theft: the log says so, within
-/// the token's rate.
-async fn record_elsewhere(control: &Control, org: &OrgId, token: &ApiToken, request: &AuditRequest) {
+/// A good token that is refused is somebody's mistake or a theft: the log says so, within the token's rate.
+async fn record_refused(
+    control: &Control,
+    (org, token): (&OrgId, &ApiToken),
+    reason: &str,
+    request: &AuditRequest,
+) {
     if control.inner.limiter.check_key(&token.id.to_string()).is_err() {
         return;
     }
@@ -373,9 +408,9 @@ async fn record_elsewhere(control: &Control, org: &OrgId, token: &ApiToken, requ
         Some(&token.spec.name),
     ));
     event.outcome = Outcome::Denied;
-    event.reason = Some("address_not_allowed".to_owned());
+    event.reason = Some(reason.to_owned());
     event.request = Some(request.clone());
-    if let Err(error) = control.store().record(event).await {
+    if let Err(error) = control.store().record_folded(event).await {
         tracing::error!(%error, "a refused token could not be recorded");
     }
 }

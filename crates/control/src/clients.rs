@@ -143,11 +143,12 @@ async fn patch(caller: Caller, Id(id): Id<ClientId>, write: Write, body: Body) -
         tier: client.tier,
         state: client.state,
     };
-    let mut spec: ClientSpec = body.merge(&before)?;
-    if spec.tier != ClientTier::Approved {
-        // Nobody can say more than approval; without it, a client is what it has proven.
-        spec.tier = ClientTier::earned_by_all(client.verified_host.as_deref(), &client.redirect_uris);
-    }
+    let asked: ClientSpec = body.merge(&before)?;
+    let spec = if asked == before {
+        asked
+    } else {
+        asked.settled(&client)
+    };
     if spec == before {
         return Ok(write.changed(client.version, &client));
     }

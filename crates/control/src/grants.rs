@@ -76,7 +76,8 @@ async fn get(caller: Caller, Id(id): Id<GrantId>) -> Answer<Json<Released<Grant>
     responses((status = 204), (status = 200, body = Grant)))]
 async fn revoke(caller: Caller, Id(id): Id<GrantId>, write: Write) -> Answer<Response> {
     let grant = load(&caller, &id).await?;
-    let warrant = write.warrant(&caller, &Act::RevokeGrant(&grant.account))?;
+    let roles = store::org::roles_of(caller.store(), &grant.user).await?;
+    let warrant = write.warrant(&caller, &Act::RevokeGrant(&grant.account, &roles))?;
     let mut tx = caller.begin().await?;
     let revoked = store::grant::revoke_where(&mut tx, Which::One(&id), "administrator").await?;
     if revoked.is_empty() {

@@ -77,7 +77,8 @@ async fn list(caller: Caller, Query(query): Query<SessionQuery>) -> Answer<Json<
 async fn end(caller: Caller, Id(id): Id<SessionId>, write: Write) -> Answer<Response> {
     caller.require(Permission::Read, Scope::Organisation)?;
     let session = store::session::get(caller.store(), &caller.org, &id).await?;
-    let warrant = write.warrant(&caller, &Act::EndSession)?;
+    let roles = store::org::roles_of(caller.store(), &session.user).await?;
+    let warrant = write.warrant(&caller, &Act::EndSession(&roles))?;
     let mut tx = caller.begin().await?;
     store::session::end(&mut tx, &id).await?;
     let mut about = target("session", &id, None);

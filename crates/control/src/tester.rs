@@ -99,10 +99,22 @@ async fn warnings(caller: Caller, Id(id): Id<AppId>) -> Answer<Json<Page<RuleWar
     Ok(Json(Page { items, next: None }))
 }
 
+/// A proof that a test states is the word of the connection that somebody comes through, unless it names another.
+fn stated(test: &PolicyTest, person: &Person) -> Option<Authentication> {
+    let stated = test.authentication.as_ref()?;
+    Some(Authentication {
+        connection: stated
+            .connection
+            .clone()
+            .or_else(|| Some(person.user.connection.clone())),
+        ..stated.clone()
+    })
+}
+
 /// How the person has proved who they are: as the test says, else as in what they hold.
 async fn authentication(caller: &Caller, test: &PolicyTest, person: &Person) -> Answer<Authentication> {
-    if let Some(stated) = &test.authentication {
-        return Ok(stated.clone());
+    if let Some(stated) = stated(test, person) {
+        return Ok(stated);
     }
     let (store, id) = (caller.store(), &person.user.id);
     let found = match &test.client {
@@ -449,10 +461,11 @@ async fn everyone(caller: &Caller, trial: &Trial<'_>, test: &PolicyTest) -> Answ
             Some(_) => HashMap::new(),
             None => store::session::newest_authentications(caller.store(), &ids).await?,
         };
-        let unproven = Authentication::default();
+        let unproven = Authentication::NONE;
         for person in &people {
-            let stated = test.authentication.as_ref();
-            let proof = stated.or_else(|| held.get(&person.user.id)).unwrap_or(&unproven);
+            let stated = stated(test, person);
+            let held = held.get(&person.user.id);
+            let proof = stated.as_ref().or(held).unwrap_or(&unproven);
             let decision = trial.decide(Who::Person(person, proof));
             *(if decision.allowed {
                 &mut allowed

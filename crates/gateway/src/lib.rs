@@ -436,7 +436,7 @@ impl Visit<'_> {
         match (known, ruling.allowed) {
             (Err(stranger), false) => self.turn_away(&parts, stranger).await,
             // Signing in again is all that is missing.
-            (Ok(known), false) if ruling.reason == Reason::ProofTooOld => {
+            (Ok(known), false) if ruling.reason.asks_to_sign_in() => {
                 self.turn_back(&parts, &known, ruling).await
             }
             (Ok(known), false) => self.deny(&parts, &known, ruling, mcp).await,

@@ -119,6 +119,7 @@ pub(crate) const fn code(reason: Reason) -> &'static str {
         Reason::ManagedOauthOff => "managed_oauth_off",
         Reason::AmbiguousPath => "ambiguous_path",
         Reason::ProofTooOld => "proof_too_old",
+        Reason::SecondFactorMissing => "second_factor_missing",
     }
 }
 
@@ -133,6 +134,7 @@ pub(crate) const fn words(reason: Reason) -> &'static str {
         Reason::ClientNotAccepted => "This app does not accept the agent.",
         Reason::InsufficientScope => "The agent was not given the right to do this.",
         Reason::ProofTooOld => "You have not signed in for too long. Sign in again.",
+        Reason::SecondFactorMissing => "Your organisation asks for a second factor. Sign in again with one.",
         Reason::AmbiguousPath => "The path of the request can be read in more than one way.",
         _ => "Access is refused.",
     }
@@ -161,6 +163,7 @@ mod tests {
             Reason::ManagedOauthOff,
             Reason::AmbiguousPath,
             Reason::ProofTooOld,
+            Reason::SecondFactorMissing,
         ] {
             assert_eq!(serde_json::to_value(reason).unwrap(), code(reason));
         }

@@ -1,5 +1,7 @@
 //! `POST /oauth/{app}/introspect` (RFC 7662), for clients that can prove who they are. One that an
-//! administrator entered may ask about every token of the app; one that registered itself about its own.
+//! administrator entered may ask about every token of the app; one that registered itself about its own. Who is
+//! blocked is nobody (401); whatever else is the matter with a token or its client, the token is not active (section
+//! 2.2), which is no secret and no error.
 
 use crate::answer::{OauthError, no_store};
 use crate::context::{Body, Live, Request};
@@ -11,7 +13,7 @@ use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use store::{AppView, client::Registered};
-use wire::{ClientSource, Grant, GrantId, GrantState};
+use wire::{ClientSource, ClientState, Grant, GrantId, GrantState};
 
 /// `POST /oauth/{app}/introspect`
 pub(crate) async fn endpoint(
@@ -33,7 +35,7 @@ pub(crate) async fn endpoint(
             return Err(error);
         }
     };
-    if client.secret_hash.is_none() || !view.accepts(&client.client) {
+    if client.secret_hash.is_none() || client.client.state == ClientState::Blocked {
         return Err(OauthError::invalid_client(false));
     }
     let token = params
@@ -61,7 +63,8 @@ async fn access(
         return Ok(None);
     };
     let own = claims.client_id == client.client.client_id;
-    if !own && client.client.source != ClientSource::Preregistered {
+    let may_ask = own || client.client.source == ClientSource::Preregistered && view.accepts(&client.client);
+    if !may_ask {
         return Ok(None);
     }
     if store::grant::is_access_token_revoked(&oauth.store, &claims.jti).await?

@@ -3,9 +3,13 @@
 //!
 //! ```text
 //! app and account live ─ person of this organisation, not disabled ─ connection counts here
-//!   ─ identity provider vouched lately ─ client accepted ─ what the account may see of the person
-//!   ─ authentication of this session or grant ─ rules under the organisation's floor ─ scopes
+//!   ─ standing: identity provider vouched lately, second factor where it is asked for ─ client accepted
+//!   ─ what the account may see of the person ─ authentication of this session or grant
+//!   ─ rules under the organisation's floor ─ scopes
 //! ```
+//! The [`Standing`] is asked for wherever somebody acts as a person, also where there is no app: in the dashboard and
+//! with API tokens.
+//!
 //! Who has shown which credential was found out before; nothing here looks anything up.
 
 use crate::directory::AppView;
@@ -13,9 +17,12 @@ use crate::user::Person;
 use policy::{ClientFacts, Facts, RequestFacts, Ruleset};
 use std::net::IpAddr;
 use wire::{
-    Actor, Authentication, Client, ConnectionId, ConnectionKind, Decision, OldestProof, PolicyTrace, Reason,
-    RuleRef, RuleWarning, ServiceTokenId, Timestamp,
+    Actor, Authentication, Client, ConnectionId, ConnectionKind, Decision, OldestProof, OrganisationSpec,
+    PolicyTrace, Reason, RuleRef, RuleWarning, ServiceTokenId, Timestamp,
 };
+
+/// What proves nothing.
+static NOTHING: Authentication = Authentication::NONE;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
@@ -49,11 +56,80 @@ pub enum Proof<'a> {
 }
 
 impl<'a> Proof<'a> {
-    const fn facts(self) -> Option<&'a Authentication> {
+    /// What it says of the person. What another connection said than the one that they come through now, as before a
+    /// migration, is its word and proves nothing any more.
+    fn facts(self, person: &Person) -> Option<&'a Authentication> {
         match self {
-            Self::Of(authentication) => Some(authentication),
+            Self::Of(said) if said.connection.as_ref() == Some(&person.user.connection) => Some(said),
+            Self::Of(_) => Some(&NOTHING),
             Self::ToCome => None,
         }
+    }
+}
+
+/// With what somebody acts as a person.
+#[derive(Debug, Clone, Copy)]
+pub enum Means<'a> {
+    /// A browser's session.
+    Browser(Proof<'a>),
+    /// An agent's grant.
+    Agent(Proof<'a>),
+    /// An API token of theirs, which goes on when the session is over in which it was made.
+    Token,
+}
+
+/// What an organisation asks of everybody who acts as a person of one of its connections, whatever they act on.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    /// Whether the password is kept here: that is our own word, which does not age, and here is where a second factor
+    /// is asked for.
+    is_local: bool,
+    oldest_proof: OldestProof,
+    require_second_factor: bool,
+}
+
+impl Standing {
+    /// Of people of a kind of connection.
+    #[must_use]
+    pub fn of(organisation: &OrganisationSpec, kind: ConnectionKind) -> Self {
+        Self {
+            is_local: kind == ConnectionKind::Password,
+            oldest_proof: organisation.oldest_proof,
+            require_second_factor: organisation.require_second_factor,
+        }
+    }
+
+    /// What keeps somebody from acting as the person now, if anything does.
+    #[must_use]
+    pub fn lacks(&self, person: &Person, means: Means<'_>, at: Timestamp) -> Option<Reason> {
+        let (proof, is_to_come) = match means {
+            // Somebody who has yet to sign in is vouched for then, and asked for all that is missing.
+            Means::Browser(proof @ Proof::ToCome) => (Some(proof), true),
+            Means::Browser(proof) | Means::Agent(proof) => (Some(proof), false),
+            Means::Token => (None, false),
+        };
+        let until = self.vouched_until(person, matches!(means, Means::Browser(_)));
+        if !is_to_come && until.is_some_and(|until| until <= at) {
+            return Some(Reason::ProofTooOld);
+        }
+        // Whoever lost their factor has to show a new one, whatever was shown before.
+        let proven = || {
+            let proof = proof.and_then(|proof| proof.facts(person));
+            person.has_second_factor && proof.is_none_or(Authentication::has_second_factor)
+        };
+        let asked = self.is_local && self.require_second_factor && !is_to_come;
+        (asked && !proven()).then_some(Reason::SecondFactorMissing)
+    }
+
+    /// Until when the identity provider's last word about a person is good. Never vouched for is long ago.
+    fn vouched_until(&self, person: &Person, in_browser: bool) -> Option<Timestamp> {
+        let oldest = if in_browser {
+            self.oldest_proof.sessions_seconds
+        } else {
+            self.oldest_proof.agents_seconds
+        };
+        let vouched = person.user.vouched_at.unwrap_or_default();
+        (!self.is_local).then(|| vouched.plus_seconds(oldest.into()))
     }
 }
 
@@ -203,12 +279,17 @@ impl AppView {
 
     /// What keeps the principal out whatever the rules say, if anything does.
     fn bars(&self, asked: &AccessRequest<'_>) -> Option<Reason> {
-        let (person, client) = match asked.principal {
+        let (person, means, client) = match asked.principal {
             Principal::Stranger(_) | Principal::Service(_) => {
                 return (!self.is_live()).then_some(Reason::Disabled);
             }
-            Principal::Person(person, _) => (person, None),
-            Principal::Agent { person, client, .. } => (person, Some(client)),
+            Principal::Person(person, proof) => (person, Means::Browser(proof), None),
+            Principal::Agent {
+                person,
+                proof,
+                client,
+                ..
+            } => (person, Means::Agent(proof), Some(client)),
         };
         if person.org != self.org {
             return Some(Reason::CredentialInvalid);
@@ -220,11 +301,8 @@ impl AppView {
         if asked.stage == Stage::Begins && !self.signs_in(connection) {
             return Some(Reason::ConnectionNotBound);
         }
-        // Somebody who has yet to sign in is vouched for then.
-        let is_to_come = matches!(asked.principal, Principal::Person(_, Proof::ToCome));
-        let until = self.vouched_until(person, client.is_some());
-        if !is_to_come && until.is_some_and(|until| until <= asked.at) {
-            return Some(Reason::ProofTooOld);
+        if let Some(reason) = self.standing_of(connection).lacks(person, means, asked.at) {
+            return Some(reason);
         }
         match client {
             Some(_) if !self.app.spec.managed_oauth => Some(Reason::ManagedOauthOff),
@@ -235,45 +313,34 @@ impl AppView {
         }
     }
 
-    /// How old the identity provider's word about people of a connection may be here, if there is a limit: a
-    /// password kept here is our own word.
-    fn oldest_proof_of(&self, connection: &ConnectionId) -> Option<OldestProof> {
+    /// What is asked here of people of a connection.
+    fn standing_of(&self, connection: &ConnectionId) -> Standing {
         let mut bound = self.connections.iter();
-        let is_ours = bound.any(|c| c.id == *connection && c.kind == ConnectionKind::Password);
-        (!is_ours).then_some(self.oldest_proof)
+        Standing {
+            is_local: bound.any(|c| c.id == *connection && c.kind == ConnectionKind::Password),
+            oldest_proof: self.oldest_proof,
+            require_second_factor: self.require_second_factor,
+        }
     }
 
     /// For how many seconds after their last sign-in the agents of a connection's people go on, if not for ever.
     #[must_use]
     pub fn limits_agents_of(&self, connection: &ConnectionId) -> Option<u32> {
-        self.oldest_proof_of(connection)
-            .map(|oldest| oldest.agents_seconds)
-    }
-
-    /// Until when the identity provider's last word about a person is good here, for agents or for browsers.
-    fn vouched_until(&self, person: &Person, is_agent: bool) -> Option<Timestamp> {
-        let oldest = self.oldest_proof_of(&person.user.connection)?;
-        let oldest = if is_agent {
-            oldest.agents_seconds
-        } else {
-            oldest.sessions_seconds
-        };
-        let vouched = person.user.vouched_at.unwrap_or_default();
-        Some(vouched.plus_seconds(oldest.into()))
+        let standing = self.standing_of(connection);
+        (!standing.is_local).then_some(standing.oldest_proof.agents_seconds)
     }
 
     /// Until when what a principal has may go on at the most, as far as that is known now.
     #[must_use]
     pub fn good_until(&self, principal: Principal<'_>) -> Option<Timestamp> {
-        let (person, is_agent) = match principal {
+        let (person, in_browser) = match principal {
             Principal::Stranger(_) | Principal::Service(_) => return None,
-            Principal::Person(person, _) => (person, false),
-            Principal::Agent { person, .. } => (person, true),
+            Principal::Person(person, _) => (person, true),
+            Principal::Agent { person, .. } => (person, false),
         };
-        match (
-            self.until(&person.user.connection),
-            self.vouched_until(person, is_agent),
-        ) {
+        let connection = &person.user.connection;
+        let vouched = self.standing_of(connection).vouched_until(person, in_browser);
+        match (self.until(connection), vouched) {
             (Some(drained), Some(vouched)) => Some(drained.min(vouched)),
             (one, other) => one.or(other),
         }
@@ -300,7 +367,7 @@ impl AppView {
             }),
             Principal::Person(person, proof) => ask(&Facts {
                 user: Some(self.sees(person).facts()),
-                authentication: proof.facts(),
+                authentication: proof.facts(person),
                 ..known
             }),
             Principal::Agent {
@@ -310,7 +377,7 @@ impl AppView {
                 scopes,
             } => ask(&Facts {
                 user: Some(self.sees(person).facts()),
-                authentication: proof.facts(),
+                authentication: proof.facts(person),
                 client: Some(ClientFacts {
                     id: &client.id,
                     client_id: &client.client_id,

@@ -76,6 +76,8 @@ pub struct AppView {
     pub(crate) rules: Ruleset,
     /// How old the identity provider's word about a person may be here.
     pub oldest_proof: OldestProof,
+    /// Whether people with a local password need a second factor.
+    pub(crate) require_second_factor: bool,
     /// What each scope covers.
     pub scopes: ScopeSet,
     /// Host, and port unless it is the scheme's default.

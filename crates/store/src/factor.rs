@@ -108,6 +108,7 @@ pub async fn add(tx: &mut Tx, org: &OrgId, user: &UserId, new: New<'_>) -> Resul
     if tx.run(sql).await? == 0 {
         return Err(Error::Conflict("this passkey is known already".into()));
     }
+    note(tx, user).await?;
     Ok(factor)
 }
 
@@ -137,8 +138,7 @@ pub async fn remove(tx: &mut Tx, user: &UserId, id: &FactorId) -> Result<()> {
          AND NOT EXISTS (SELECT 1 FROM second_factors f WHERE f.user_id = $1)",
     );
     tx.run(sql.bind(user)).await?;
-    tx.changed(Change::User(user.clone()));
-    Ok(())
+    note(tx, user).await
 }
 
 /// Takes all factors and recovery codes of a person away.
@@ -150,8 +150,19 @@ pub async fn remove_all(tx: &mut Tx, user: &UserId) -> Result<u64> {
     tx.run(sql).await?;
     let sql = Sql::new("DELETE FROM second_factors WHERE user_id = $1").bind(user);
     let gone = tx.run(sql).await?;
-    tx.changed(Change::User(user.clone()));
+    note(tx, user).await?;
     Ok(gone)
+}
+
+/// Notes with the person whether they have a factor now: every decision about them may ask.
+async fn note(tx: &mut Tx, user: &UserId) -> Result<()> {
+    let sql = Sql::new(
+        "UPDATE users SET has_second_factor = \
+         EXISTS (SELECT 1 FROM second_factors f WHERE f.user_id = users.id) WHERE id = $1",
+    );
+    tx.run(sql.bind(user)).await?;
+    tx.changed(Change::User(user.clone()));
+    Ok(())
 }
 
 /// Spends the time step of a TOTP: says `false` when it, or a later one, was spent before.

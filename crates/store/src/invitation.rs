@@ -196,7 +196,8 @@ pub async fn accept(tx: &mut Tx, org: &OrgId, hash: &str, user: &UserId) -> Resu
     let maker = row.opt_text("maker")?;
     let maker = maker.ok_or(Error::NotFound("invitation"))?;
     let demand = power::to_give(invitation.role, invitation.account.as_ref(), invitation.local);
-    if !Maker::read(&maker)?.may(&tx.store, org, demand).await? {
+    let maker = Maker::read(&maker)?;
+    if !(maker.may(&tx.store, org, demand).await? && maker.is_vouched_for(&tx.store, org).await?) {
         return Err(Error::NotFound("invitation"));
     }
     let roles = org::given_to(&mut *tx, user).await?;

@@ -1,11 +1,12 @@
 //! What roles are good for, and whether somebody still has them. The admin API asks before it writes; what was
 //! begun on somebody's word and happens later (an invitation, the end of a drain) asks again when it happens.
 
+use crate::access::Means;
 use crate::sql::{Run, Sql, opt, word};
-use crate::{Error, Result, Store, org};
+use crate::{Error, Result, Store, org, user};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use wire::{AccountId, ApiTokenId, EffectiveRole, OrgId, Role, UserId};
+use wire::{AccountId, ApiTokenId, EffectiveRole, OrgId, Reason, Role, UserId};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +116,21 @@ impl Maker {
             Self::Person(id) => of_person(store, org, id).await,
             Self::Token(id) => of_token(store, org, id).await,
         }
+    }
+
+    /// Whether the identity provider's word about them is recent enough for what is done in their name: somebody who
+    /// is not vouched for any more may have left. Our own word does not age, and an account's token is nobody's.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn is_vouched_for(&self, store: &Store, org: &OrgId) -> Result<bool> {
+        let Self::Person(id) = self else {
+            return Ok(true);
+        };
+        let person = user::get(store, org, id).await?;
+        let standing = user::standing(store, &person).await?;
+        let lacks = standing.and_then(|it| it.lacks(&person, Means::Token, store.clock().now()));
+        Ok(lacks != Some(Reason::ProofTooOld))
     }
 
     /// Whether they may do something now.

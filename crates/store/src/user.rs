@@ -1,8 +1,9 @@
 //! People. The identity key is (organisation, connection, issuer, subject): never an e-mail address.
 
+use crate::access::Standing;
 use crate::release::Shown;
 use crate::sql::{Paging, Row, Run, Sql, escape_like, json, opt};
-use crate::{Change, Error, Result, Tx};
+use crate::{Change, Error, Result, Store, Tx};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,6 +18,8 @@ pub struct Person {
     pub org: OrgId,
     /// The provider's claims as of the last sign-in; about the person, not about how they signed in.
     pub claims: Map<String, Value>,
+    /// Whether they have a second factor here, beside a local password.
+    pub has_second_factor: bool,
 }
 
 impl Person {
@@ -79,6 +82,7 @@ pub(crate) fn read(row: &Row) -> Result<Person> {
         },
         org: row.id("org")?,
         claims,
+        has_second_factor: row.flag("has_second_factor")?,
     })
 }
 
@@ -143,6 +147,7 @@ pub async fn sign_in(tx: &mut Tx, org: &OrgId, mut identity: Identity) -> Result
         user,
         org: before.org,
         claims: identity.claims,
+        has_second_factor: before.has_second_factor,
     })
 }
 
@@ -200,6 +205,7 @@ pub(crate) async fn create(
         user,
         org: org.clone(),
         claims: identity.claims,
+        has_second_factor: false,
     }))
 }
 
@@ -321,6 +327,23 @@ pub async fn by_id(db: impl Run, id: &UserId) -> Result<Option<Person>> {
         .as_ref()
         .map(read)
         .transpose()
+}
+
+/// What is asked of whoever acts as a person; `None` when nobody may, because the person or their connection is
+/// disabled.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn standing(store: &Store, person: &Person) -> Result<Option<Standing>> {
+    if person.user.disabled {
+        return Ok(None);
+    }
+    let connection = crate::connection::get(store, &person.org, &person.user.connection).await?;
+    if !connection.spec.enabled {
+        return Ok(None);
+    }
+    let org = crate::org::get(store, &person.org).await?;
+    Ok(Some(Standing::of(&org.spec, connection.spec.kind)))
 }
 
 /// Lets a person in again, or ends everything of theirs: sessions, grants, API tokens stop at once.

@@ -152,10 +152,31 @@ impl ClientTier {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ClientSpec {
-    /// `approved` raises it, anything else takes the approval back.
+    /// `approved` raises it, and lets a client be used that waits; anything else takes the approval back.
     pub tier: ClientTier,
-    /// Whether it may be used.
+    /// Whether it may be used. A client that is made to wait is not approved any more.
     pub state: ClientState,
+}
+
+impl ClientSpec {
+    /// What comes of asking for this. To approve is one act, by whatever member it is asked for: nothing is approved
+    /// and waits for approval. What is blocked stays so until somebody says otherwise. Nobody can say more than
+    /// approval; without it, a client is what it has proven.
+    #[must_use]
+    pub fn settled(self, client: &Client) -> Self {
+        let earned = || ClientTier::earned_by_all(client.verified_host.as_deref(), &client.redirect_uris);
+        match (self.tier, self.state) {
+            (ClientTier::Approved, ClientState::Pending) if client.state == ClientState::Pending => Self {
+                state: ClientState::Active,
+                ..self
+            },
+            (ClientTier::Approved, ClientState::Active | ClientState::Blocked) => self,
+            _ => Self {
+                tier: earned(),
+                ..self
+            },
+        }
+    }
 }
 
 /// `POST /api/v1/clients`: a client entered by an administrator.

@@ -33,7 +33,8 @@ pub struct OrganisationSpec {
     /// Selectors that every request in every account must satisfy; no account can weaken them.
     #[serde(default)]
     pub floor: Vec<Selector>,
-    /// Whether people with a local password get no further without a second factor.
+    /// Whether people with a local password get no further without a second factor: neither in a browser, nor by an
+    /// agent whose grant they gave without one, nor by their API tokens.
     #[serde(default)]
     pub require_second_factor: bool,
     /// How old the identity provider's word about a person may be.
@@ -52,8 +53,8 @@ pub struct OrganisationSpec {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct OldestProof {
-    /// For agents, in seconds (300 to 31,536,000): later, their tokens are refused and cannot be refreshed until the
-    /// person has signed in again somewhere.
+    /// For agents and for API tokens of people, in seconds (300 to 31,536,000): later, their tokens are refused and
+    /// cannot be refreshed until the person has signed in again somewhere.
     pub agents_seconds: u32,
     /// For browser sessions, in seconds (300 to 31,536,000): later, the browser is sent to sign in.
     pub sessions_seconds: u32,

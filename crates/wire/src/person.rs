@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Authentication {
+    /// The connection that said so, or that knows the password. What one connection said counts for nothing once the
+    /// person comes through another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionId>,
     /// The methods (`amr`, RFC 8176); empty when the provider does not say, which proves nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub amr: Vec<String>,
@@ -18,6 +22,22 @@ pub struct Authentication {
     /// When they did (`auth_time`), where the provider says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<Timestamp>,
+}
+
+impl Authentication {
+    /// What proves nothing.
+    pub const NONE: Self = Self {
+        connection: None,
+        amr: Vec::new(),
+        acr: None,
+        auth_time: None,
+    };
+
+    /// Whether there was more than one factor.
+    #[must_use]
+    pub fn has_second_factor(&self) -> bool {
+        self.amr.iter().any(|method| method == "mfa")
+    }
 }
 
 /// A person, as one connection knows them. `/api/v1/users`.

@@ -320,6 +320,16 @@ pub enum Reason {
     AmbiguousPath,
     /// The identity provider has not vouched for the person for too long.
     ProofTooOld,
+    /// The organisation asks people with a local password for a second factor, and there was none.
+    SecondFactorMissing,
+}
+
+impl Reason {
+    /// Whether the person only has to sign in again.
+    #[must_use]
+    pub const fn asks_to_sign_in(self) -> bool {
+        matches!(self, Self::ProofTooOld | Self::SecondFactorMissing)
+    }
 }
 
 /// An explained decision.

@@ -274,6 +274,7 @@ pub(crate) const fn in_words(reason: Reason) -> &'static str {
         Reason::CredentialInvalid => "The token or session is not valid any more",
         Reason::ManagedOauthOff => "Managed OAuth is off at this app",
         Reason::ProofTooOld => "The identity provider has not vouched for the person for too long",
+        Reason::SecondFactorMissing => "The organisation asks for a second factor, and there was none",
         Reason::AmbiguousPath => "The path can be read in more than one way",
     }
 }

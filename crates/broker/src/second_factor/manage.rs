@@ -502,9 +502,8 @@ async fn add(visit: &Visit, adder: &Adder, new: factor::New<'_>, amr: &[&str]) -
         Adder::Half(half, _) => local::complete(visit, tx, half, amr, vec![event]).await?,
         Adder::SignedIn(who) => {
             tx.commit(event).await?;
-            // This session has one now. How its person signed in is no other than before: whoever adds a factor has
-            // not shown one that was known.
-            let proof = (who.authentication.clone(), true);
+            // How its person signed in is no other than before: whoever adds a factor has not shown one that was known.
+            let proof = (&who.person, who.authentication.clone());
             session::renew(&visit.session, visit.store(), proof).await?;
             MINE.to_owned()
         }

@@ -6,8 +6,8 @@ use serde_json::Value;
 use store::power::{Permission, to_give};
 use wire::{
     AccountId, AccountSpec, ApiTokenSpec, AppSpec, ClientSpec, ClientState, ClientTier, Connection,
-    ConnectionSpec, EffectiveRole, LinkDecision, OrganisationSpec, Role, ServiceTokenSpec, TokenScope,
-    UserSpec, WebhookSpec,
+    ConnectionSpec, EffectiveRole, LinkDecision, OrganisationSpec, Role, ServiceTokenSpec, UserSpec,
+    WebhookSpec,
 };
 
 /// A role at its place, as it is given or taken.
@@ -57,7 +57,8 @@ pub(crate) enum Act<'a> {
     RemoveFactor {
         own: bool,
     },
-    EndSession,
+    /// With the roles of the person whose it is.
+    EndSession(&'a [EffectiveRole]),
     MakeConnection(Option<&'a AccountId>, &'a ConnectionSpec),
     ChangeConnection {
         before: &'a Connection,
@@ -98,12 +99,12 @@ pub(crate) enum Act<'a> {
     MakeClient(&'a AccountId),
     ChangeClient(&'a AccountId, &'a ClientSpec, &'a ClientSpec),
     DeleteClient(&'a AccountId),
-    RevokeGrant(&'a AccountId),
+    /// With the roles of the person who gave it.
+    RevokeGrant(&'a AccountId, &'a [EffectiveRole]),
     /// To make an API token, or give it another secret.
-    ShowApiToken(Whose<'a>, &'a [TokenScope]),
+    ShowApiToken(Whose<'a>),
     ChangeApiToken {
         whose: Whose<'a>,
-        scopes: &'a [TokenScope],
         before: &'a ApiTokenSpec,
         after: &'a ApiTokenSpec,
     },
@@ -135,6 +136,7 @@ const BESIDE_IDENTITY: [&str; 7] = [
     "new_account_claims",
 ];
 
+const ENDS_OF_OWNER: &str = "only an owner ends what an owner has";
 const OF_OWNER: &str = "an owner of the organisation signs in through this connection: only an owner changes who its \
                         people are, or switches it off";
 const PAIR_OF_OWNER: &str = "an owner of the organisation is one of the two: only an owner approves this";
@@ -163,7 +165,7 @@ impl Act<'_> {
             Self::RevokeInvitation(_) => &["DELETE /invitations/{id}"],
             Self::ChangeUser(..) => &["PATCH /users/{id}"],
             Self::RemoveFactor { .. } => &["DELETE /users/{id}/factors/{factor}"],
-            Self::EndSession => &["DELETE /sessions/{id}"],
+            Self::EndSession(_) => &["DELETE /sessions/{id}"],
             Self::MakeConnection(..) => &["POST /connections"],
             Self::ChangeConnection { .. } => &["PATCH /connections/{id}"],
             Self::DeleteConnection(_) => &["DELETE /connections/{id}"],
@@ -187,8 +189,8 @@ impl Act<'_> {
             Self::MakeClient(_) => &["POST /clients"],
             Self::ChangeClient(..) => &["PATCH /clients/{id}"],
             Self::DeleteClient(_) => &["DELETE /clients/{id}"],
-            Self::RevokeGrant(_) => &["DELETE /grants/{id}"],
-            Self::ShowApiToken(..) => &["POST /api-tokens", "POST /api-tokens/{id}/roll"],
+            Self::RevokeGrant(..) => &["DELETE /grants/{id}"],
+            Self::ShowApiToken(_) => &["POST /api-tokens", "POST /api-tokens/{id}/roll"],
             Self::ChangeApiToken { .. } => &["PATCH /api-tokens/{id}"],
             Self::DeleteApiToken(_) => &["DELETE /api-tokens/{id}"],
             Self::ShowServiceToken(_) => &["POST /service-tokens", "POST /service-tokens/{id}/rotate"],
@@ -213,11 +215,10 @@ impl Act<'_> {
             Self::Roles(given) => roles(given).recent(),
             Self::RevokeInvitation(given) => roles(&[given]),
             Self::ChangeUser(after, roles) => {
-                let of_owner = roles.iter().any(|role| role.role == Role::OrgOwner);
                 let detail = "only an owner switches an owner off or on";
                 // Whoever has no power is switched off at once when something happens.
                 let demand = Demand::organisation().recent_if(!after.disabled || !roles.is_empty());
-                demand.own_if(of_owner, detail)
+                demand.own_if(is_owner(roles), detail)
             }
             Self::RemoveFactor { own: true } => Demand::none().recent(),
             Self::RemoveFactor { own: false } => Demand::of(Permission::Own, None).recent(),
@@ -293,13 +294,11 @@ impl Act<'_> {
             Self::DeleteWebhook(account) => Demand::administer(account).recent(),
 
             // Secrets.
-            Self::ShowApiToken(whose, scopes) => of_token(whose).recent_if(is_strong(scopes)),
-            Self::ChangeApiToken {
-                whose,
-                scopes,
-                before,
-                after,
-            } => of_token(whose).recent_if(is_strong(scopes) && differ(before, after, &["name"])),
+            // Also of one that only reads: what its owner sees then goes wherever the secret goes.
+            Self::ShowApiToken(whose) => of_token(whose).recent(),
+            Self::ChangeApiToken { whose, before, after } => {
+                of_token(whose).recent_if(differ(before, after, &["name"]))
+            }
             Self::ShowServiceToken(account) => Demand::administer(Some(account)).recent(),
             Self::ChangeServiceToken(account, before, after) => {
                 let longer = match (before.expires_at, after.expires_at) {
@@ -320,10 +319,15 @@ impl Act<'_> {
             Self::DeleteAccount => Demand::organisation().recent(),
 
             // What opens nothing.
-            Self::MakeAccount | Self::EndSession => Demand::organisation(),
+            Self::MakeAccount => Demand::organisation(),
+            Self::EndSession(roles) => Demand::organisation().own_if(is_owner(roles), ENDS_OF_OWNER),
+            Self::RevokeGrant(account, roles) => {
+                let detail = "only an owner ends what an owner gave; block the agent, or deny it by a policy";
+                Demand::administer(Some(account)).own_if(is_owner(roles), detail)
+            }
             Self::TryConnection(account) | Self::SendWebhook(account) => Demand::administer(account),
             Self::DeleteRule(account) => Demand::of(Permission::Edit, Some(account)),
-            Self::DeleteClient(account) | Self::RevokeGrant(account) | Self::DeleteServiceToken(account) => {
+            Self::DeleteClient(account) | Self::DeleteServiceToken(account) => {
                 Demand::administer(Some(account))
             }
             Self::DeleteApiToken(whose) => of_token(whose),
@@ -346,15 +350,12 @@ fn of_token(whose: Whose<'_>) -> Demand {
     match whose {
         Whose::Own => Demand::none(),
         Whose::Account(account) => Demand::administer(Some(account)),
-        Whose::Other { of_owner } => {
-            Demand::organisation().own_if(of_owner, "only an owner ends what an owner has")
-        }
+        Whose::Other { of_owner } => Demand::organisation().own_if(of_owner, ENDS_OF_OWNER),
     }
 }
 
-/// Tokens that do no more than read what their owner sees are made without a proof.
-fn is_strong(scopes: &[TokenScope]) -> bool {
-    scopes.iter().any(|scope| *scope != TokenScope::Read)
+fn is_owner(roles: &[EffectiveRole]) -> bool {
+    roles.iter().any(|role| role.role == Role::OrgOwner)
 }
 
 /// Whether two states differ in anything but members that are known to be harmless.

@@ -50,6 +50,9 @@ struct Scene<'w> {
     pages: Router,
     app: App,
     user: User,
+    /// How they signed in, and by whose word.
+    amr: Vec<String>,
+    said_by: ConnectionId,
     client: Client,
     secret: String,
     /// The cookies at the control plane and at the app.
@@ -66,6 +69,11 @@ async fn make<T: serde::de::DeserializeOwned>(world: &World, path: &str, body: V
 
 impl<'w> Scene<'w> {
     async fn new(world: &'w World, amr: &[&str]) -> Self {
+        Self::through(world, &world.acme.connection, amr).await
+    }
+
+    /// The same of somebody who comes through a connection.
+    async fn through(world: &'w World, connection: &Connection, amr: &[&str]) -> Self {
         let (acme, now) = (&world.acme, world.clock.now());
         let policy: Policy = make(
             world,
@@ -82,12 +90,12 @@ impl<'w> Scene<'w> {
                 "managed_oauth": true, "policies": [policy.id]}),
         )
         .await;
-        let authentication: Authentication = from_json(json!({ "amr": amr }));
+        let authentication: Authentication = from_json(json!({ "connection": connection.id, "amr": amr }));
         let mut tx = world.store.begin().await.unwrap();
         let person = user::Identity {
             groups: vec!["staff".into()],
             claims: from_json(json!({"groups": ["staff"]})),
-            ..identity(&acme.connection.id, "nina")
+            ..identity(&connection.id, "nina")
         };
         let user = user::sign_in(&mut tx, &acme.org, person).await.unwrap().user;
         let secret = store::random_secret("").unwrap();
@@ -186,6 +194,8 @@ impl<'w> Scene<'w> {
             access_token: world.keyring.mint_access(&acme.org, &claims).unwrap(),
             world,
             app,
+            amr: amr.iter().map(ToString::to_string).collect(),
+            said_by: connection.id.clone(),
             user,
             client,
             secret,
@@ -295,7 +305,7 @@ impl<'w> Scene<'w> {
             test["client"] = json!(self.client.id);
         } else {
             // The newest session need not be this one.
-            test["authentication"] = json!({"amr": ["pwd"]});
+            test["authentication"] = json!({"connection": self.said_by, "amr": self.amr});
         }
         let told = self.world.owner(Method::POST, "/policies/test", Some(test)).await;
         assert_eq!(told.status, StatusCode::OK, "{}", told.text);
@@ -408,6 +418,24 @@ async fn case(name: &str, expected: Expected, change: impl AsyncFn(&Scene<'_>)) 
     .await;
 }
 
+/// The same of somebody with a local password.
+async fn local_case(name: &str, amr: &[&str], expected: Expected, change: impl AsyncFn(&Scene<'_>)) {
+    on_each(async |world| {
+        let local = &world.acme.local;
+        let binding = json!({"connection": local.id, "accounts": [world.acme.account.id]});
+        make::<Value>(world, "/bindings", binding).await;
+        let scene = Scene::through(world, local, amr).await;
+        scene.check("as it is", all(true, Reason::PolicyAllowed)).await;
+        let scene = Scene {
+            refresh_token: successor(&scene).await,
+            ..scene
+        };
+        change(&scene).await;
+        scene.check(name, expected).await;
+    })
+    .await;
+}
+
 /// What the refresh token was exchanged for: within the window it is the same again.
 async fn successor(scene: &Scene<'_>) -> String {
     let fields = [
@@ -476,6 +504,118 @@ async fn a_word_of_the_provider_that_is_too_old() {
 }
 
 #[tokio::test]
+async fn a_second_factor_that_the_organisation_asks_for_from_now_on() {
+    let expected = all(false, Reason::SecondFactorMissing);
+    local_case("no factor", &["pwd"], expected, async |s| {
+        let on = json!({"require_second_factor": true});
+        // Trying it says who loses access.
+        let tried = s
+            .world
+            .owner(Method::PATCH, "/organisation?dry_run=true", Some(on.clone()))
+            .await;
+        let impact = &tried.json()["impact"];
+        assert_eq!(
+            (&impact["lose"]["people"], &impact["lose"]["agents"]),
+            (&json!(1), &json!(1)),
+            "{impact}"
+        );
+        assert_eq!(impact["lose"]["names"][0]["reason"], "second_factor_missing");
+        s.world.own_factor().await;
+        s.patch("/organisation", on).await;
+        // Whoever adds one has not shown it in this session.
+        crate::world::add_factor(&s.world.store, &s.world.acme.org, &s.user.id).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_factor_that_was_shown() {
+    let strong = ["pwd", "otp", "mfa"];
+    local_case("factor", &strong, all(true, Reason::PolicyAllowed), async |s| {
+        s.world.own_factor().await;
+        crate::world::add_factor(&s.world.store, &s.world.acme.org, &s.user.id).await;
+        s.patch("/organisation", json!({"require_second_factor": true}))
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_factor_that_was_taken_away() {
+    let strong = ["pwd", "otp", "mfa"];
+    local_case(
+        "no factor any more",
+        &strong,
+        all(false, Reason::SecondFactorMissing),
+        async |s| {
+            s.world.own_factor().await;
+            let factor = crate::world::add_factor(&s.world.store, &s.world.acme.org, &s.user.id).await;
+            s.patch("/organisation", json!({"require_second_factor": true}))
+                .await;
+            let path = format!("/users/{}/factors/{factor}", s.user.id);
+            let gone = s.world.owner(Method::DELETE, &path, None).await;
+            assert_eq!(gone.status, StatusCode::NO_CONTENT, "{}", gone.text);
+        },
+    )
+    .await;
+}
+
+/// Makes the person one of another connection, by a migration.
+async fn move_over(s: &Scene<'_>) {
+    let acme = &s.world.acme;
+    let mut tx = s.world.store.begin().await.unwrap();
+    let person = user::Identity {
+        issuer: "https://next-idp.example.com".into(),
+        groups: vec!["staff".into()],
+        claims: from_json(json!({"groups": ["staff"]})),
+        ..identity(&acme.elsewhere.id, "nina")
+    };
+    let twin = user::sign_in(&mut tx, &acme.org, person).await.unwrap().user;
+    tx.commit_housekeeping().await.unwrap();
+    let body = json!({"from": acme.connection.id, "to": acme.elsewhere.id, "domains": ["example.com"]});
+    let migration: Value = make(s.world, "/connection-migrations", body).await;
+    let step = async |step: &str, body: Value| {
+        let path = format!(
+            "/connection-migrations/{}/{step}",
+            migration["id"].as_str().unwrap()
+        );
+        let answer = s.world.owner(Method::POST, &path, Some(body)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+    };
+    step(
+        "links",
+        json!({"from_user": s.user.id, "to_user": twin.id, "state": "approved"}),
+    )
+    .await;
+    step("cut-over", json!({})).await;
+    let now = user::get(&s.world.store, &acme.org, &s.user.id)
+        .await
+        .unwrap()
+        .user;
+    assert_eq!(now.connection, acme.elsewhere.id);
+}
+
+#[tokio::test]
+async fn somebody_who_comes_through_another_connection_since_a_migration() {
+    case("moved", all(true, Reason::PolicyAllowed), move_over).await;
+}
+
+#[tokio::test]
+async fn a_proof_that_another_connection_gave_before_a_migration() {
+    case(
+        "the old provider's word",
+        all(false, Reason::OrganisationFloor),
+        async |s| {
+            s.floor(json!({"type": "auth_method", "amr": ["pwd"]})).await;
+            s.check("its own people's", all(true, Reason::PolicyAllowed))
+                .await;
+            move_over(s).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_connection_that_drains() {
     let expected = Expected {
         person: (false, true),
@@ -538,7 +678,7 @@ impl Scene<'_> {
             expires_at: self.world.clock.now().plus_seconds(3600),
             ip: None,
             user_agent: None,
-            authentication: from_json(json!({ "amr": amr })),
+            authentication: from_json(json!({ "connection": self.user.connection, "amr": amr })),
         };
         let mut tx = self.world.store.begin().await.unwrap();
         session::save(&mut tx, "elsewhere", &record).await.unwrap();

@@ -320,7 +320,7 @@ impl<'w> Place<'w> {
 /// One of them signs in with a key; the others do not say how.
 fn proof(user: &User) -> Authentication {
     match user.subject.as_str() {
-        "key" => from_json(json!({"acr": "phr", "amr": ["hwk"]})),
+        "key" => from_json(json!({"connection": user.connection, "acr": "phr", "amr": ["hwk"]})),
         _ => Authentication::default(),
     }
 }

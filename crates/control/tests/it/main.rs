@@ -23,6 +23,7 @@ mod scale;
 mod service_tokens;
 mod session;
 mod signing_out;
+mod standing;
 mod tenancy;
 mod webhooks;
 mod withheld;

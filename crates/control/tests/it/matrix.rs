@@ -140,7 +140,7 @@ pub(crate) fn proof(operation: &str) -> Option<&'static str> {
         ("PATCH", "/organisation" | "/accounts/{id}" | "/users/{id}" | "/connections/{id}") => "by-change",
         ("PATCH", "/groups/{id}" | "/policies/{id}" | "/apps/{id}" | "/clients/{id}") => "by-change",
         ("PATCH", "/api-tokens/{id}" | "/service-tokens/{id}" | "/webhooks/{id}") => "by-change",
-        ("POST", "/policies" | "/api-tokens" | "/api-tokens/{id}/roll") => "by-change",
+        ("POST", "/policies") => "by-change",
         ("POST", "/connection-migrations/{id}/links") | ("DELETE", "/bindings/{id}") => "by-change",
         // What gives power, says who people are, opens ways in, shows secrets or goes out, or ends for all.
         (_, "/members" | "/members/{id}" | "/role-mappings" | "/role-mappings/{id}") => "always",
@@ -153,6 +153,7 @@ pub(crate) fn proof(operation: &str) -> Option<&'static str> {
         (_, "/hosts" | "/hosts/{id}") => "always",
         ("POST", path) if path.starts_with("/connection-migrations") => "always",
         ("POST", "/service-tokens" | "/service-tokens/{id}/rotate") => "always",
+        ("POST", "/api-tokens" | "/api-tokens/{id}/roll") => "always",
         ("POST", "/webhooks" | "/webhooks/{id}/rotate-secret") => "always",
         other => panic!("an operation without a proof: {other:?}"),
     })

@@ -768,3 +768,61 @@ async fn whoever_was_disabled_since_the_approval_is_not_linked() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_providers_word_about_somebody_moves_with_their_identity() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let (old, new) = (&acme.connection, &acme.elsewhere);
+        let day = 86_400;
+        let begun = world.clock.now();
+        sign_in(world, old, "okta|ada", "adele@example.com", true).await;
+        let twin = sign_in(world, new, "entra|7", "adele@example.com", true).await;
+        world.clock.advance(2 * day);
+        let ada = sign_in(world, old, "okta|ada", "adele@example.com", true).await;
+        let by_old = world.clock.now();
+        let vouched = async |id: &UserId| user(world, id).await.vouched_at.unwrap();
+        let migration = begin(world, json!({})).await;
+        assert_eq!(
+            decide(world, &migration, (&ada, &twin), "approved").await.status,
+            200
+        );
+        world.clock.advance(day);
+        step(world, &migration, "cut-over", Some(json!({}))).await;
+        // Both are about her: the younger one counts, and her agents do not stop at that moment.
+        assert_eq!(
+            (vouched(&ada.id).await, vouched(&twin.id).await),
+            (by_old, by_old)
+        );
+        assert!(vouched(&ada.id).await > begun);
+        let again = sign_in(world, new, "entra|7", "adele@example.com", true).await;
+        assert_eq!(
+            (again.id, vouched(&ada.id).await),
+            (ada.id.clone(), world.clock.now())
+        );
+        // On the way back, what the new provider said counts for nothing.
+        step(world, &migration, "roll-back", None).await;
+        assert_eq!(vouched(&ada.id).await, by_old);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_linked_at_a_sign_in_is_vouched_for_by_it() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let (old, new) = (&acme.connection, &acme.elsewhere);
+        let ada = sign_in(world, old, "okta|ada", "adele@example.com", true).await;
+        let migration = begin(world, json!({"link_on_sign_in": true})).await;
+        step(world, &migration, "cut-over", Some(json!({}))).await;
+        world.clock.advance(30 * 86_400);
+        let same = sign_in(world, new, "entra|7", "adele@example.com", true).await;
+        assert_eq!((&same.id, &same.connection), (&ada.id, &new.id));
+        assert_eq!(
+            same.vouched_at,
+            Some(world.clock.now()),
+            "or the next page would not know them"
+        );
+    })
+    .await;
+}

@@ -126,8 +126,11 @@ fn changes(operation: &str, world: &World) -> (Vec<Value>, Vec<Value>) {
             ],
         ),
         "PATCH /clients/{id}" => (
-            vec![json!({"state": "blocked"})],
-            vec![json!({"tier": "approved"})],
+            vec![json!({"state": "blocked"}), json!({"state": "pending"})],
+            vec![
+                json!({"tier": "approved"}),
+                json!({"tier": "approved", "state": "blocked"}),
+            ],
         ),
         "PATCH /api-tokens/{id}" => (
             vec![name],
@@ -136,14 +139,6 @@ fn changes(operation: &str, world: &World) -> (Vec<Value>, Vec<Value>) {
                 json!({"allowed_ips": ["203.0.113.0/24"]}),
             ],
         ),
-        "POST /api-tokens" => (
-            vec![json!({"name": "T", "scopes": ["read"]})],
-            vec![
-                json!({"name": "T", "scopes": ["write"]}),
-                json!({"name": "T", "scopes": ["read", "audit"]}),
-            ],
-        ),
-        "POST /api-tokens/{id}/roll" => (vec![], vec![json!({})]),
         "PATCH /service-tokens/{id}" => (
             vec![name, json!({"enabled": false}), json!({"expires_at": soon})],
             vec![json!({"expires_at": null})],

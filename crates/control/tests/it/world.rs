@@ -164,6 +164,11 @@ impl World {
         self.call(&self.acme.owner.token, method, path, body).await
     }
 
+    /// Gives Acme's owner a second factor.
+    pub(crate) async fn own_factor(&self) {
+        add_factor(&self.store, &self.acme.org, &self.acme.owner.user.id).await;
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Value {
         let answer = self.owner(Method::GET, path, None).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);

@@ -251,7 +251,7 @@ impl World {
             user: &user.id,
             client: &client.id,
             scopes: &scopes,
-            authentication: &authentication,
+            authentication: &said_of(user, authentication),
             expires_at: self.clock.now().plus_seconds(86_400),
         };
         let code = store::random_secret("").unwrap();
@@ -307,7 +307,7 @@ impl World {
             expires_at: self.clock.now().plus_seconds(3600),
             ip: None,
             user_agent: None,
-            authentication,
+            authentication: said_of(user, authentication),
         };
         let id = record.id.clone();
         self.write(async |tx| session::save(tx, &store::sha256(&secret), &record).await)
@@ -383,6 +383,14 @@ pub(crate) fn by(methods: &str) -> Authentication {
     Authentication {
         amr: methods.split(' ').map(ToOwned::to_owned).collect(),
         ..Authentication::default()
+    }
+}
+
+/// The same, as the word of the connection that somebody comes through.
+pub(crate) fn said_of(user: &User, authentication: Authentication) -> Authentication {
+    Authentication {
+        connection: authentication.connection.or(Some(user.connection.clone())),
+        ..authentication
     }
 }
 

@@ -28,7 +28,7 @@ use request::{Asked, Back, Fault, Refusal, Wants};
 use store::access::{AccessRequest, Principal, Proof};
 use store::{AppView, grant::Consent};
 use tower_sessions::Session;
-use wire::{Client, ClientState, ClientTier, Decision, Outcome, Reason};
+use wire::{Client, ClientState, ClientTier, Decision, Outcome};
 
 /// `GET /oauth/{app}/authorize`
 pub(crate) async fn ask(
@@ -161,7 +161,7 @@ impl Scene<'_> {
         let decision = view
             .decide(&AccessRequest::to_begin(principal, now))
             .to_decision();
-        if decision.reason == Reason::ProofTooOld {
+        if decision.reason.asks_to_sign_in() {
             return Err(Box::new(self.sign_in(true)));
         }
         let ready = Ready {

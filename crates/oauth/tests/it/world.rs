@@ -291,6 +291,7 @@ impl World {
     /// The same by these methods.
     pub(crate) async fn sign_in_by(&self, name: &str, groups: &[&str], amr: &[&str]) -> Browser {
         let authentication = wire::Authentication {
+            connection: Some(self.connection.clone()),
             amr: amr.iter().map(ToString::to_string).collect(),
             ..wire::Authentication::default()
         };

@@ -195,6 +195,7 @@ impl Rows {
             connections: Arc::clone(&account.connections),
             rules,
             oldest_proof,
+            require_second_factor: organisation.spec.require_second_factor,
             scopes,
             public_origin: url.origin().ascii_serialization(),
             origin_ranges: organisation.spec.allowed_origin_ranges.clone(),

@@ -402,8 +402,11 @@ async fn end_begun(tx: &mut Tx, migration: &ConnectionMigrationId, since: Timest
     .await
 }
 
-/// Exchanges what the providers said about the pairs in one state: identity keys, address, name, claims, groups.
-/// Everything of ours (roles, grants, groups, sessions) stays where it is. Doing it twice changes nothing.
+/// Exchanges what the providers said about the pairs in one state: identity keys, address, name, claims, groups, and
+/// when they vouched last. Everything of ours (roles, grants, groups, sessions) stays where it is; what is proven there
+/// was said by the other connection, and says so. On the way to the new connection the person keeps the younger of the
+/// two words, because somebody said that both are about them, so that agents do not stop at that moment; on the way
+/// back, the new provider's word counts for nothing any more. Doing it twice changes nothing else.
 async fn exchange(
     tx: &mut Tx,
     migration: &ConnectionMigrationId,
@@ -419,10 +422,12 @@ async fn exchange(
     let swap = Sql::new(
         "UPDATE users SET connection = o.connection, issuer = o.issuer, \
          subject = substr(o.subject, length(o.id) + 2), email = o.email, email_verified = o.email_verified, \
-         name = o.name, claims = o.claims, idp_groups = o.idp_groups, version = users.version + 1 \
-         FROM (SELECT from_user AS me, to_user AS other FROM connection_links \
-               WHERE migration = $1 AND state = $2 \
-               UNION ALL SELECT to_user AS me, from_user AS other FROM connection_links \
+         name = o.name, claims = o.claims, idp_groups = o.idp_groups, version = users.version + 1, \
+         vouched_at = CASE WHEN p.forth = 1 AND users.vouched_at > coalesce(o.vouched_at, 0) \
+                      THEN users.vouched_at ELSE o.vouched_at END \
+         FROM (SELECT from_user AS me, to_user AS other, CASE WHEN state = 'linked' THEN 0 ELSE 1 END AS forth \
+               FROM connection_links WHERE migration = $1 AND state = $2 \
+               UNION ALL SELECT to_user AS me, from_user AS other, 0 AS forth FROM connection_links \
                WHERE migration = $1 AND state = $2) p JOIN users o ON o.id = p.other WHERE users.id = p.me",
     );
     tx.run(swap.bind(migration).bind(state)).await?;

@@ -1,9 +1,9 @@
 //! Browser sessions and the handoff from the control plane to an app.
 
-use crate::world::{World, app_spec, assert_not_found, on_each};
+use crate::world::{World, app_spec, assert_not_found, connection_spec, new_client, on_each};
 use futures_util::future::join_all;
-use store::{Change, Paging, client, grant, session};
-use wire::{OrgId, SessionId};
+use store::{Change, Paging, client, connection, grant, session};
+use wire::{Authentication, NewConnectionMigration, OrgId, SessionId};
 
 async fn saved(w: &World, hash: &str) -> Option<session::Record> {
     session::by_hash(&w.store, hash, w.clock.now()).await.unwrap()
@@ -275,6 +275,93 @@ async fn clients_that_never_got_a_token_are_reaped() {
         for kept in [approved, entered, young, w.client.clone()] {
             assert!(client::get(&w.store, &w.org, &kept.id, before).await.is_ok());
         }
+    })
+    .await;
+}
+
+/// What the migration of that name does to rows, without what it did to tables.
+const UPGRADE: &str = include_str!("../../../../migrations/0018_whose_word.sql");
+
+#[tokio::test]
+async fn what_was_proven_before_proofs_named_a_connection_is_the_word_of_the_only_one_it_can_be() {
+    on_each(async |w| {
+        let by = w.connection.id.clone();
+        let said = |amr: &[&str]| Authentication {
+            connection: Some(by.clone()),
+            amr: amr.iter().map(ToString::to_string).collect(),
+            ..Authentication::NONE
+        };
+        let moved = w.person("moved").await;
+        let data = |authentication: &str| {
+            format!(
+                r#"{{"login":{{"authentication":{authentication},"user_agent":"\"authentication\":{{}}"}}}}"#
+            )
+        };
+        for (user, hash, old) in [
+            (&w.user, "strong", r#"{"amr":["pwd","otp"]}"#),
+            (&w.user, "none", "{}"),
+            (&moved, "moved", r#"{"amr":["pwd","otp"]}"#),
+        ] {
+            w.session(
+                hash,
+                session::Record {
+                    data: data(old),
+                    ..w.record(user)
+                },
+            )
+            .await;
+            let sql = format!("UPDATE sessions SET authentication = '{old}' WHERE hash = '{hash}'");
+            w.database.execute(&sql).await;
+        }
+        let client = w.agent(new_client()).await;
+        let grant = w.used_grant(&w.user, &client, "code").await;
+        w.database
+            .execute(r#"UPDATE grants SET authentication = '{"amr":["pwd","otp"]}'"#)
+            .await;
+        let next = w
+            .write(async |tx| connection::create(tx, &w.org, None, connection_spec("Next")).await)
+            .await
+            .unwrap();
+        let migration = NewConnectionMigration {
+            from: w.connection.id.clone(),
+            to: next.id,
+            domains: vec!["example.com".into()],
+            link_on_sign_in: false,
+        };
+        let migration = w
+            .write(async |tx| store::migration::create(tx, &w.org, migration.clone()).await)
+            .await
+            .unwrap();
+        let (id, twin) = (&moved.id, w.person("twin").await.id);
+        let migration = migration.migration.shown.id;
+        let link = format!(
+            "INSERT INTO connection_links (migration, from_user, to_user, state, manual) \
+             VALUES ('{migration}', '{id}', '{twin}', 'linked', TRUE)"
+        );
+        w.database.execute(&link).await;
+        for statement in UPGRADE
+            .split(';')
+            .filter(|sql| !sql.contains("ALTER TABLE") && !sql.trim().is_empty())
+        {
+            w.database.execute(statement).await;
+        }
+        let read = async |hash: &str| {
+            let now = w.clock.now();
+            let row = session::by_hash(&w.store, hash, now).await.unwrap().unwrap();
+            let data: serde_json::Value = serde_json::from_str(&row.data).unwrap();
+            let login: Authentication = testkit::from_json(data["login"]["authentication"].clone());
+            assert_eq!(login, row.authentication, "{hash}");
+            assert_eq!(
+                data["login"]["user_agent"], r#""authentication":{}"#,
+                "what a stranger wrote is text"
+            );
+            row.authentication
+        };
+        assert_eq!(read("strong").await, said(&["pwd", "otp"]));
+        assert_eq!(read("none").await, said(&[]));
+        assert_eq!(w.grant_now(&grant).await.authentication, said(&["pwd", "otp"]));
+        // Whose identity was exchanged since may have shown it elsewhere.
+        assert_eq!(read("moved").await.connection, None);
     })
     .await;
 }

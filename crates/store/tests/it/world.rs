@@ -206,6 +206,7 @@ impl World {
     /// How people of this world sign in.
     pub(crate) fn authentication(&self) -> Authentication {
         Authentication {
+            connection: Some(self.connection.id.clone()),
             amr: vec!["pwd".into()],
             acr: None,
             auth_time: Some(self.clock.now()),
