@@ -80,6 +80,8 @@ impl From<Refusal> for Failure {
             409 | 412 | 428 => Code::Conflict,
             _ => Code::Error,
         };
+        // Which credential it is that is wrong is not told, but what a good one lacks is.
+        let another = code == Code::Unauthenticated && problem.detail.is_none();
         let mut message = problem.title;
         if let Some(detail) = problem.detail {
             message.push_str(": ");
@@ -93,7 +95,7 @@ impl From<Refusal> for Failure {
         if !problem.request_id.is_empty() {
             message.push_str(&format!("\n  request {}", problem.request_id));
         }
-        if code == Code::Unauthenticated {
+        if another {
             message.push_str("\nRun `chatelaine login`, or set CHATELAINE_URL and CHATELAINE_TOKEN.");
         }
         Self::new(code, message)

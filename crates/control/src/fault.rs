@@ -158,7 +158,8 @@ impl Kind {
             }
             Self::Unauthenticated => {
                 "No token or session was sent, or it is wrong, has ended, or comes from an address that it is \
-                 not good for; which of these is not told."
+                 not good for; which of these is not told. A good token whose owner has to sign in first is told so \
+                 in `detail`, and works again then."
             }
             Self::Forbidden => {
                 "Who calls is known, but no role of theirs, or no scope of the token, allows this; or the \

@@ -111,10 +111,10 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
             </div>
             <SelectorList drafts=floor label="Rules of the organisation"
                 hint="Every request in every account has to meet all of these. No account can weaken them." blocked error=sending.at("/floor") />
-            <Checkbox label="People with a local password need a second factor" hint="Whoever has none is asked to set one up at the next sign-in." value=second_factor />
+            <Checkbox label="People with a local password need a second factor" hint="Whoever has none is asked to set one up at the next sign-in. Until then their sessions and API tokens stop; agents that were allowed without one ask again." value=second_factor />
             <fieldset class="grid gap-4 md:grid-cols-2">
                 <legend class="font-semibold">"How long the identity provider's word is good"</legend>
-                <TextField label="For agents, in days" value=agents hint="Agents of somebody who has not signed in for longer stop, and go on when they sign in again. So whoever left the company keeps no agent."
+                <TextField label="For agents, in days" value=agents hint="Agents and API tokens of somebody who has not signed in for longer stop, and go on when they sign in again. So whoever left the company keeps no agent."
                     error=sending.at("/oldest_proof/agents_seconds") />
                 <TextField label="For browser sessions, in days" value=sessions hint="After that the browser is sent to the identity provider again."
                     error=sending.at("/oldest_proof/sessions_seconds") />

@@ -192,7 +192,7 @@ fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ApiToken>>) -> impl IntoView {
                 <Checkbox label="Audit" hint="Read and export the audit log" value=audit />
                 <p class="text-error text-[0.8125rem] empty:hidden">{move || sending.at("/scopes").get()}</p>
             </fieldset>
-            <Select label="Owner" value=account options=owners hint="A token of an account does not depend on a person." error=sending.at("/account") />
+            <Select label="Owner" value=account options=owners hint="A token of yours pauses when you have not signed in for long; one of an account does not depend on a person." error=sending.at("/account") />
             <Show when=move || !account.get().is_empty()>
                 <Select label="What it may do there" value=role options=roles error=sending.at("/role") />
             </Show>

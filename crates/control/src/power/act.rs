@@ -136,6 +136,7 @@ const BESIDE_IDENTITY: [&str; 7] = [
     "new_account_claims",
 ];
 
+const GIVEN_ABOVE: &str = "whoever gave it has a higher rank: block the agent, or deny it by a policy";
 const ENDS_OF_OWNER: &str = "only an owner ends what an owner has";
 const OF_OWNER: &str = "an owner of the organisation signs in through this connection: only an owner changes who its \
                         people are, or switches it off";
@@ -322,8 +323,10 @@ impl Act<'_> {
             Self::MakeAccount => Demand::organisation(),
             Self::EndSession(roles) => Demand::organisation().own_if(is_owner(roles), ENDS_OF_OWNER),
             Self::RevokeGrant(account, roles) => {
-                let detail = "only an owner ends what an owner gave; block the agent, or deny it by a policy";
-                Demand::administer(Some(account)).own_if(is_owner(roles), detail)
+                let of_admin = roles.iter().any(|role| role.role == Role::OrgAdmin);
+                let demand = Demand::administer(Some(account));
+                let demand = demand.and_if(of_admin, Permission::Administer, GIVEN_ABOVE);
+                demand.own_if(is_owner(roles), GIVEN_ABOVE)
             }
             Self::TryConnection(account) | Self::SendWebhook(account) => Demand::administer(account),
             Self::DeleteRule(account) => Demand::of(Permission::Edit, Some(account)),

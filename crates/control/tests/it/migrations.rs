@@ -803,6 +803,11 @@ async fn a_providers_word_about_somebody_moves_with_their_identity() {
         // On the way back, what the new provider said counts for nothing.
         step(world, &migration, "roll-back", None).await;
         assert_eq!(vouched(&ada.id).await, by_old);
+        // What the old provider withdrew is not given back by moving.
+        let withdrawn = format!("UPDATE users SET vouched_at = NULL WHERE id = '{}'", ada.id);
+        world.execute(&withdrawn).await;
+        step(world, &migration, "cut-over", Some(json!({}))).await;
+        assert_eq!(user(world, &ada.id).await.vouched_at, None);
     })
     .await;
 }

@@ -252,6 +252,12 @@ async fn nobody_ends_what_somebody_of_a_higher_rank_has() {
                 );
             }
         }
+        // An administrator of the organisation is above those of an account.
+        let path = format!("/grants/{}", grant_of(world, &colleague).await);
+        let answer = world
+            .call(&account_admin.token, Method::DELETE, &path, None)
+            .await;
+        answer.refused(403, "forbidden");
         let path = format!("/users/{}/factors/{factor}", acme.owner.user.id);
         let answer = world.call(&admin.token, Method::DELETE, &path, None).await;
         answer.refused(403, "forbidden");

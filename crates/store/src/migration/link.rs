@@ -405,8 +405,8 @@ async fn end_begun(tx: &mut Tx, migration: &ConnectionMigrationId, since: Timest
 /// Exchanges what the providers said about the pairs in one state: identity keys, address, name, claims, groups, and
 /// when they vouched last. Everything of ours (roles, grants, groups, sessions) stays where it is; what is proven there
 /// was said by the other connection, and says so. On the way to the new connection the person keeps the younger of the
-/// two words, because somebody said that both are about them, so that agents do not stop at that moment; on the way
-/// back, the new provider's word counts for nothing any more. Doing it twice changes nothing else.
+/// two words, because somebody said that both are about them, so that agents do not stop at that moment; a word that was
+/// withdrawn stays so until they sign in. On the way back, the new provider's word counts for nothing any more. Doing it twice changes nothing else.
 async fn exchange(
     tx: &mut Tx,
     migration: &ConnectionMigrationId,
@@ -423,7 +423,8 @@ async fn exchange(
         "UPDATE users SET connection = o.connection, issuer = o.issuer, \
          subject = substr(o.subject, length(o.id) + 2), email = o.email, email_verified = o.email_verified, \
          name = o.name, claims = o.claims, idp_groups = o.idp_groups, version = users.version + 1, \
-         vouched_at = CASE WHEN p.forth = 1 AND users.vouched_at > coalesce(o.vouched_at, 0) \
+         vouched_at = CASE WHEN p.forth = 1 \
+                      AND (users.vouched_at IS NULL OR users.vouched_at > coalesce(o.vouched_at, 0)) \
                       THEN users.vouched_at ELSE o.vouched_at END \
          FROM (SELECT from_user AS me, to_user AS other, CASE WHEN state = 'linked' THEN 0 ELSE 1 END AS forth \
                FROM connection_links WHERE migration = $1 AND state = $2 \
@@ -500,7 +501,7 @@ pub async fn link_on_sign_in(tx: &mut Tx, org: &OrgId, identity: &Identity) -> R
     };
     insert(tx, &migration.shown.id, std::slice::from_ref(&link), "linking").await?;
     exchange(tx, &migration.shown.id, ("linking", "linked")).await?;
-    let sql = Sql::new("UPDATE users SET last_login_at = $1 WHERE id = $2");
+    let sql = Sql::new("UPDATE users SET last_login_at = $1, vouched_at = $1 WHERE id = $2");
     tx.run(sql.bind(tx.now()).bind(old)).await?;
     let actor = AuditActor::of(ActorKind::System);
     let mut event = audit::event(org, "broker", "connection_migration.link", actor);
