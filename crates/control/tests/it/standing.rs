@@ -176,7 +176,7 @@ async fn session_of(world: &World, who: &Colleague) -> SessionId {
         authentication: wire::Authentication::NONE,
     };
     let mut tx = world.store.begin().await.unwrap();
-    session::save(&mut tx, &OrgId::fresh().to_string(), &record)
+    session::save(&mut tx, OrgId::fresh().as_ref(), &record)
         .await
         .unwrap();
     tx.commit_housekeeping().await.unwrap();
