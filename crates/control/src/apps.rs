@@ -12,7 +12,9 @@ use policy::{Ruleset, ScopeSet};
 use std::collections::HashSet;
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use wire::{AccountId, App, AppId, AppSpec, AuditEvent, NewApp, OauthSettings, Page, Policy, RuleRef};
+use wire::{
+    AccountId, App, AppId, AppKind, AppSpec, AuditEvent, NewApp, OauthSettings, Page, Policy, RuleRef,
+};
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::default()
@@ -125,8 +127,26 @@ async fn check(caller: &Caller, account: &AccountId, spec: &AppSpec, before: Opt
     if let Some(oldest) = &spec.oldest_proof {
         check::oldest_proof(oldest)?;
     }
+    check_methods(spec)?;
     check_oauth(&spec.oauth)?;
     check_policies(caller, account, spec).await
+}
+
+fn check_methods(spec: &AppSpec) -> Answer<()> {
+    check::at_most("/extra_methods", &spec.extra_methods, 50)?;
+    if spec.kind == AppKind::Mcp && !spec.extra_methods.is_empty() {
+        let detail = "an MCP endpoint takes the methods of its transport and no others";
+        return Err(Fault::invalid("/extra_methods", detail));
+    }
+    for (i, method) in spec.extra_methods.iter().enumerate() {
+        let token = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&b);
+        let is_method = !method.is_empty() && method.len() <= 40 && method.bytes().all(token);
+        if !is_method || matches!(method.as_str(), "CONNECT" | "TRACE") {
+            let detail = "a method in upper case, such as REPORT; not CONNECT or TRACE";
+            return Err(Fault::invalid(&format!("/extra_methods/{i}"), detail));
+        }
+    }
+    Ok(())
 }
 
 fn check_oauth(oauth: &OauthSettings) -> Answer<()> {

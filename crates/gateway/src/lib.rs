@@ -25,6 +25,7 @@ mod headers;
 mod mcp;
 mod own;
 mod reach;
+mod reading;
 mod record;
 mod ruling;
 mod shown;
@@ -42,10 +43,10 @@ use futures_util::future::try_join_all;
 use http::header::{AUTHORIZATION, ORIGIN};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use metrics::{Counter, Histogram, counter, histogram};
 use outbound::Hop;
 use reach::Refused;
+use reading::Read;
 use ruling::{Asked, Ruling};
 use shown::Shown;
 use site::Site;
@@ -57,7 +58,7 @@ use store::audit::Unanswered;
 use store::{AppView, Store};
 use tokens::Keyring;
 use watch::Watch;
-use wire::{Actor, AppId, AppKind, AuditRequest, AuditResponse, Reason, Timestamp};
+use wire::{Actor, AppId, AuditRequest, AuditResponse, Reason, Timestamp};
 
 pub use reach::{Dialer, Reach};
 
@@ -350,9 +351,6 @@ impl From<Reason> for Stranger {
     }
 }
 
-/// A message that is not read, and why, in words for the caller.
-struct Unreadable(StatusCode, &'static str);
-
 impl Visit<'_> {
     async fn refuse_path(self) -> store::Result<Answer> {
         let ruling = Ruling::denied(Reason::AmbiguousPath);
@@ -384,7 +382,7 @@ impl Visit<'_> {
         ))
     }
 
-    async fn serve(self, parts: Parts, body: Body) -> store::Result<Answer> {
+    async fn serve(self, mut parts: Parts, body: Body) -> store::Result<Answer> {
         let gateway = &self.gateway.0;
         if !gateway.credentials.are_current() {
             return Ok((Ended::Unavailable, answer::unavailable(&self.audit.id)));
@@ -405,20 +403,18 @@ impl Visit<'_> {
             let stranger = if live { stranger } else { Reason::Disabled.into() };
             return self.turn_away(&parts, stranger).await;
         }
-        let (mcp, body) = match (self.read_mcp(&parts, body).await, &known) {
-            (Ok(read), _) => read,
-            // Strangers learn how to come in, not what is wrong with their message.
-            (Err(_), Err(stranger)) => return self.turn_away(&parts, *stranger).await,
-            (Err(Unreadable(status, message)), Ok(known)) => {
-                let id = self.audit.id.clone();
-                let ruling = Ruling::denied_for(Reason::PolicyDenied, "unreadable_message");
-                self.record(Some(known), &ruling, None).await?;
-                return Ok((
-                    Ended::Denied,
-                    answer::json(status, "invalid_request", message, &id),
-                ));
-            }
-        };
+        let (Read { mcp, destination }, body) =
+            match (reading::read(&self.site, &mut parts, body).await, &known) {
+                (Ok(read), _) => read,
+                // Strangers learn how to come in, not what is wrong with their message.
+                (Err(_), Err(stranger)) => return self.turn_away(&parts, *stranger).await,
+                (Err(unreadable), Ok(known)) => {
+                    let answer = unreadable.answer(&self.audit.id);
+                    let ruling = Ruling::denied_for(Reason::PolicyDenied, unreadable.detail);
+                    self.record(Some(known), &ruling, None).await?;
+                    return Ok((Ended::Denied, answer));
+                }
+            };
         let ip = self.audit.ip.as_deref().and_then(|ip| ip.parse().ok());
         let stranger = match shown {
             Shown::One(Credential::Bearer(_)) => Actor::Agent,
@@ -428,6 +424,7 @@ impl Visit<'_> {
         let asked = Asked {
             method: parts.method.as_str(),
             path: parts.uri.path(),
+            destination: destination.as_deref(),
             mcp: mcp.as_ref(),
             ip,
             stranger,
@@ -456,6 +453,7 @@ impl Visit<'_> {
                     stranger,
                     method: parts.method.clone(),
                     path: parts.uri.path().to_owned(),
+                    destination,
                     mcp: mcp.clone(),
                     ip,
                 };
@@ -490,31 +488,6 @@ impl Visit<'_> {
                 },
             })),
             Err(_) => Err(store::Error::internal("proving a credential took too long")),
-        }
-    }
-
-    /// Reads the message of a `POST` to an MCP endpoint; any other body passes unread.
-    async fn read_mcp(&self, parts: &Parts, body: Body) -> Result<(Option<mcp::Asked>, Body), Unreadable> {
-        if self.site.view.app.spec.kind != AppKind::Mcp || parts.method != Method::POST {
-            return Ok((None, body));
-        }
-        if !mcp::is_json(&parts.headers) {
-            let message = "An MCP message is application/json, not compressed.";
-            return Err(Unreadable(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
-        }
-        let bytes = match Limited::new(body, mcp::MAX_BODY).collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
-                return Err(Unreadable(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "The message is larger than 1 MiB.",
-                ));
-            }
-            Err(_) => return Err(Unreadable(StatusCode::BAD_REQUEST, "The body broke off.")),
-        };
-        match mcp::read(&bytes, &parts.headers) {
-            Ok(asked) => Ok((Some(asked), Body::from(bytes))),
-            Err(message) => Err(Unreadable(StatusCode::BAD_REQUEST, message)),
         }
     }
 

@@ -43,15 +43,26 @@ impl Asked {
     }
 }
 
-/// Whether the body may be read as JSON: one media type, `application/json`, not compressed.
+/// Whether the body may be read as JSON in UTF-8, by us and by any origin: one media type, `application/json`, with no
+/// parameter but `charset=utf-8` (servers decode by whatever stands there), not compressed.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(media), None) = (types.next(), types.next()) else {
         return false;
     };
-    let media = media.to_str().unwrap_or_default();
-    let media = media.split(';').next().unwrap_or_default().trim();
-    media.eq_ignore_ascii_case("application/json") && !headers.contains_key(CONTENT_ENCODING)
+    let mut parts = media.to_str().unwrap_or_default().split(';').map(str::trim);
+    let is_json = parts
+        .next()
+        .is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    let parameters: Vec<_> = parts.collect();
+    let is_utf8 = match parameters.as_slice() {
+        [] => true,
+        [only] => ["charset=utf-8", "charset=\"utf-8\""]
+            .iter()
+            .any(|charset| only.eq_ignore_ascii_case(charset)),
+        _ => false,
+    };
+    is_json && is_utf8 && !headers.contains_key(CONTENT_ENCODING)
 }
 
 /// Reads the body of a `POST`.
@@ -60,11 +71,13 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
 /// What is wrong, in words for the caller.
 pub(crate) fn read(body: &[u8], headers: &HeaderMap) -> Result<Asked, &'static str> {
     const BAD: &str = "the body is not a JSON-RPC message, or one that could be read in two ways";
-    let first = body.iter().find(|b| !b.is_ascii_whitespace());
-    let messages: Vec<Message<'_>> = if first == Some(&b'[') {
-        serde_json::from_slice(body).map_err(|_| BAD)?
+    // Parsers skip what they do not need without looking whether it is text.
+    let body = std::str::from_utf8(body).map_err(|_| BAD)?;
+    let first = body.bytes().find(|b| !b.is_ascii_whitespace());
+    let messages: Vec<Message<'_>> = if first == Some(b'[') {
+        serde_json::from_str(body).map_err(|_| BAD)?
     } else {
-        vec![serde_json::from_slice(body).map_err(|_| BAD)?]
+        vec![serde_json::from_str(body).map_err(|_| BAD)?]
     };
     if messages.is_empty() || messages.len() > MAX_BATCH {
         return Err("a batch holds 1 to 64 messages");
@@ -316,6 +329,48 @@ mod tests {
             r#"{"method":7}"#,
         ] {
             assert!(ask(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_body_is_text_in_utf_8_and_nothing_else() {
+        let is = |media: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, media.parse().unwrap());
+            is_json(&headers)
+        };
+        for good in [
+            "application/json",
+            "Application/JSON",
+            "application/json;charset=utf-8",
+            "application/json ; Charset=\"UTF-8\"",
+        ] {
+            assert!(is(good), "{good}");
+        }
+        for bad in [
+            "application/json; charset=utf-7",
+            "application/json; charset=utf-16",
+            "application/json; charset=utf8",
+            "application/json; charset=iso-8859-1",
+            "application/json; charset=utf-8; charset=utf-7",
+            "application/json; charset=utf-8, text/plain",
+            "application/json; charset*=utf-8''utf-7",
+            "application/json; charset='utf-8'",
+            "application/json; boundary=x",
+            "application/json;",
+            "application/json, application/json",
+            "application/vnd.api+json",
+            "text/json",
+        ] {
+            assert!(!is(bad), "{bad}");
+        }
+        for body in [
+            &b"{\"method\":\"ping\",\"x\":\"\xff\"}"[..],
+            b"{\"method\":\"ping\",\"x\":\"\xc0\xaf\"}",
+            b"\xff\xfe{\0\"\0",
+            b"{\"method\":\"ping\",\"params\":{\"x\":\"\xed\xa0\x80\"}}",
+        ] {
+            assert!(read(body, &HeaderMap::new()).is_err());
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::credential::Known;
 use crate::mcp;
 use crate::site::Site;
-use policy::{McpFacts, RequestFacts};
+use policy::{Case, McpFacts, RequestFacts};
 use std::net::IpAddr;
 use store::access::{AccessRequest, Principal, Stage};
 use wire::{Actor, Reason, RuleRef, Timestamp};
@@ -12,6 +12,8 @@ use wire::{Actor, Reason, RuleRef, Timestamp};
 pub(crate) struct Asked<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
+    /// The other path that it is about, if there is one: the same must be allowed there.
+    pub(crate) destination: Option<&'a str>,
     /// For MCP endpoints what the message says, or nothing when the request carries none.
     pub(crate) mcp: Option<&'a mcp::Asked>,
     pub(crate) ip: Option<IpAddr>,
@@ -54,13 +56,26 @@ impl Ruling {
 impl Asked<'_> {
     /// Decides about a caller, or about a stranger.
     pub(crate) fn decide(&self, site: &Site, known: Option<&Known>, now: Timestamp) -> Ruling {
+        let here = self.decide_at(self.path, site, known, now);
+        match self.destination.filter(|_| here.allowed) {
+            Some(there) => {
+                let there = self.decide_at(there, site, known, now);
+                if there.allowed { here } else { there }
+            }
+            None => here,
+        }
+    }
+
+    fn decide_at(&self, path: &str, site: &Site, known: Option<&Known>, now: Timestamp) -> Ruling {
         let view = &site.view;
         let tools = self.mcp.map(mcp::Asked::tools).unwrap_or_default();
         let is_mcp = view.app.spec.kind == wire::AppKind::Mcp;
         let others = self.mcp.is_some_and(|asked| asked.other.is_some());
         let request = RequestFacts {
             method: self.method,
-            path: self.path,
+            path,
+            // As the app says, see there.
+            case: Case::Matters,
             mcp: is_mcp.then_some(McpFacts {
                 tools: &tools,
                 others,

@@ -31,6 +31,7 @@ pub(crate) struct Watch {
     pub(crate) stranger: Actor,
     pub(crate) method: http::Method,
     pub(crate) path: String,
+    pub(crate) destination: Option<String>,
     pub(crate) mcp: Option<mcp::Asked>,
     pub(crate) ip: Option<IpAddr>,
 }
@@ -80,6 +81,7 @@ impl Watch {
         let asked = Asked {
             method: self.method.as_str(),
             path: &self.path,
+            destination: self.destination.as_deref(),
             mcp: self.mcp.as_ref(),
             ip: self.ip,
             stranger: self.stranger,

@@ -1,5 +1,6 @@
 //! What is known about a request. All borrowed, so that gathering facts costs nothing.
 
+use crate::pattern::Case;
 use serde_json::{Map, Value};
 use std::net::IpAddr;
 use wire::{Actor, Authentication, ClientId, ClientTier, ConnectionId, ServiceTokenId, Timestamp, UserId};
@@ -84,6 +85,8 @@ pub struct RequestFacts<'a> {
     pub method: &'a str,
     /// The path exactly as it is sent upstream, without the query.
     pub path: &'a str,
+    /// Whether the origin tells paths apart by case.
+    pub case: Case,
     /// Present for every request to an MCP endpoint, also for `GET` (stream) and `DELETE` (end of session).
     pub mcp: Option<McpFacts<'a>>,
 }
@@ -95,6 +98,7 @@ impl<'a> RequestFacts<'a> {
         Self {
             method,
             path,
+            case: Case::Matters,
             mcp: None,
         }
     }
@@ -105,6 +109,7 @@ impl<'a> RequestFacts<'a> {
         Self {
             method,
             path,
+            case: Case::Matters,
             mcp: Some(McpFacts { tools, others: false }),
         }
     }

@@ -7,6 +7,21 @@ use std::borrow::Cow;
 pub(crate) struct PathPattern {
     segments: Vec<Box<[u8]>>,
     any_rest: bool,
+    /// As an origin that ignores case reads it: in lower case.
+    lower: Vec<Box<[u8]>>,
+    /// For rules that refuse: with percent-encoding undone, without a slash at the end; and that in lower case.
+    plain: Vec<Box<[u8]>>,
+    plain_lower: Vec<Box<[u8]>>,
+}
+
+/// Whether the origin takes `/Docs` and `/docs` for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Case {
+    /// It does not.
+    #[default]
+    Matters,
+    /// It does.
+    Ignored,
 }
 
 impl PathPattern {
@@ -33,25 +48,46 @@ impl PathPattern {
                 return Err("`.` and `..` never reach a rule".into());
             }
         }
+        let raw: Vec<Box<[u8]>> = segments.iter().map(|s| s.as_bytes().into()).collect();
+        let lower = segments
+            .iter()
+            .map(|s| s.to_ascii_lowercase().into_bytes().into());
+        let mut plain: Vec<Cow<'_, [u8]>> = segments.iter().map(|s| decode(s.as_bytes())).collect();
+        if !any_rest && plain.len() > 1 && plain.last().is_some_and(|last| last.is_empty()) {
+            plain.pop();
+        }
         Ok(Self {
-            segments: segments.iter().map(|s| s.as_bytes().into()).collect(),
             any_rest,
+            lower: lower.collect(),
+            plain_lower: plain.iter().map(|s| lower_case(s).into()).collect(),
+            plain: plain.into_iter().map(Into::into).collect(),
+            segments: raw,
         })
     }
 
-    /// Byte for byte, with case.
-    pub(crate) fn matches(&self, path: &str) -> bool {
-        self.matches_bytes(path.as_bytes())
+    /// Byte for byte; without case where the origin ignores it.
+    pub(crate) fn matches(&self, path: &str, case: Case) -> bool {
+        match case {
+            Case::Matters => self.matches_bytes(&self.segments, path.as_bytes()),
+            Case::Ignored => self.matches_bytes(&self.lower, path.to_ascii_lowercase().as_bytes()),
+        }
     }
 
-    /// Also under the other spelling that an origin may read: with percent-encoding undone. For rules that
-    /// refuse, so that `/%61dmin` is no way round a rule about `/admin`.
-    pub(crate) fn matches_any_spelling(&self, path: &str) -> bool {
-        self.matches(path)
-            || match decode(path.as_bytes()) {
-                Cow::Borrowed(_) => false,
-                Cow::Owned(plain) => self.matches_bytes(&plain),
-            }
+    /// Also under every other spelling that an origin may read: with percent-encoding undone, with or without a slash at
+    /// the end. For rules that refuse, so that neither `/%61dmin` nor `/admin/` is a way round a rule about `/admin`.
+    pub(crate) fn matches_any_spelling(&self, path: &str, case: Case) -> bool {
+        if self.matches(path, case) {
+            return true;
+        }
+        let plain = decode(path.as_bytes());
+        let plain = match plain.as_ref() {
+            [rest @ .., b'/'] if !rest.is_empty() => rest,
+            whole => whole,
+        };
+        match case {
+            Case::Matters => self.matches_bytes(&self.plain, plain),
+            Case::Ignored => self.matches_bytes(&self.plain_lower, &lower_case(plain)),
+        }
     }
 
     /// Whether certainly each path that this one matches is matched by `other`, too.
@@ -85,13 +121,12 @@ impl PathPattern {
         self.any_rest && self.segments.is_empty()
     }
 
-    fn matches_bytes(&self, path: &[u8]) -> bool {
+    fn matches_bytes(&self, segments: &[Box<[u8]>], path: &[u8]) -> bool {
         let Some(rest) = path.strip_prefix(b"/") else {
             return false;
         };
         let mut given = rest.split(|b| *b == b'/');
-        if !self
-            .segments
+        if !segments
             .iter()
             .all(|pattern| given.next().is_some_and(|segment| glob(pattern, segment)))
         {
@@ -145,6 +180,11 @@ fn decode(path: &[u8]) -> Cow<'_, [u8]> {
         }
     }
     Cow::Owned(plain)
+}
+
+/// In lower case as far as it is text: what file systems and frameworks fold beyond ASCII, is folded here, too.
+fn lower_case(bytes: &[u8]) -> Vec<u8> {
+    String::from_utf8_lossy(bytes).to_lowercase().into_bytes()
 }
 
 const fn hex(digit: u8) -> Option<u8> {
@@ -210,6 +250,15 @@ impl ToolPattern {
     }
 }
 
+/// The methods that a rule means which names some: whoever reads with GET reads with HEAD, too (RFC 9110, section 9.3.2).
+pub(crate) fn methods(named: &[String]) -> Vec<String> {
+    let mut methods = named.to_vec();
+    if named.iter().any(|method| method == "GET") && !named.iter().any(|method| method == "HEAD") {
+        methods.push("HEAD".to_owned());
+    }
+    methods
+}
+
 /// Refuses methods that no request can carry as given here.
 pub(crate) fn check_method(method: &str) -> Result<(), String> {
     let token = !method.is_empty()
@@ -255,7 +304,11 @@ mod tests {
             ("/a", "/%61", false),
         ] {
             let compiled = PathPattern::compile(pattern).unwrap();
-            assert_eq!(compiled.matches(path), expected, "{pattern} on {path}");
+            assert_eq!(
+                compiled.matches(path, Case::Matters),
+                expected,
+                "{pattern} on {path}"
+            );
         }
     }
 
@@ -263,11 +316,62 @@ mod tests {
     fn refusing_rules_also_see_the_decoded_path() {
         let admin = PathPattern::compile("/admin/**").unwrap();
         for path in ["/%61dmin/x", "/admi%6E", "/admin%2Fx", "/admin/%zz"] {
-            assert!(admin.matches_any_spelling(path), "{path}");
+            assert!(admin.matches_any_spelling(path, Case::Matters), "{path}");
         }
-        for path in ["/%62dmin/x", "/public%", "/public%6"] {
-            assert!(!admin.matches_any_spelling(path), "{path}");
+        for path in ["/%62dmin/x", "/public%", "/public%6", "/Admin/x"] {
+            assert!(!admin.matches_any_spelling(path, Case::Matters), "{path}");
         }
+    }
+
+    #[test]
+    fn refusing_rules_see_a_slash_at_the_end_and_encoded_bytes_in_either_spelling() {
+        for (pattern, path) in [
+            ("/admin", "/admin/"),
+            ("/admin/", "/admin"),
+            ("/Stra%C3%9Fe", "/Stra%c3%9fe"),
+            ("/Stra%c3%9fe/*", "/Stra%C3%9Fe/7"),
+            ("/a%20b", "/a%20b/"),
+        ] {
+            let compiled = PathPattern::compile(pattern).unwrap();
+            assert!(
+                compiled.matches_any_spelling(path, Case::Matters),
+                "{pattern} on {path}"
+            );
+            assert!(!compiled.matches(path, Case::Matters), "{pattern} on {path}");
+        }
+        let root = PathPattern::compile("/").unwrap();
+        assert!(root.matches_any_spelling("/", Case::Matters));
+        assert!(!root.matches_any_spelling("/a", Case::Matters));
+        let below = PathPattern::compile("/admin/*").unwrap();
+        assert!(!below.matches_any_spelling("/admin", Case::Matters));
+        assert!(
+            !below.matches_any_spelling("/admin/", Case::Matters) || below.matches("/admin/", Case::Matters)
+        );
+    }
+
+    #[test]
+    fn case_is_ignored_where_the_origin_ignores_it() {
+        for (pattern, path, allows) in [
+            ("/secret/**", "/SECRET/x", true),
+            ("/Secret/*", "/sEcret/X", true),
+            ("/%C3%84rger", "/%c3%a4RGER", false),
+            ("/secret", "/SECRE%54", false),
+        ] {
+            let compiled = PathPattern::compile(pattern).unwrap();
+            assert!(!compiled.matches(path, Case::Matters));
+            assert_eq!(
+                compiled.matches(path, Case::Ignored),
+                allows,
+                "{pattern} on {path}"
+            );
+            assert!(
+                compiled.matches_any_spelling(path, Case::Ignored),
+                "{pattern} on {path}"
+            );
+        }
+        let compiled = PathPattern::compile("/secret/**").unwrap();
+        assert!(!compiled.matches_any_spelling("/SECRET/x", Case::Matters));
+        assert!(!compiled.matches_any_spelling("/SECRETS/x", Case::Ignored));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     ClientFacts, CompileError, Facts, UserFacts,
-    pattern::{PathPattern, ToolPattern, check_method},
+    pattern::{self, PathPattern, ToolPattern, check_method},
     week::Week,
 };
 use ipnet::{IpNet, Ipv4Net};
@@ -210,7 +210,7 @@ impl Rule {
                 }
                 let path = path.as_deref().map(PathPattern::compile).transpose();
                 Test::Request {
-                    methods: methods.clone(),
+                    methods: pattern::methods(methods),
                     path: path.map_err(|detail| at("path", detail))?,
                 }
             }
@@ -298,8 +298,8 @@ impl Rule {
                 Some(request) => {
                     let method = methods.is_empty() || methods.iter().any(|m| m == request.method);
                     let path = path.as_ref().is_none_or(|pattern| match view.side {
-                        Side::For => pattern.matches(request.path),
-                        Side::Against => pattern.matches_any_spelling(request.path),
+                        Side::For => pattern.matches(request.path, request.case),
+                        Side::Against => pattern.matches_any_spelling(request.path, request.case),
                     });
                     (method && path).into()
                 }

@@ -2,7 +2,7 @@
 
 use crate::{
     CompileError, RequestFacts,
-    pattern::{PathPattern, ToolPattern, check_method},
+    pattern::{self, PathPattern, ToolPattern, check_method},
 };
 use wire::{Cover, ScopeSpec};
 
@@ -120,7 +120,7 @@ impl Requests {
             .as_ref()
             .map(|tools| tools.iter().enumerate().map(tool).collect());
         Ok(Self {
-            methods: cover.methods.clone(),
+            methods: pattern::methods(&cover.methods),
             path,
             tools: tools.transpose()?,
         })
@@ -132,7 +132,7 @@ impl Requests {
             && self
                 .path
                 .as_ref()
-                .is_none_or(|pattern| pattern.matches(request.path))
+                .is_none_or(|pattern| pattern.matches(request.path, request.case))
             && self.tools.as_ref().is_none_or(called)
     }
 }

@@ -196,6 +196,7 @@ impl Situation {
         facts.request = self.request.as_ref().map(|request| RequestFacts {
             method: request.method,
             path: request.path,
+            case: policy::Case::Matters,
             mcp: request.mcp.as_ref().map(|(tools, others)| McpFacts {
                 tools,
                 others: *others,

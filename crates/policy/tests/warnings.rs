@@ -201,6 +201,7 @@ impl Case {
             request: self.request.as_ref().map(|(method, path, mcp)| RequestFacts {
                 method,
                 path,
+                case: policy::Case::Matters,
                 mcp: mcp.as_ref().map(|(tools, others)| McpFacts {
                     tools,
                     others: *others,

@@ -14,7 +14,7 @@
 
 use crate::directory::AppView;
 use crate::user::Person;
-use policy::{ClientFacts, Facts, RequestFacts, Ruleset};
+use policy::{Case, ClientFacts, Facts, RequestFacts, Ruleset};
 use std::net::IpAddr;
 use wire::{
     Actor, Authentication, Client, ConnectionId, ConnectionKind, Decision, OldestProof, OrganisationSpec,
@@ -252,7 +252,7 @@ impl AppView {
                     scopes: Some(scopes), ..
                 },
                 Some(request),
-            ) if access.allowed => self.within_scopes(access, scopes, request),
+            ) if access.allowed => self.within_scopes(access, scopes, &self.as_origin_reads(*request)),
             _ => access,
         }
     }
@@ -346,11 +346,20 @@ impl AppView {
         }
     }
 
+    /// A request as this app's origin reads it.
+    fn as_origin_reads<'a>(&self, request: RequestFacts<'a>) -> RequestFacts<'a> {
+        let case = match self.app.spec.case_insensitive_paths {
+            true => Case::Ignored,
+            false => Case::Matters,
+        };
+        RequestFacts { case, ..request }
+    }
+
     /// The facts that rules may ask about.
     fn with_facts<T>(&self, asked: &AccessRequest<'_>, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
         let known = Facts {
             ip: asked.ip,
-            request: asked.request,
+            request: asked.request.map(|request| self.as_origin_reads(request)),
             at: asked.request.map(|_| asked.at),
             ..Facts::nobody(match asked.principal {
                 Principal::Stranger(actor) => actor,

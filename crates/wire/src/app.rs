@@ -65,6 +65,12 @@ pub struct AppSpec {
     /// Adds `X-Chatelaine-User`, `-Email` and `-Groups` for origins that cannot verify the assertion.
     #[serde(default)]
     pub identity_headers: bool,
+    /// Methods that a `web` app takes beside those of HTTP and WebDAV (RFC 9110, 5789, 4918, `QUERY`), in upper case.
+    #[serde(default)]
+    pub extra_methods: Vec<String>,
+    /// Whether the origin takes `/Docs` and `/docs` for one, as those on Windows do: rules and scopes then do, too.
+    #[serde(default)]
+    pub case_insensitive_paths: bool,
     /// A disabled app answers nobody.
     #[serde(default = "crate::yes")]
     pub enabled: bool,

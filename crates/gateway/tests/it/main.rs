@@ -10,6 +10,7 @@ mod crossing;
 mod mcp;
 mod proof;
 mod reach;
+mod reading;
 mod service;
 mod streams;
 mod world;

@@ -266,6 +266,8 @@ pub(crate) fn app_spec(name: &str, url: &str) -> AppSpec {
         session_seconds: 3600,
         oldest_proof: None,
         identity_headers: false,
+        extra_methods: vec![],
+        case_insensitive_paths: false,
         enabled: true,
     }
 }

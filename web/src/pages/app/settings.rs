@@ -1,11 +1,11 @@
 //! Names, addresses, sessions of an app; disabling and deleting it.
 
 use super::Subject;
-use crate::{client::Write, ui::*};
+use crate::{client::Write, pages::connections::words, ui::*};
 use leptos::prelude::*;
 use leptos_router::{NavigateOptions, hooks::use_navigate};
 use serde_json::json;
-use wire::App;
+use wire::{App, AppKind};
 
 #[component]
 pub(super) fn Settings(subject: Subject) -> impl IntoView {
@@ -15,6 +15,9 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
     let origin_url = RwSignal::new(spec.origin_url);
     let hours = RwSignal::new(format!("{}", f64::from(spec.session_seconds) / 3_600.0));
     let headers = RwSignal::new(spec.identity_headers);
+    let is_web = spec.kind == AppKind::Web;
+    let methods = RwSignal::new(spec.extra_methods.join(" "));
+    let ignores_case = RwSignal::new(spec.case_insensitive_paths);
     let sending = Sending::new();
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
@@ -33,6 +36,8 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
             "origin_url": origin_url.get_untracked().trim(),
             "session_seconds": seconds,
             "identity_headers": headers.get_untracked(),
+            "extra_methods": words(&methods.get_untracked()),
+            "case_insensitive_paths": ignores_case.get_untracked(),
         });
         subject.save(sending, &patch, "saved");
     };
@@ -46,6 +51,10 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
                         <TextField label="Origin URL" value=origin_url required=true error=sending.at("/origin_url") />
                         <TextField label="Browser session, in hours" value=hours error=sending.at("/session_seconds") />
                         <Checkbox label="Plain identity headers" hint="Adds X-Chatelaine-User, -Email and -Groups for origins that cannot verify the signed assertion" value=headers />
+                        {is_web.then(|| view! {
+                            <TextField label="Further methods" value=methods hint="Beside those of HTTP and WebDAV, such as REPORT. Empty for none." error=sending.at("/extra_methods") />
+                        })}
+                        <Checkbox label="The origin ignores case in paths" hint="As on Windows: /Secret is /secret there. Rules and scopes then ignore it, too" value=ignores_case />
                         <FormError sending />
                         <div><Submit busy=sending.busy blocked=subject.blocked>"Save settings"</Submit></div>
                     </div>
