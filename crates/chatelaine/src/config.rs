@@ -1,6 +1,7 @@
 //! Configuration: one TOML file and `CHATELAINE_*` variables on top; unknown keys are refused, and without
 //! any file the defaults run.
 
+use crate::context::ForwardedHeader;
 use anyhow::{Context as _, bail};
 use broker::mail::{Mailer, Transport};
 use figment::{
@@ -27,6 +28,7 @@ pub(crate) struct Config {
     /// Empty: beside the database, or in the working folder.
     pub(crate) audit_digest_file: PathBuf,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) forwarded_header: ForwardedHeader,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
     pub(crate) shutdown_seconds: u64,
@@ -97,6 +99,7 @@ impl Default for Config {
             master_key: None,
             audit_digest_file: PathBuf::new(),
             trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::XForwardedFor,
             log: "info".into(),
             log_format: LogFormat::Text,
             shutdown_seconds: 30,

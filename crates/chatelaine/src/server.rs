@@ -2,6 +2,7 @@
 //! origin; the request's authority decides whether the control plane or an app's gateway answers.
 
 use crate::config::Config;
+use crate::context::Proxies;
 use crate::{assets, context, observe, proxy, setup};
 use anyhow::Context as _;
 use axum::Router;
@@ -15,12 +16,11 @@ use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header, uri::Authority};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use oauth::Oauth;
 use outbound::{Allowed, Hop, Listeners, Outbound, Policy};
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ struct Surface {
     control_authority: String,
     gateway: gateway::Gateway,
     hop: Hop,
-    trusted_proxies: Vec<IpNet>,
+    proxies: Proxies,
     untrusted: Arc<proxy::Untrusted>,
     /// Whether the control plane is reached by https only.
     https: bool,
@@ -161,7 +161,10 @@ impl Server {
                 gateway::Reach::system(own),
             ),
             hop,
-            trusted_proxies: config.trusted_proxies.clone(),
+            proxies: Proxies {
+                trusted: config.trusted_proxies.clone(),
+                header: config.forwarded_header,
+            },
             untrusted,
             https: url.scheme() == "https",
             store: store.clone(),
@@ -303,9 +306,12 @@ async fn accept(
 
 impl Surface {
     async fn respond(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
-        let around = (self.trusted_proxies.as_slice(), &self.store);
+        let around = (self.proxies.trusted.as_slice(), &self.store);
         self.untrusted.look(peer.ip(), request.headers(), around);
-        let ip: IpAddr = context::client_ip(peer.ip(), request.headers(), &self.trusted_proxies);
+        let ip = self.proxies.client(peer.ip(), request.headers());
+        if ip.is_none() {
+            metrics::counter!("chatelaine_unknown_addresses_total").increment(1);
+        }
         let context = context::of(request.method(), request.uri().path(), request.headers(), ip);
         let id = context.id.clone();
         let Some(authority) = authority(&request) else {

@@ -149,9 +149,17 @@ async fn values_that_make_no_sense_are_named() {
             (&app, json!({"session_seconds": 5}), "/session_seconds"),
             (&app, json!({"session_seconds": -5}), "/session_seconds"),
             (&app, json!({"extra_methods": ["report"]}), "/extra_methods/0"),
-            (&app, json!({"extra_methods": ["REPORT", "TRACE"]}), "/extra_methods/1"),
+            (
+                &app,
+                json!({"extra_methods": ["REPORT", "TRACE"]}),
+                "/extra_methods/1",
+            ),
             (&app, json!({"extra_methods": ["A B"]}), "/extra_methods/0"),
-            (&app, json!({"kind": "mcp", "extra_methods": ["REPORT"]}), "/extra_methods"),
+            (
+                &app,
+                json!({"kind": "mcp", "extra_methods": ["REPORT"]}),
+                "/extra_methods",
+            ),
             (&app, json!({"oauth": {"scopes": []}}), "/oauth/scopes"),
             (
                 &app,
