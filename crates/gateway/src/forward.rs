@@ -1,12 +1,12 @@
 //! The way to the origin and back: HTTP/1.1 with kept connections, no redirects, bodies streamed both
 //! ways, WebSockets passed through.
 
-use crate::answer;
 use crate::credential::{By, Known, Minted};
 use crate::headers;
 use crate::reach::{Connector, Reach, Refused};
 use crate::site::Site;
 use crate::watch::Watch;
+use crate::{Ended, answer};
 use axum::body::Body;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
@@ -165,8 +165,8 @@ pub(crate) struct Passage {
 /// What came of it.
 pub(crate) struct Sent {
     pub(crate) response: Response<Body>,
-    /// Whether the origin gave the answer.
-    pub(crate) answered: bool,
+    /// Who gave the answer.
+    pub(crate) ended: Ended,
     /// Why the origin was not even tried.
     pub(crate) refused: Option<Refused>,
 }
@@ -175,7 +175,17 @@ impl Sent {
     const fn answered(response: Response<Body>) -> Self {
         Self {
             response,
-            answered: true,
+            ended: Ended::Forwarded,
+            refused: None,
+        }
+    }
+
+    /// What let the request through does not hold any more, and the origin has not answered.
+    fn cut(request_id: &str) -> Self {
+        let message = "Access ended while the app was asked.";
+        Self {
+            response: answer::json(StatusCode::FORBIDDEN, "access_ended", message, request_id),
+            ended: Ended::Denied,
             refused: None,
         }
     }
@@ -183,7 +193,7 @@ impl Sent {
     fn failed(request_id: &str) -> Self {
         Self {
             response: bad_gateway(request_id),
-            answered: false,
+            ended: Ended::OriginFailed,
             refused: None,
         }
     }
@@ -200,7 +210,7 @@ impl Sent {
         };
         Self {
             response,
-            answered: false,
+            ended: Ended::OriginFailed,
             refused: Some(why),
         }
     }
@@ -235,8 +245,15 @@ pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> Sent {
         return Sent::failed(&request_id);
     };
     let request = with_framing(request.map(|()| watch.guard(body, false)), had_length);
-    let mut response = match upstream.send(request, &site.opened).await {
+    let sent = tokio::select! {
+        biased;
+        sent = upstream.send(request, &site.opened) => sent,
+        () = Arc::clone(&watch).ended() => return Sent::cut(&request_id),
+    };
+    let mut response = match sent {
         Ok(response) => response,
+        // The upload was cut.
+        Err(_) if watch.is_over() => return Sent::cut(&request_id),
         Err(error) => {
             tracing::warn!(app = %site.view.app.id, %error, source = ?error.source(), "the origin did not answer");
             return match Refused::behind(&*error) {

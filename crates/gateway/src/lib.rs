@@ -52,6 +52,7 @@ use shown::Shown;
 use site::Site;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use store::audit::Unanswered;
@@ -456,6 +457,7 @@ impl Visit<'_> {
                     destination,
                     mcp: mcp.clone(),
                     ip,
+                    over: AtomicBool::new(false),
                 };
                 self.let_through((parts, body), known.as_deref(), ruling, watch)
                     .await
@@ -611,14 +613,7 @@ impl Visit<'_> {
             };
             gateway.store.record_response(request, seen);
         }
-        Ok((
-            if sent.answered {
-                Ended::Forwarded
-            } else {
-                Ended::OriginFailed
-            },
-            sent.response,
-        ))
+        Ok((sent.ended, sent.response))
     }
 
     /// Writes down what was decided, and returns when that is durable. What strangers are refused is counted

@@ -1,5 +1,6 @@
-//! Long-lived streams: downloads, uploads, server-sent events, WebSockets. What let them begin is asked
-//! again whenever something changed and every few seconds; when it no longer holds, they end.
+//! Whatever lasts: a request that waits for its answer, downloads, uploads, server-sent events, WebSockets. What let
+//! it begin is asked again whenever something changed and every few seconds, until the last byte; when it no longer holds,
+//! it ends. What is over within a second costs no more than a timer.
 
 use crate::Gateway;
 use crate::credential::Credential;
@@ -12,16 +13,20 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::watch;
 use wire::{Actor, AppId};
 
 /// How often a stream is looked at when nothing seems to have changed.
 const TICK: Duration = Duration::from_secs(15);
 /// How often in a row the question may stay without answer.
 const PATIENCE: u32 = 2;
-/// Bodies up to this size, in bytes, are over before it matters.
-const SMALL: u64 = 256 * 1024;
+/// How long nothing is asked: most is over by then.
+const GRACE: Duration = Duration::from_secs(1);
+/// How many frames a body may give in a row, without having to be waited for, before it counts as one that lasts.
+const AT_ONCE: u8 = 16;
 
 /// What let a stream begin.
 pub(crate) struct Watch {
@@ -34,18 +39,29 @@ pub(crate) struct Watch {
     pub(crate) destination: Option<String>,
     pub(crate) mcp: Option<mcp::Asked>,
     pub(crate) ip: Option<IpAddr>,
+    /// Set when it was found not to hold any more.
+    pub(crate) over: AtomicBool,
 }
 
 impl Watch {
-    /// Returns when the stream must end.
+    /// Returns when what was let through must end. The questions are made when the first is due, so that what is over
+    /// before does not carry them.
     pub(crate) async fn ended(self: Arc<Self>) {
-        let mut changes = self.gateway.0.credentials.changes();
+        // What changes from here on is heard.
+        let changes = self.gateway.0.credentials.changes();
+        tokio::time::sleep(GRACE).await;
+        Box::pin(self.ask_again(changes)).await;
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something has ended because of it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    async fn ask_again(&self, mut changes: watch::Receiver<u64>) {
         let mut unanswered = 0;
         loop {
-            tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(TICK) => {}
-            }
             match self.still_allowed().await {
                 Some(true) => unanswered = 0,
                 Some(false) => return,
@@ -54,6 +70,10 @@ impl Watch {
                     unanswered += 1;
                     changes.mark_unchanged();
                 }
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(TICK) => {}
             }
         }
     }
@@ -89,7 +109,7 @@ impl Watch {
         Some(asked.decide(&site, known.as_deref(), now).allowed)
     }
 
-    /// The body, ended when it must; as it is when it is small.
+    /// The body, ended when it must.
     pub(crate) fn guard<B>(self: &Arc<Self>, body: B, is_events: bool) -> Body
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
@@ -98,13 +118,9 @@ impl Watch {
         if body.is_end_stream() {
             return Body::empty();
         }
-        if body.size_hint().upper().is_some_and(|size| size <= SMALL) {
-            return Body::new(body);
-        }
-        let ended: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(Arc::clone(self).ended());
         Body::new(Guarded {
             body,
-            ended: Some(ended),
+            watching: Watching::NotYet(Arc::clone(self), 0),
             is_events,
         })
     }
@@ -112,9 +128,42 @@ impl Watch {
 
 struct Guarded<B> {
     body: B,
-    /// None once it said so.
-    ended: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    watching: Watching,
     is_events: bool,
+}
+
+enum Watching {
+    /// So far it came without being waited for, in so many frames.
+    NotYet(Arc<Watch>, u8),
+    Until(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// It has ended.
+    Over,
+}
+
+impl Watching {
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let over = match self {
+            Self::NotYet(..) => false,
+            Self::Until(ended) => ended.as_mut().poll(cx).is_ready(),
+            Self::Over => true,
+        };
+        if over {
+            *self = Self::Over;
+        }
+        over
+    }
+
+    /// Begins where the body turns out to last.
+    fn begin(&mut self, waits: bool, cx: &mut Context<'_>) {
+        let Self::NotYet(watch, frames) = self else { return };
+        *frames += 1;
+        if waits || *frames == AT_ONCE {
+            let mut ended: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(Arc::clone(watch).ended());
+            // So that it wakes the body's reader; it is not over before its grace is.
+            let _ = ended.as_mut().poll(cx);
+            *self = Self::Until(ended);
+        }
+    }
 }
 
 impl<B> HttpBody for Guarded<B>
@@ -130,16 +179,13 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        let over = match &mut this.ended {
-            Some(ended) => ended.as_mut().poll(cx).is_ready(),
-            None => true,
-        };
-        if over {
-            this.ended = None;
+        if this.watching.is_over(cx) {
             // Events have no end, so stopping between two is none too early; anything else was cut.
             return Poll::Ready((!this.is_events).then(|| Err("access has ended".into())));
         }
-        Pin::new(&mut this.body).poll_frame(cx).map_err(Into::into)
+        let frame = Pin::new(&mut this.body).poll_frame(cx).map_err(Into::into);
+        this.watching.begin(frame.is_pending(), cx);
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -201,3 +201,103 @@ async fn pages_of_other_origins_open_no_websocket_with_the_browsers_session() {
     })
     .await;
 }
+
+/// Each way to lose access, and what it does. Each with an agent and with a browser.
+async fn lose(world: &World, way: &str, agent: &crate::world::Agent, session: &wire::SessionId) {
+    match way {
+        "the grant is revoked, the session ended" => {
+            world
+                .write(async |tx| {
+                    session::end(tx, session).await?;
+                    grant::revoke_where(tx, grant::Which::One(&agent.grant), "test").await
+                })
+                .await;
+        }
+        "the person is disabled" => {
+            world
+                .write(async |tx| store::user::set_disabled(tx, &world.org, &world.ada, true).await)
+                .await;
+        }
+        "the app is switched off" => {
+            world.change(&world.wiki, |spec| spec.enabled = false).await;
+        }
+        "the rules change" => {
+            world.change(&world.wiki, |spec| spec.policies.clear()).await;
+        }
+        "the account is switched off" => {
+            let mut spec = world.account.spec.clone();
+            spec.enabled = false;
+            world
+                .write(async |tx| store::org::update_account(tx, &world.account, spec).await)
+                .await;
+        }
+        way => panic!("{way}"),
+    }
+}
+
+#[tokio::test]
+async fn what_waits_ends_with_each_way_to_lose_access() {
+    let ways = [
+        "the grant is revoked, the session ended",
+        "the person is disabled",
+        "the app is switched off",
+        "the rules change",
+        "the account is switched off",
+    ];
+    let all = ways.map(async |way| {
+        on_each(async |world| {
+            let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+            let (id, cookie) = world.browser(&world.ada, &world.wiki).await;
+            let ask = |method: &str, path: &str, by_agent: bool| {
+                let request = world.request(method, &world.wiki, path);
+                match by_agent {
+                    true => request.bearer_auth(&agent.token),
+                    false => request.header("cookie", &cookie),
+                }
+            };
+            let polls = [true, false].map(|by_agent| tokio::spawn(ask("GET", "/poll", by_agent).send()));
+            eventually("they wait", async || world.origin.count("/poll") == 2).await;
+            let slow = || {
+                let chunks = stream::unfold((), |()| async {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    Some((Ok::<_, Infallible>(Bytes::from_static(b"x")), ()))
+                });
+                reqwest::Body::wrap_stream(chunks)
+            };
+            let uploads = [true, false]
+                .map(|by_agent| tokio::spawn(ask("POST", "/upload", by_agent).body(slow()).send()));
+            let mut drips = Vec::new();
+            for by_agent in [true, false] {
+                let asked = tokio::spawn(ask("GET", "/drip", by_agent).send());
+                eventually("the origin drips", async || {
+                    let _ = world.origin.events.send("x".into());
+                    asked.is_finished()
+                })
+                .await;
+                drips.push(asked.await.unwrap().unwrap());
+            }
+            // The polls are answered by what made the drips begin; others wait.
+            for poll in polls {
+                assert_eq!(within("an answer", poll).await.unwrap().unwrap().status(), 200);
+            }
+            let polls = [true, false].map(|by_agent| tokio::spawn(ask("GET", "/poll", by_agent).send()));
+            eventually("they wait", async || world.origin.count("/poll") == 4).await;
+            lose(world, way, &agent, &id).await;
+            for poll in polls {
+                let answer = within(way, poll).await.unwrap().unwrap();
+                assert_eq!(answer.status(), 403, "{way}");
+                let text = answer.text().await.unwrap();
+                assert!(text.contains("access_ended"), "{way}: {text}");
+            }
+            for upload in uploads {
+                let answer = within(way, upload).await.unwrap();
+                assert!(answer.is_err() || answer.unwrap().status() == 403, "{way}");
+            }
+            for drip in drips {
+                assert!(within(way, drip.bytes()).await.is_err(), "{way}: cut");
+            }
+        })
+        .await;
+    });
+    futures_util::future::join_all(all).await;
+}

@@ -558,6 +558,12 @@ impl Origin {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 
+    /// How many requests for a target have arrived.
+    pub(crate) fn count(&self, target: &str) -> usize {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|seen| seen.target == target).count()
+    }
+
     pub(crate) fn last(&self) -> Seen {
         self.take().pop().expect("the origin has seen a request")
     }
@@ -603,6 +609,22 @@ impl Origin {
                         .extend_from_slice(&chunk[..chunk.len().min(16)]);
                 }
                 Json(json!({ "size": size })).into_response()
+            }
+            // Answers when an event comes, or never.
+            "/poll" => {
+                let mut events = self.events.subscribe();
+                let event = events.recv().await.unwrap_or_default();
+                Json(json!({ "event": event })).into_response()
+            }
+            // A short body, a byte with each event.
+            "/drip" => {
+                let events = self.events.subscribe();
+                let stream = futures_util::stream::unfold(events, |mut events| async {
+                    let event = events.recv().await.ok()?;
+                    Some((Ok::<_, Infallible>(Bytes::from(event)), events))
+                });
+                let headers = [("content-type", "text/plain"), ("content-length", "100")];
+                (headers, Body::from_stream(stream)).into_response()
             }
             "/cookies" => {
                 let mut response = Json(json!({})).into_response();
