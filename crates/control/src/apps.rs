@@ -143,7 +143,7 @@ fn check_methods(spec: &AppSpec) -> Answer<()> {
         let is_method = !method.is_empty() && method.len() <= 40 && method.bytes().all(token);
         if !is_method || matches!(method.as_str(), "CONNECT" | "TRACE") {
             let detail = "a method in upper case, such as REPORT; not CONNECT or TRACE";
-            return Err(Fault::invalid(&format!("/extra_methods/{i}"), detail));
+            return Err(Fault::invalid(format!("/extra_methods/{i}"), detail));
         }
     }
     Ok(())
