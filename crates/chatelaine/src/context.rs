@@ -119,9 +119,7 @@ fn elements(line: &str) -> Option<Vec<String>> {
     let (mut found, mut rest) = (None, line);
     loop {
         rest = rest.trim_start_matches([' ', '\t']);
-        let end = rest
-            .find(|c: char| matches!(c, '=' | ',' | ';'))
-            .unwrap_or(rest.len());
+        let end = rest.find(['=', ',', ';']).unwrap_or(rest.len());
         let name = rest[..end].trim();
         rest = &rest[end..];
         if let Some(after) = rest.strip_prefix('=') {
