@@ -12,8 +12,6 @@ use wire::Timestamp;
 pub(crate) enum Act {
     /// A password.
     Password,
-    /// A password beyond what its lanes let through, which then needs a second factor.
-    Doubted,
     /// A code of a second factor.
     Factor,
     /// A code by e-mail is asked for.
@@ -33,7 +31,6 @@ impl Act {
     const fn pace(self) -> (i64, i64) {
         match self {
             Self::Begin => (300, 500_000),
-            Self::Doubted => (5, 300_000_000),
             _ => (20, 3_000_000),
         }
     }

@@ -4,6 +4,7 @@
 //! | attempt | each place | all strangers together |
 //! |---|---|---|
 //! | password | 5 in a row, then one after 1, 2, 4, 8, 15 minutes | 20, then one a minute |
+//! | password beyond those, of somebody with a second factor, who then shows that, too | 5, then one in 5 minutes | 20, then one in 5 minutes |
 //! | code of a second factor, recovery code | the same | 10, then one in 15 minutes |
 //! | code by e-mail, asked for | 5, then one in 3 minutes | 10, then one in 3 minutes |
 //!
@@ -29,6 +30,18 @@ pub(crate) const PASSWORD: Kind = Kind {
     paces: Paces {
         place: IN_A_ROW,
         strangers: Pace::Steady { burst: 20, every: 60 },
+    },
+};
+
+/// A password beyond what [`PASSWORD`] lets through, which is no use without a second factor.
+pub(crate) const DOUBTED: Kind = Kind {
+    name: "doubted",
+    paces: Paces {
+        place: Pace::Steady { burst: 5, every: 300 },
+        strangers: Pace::Steady {
+            burst: 20,
+            every: 300,
+        },
     },
 };
 
@@ -101,11 +114,6 @@ impl Lanes {
             place: &self.place,
             known: self.known,
         }
-    }
-
-    /// Who tries what, for budgets in memory.
-    pub(crate) fn name(&self) -> String {
-        format!("{} {}", self.subject, self.place)
     }
 
     /// Whether an attempt counts now.

@@ -10,7 +10,7 @@
 //! Until [`complete`] has run, nobody is signed in.
 
 use crate::budget::Act;
-use crate::lanes::{Lanes, PASSWORD};
+use crate::lanes::{DOUBTED, Lanes, PASSWORD};
 use crate::login::{Again, Asked, PURPOSE, home, page, place};
 use crate::page::{Failure, redirect};
 use crate::return_to::safe;
@@ -149,11 +149,19 @@ pub(crate) async fn admit(visit: &Visit, at: &Claimed<'_>, typed: String) -> Res
 }
 
 /// Whether a password counts that would have to wait: somebody with a second factor shows that, too, so that nobody
-/// who only guesses passwords keeps them out. Not often: it must not be learnt that way either.
+/// who only guesses passwords keeps them out. Right ones are counted like wrong ones, before the answer tells which it
+/// was, in lanes of their own: it must not be learnt that way either, whatever the number of networks.
 async fn may_show_more(visit: &Visit, user: &UserId, lanes: &Lanes) -> store::Result<bool> {
-    let factors = factor::list(visit.store(), user, &Paging::default()).await?;
-    let now = visit.store().clock().now();
-    Ok(!factors.is_empty() && visit.broker.budgets().spend(Act::Doubted, &lanes.name(), now))
+    let store = visit.store();
+    if factor::list(store, user, &Paging::default()).await?.is_empty() {
+        return Ok(false);
+    }
+    let mut tx = store.begin().await?;
+    let counted = lanes.count(&mut tx, DOUBTED).await?;
+    if counted {
+        tx.commit_housekeeping().await?;
+    }
+    Ok(counted)
 }
 
 /// Signs the person in, or renews the proof of the session that was to be confirmed; where to go on.

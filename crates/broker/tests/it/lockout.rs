@@ -194,6 +194,43 @@ async fn a_password_with_a_second_factor_goes_through_where_a_password_alone_mus
 }
 
 #[tokio::test]
+async fn a_password_with_a_second_factor_is_not_learnt_from_many_networks_or_instances() {
+    on_each(async |w| {
+        let mut home = w.owner().await;
+        let app = enrol(w, &mut home).await;
+        // 20 that count as passwords, 20 that would have shown more, and then none.
+        guess(w, 60).await;
+        let mut thief = at(w, "192.0.2.1");
+        assert_eq!(
+            attempt(&mut thief, PASSWORD).await.status,
+            StatusCode::UNAUTHORIZED
+        );
+        let mut thief = Browser::new(w.another_instance());
+        thief.ip = "192.0.2.2".to_owned();
+        assert_eq!(
+            attempt(&mut thief, PASSWORD).await.status,
+            StatusCode::UNAUTHORIZED,
+            "it is remembered where all instances see it"
+        );
+        // Where the owner is known, nobody else's tries count.
+        let mut again = w.browser();
+        attempt(&mut again, PASSWORD).await.location();
+        assert_eq!(again.get("/login/factor").await.status, StatusCode::OK);
+        assert_eq!(show(&mut again, &code(w, &app)).await.location(), "/");
+        // Elsewhere they wait with the strangers.
+        w.clock.advance(301);
+        attempt(&mut at(w, "203.0.113.77"), "wrong password").await;
+        let mut elsewhere = at(w, "192.0.2.3");
+        assert_eq!(
+            attempt(&mut elsewhere, PASSWORD).await.location(),
+            "/login/factor"
+        );
+        assert_eq!(show(&mut elsewhere, &code(w, &app)).await.location(), "/");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn wrong_codes_elsewhere_keep_no_place_of_the_owner_out_and_are_few() {
     on_each(async |w| {
         let app = enrol(w, &mut w.owner().await).await;

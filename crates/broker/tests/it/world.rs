@@ -87,6 +87,19 @@ pub(crate) fn binding(mode: &str, state: &str) -> BindingSpec {
     from(json!({ "mode": mode, "state": state }))
 }
 
+/// A server on a database.
+fn instance(store: &Store, mailer: &Mailer) -> (Broker, Router) {
+    let config = BrokerConfig {
+        store: store.clone(),
+        outbound: Outbound::new(outbound::Policy::default()),
+        control_url: CONTROL.to_owned(),
+        mailer: mailer.clone(),
+    };
+    let broker = Broker::new(config);
+    let router = broker::router(broker.clone()).layer(broker::session_layer(store, CONTROL));
+    (broker, router)
+}
+
 impl World {
     async fn new(url: &str) -> Self {
         let clock = Clock::manual(Timestamp::from_seconds(START));
@@ -160,14 +173,7 @@ impl World {
         let mail_folder = std::env::temp_dir().join(OrgId::fresh().to_string().replace("org_", "mail_"));
         let transport = broker::mail::Transport::File(mail_folder.clone());
         let mailer = Mailer::new(&transport, "Chatelaine <id@control.example.com>", clock.clone()).unwrap();
-        let config = BrokerConfig {
-            store: store.clone(),
-            outbound: Outbound::new(outbound::Policy::default()),
-            control_url: CONTROL.to_owned(),
-            mailer: mailer.clone(),
-        };
-        let broker = Broker::new(config);
-        let router = broker::router(broker.clone()).layer(broker::session_layer(&store, CONTROL));
+        let (broker, router) = instance(&store, &mailer);
         let [production, labs] = <[AccountId; 2]>::try_from(accounts).unwrap();
         Self {
             clock,
@@ -204,6 +210,11 @@ impl World {
         let mails = read.collect();
         std::fs::remove_dir(&self.mail_folder).unwrap();
         mails
+    }
+
+    /// Another server on the same database, which remembers nothing by itself.
+    pub(crate) fn another_instance(&self) -> Router {
+        instance(&self.store, &self.mailer).1
     }
 
     /// A browser without cookies.
