@@ -132,6 +132,10 @@ impl Write {
         }
         let impact = tx.foresee(&mut events).await?;
         drop(tx);
+        let impact = match impact {
+            Some(impact) => Some(warrant.caller().release().one(impact).await?.into_inner()),
+            None => None,
+        };
         self.found().impact = impact;
         self.record_dry_run(warrant, events).await
     }

@@ -79,7 +79,14 @@ pub async fn load(store: &Store, org: &OrgId, only: Option<&[AccountId]>) -> Res
     let of = |sql: &'static str| Sql::new(sql).bind(org);
     let totals = Totals {
         accounts: count(of("SELECT COUNT(*) AS n FROM accounts WHERE org = $1").and_in("id", only)).await?,
-        connections: count(of("SELECT COUNT(*) AS n FROM connections WHERE org = $1 AND kind <> 'password'")).await?,
+        connections: count(
+            of("SELECT COUNT(*) AS n FROM connections WHERE org = $1 AND kind <> 'password' AND ((1 = 1")
+                .and_in("account", only)
+                .then(") OR (account IS NULL")
+                .and_in("id", known.as_deref())
+                .then("))"),
+        )
+        .await?,
         bindings: count(
             of("SELECT COUNT(*) AS n FROM bindings WHERE org = $1 AND state = 'active'").and_in("account", only),
         )

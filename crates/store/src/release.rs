@@ -339,6 +339,12 @@ impl View<'_> {
         self.directory.account(id).filter(|_| mine).map(Arc::as_ref)
     }
 
+    /// Whether a text is the identifier of an account in which the reader has no role.
+    fn is_other(&self, text: &str) -> bool {
+        let account = text.parse::<AccountId>();
+        account.is_ok_and(|account| !self.accounts.contains(&account))
+    }
+
     /// Of somebody, in what belongs to an account; nothing in what belongs to none.
     fn at(&self, account: Option<&AccountId>, user: Option<&UserId>) -> Shown {
         let (Some(account), Some(user)) = (account, user) else {

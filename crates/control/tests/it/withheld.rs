@@ -109,6 +109,35 @@ impl Flock {
         flock
     }
 
+    /// Another account, with which Production has to do by its host only; its identifiers.
+    async fn vault(&self, world: &World) -> Vec<String> {
+        let acme = &world.acme;
+        let id = |answer: Answer| answer.json()["id"].as_str().unwrap().to_owned();
+        let name = format!("{CANARY}-vault");
+        let vault = id(ok(world, Method::POST, "/accounts", json!({"name": name})).await);
+        let app = |url: &str| {
+            json!({"account": vault, "name": format!("{CANARY} {}", url.len()), "kind": "web", "public_url": url,
+                "origin_url": "http://10.0.0.2"})
+        };
+        let own = id(ok(
+            world,
+            Method::POST,
+            "/apps",
+            app("https://vault.acme.example.com"),
+        )
+        .await);
+        // Production's host is shared with it, goes to it and comes back.
+        let host = format!("/hosts/{}", acme.host);
+        let spec = |account: &str, shared: &str| json!({"account": account, "shared_with": [shared]});
+        let mine = acme.account.id.to_string();
+        ok(world, Method::PATCH, &host, spec(&mine, &vault)).await;
+        let there = app("https://wiki.acme.example.com/vault");
+        let there = id(ok(world, Method::POST, "/apps", there).await);
+        ok(world, Method::PATCH, &host, spec(&vault, &mine)).await;
+        ok(world, Method::PATCH, &host, spec(&mine, &vault)).await;
+        vec![vault, own, there]
+    }
+
     /// A grant that was revoked, and one that was not; a session.
     async fn hold(&self, world: &World, user: &User) {
         let acme = &world.acme;
@@ -308,6 +337,17 @@ impl<'a> Walk<'a> {
         let is_question = control_questions().contains(&route);
         let dry = if is_question { "" } else { "?dry_run=true" };
         let mut bodies = vec![body(method, route, self.world)];
+        if operation == "POST /apps" {
+            for place in [
+                "https://vault.acme.example.com/x",
+                "https://wiki.acme.example.com/vault",
+            ] {
+                bodies.push(Some(
+                    json!({"account": self.world.acme.account.id, "name": "X", "kind": "web",
+                    "public_url": place, "origin_url": "http://10.0.0.2"}),
+                ));
+            }
+        }
         if route == "/policies/test" {
             bodies.push(Some(json!({"app": self.world.acme.app.id, "everyone": true})));
         }
@@ -416,6 +456,7 @@ const TELLING: [&str; 14] = [
 async fn assert_blind(role: Role, is_person: bool) {
     on_each(async |world| {
         let flock = Flock::settle(world).await;
+        let hidden = flock.vault(world).await;
         release(world, json!([])).await;
         let account = &world.acme.account;
         let token = match is_person {
@@ -427,7 +468,20 @@ async fn assert_blind(role: Role, is_person: bool) {
             let at = text.to_lowercase().find(CANARY);
             let around = at.map(|at| &text[at.saturating_sub(300)..text.len().min(at + 100)]);
             assert_eq!(around, None, "{operation} tells {role:?}");
+            for id in hidden.iter().chain([&world.acme.labs.id.to_string()]) {
+                let at = text.find(id.as_str());
+                let around = at.map(|at| &text[at.saturating_sub(300)..at + id.len()]);
+                assert_eq!(around, None, "{operation} names what is not there for {role:?}");
+            }
         }
+        for operation in ["GET /hosts", "GET /hosts/{id}"] {
+            assert!(
+                walk.seen[operation].contains("wiki.acme.example.com"),
+                "{operation}"
+            );
+        }
+        let reads_log = role != Role::AccountEditor;
+        assert_eq!(walk.seen["GET /audit"].contains("host.update"), reads_log);
         let users = &walk.seen["GET /users"];
         assert!(users.contains(flock.bound.id.as_ref()), "{users}");
         assert!(!users.contains(flock.stranger.id.as_ref()), "{users}");
@@ -490,6 +544,7 @@ async fn no_webhook_of_an_account_carries_what_the_binding_withholds() {
         let hook = make(world, &inside, more).await;
         make(world, &above, json!({"name": "All", "events": events})).await;
         let flock = Flock::settle(world).await;
+        let hidden = flock.vault(world).await;
         deliverer(world).step().await.unwrap();
         let bodies = |receiver: &Receiver| -> Vec<String> {
             receiver.take().into_iter().map(|(_, body)| body).collect()
@@ -498,6 +553,12 @@ async fn no_webhook_of_an_account_carries_what_the_binding_withholds() {
         assert!(above.contains(CANARY) && above.contains(flock.bound.id.as_ref()));
         assert!(inside.contains(flock.bound.id.as_ref()), "{inside}");
         assert!(!inside.contains(CANARY), "{inside}");
+        for id in &hidden {
+            assert!(
+                above.contains(id.as_str()) && !inside.contains(id.as_str()),
+                "{id}"
+            );
+        }
         // Nor do the deliveries, whoever looks at them.
         let list = format!("{}/deliveries", crate::webhooks::path(&hook));
         for delivery in world.get(&list).await["items"].as_array().unwrap() {

@@ -123,6 +123,10 @@ impl Personal for AuditEvent {
             withhold(before, about, named);
             withhold(after, about, named);
         }
+        if let Some(AuditChange { before, after }) = change {
+            forget_others(before, view);
+            forget_others(after, view);
+        }
     }
 }
 
@@ -175,5 +179,23 @@ fn withhold(side: &mut Value, shown: Shown, named: bool) {
         }),
         Value::Null => {}
         other => *other = Value::Null,
+    }
+}
+
+/// Takes accounts out of one side of a change that do not exist for the reader: such as those that a host was moved to
+/// or is shared with.
+fn forget_others(side: &mut Value, view: &View<'_>) {
+    let is_other = |value: &Value| value.as_str().is_some_and(|text| view.is_other(text));
+    match side {
+        Value::Object(members) => {
+            members.retain(|name, value| !view.is_other(name) && !is_other(value));
+            members.values_mut().for_each(|value| forget_others(value, view));
+        }
+        Value::Array(items) => {
+            items.retain(|item| !is_other(item));
+            items.iter_mut().for_each(|item| forget_others(item, view));
+        }
+        one if is_other(one) => *one = Value::Null,
+        _ => {}
     }
 }

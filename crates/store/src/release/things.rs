@@ -5,7 +5,8 @@ use crate::webhook;
 use crate::{Error, Result};
 use wire::{
     Connection, ConnectionHealth, ConnectionLink, ConnectionWarningCode, EffectiveRole, Grant, GroupMember,
-    Invitation, Member, Overview, PersonRef, PolicyTestResult, Trial, User, UserId, WebhookDeliveryDetail,
+    Impact, Invitation, Member, Overview, PersonRef, PolicyTestResult, Trial, User, UserId,
+    WebhookDeliveryDetail,
 };
 
 /// Stands for what a provider said when somebody could not sign in: it may name them.
@@ -162,6 +163,28 @@ impl Personal for Overview {
     fn withhold(&mut self, view: &View<'_>) {
         for connection in &mut self.connections {
             connection.withhold(view);
+        }
+    }
+}
+
+impl Personal for Impact {
+    fn people(&self) -> Vec<UserId> {
+        let all = [&self.gain, &self.keep, &self.lose].into_iter();
+        all.flat_map(|share| &share.names)
+            .map(|name| name.user.clone())
+            .collect()
+    }
+
+    /// What happens in other accounts is counted and not told; of people it says what their account lets out.
+    fn withhold(&mut self, view: &View<'_>) {
+        self.rows.retain(|row| !view.is_other(row.account.as_ref()));
+        for share in [&mut self.gain, &mut self.keep, &mut self.lose] {
+            share.names.retain(|name| !view.is_other(name.account.as_ref()));
+            for name in &mut share.names {
+                let shown = view.at(Some(&name.account), Some(&name.user));
+                name.email.take_if(|_| !shown.email);
+                name.name.take_if(|_| !shown.name);
+            }
         }
     }
 }

@@ -69,12 +69,17 @@ async fn the_overview_counts_the_last_day() {
         let of_account = [w.account.id.clone()];
         let mine = overview::load(&w.store, &w.org, Some(&of_account)).await.unwrap();
         assert_eq!((mine.allowed, mine.denied, mine.totals.apps), (2, 1, 2));
+        assert_eq!(mine.totals.connections, 1);
         let elsewhere = [AccountId::fresh()];
         for only in [&elsewhere[..], &[]] {
             let none = overview::load(&w.store, &w.org, Some(only)).await.unwrap();
             assert_eq!((none.allowed, none.denied, none.active_agents), (0, 0, 0));
             assert!(none.top_apps.is_empty());
             assert_eq!((none.totals.apps, none.totals.grants), (0, 0));
+            assert_eq!(
+                none.totals.connections, 0,
+                "what is bound elsewhere is not theirs to count"
+            );
         }
     })
     .await;
