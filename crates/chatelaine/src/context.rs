@@ -31,13 +31,10 @@ pub(crate) fn of(method: &Method, path: &str, headers: &HeaderMap, ip: Option<Ip
     }
 }
 
-/// Text of a stranger without control, bidirectional and invisible characters, bounded.
+/// Text of a stranger without what hides itself, bounded.
 fn clean(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    text.chars().filter(|c| !hidden(*c)).take(USER_AGENT).collect()
+    let shown = text.chars().filter(|c| !wire::is_deceptive(*c));
+    shown.take(USER_AGENT).collect()
 }
 
 /// Who is believed about where a request comes from.
@@ -284,7 +281,7 @@ mod tests {
 
     #[test]
     fn user_agents_are_cleaned_and_bounded() {
-        assert_eq!(clean("a\u{202e}b\u{0}c\u{200b}"), "abc");
+        assert_eq!(clean("a\u{202e}b\u{0}c\u{200b}\u{fe0f}\u{2800}\u{e0101}"), "abc");
         assert_eq!(clean(&"x".repeat(1000)).len(), USER_AGENT);
     }
 }

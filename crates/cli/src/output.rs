@@ -50,13 +50,8 @@ pub(crate) fn paint(on: bool, paint: Paint, text: &str) -> String {
 
 /// What the server says may contain anything; a terminal gets to see text only.
 pub(crate) fn clean(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
-    };
-    text.chars()
-        .map(|c| if hidden(c) { '\u{fffd}' } else { c })
-        .collect()
+    let shown = |c: char| if wire::is_deceptive(c) { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
 }
 
 /// One thing, or a list of things.

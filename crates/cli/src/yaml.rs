@@ -334,14 +334,10 @@ fn quoted(text: &str) -> String {
     // JSON's form is YAML's double-quoted form, but for what JSON leaves as it is and YAML does not show.
     let mut line = String::new();
     for c in Value::from(text).to_string().chars() {
-        let hidden = matches!(
-            c,
-            '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
-        );
-        if hidden {
-            line.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            line.push(c);
+        match u32::from(c) {
+            _ if !wire::is_deceptive(c) => line.push(c),
+            code @ ..=0xffff => line.push_str(&format!("\\u{code:04x}")),
+            code => line.push_str(&format!("\\U{code:08x}")),
         }
     }
     line

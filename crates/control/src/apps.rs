@@ -154,11 +154,11 @@ fn check_oauth(oauth: &OauthSettings) -> Answer<()> {
         return Err(Fault::invalid("/oauth/scopes", "1 to 100 scopes"));
     }
     for (i, scope) in oauth.scopes.iter().enumerate() {
-        if scope.description.chars().count() > 500 || scope.description.chars().any(char::is_control) {
+        if scope.description.chars().count() > 500 || scope.description.chars().any(wire::is_deceptive) {
             let pointer = format!("/oauth/scopes/{i}/description");
             return Err(Fault::invalid(
                 pointer,
-                "at most 500 characters, no control characters",
+                "at most 500 characters, no control or invisible characters",
             ));
         }
         check::at_most(&format!("/oauth/scopes/{i}/covers"), &scope.covers, 200)?;

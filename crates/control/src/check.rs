@@ -119,11 +119,7 @@ pub(crate) fn redirect_uri(pointer: &str, text: &str) -> Answer<Url> {
 
 /// The name of a claim: as it is, or a JSON pointer (RFC 6901) if it begins with `/`.
 fn claim_name(pointer: &str, name: &str) -> Answer<()> {
-    if name.is_empty()
-        || name.chars().count() > 200
-        || name.trim() != name
-        || name.chars().any(char::is_control)
-    {
+    if name.is_empty() || name.chars().count() > 200 || !wire::is_plain(name) {
         return Err(Fault::invalid(
             pointer,
             "the name of a claim, 1 to 200 characters",
@@ -145,7 +141,7 @@ pub(crate) fn claim_mapping(pointer: &str, mapping: &wire::ClaimMapping) -> Answ
     claim_name(&format!("{pointer}/name"), &mapping.name)?;
     claim_name(&format!("{pointer}/groups"), &mapping.groups)?;
     match mapping.groups_separator.as_deref() {
-        Some(text) if !(1..=10).contains(&text.len()) || text.chars().any(char::is_control) => {
+        Some(text) if !(1..=10).contains(&text.len()) || text.chars().any(wire::is_deceptive) => {
             Err(Fault::invalid(
                 format!("{pointer}/groups_separator"),
                 "1 to 10 visible bytes, or `null`",
@@ -163,8 +159,8 @@ pub(crate) fn required_claims(pointer: &str, required: &BTreeMap<String, String>
     for (name, value) in required {
         claim_name(pointer, name)?;
         let at = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
-        if value.is_empty() || value.chars().count() > 200 || value.chars().any(char::is_control) {
-            return Err(Fault::invalid(at, "1 to 200 characters"));
+        if value.is_empty() || value.chars().count() > 200 || value.chars().any(wire::is_deceptive) {
+            return Err(Fault::invalid(at, "1 to 200 visible characters"));
         }
     }
     Ok(())

@@ -390,8 +390,11 @@ fn check_reachable(url: &url::Url, internal: &[url::Origin]) -> Answer<()> {
 
 fn check_client(spec: &ConnectionSpec) -> Answer<()> {
     let client_id = spec.client_id.as_deref().unwrap_or_default();
-    if client_id.is_empty() || client_id.len() > 512 || client_id.chars().any(char::is_control) {
-        return Err(Fault::invalid("/client_id", "required, 1 to 512 characters"));
+    if client_id.is_empty() || client_id.len() > 512 || !wire::is_plain(client_id) {
+        return Err(Fault::invalid(
+            "/client_id",
+            "required, 1 to 512 visible characters",
+        ));
     }
     if spec
         .client_secret

@@ -263,10 +263,7 @@ fn jitter(pause: i64) -> Result<i64> {
 /// The beginning of an answer, without what cannot be seen or turns text around.
 fn cleaned(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(KEPT)]);
-    let harmless = |c: char| {
-        (!c.is_control() || matches!(c, '\n' | '\t'))
-            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
+    let harmless = |c: char| matches!(c, '\n' | '\t') || !wire::is_deceptive(c);
     let mut kept: String = text.chars().filter(|c| harmless(*c)).collect();
     // A character cut in two at the end becomes a replacement character, which is longer.
     while kept.len() > KEPT {

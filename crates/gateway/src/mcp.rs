@@ -98,8 +98,8 @@ pub(crate) fn read(body: &[u8], headers: &HeaderMap) -> Result<Asked, &'static s
                 .as_ref()
                 .and_then(|p| p.name.as_deref().map(|name| (p, name)));
             let (params, name) = params.ok_or("tools/call without the name of a tool")?;
-            if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-                return Err("the tool's name is empty, too long or holds control characters");
+            if name.is_empty() || name.len() > MAX_NAME || name.chars().any(wire::is_deceptive) {
+                return Err("the tool's name is empty, too long or holds characters that cannot be seen");
             }
             entry.tool = Some(name.to_owned());
             entry.arguments_sha256 = params.arguments.map(|arguments| {

@@ -70,6 +70,7 @@ mod provider;
 mod service_token;
 mod time;
 mod token;
+mod visible;
 mod webhook;
 
 pub use address::*;
@@ -95,6 +96,7 @@ pub use provider::*;
 pub use service_token::*;
 pub use time::*;
 pub use token::*;
+pub use visible::*;
 pub use webhook::*;
 
 /// Header in which the dashboard repeats the session's CSRF token.

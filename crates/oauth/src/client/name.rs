@@ -1,14 +1,15 @@
 //! Names that strangers give themselves: cleaned of what could deceive a reader, and bounded.
 
+use wire::is_deceptive;
+
 /// The longest name that is kept, in characters.
 const LONGEST: usize = 80;
 
-/// A name fit for a page, a log line and a list: no control, bidirectional, zero-width or private-use
-/// characters, white space collapsed, at most 80 characters; `fallback` if nothing is left.
+/// A name fit for a page, a log line and a list: nothing that hides itself, white space collapsed, at most 80 characters; `fallback` if nothing is left.
 pub(crate) fn clean(text: &str, fallback: &str) -> String {
     let visible = text.chars().filter_map(|c| match c {
         c if c.is_whitespace() => Some(' '),
-        c if c.is_control() || is_deceptive(c) => None,
+        c if is_deceptive(c) => None,
         c => Some(c),
     });
     // Ten times the bound is enough to find 80 visible characters in anything honest.
@@ -29,16 +30,6 @@ pub(crate) fn clean(text: &str, fallback: &str) -> String {
     }
 }
 
-/// Characters that are invisible, change the direction of their neighbours, or mean nothing to a reader.
-const fn is_deceptive(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{ffff}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{10ffff}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::clean;
@@ -53,6 +44,10 @@ mod tests {
             ("a\0b\u{7}c\u{1b}[31m", "abc[31m"),
             ("<b>Agent</b>", "<b>Agent</b>"),
             ("\u{e0041}\u{e0042}tag", "tag"),
+            (
+                "Clau\u{fe0f}de\u{e0101} \u{2800}\u{fff1}Code\u{3164}",
+                "Claude Code",
+            ),
             ("Ünïcødé 日本", "Ünïcødé 日本"),
             ("\u{200b}\u{200b}", "fallback"),
             ("", "fallback"),
