@@ -51,7 +51,7 @@ pub fn secure(response: &mut Response, forms: Forms) {
     );
 }
 
-/// Renders a page.
+/// Renders a page. Where somebody is to try again later, it says when (RFC 9110 section 10.2.3, RFC 6585 section 4).
 pub fn html(status: StatusCode, template: &impl Template, forms: Forms) -> Response {
     let mut response = match template.render() {
         Ok(text) => {
@@ -64,6 +64,13 @@ pub fn html(status: StatusCode, template: &impl Template, forms: Forms) -> Respo
         }
     };
     secure(&mut response, forms);
+    let seconds = match status {
+        StatusCode::TOO_MANY_REQUESTS => "60",
+        StatusCode::SERVICE_UNAVAILABLE => "5",
+        _ => return response,
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
     response
 }
 
@@ -117,9 +124,6 @@ pub fn error_page(status: StatusCode, title: &str, text: &str, request_id: &str)
     let headers = response.headers_mut();
     // Addresses of failed requests may carry codes.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    }
     response
 }
 

@@ -400,7 +400,8 @@ fn put_problem(response: &mut Response, fault: Fault, request_id: String, condit
         let link = HeaderValue::from_static("</login/confirm>; rel=\"reauthenticate\"");
         headers.insert(header::LINK, link);
     }
-    if let Some(seconds) = fault.retry_after {
+    let later = matches!(fault.kind, Kind::TooManyRequests | Kind::Unavailable);
+    if let Some(seconds) = fault.retry_after.or(later.then_some(2)) {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
 }

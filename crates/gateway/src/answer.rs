@@ -48,22 +48,24 @@ fn object(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+    ) {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+    }
     response
 }
 
 /// Nothing can be decided now; asking again later is right.
 pub(crate) fn unavailable(request: &str) -> Response<Body> {
     let message = "Access cannot be decided at the moment.";
-    let mut response = json(
+    json(
         StatusCode::SERVICE_UNAVAILABLE,
         "temporarily_unavailable",
         message,
         request,
-    );
-    response
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from_static("2"));
-    response
+    )
 }
 
 /// A page without script and style of its own.

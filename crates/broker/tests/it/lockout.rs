@@ -139,10 +139,9 @@ async fn a_known_browser_has_its_own_tries_on_a_network_that_is_used_up() {
         for _ in 0..40 {
             attempt(&mut neighbour, "wrong password").await;
         }
-        assert_eq!(
-            attempt(&mut neighbour, PASSWORD).await.status,
-            StatusCode::TOO_MANY_REQUESTS
-        );
+        let late = attempt(&mut neighbour, PASSWORD).await;
+        assert_eq!(late.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(late.headers["retry-after"], "60");
         assert_eq!(attempt(&mut mine, PASSWORD).await.location(), "/");
         // A cookie that we did not make is none.
         neighbour
@@ -358,7 +357,9 @@ async fn strangers_who_begin_to_sign_in_cost_few_rows() {
             }
             let path = if n % 3 == 0 { "/login" } else { &start };
             let answer = stranger.get(path).await;
-            begun += usize::from(answer.status != StatusCode::TOO_MANY_REQUESTS);
+            let late = answer.status == StatusCode::TOO_MANY_REQUESTS;
+            assert_eq!(answer.headers.contains_key("retry-after"), late);
+            begun += usize::from(!late);
         }
         assert_eq!(begun, 299, "300, with the one that signed in");
         // Whoever signed in here before, and everybody elsewhere, does not notice.

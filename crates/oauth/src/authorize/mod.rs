@@ -39,15 +39,17 @@ pub(crate) async fn ask(
     RawQuery(query): RawQuery,
 ) -> Response {
     let query = query.unwrap_or_default();
-    if query.len() > LONGEST_FORM {
-        return page::fault(StatusCode::URI_TOO_LONG, "The request is too long.", &request);
-    }
+    let is_long = query.len() > LONGEST_FORM;
     let scene = Scene {
         oauth: &oauth,
         view: &view,
         request: &request,
-        params: &Params::parse(query.as_bytes()),
+        params: &Params::parse(if is_long { b"" } else { query.as_bytes() }),
     };
+    if is_long {
+        let page = page::fault(StatusCode::URI_TOO_LONG, "The request is too long.", &request);
+        return scene.turn_away(None, "invalid_request", page).await;
+    }
     match scene.prepare(&session).await {
         Ok(ready) => page::consent(&scene, &ready),
         Err(response) => *response,
@@ -62,30 +64,40 @@ pub(crate) async fn decide(
     (session, headers): (Session, crate::client::register::Headers),
     Body(body): Body,
 ) -> Response {
-    if is_cross_site(&headers.0) || body.len() > LONGEST_FORM {
-        return page::forged(&request);
-    }
+    let is_foreign = is_cross_site(&headers.0) || body.len() > LONGEST_FORM;
     let scene = Scene {
         oauth: &oauth,
         view: &view,
         request: &request,
-        params: &Params::parse(&body),
+        params: &Params::parse(if is_foreign { b"" } else { &body }),
     };
+    if is_foreign {
+        return scene
+            .turn_away(None, "form_refused", page::forged(&request))
+            .await;
+    }
     let ready = match scene.prepare(&session).await {
         Ok(ready) => ready,
         Err(response) => return *response,
     };
     let Some(form) = form::read(&scene, &ready) else {
-        return page::forged(&request);
+        let page = page::forged(&request);
+        return scene.turn_away(Some(&ready.client), "form_refused", page).await;
     };
     let decided = match scene.params.get("decision") {
         Some("allow") => scene.allow(&ready, &form).await,
         Some("deny") => scene.deny(&ready, &form).await,
-        _ => return page::fault(StatusCode::BAD_REQUEST, "The form was not complete.", &request),
+        _ => {
+            let page = page::fault(StatusCode::BAD_REQUEST, "The form was not complete.", &request);
+            return scene.turn_away(Some(&ready.client), "form_refused", page).await;
+        }
     };
     match decided {
         Ok(Some(location)) => redirect(&location),
-        Ok(None) => page::answered(&request),
+        Ok(None) => {
+            let page = page::answered(&request);
+            scene.turn_away(Some(&ready.client), "form_refused", page).await
+        }
         Err(error) => page::failed(error, &request),
     }
 }
@@ -121,14 +133,25 @@ impl Scene<'_> {
     /// Everything before the decision; what stands in its way is the answer.
     async fn prepare(&self, session: &Session) -> Result<Ready, Box<Response>> {
         let (oauth, view, request) = (self.oauth, self.view, self.request);
-        let asked = request::read(oauth, view, self.params, request).await;
-        let Asked { agent, back, wants } = asked.map_err(|refusal| match refusal {
-            Refusal::Local { status, text } => Box::new(page::fault(status, &text, request)),
-            Refusal::Store(error) => Box::new(page::failed(error, request)),
-        })?;
+        let asked = match request::read(oauth, view, self.params, request).await {
+            Ok(asked) => asked,
+            Err(Refusal::Local {
+                status,
+                text,
+                reason,
+                client,
+            }) => {
+                let page = page::fault(status, &text, request);
+                return Err(Box::new(self.turn_away(client.as_deref(), reason, page).await));
+            }
+            Err(Refusal::Store(error)) => return Err(Box::new(page::failed(error, request))),
+        };
+        let Asked { agent, back, wants } = asked;
         // A client that is there and may not be used is told so before anybody signs in for it in vain.
         if agent.is_out() {
-            return Err(Box::new(page::waiting(view, &agent.client, request)));
+            let reason = audit::word(Reason::ClientNotAccepted);
+            let page = page::waiting(view, &agent.client, request);
+            return Err(Box::new(self.turn_away(Some(&agent.client), &reason, page).await));
         }
         if !oauth.store.is_current() {
             return Err(Box::new(page::failed(unavailable(), request)));
@@ -141,12 +164,14 @@ impl Scene<'_> {
             Err(fault) => return Err(Box::new(self.fault(&agent, &back, who.as_ref(), fault).await)),
         };
         let who = who.ok_or_else(|| Box::new(self.sign_in(false)))?;
-        let agent = agent.settle(oauth, view, request).await.map_err(|missing| {
-            Box::new(match missing {
-                Missing::Store(error) => page::failed(error, request),
-                _ => page::fault(StatusCode::TOO_MANY_REQUESTS, "Try again in a minute.", request),
-            })
-        })?;
+        let agent = match agent.settle(oauth, view, request).await {
+            Ok(agent) => agent,
+            Err(Missing::Store(error)) => return Err(Box::new(page::failed(error, request))),
+            Err(_) => {
+                let page = page::fault(StatusCode::TOO_MANY_REQUESTS, "Try again in a minute.", request);
+                return Err(Box::new(self.turn_away(None, "rate_limited", page).await));
+            }
+        };
         let client = Client {
             tier: agent.client.tier_at(Some(&back.redirect_uri)),
             ..agent.client.clone()
@@ -176,6 +201,19 @@ impl Scene<'_> {
             Ok(ready)
         } else {
             Err(Box::new(self.refuse(&ready).await))
+        }
+    }
+
+    /// Turns a request away before anybody decided about it: with a page of ours, and in the log, however many come.
+    /// What a stranger calls itself is written down only where there is a client.
+    async fn turn_away(&self, client: Option<&Client>, reason: &str, page: Response) -> Response {
+        let nobody = wire::AuditActor::of(wire::ActorKind::Anonymous);
+        let actor = client.map_or(nobody, audit::anonymous);
+        let mut event = audit::event(self.view, self.request, "authorize.denied", actor);
+        audit::refused(&mut event, reason.to_owned(), None);
+        match self.oauth.store.record_folded(event).await {
+            Ok(()) => page,
+            Err(error) => page::failed(error, self.request),
         }
     }
 

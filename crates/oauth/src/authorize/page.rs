@@ -216,18 +216,12 @@ pub(super) fn failed(error: store::Error, request: &Request) -> Response {
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     tracing::error!(%error, source = ?error, request = request.0.id, "an authorization request failed");
-    let mut response = error_page(
+    error_page(
         status,
         "That did not work",
         "Nothing was granted. Try again in a moment.",
         &request.0.id,
-    );
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-    }
-    response
+    )
 }
 
 /// Where a code goes, for a reader who knows no URLs.

@@ -8,7 +8,7 @@ use crate::{Oauth, params::Params};
 use http::StatusCode;
 use store::AppView;
 use url::Url;
-use wire::ClientSource;
+use wire::{Client, ClientSource};
 
 /// The longest `state`, in bytes.
 const LONGEST_STATE: usize = 4096;
@@ -73,16 +73,22 @@ pub(crate) enum Refusal {
         status: StatusCode,
         /// What is wrong.
         text: String,
+        /// The same in the log.
+        reason: &'static str,
+        /// Who asked, if that is known.
+        client: Option<Box<Client>>,
     },
     /// The store failed.
     Store(store::Error),
 }
 
 impl Refusal {
-    fn local(text: impl Into<String>) -> Self {
+    fn local(reason: &'static str, text: impl Into<String>) -> Self {
         Self::Local {
             status: StatusCode::BAD_REQUEST,
             text: text.into(),
+            reason,
+            client: None,
         }
     }
 }
@@ -96,22 +102,29 @@ pub(crate) async fn read(
 ) -> Result<Asked, Refusal> {
     for name in ["client_id", "redirect_uri"] {
         if params.is_repeated(name) {
-            return Err(Refusal::local(format!("The request names its {name} twice.")));
+            let text = format!("The request names its {name} twice.");
+            return Err(Refusal::local("invalid_request", text));
         }
     }
     let client_id = params
         .get("client_id")
-        .ok_or_else(|| Refusal::local("The request does not say which client it comes from."))?;
+        .ok_or("The request does not say which client it comes from.")
+        .map_err(|text| Refusal::local("invalid_request", text))?;
     let agent = client::find(oauth, view, client_id, request)
         .await
         .map_err(missing)?;
+    let of_client = |reason, text: &str| Refusal::Local {
+        status: StatusCode::BAD_REQUEST,
+        text: text.to_owned(),
+        reason,
+        client: Some(Box::new(agent.client.clone())),
+    };
     let redirect_uri = params
         .get("redirect_uri")
-        .ok_or_else(|| Refusal::local("The request does not say where to return to."))?;
+        .ok_or_else(|| of_client("invalid_request", "The request does not say where to return to."))?;
     if !may_return_to(view, &agent, redirect_uri) {
-        return Err(Refusal::local(
-            "The address to return to is not one that the client registered.",
-        ));
+        let text = "The address to return to is not one that the client registered.";
+        return Err(of_client("redirect_not_registered", text));
     }
     let back = Back {
         redirect_uri: redirect_uri.to_owned(),
@@ -127,13 +140,16 @@ pub(crate) async fn read(
 
 fn missing(missing: Missing) -> Refusal {
     match missing {
-        Missing::Unknown => Refusal::local("The client is not registered at this app."),
-        Missing::Document(why) => Refusal::local(format!(
-            "The document that describes the client cannot be used: {why}."
-        )),
+        Missing::Unknown => Refusal::local("client_unknown", "The client is not registered at this app."),
+        Missing::Document(why) => {
+            let text = format!("The document that describes the client cannot be used: {why}.");
+            Refusal::local("document_unusable", text)
+        }
         Missing::TooMany => Refusal::Local {
             status: StatusCode::TOO_MANY_REQUESTS,
             text: "Too many requests came from your network. Try again in a minute.".into(),
+            reason: "rate_limited",
+            client: None,
         },
         Missing::Store(error) => Refusal::Store(error),
     }

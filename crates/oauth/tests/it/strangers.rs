@@ -76,6 +76,86 @@ async fn open_redirect_errors_of_an_unknown_document_client_stay_here() {
 }
 
 #[tokio::test]
+async fn what_is_turned_away_before_consent_is_on_record_and_counted() {
+    on_each(async |w| {
+        let id = w.register().await;
+        let client = w.client(&id).await.unwrap().client;
+        let waits = w.register().await;
+        w.say(&waits, ClientTier::Localhost, ClientState::Blocked).await;
+        let broken = "https://broken.example/client.json";
+        w.oauth
+            .keep_document(broken, json!({"client_id": broken, "redirect_uris": []}))
+            .await;
+        let long = w.authorize(&id, &[("state", &"x".repeat(20_000))]);
+        let asked = [
+            (w.authorize(broken, &[]), 400, "document_unusable", false),
+            (w.authorize("cli_unknown", &[]), 400, "client_unknown", false),
+            (
+                w.authorize(&id, &[("client_id", "")]),
+                400,
+                "invalid_request",
+                false,
+            ),
+            (
+                w.authorize(&id, &[("redirect_uri", "https://evil.example/cb")]),
+                400,
+                "redirect_not_registered",
+                true,
+            ),
+            (w.authorize(&waits, &[]), 403, "client_not_accepted", true),
+            (long, 414, "invalid_request", false),
+        ];
+        for (url, status, reason, has_client) in &asked {
+            let before = w.events("authorize.denied").await.len();
+            for _ in 0..20 {
+                let page = w.get(url).await;
+                assert_eq!(page.status.as_u16(), *status, "{reason}: {page:?}");
+            }
+            let events = w.events("authorize.denied").await;
+            let new = &events[before..];
+            let known = *reason == "invalid_request" && before > 2;
+            assert!(new.len() <= 1 && (known || new.len() == 1), "{reason}: {new:#?}");
+            let event = events
+                .iter()
+                .find(|e| e.reason.as_deref() == Some(reason))
+                .unwrap();
+            assert_eq!(event.actor.kind, ActorKind::Anonymous);
+            assert_eq!(event.actor.client.is_some(), *has_client, "{reason}");
+            assert_eq!(event.outcome, wire::Outcome::Denied);
+            assert_eq!(event.account.as_ref(), Some(&client.account));
+        }
+        // A form from elsewhere.
+        let browser = w.employee().await;
+        let fields = [
+            ("client_id".to_owned(), id.clone()),
+            ("decision".to_owned(), "allow".to_owned()),
+        ];
+        w.decide(&browser, &fields).await;
+        let page = w.get_as(&browser, &w.authorize(&id, &[])).await.expect(200);
+        let mut fields = page.fields();
+        fields.retain(|(name, _)| name != "csrf");
+        fields.push(("decision".into(), "allow".into()));
+        for _ in 0..20 {
+            w.decide(&browser, &fields).await.expect(403);
+        }
+        let events = w.events("authorize.denied").await;
+        let refused = events
+            .iter()
+            .filter(|e| e.reason.as_deref() == Some("form_refused"));
+        assert_eq!(refused.count(), 1);
+        w.advance(61).await;
+        w.store.write_closed_folds().await.unwrap();
+        let events = w.events("authorize.denied").await;
+        let times = |e: &wire::AuditEvent| e.repeated.as_ref().map_or(1, |r| r.count);
+        let unusable = events
+            .iter()
+            .filter(|e| e.reason.as_deref() == Some("document_unusable"));
+        assert_eq!(unusable.map(times).sum::<u64>(), 20);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn open_redirect_errors_of_self_registered_clients_stay_here() {
     on_each(async |w| {
         w.change_app(|app| {
