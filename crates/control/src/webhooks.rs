@@ -13,6 +13,7 @@ use crate::write::{Write, shown};
 use crate::{Control, check, delivery, places, record};
 use axum::response::Response;
 use store::{Released, audit::target};
+use url::Host;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     AccountId, AuditEvent, DeliveryState, NewWebhook, Page, TokenScope, Webhook, WebhookDelivery,
@@ -257,6 +258,16 @@ async fn check_spec(caller: &Caller, spec: &WebhookSpec, before: Option<&Webhook
     let url = check::http_url("/url", &spec.url)?;
     if before.is_none_or(|b| b.url != spec.url) {
         places::check_target(caller, ("/url", &url), &[]).await?;
+        let internal = match url.host() {
+            Some(Host::Domain(name)) => outbound::is_localhost(name),
+            Some(Host::Ipv4(ip)) => !outbound::is_global(ip.into()),
+            Some(Host::Ipv6(ip)) => !outbound::is_global(ip.into()),
+            None => false,
+        };
+        if internal && !spec.allow_internal {
+            let detail = "an internal address, where nothing is delivered without `allow_internal`";
+            return Err(Fault::invalid("/url", detail));
+        }
     }
     if url.scheme() != "https" && !spec.allow_internal {
         let detail = "https, or http to an internal address with `allow_internal`";

@@ -45,7 +45,7 @@ pub use crate::hop::{HOP, Hop};
 pub use crate::listeners::Listeners;
 pub use crate::special::{can_be_opened, is_special};
 use crate::target::Target;
-pub use crate::target::{Allowed, Resolver, resolve, system_resolver};
+pub use crate::target::{Allowed, Resolver, is_localhost, resolve, system_resolver};
 
 /// How long it may take to find out where a name leads, when that is asked for before it is needed.
 const LOOK_UP: Duration = Duration::from_secs(2);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -94,6 +94,10 @@ pub async fn resolve(resolver: &Resolver, host: Host<&str>, port: u16) -> io::Re
     let addresses = match host {
         Host::Ipv4(ip) => vec![IpAddr::V4(ip)],
         Host::Ipv6(ip) => vec![IpAddr::V6(ip)],
+        // Whatever a name server says.
+        Host::Domain(name) if is_localhost(name) => {
+            vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+        }
         Host::Domain(name) => resolver(name.to_owned()).await?,
     };
     Ok(addresses
@@ -145,10 +149,6 @@ impl Target {
         own: &Listeners,
     ) -> Result<Vec<SocketAddr>, Error> {
         let addresses = match self.url.host() {
-            // RFC 6761, section 6.3: these are loopback, whatever a name server says.
-            Some(Host::Domain(name)) if is_localhost(name) && !self.allowed => {
-                vec![SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))]
-            }
             Some(host) => resolve(resolver, host, self.port)
                 .await
                 .map_err(|e| self.unreachable(&e))?,
@@ -187,7 +187,9 @@ impl Target {
     }
 }
 
-fn is_localhost(name: &str) -> bool {
+/// Whether a name is one of the machine itself (RFC 6761, section 6.3), also with dots at its end.
+#[must_use]
+pub fn is_localhost(name: &str) -> bool {
     let name = name.trim_end_matches('.');
     name == "localhost" || name.ends_with(".localhost")
 }

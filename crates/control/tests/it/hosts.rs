@@ -333,6 +333,10 @@ async fn own_listener_is_no_origin_and_no_receiver() {
         for origin in [
             "http://127.0.0.1:7400",
             "http://localhost:7400",
+            "http://localhost.:7400",
+            "http://LOCALHOST:7400",
+            "http://foo.localhost:7400",
+            "http://foo.bar.localhost.:7400",
             "https://us.example:7400",
             "http://[::ffff:127.0.0.1]:7400",
             "http://2130706433:7400",
@@ -341,6 +345,8 @@ async fn own_listener_is_no_origin_and_no_receiver() {
             "http://control.example.com",
             "https://wiki.acme.example.com",
             "http://wiki.acme.example.com.",
+            "http://wiki.acme.example.com.:80",
+            "https://control.example.com.:443",
             "https://wiki.other.example.com",
             // Its own.
             "http://x.example.com",
@@ -366,6 +372,34 @@ async fn own_listener_is_no_origin_and_no_receiver() {
             let answer = world.owner(Method::PATCH, &path, Some(json!({"origin_url": origin}))).await;
             assert_eq!(answer.status, 200, "{origin}: {}", answer.text);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_receiver_on_the_machine_itself_is_refused_when_it_is_entered() {
+    on_each(async |world| {
+        let world = world.reaching(elsewhere(&[]));
+        let create = async |url: &str, internal: bool| {
+            let body = json!({"name": "W", "url": url, "events": ["*"], "allow_internal": internal});
+            world.owner(Method::POST, "/webhooks", Some(body)).await
+        };
+        for url in [
+            "https://localhost/x",
+            "https://localhost./x",
+            "https://foo.localhost/x",
+            "https://foo.localhost.:8443/x",
+            "https://127.0.0.1/x",
+            "https://2130706433/x",
+            "https://[::1]/x",
+            "https://10.0.0.7/x",
+        ] {
+            let answer = create(url, false).await;
+            assert_eq!(answer.refused(400, "invalid"), ["/url"], "{url}");
+            assert!(answer.text.contains("allow_internal"), "{}", answer.text);
+        }
+        let answer = create("https://foo.localhost:8443/x", true).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
     })
     .await;
 }

@@ -406,7 +406,12 @@ async fn ss1_internal_addresses_are_reached_only_where_the_organisation_says_so(
         }
         // Judged again when it is sent, after the name is resolved.
         let secure = receiver.url.replace("http:", "https:");
-        let hook = make_it(json!({"url": secure})).await.json();
+        let hook = make_it(json!({"url": secure, "allow_internal": true}))
+            .await
+            .json();
+        let outside = Some(json!({"allow_internal": false}));
+        let answer = world.owner(Method::PATCH, &path(&hook), outside).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
         let shown = world
             .owner(Method::POST, &format!("{}/test", path(&hook)), None)
             .await
