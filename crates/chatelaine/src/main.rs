@@ -5,7 +5,9 @@ mod config;
 mod context;
 mod demo;
 mod observe;
+mod permissions;
 mod proxy;
+mod say;
 mod server;
 mod setup;
 mod verify;
@@ -13,6 +15,7 @@ mod verify;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use config::Config;
+use say::say;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
@@ -76,14 +79,14 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("chatelaine: {error}");
+            say::failure(&error.into());
             return ExitCode::FAILURE;
         }
     };
     match runtime.block_on(run(cli)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("chatelaine: {error:#}");
+            say::failure(&error);
             ExitCode::FAILURE
         }
     }
@@ -101,7 +104,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(cli::run_audit(command, &mut around).await.into());
         }
         Command::Openapi => {
-            println!("{}", control::openapi().to_pretty_json()?);
+            say!("{}", control::openapi().to_pretty_json()?);
             Ok(())
         }
         Command::Demo(args) => {
@@ -137,48 +140,50 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 async fn doctor(config: &Config) -> anyhow::Result<()> {
-    println!(
+    say!(
         "configuration  ok: {} on {}",
         config.public_url,
         config.listen.join(", ")
     );
     let key = config.master_key()?;
-    println!("master key     ok");
+    say!("master key     ok");
     let store = setup::open(config, &key).await?;
-    println!("database       ok: schema is current, the key fits");
+    say!("database       ok: schema is current, the key fits");
     let mailer = config.mail.mailer(store.clock().clone())?;
     if mailer.is_configured() {
-        println!("mail           ok: from {}", config.mail.from);
+        say!("mail           ok: from {}", config.mail.from);
     } else {
-        println!("mail           none: no one-time codes, no mailed invitations (see [mail])");
+        say!("mail           none: no one-time codes, no mailed invitations (see [mail])");
+    }
+    for concern in permissions::concerns(config)? {
+        say!("files          WARNING: {concern}");
     }
     let organisations = store::org::all(&store).await?;
     if organisations.is_empty() {
-        println!("organisation   none yet: run `chatelaine setup`");
+        say!("organisation   none yet: run `chatelaine setup`");
     }
     let control = url::Url::parse(&config.public_url)?;
     if control.scheme() == "http" && !matches!(control.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"))
     {
-        println!("transport      WARNING: public_url is plain http on a host that is not this one");
+        say!("transport      WARNING: public_url is plain http on a host that is not this one");
     }
     for (org, connection) in setup::sharing_callback(&store).await? {
-        println!(
+        say!(
             "connection     WARNING: {} ({org}) has no redirect URI of its own: register {} at its provider, then set \
              `callback` to `own`. Until then only answers with `iss` count",
-            connection.spec.name, connection.redirect_uri
+            connection.spec.name,
+            connection.redirect_uri
         );
     }
     let concern = proxy::noticed(&store, config).await?;
     if let Some(concern) = concern.or_else(|| proxy::concern(config).map(ToOwned::to_owned)) {
-        println!("proxy          WARNING: {concern}");
+        say!("proxy          WARNING: {concern}");
     }
     let snapshot = store.directory();
     for view in snapshot.apps() {
         if !view.connections.iter().any(|c| c.signs_in) {
             let (app, account) = (&view.app.spec.name, &view.account.spec.name);
-            println!(
-                "app            WARNING: nobody can sign in to {app} ({account}): no connection is bound"
-            );
+            say!("app            WARNING: nobody can sign in to {app} ({account}): no connection is bound");
         }
     }
     for view in snapshot.apps() {
@@ -194,7 +199,7 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
         };
         if literal.is_some_and(|ip| outbound::is_special(ip, &opened)) {
             let (app, origin) = (&view.app.spec.name, &view.app.spec.origin_url);
-            println!(
+            say!(
                 "origin         WARNING: {app} is not forwarded to {origin}: see allowed_origin_ranges of the organisation"
             );
         }
@@ -203,7 +208,7 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
     for view in snapshot.apps() {
         if store::host::of_authority(&view.authority) == control_host {
             let (app, account) = (&view.app.spec.name, &view.account.spec.name);
-            println!(
+            say!(
                 "host           WARNING: {app} ({account}) lies at the control plane's host: its pages can set cookies there"
             );
         }
@@ -212,14 +217,15 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
     for (host, app) in &conflicts {
         let account = snapshot.account(&app.account);
         let account = account.map_or("?", |view| view.account.spec.name.as_str());
-        println!(
+        say!(
             "host           WARNING: {} ({account}) lies at {}, and the host {host} belongs to another account: move \
              the app, or share the host (`chatelaine host list`)",
-            app.spec.name, app.spec.public_url
+            app.spec.name,
+            app.spec.public_url
         );
     }
     if conflicts.is_empty() {
-        println!("hosts          ok: every app lies at a host of its account");
+        say!("hosts          ok: every app lies at a host of its account");
     }
     verify::database(&store, &[config.audit_digest_file()]).await
 }

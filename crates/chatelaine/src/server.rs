@@ -468,11 +468,21 @@ struct Operations {
 
 async fn ready(State(operations): State<Operations>) -> Response {
     match operations.store.ping().await {
-        Ok(()) if operations.store.is_current() => match operations.untrusted.seen() {
-            Some(seen) => format!("ready\nwarning: {seen}\n").into_response(),
-            None => "ready\n".into_response(),
-        },
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response(),
+        Ok(()) if operations.store.is_current() => {
+            match operations.untrusted.seen(operations.store.clock().now()) {
+                Some(seen) => format!("ready\nwarning: {seen}\n").into_response(),
+                None => "ready\n".into_response(),
+            }
+        }
+        _ => {
+            let later = [(header::RETRY_AFTER, "2")];
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                later,
+                "the database does not answer\n",
+            )
+                .into_response()
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The first steps of a deployment: master key, organisation, owner.
 
 use crate::config::{Config, write_secret};
+use crate::say::say;
 use anyhow::Context as _;
 use serde_json::{Map, json};
 use store::user::{Identity, Person};
@@ -61,7 +62,7 @@ pub(crate) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
     if is_new {
         // Only now: had the database existed under another key, it would have refused this one.
         write_secret(&config.master_key_file, &key.to_text())?;
-        println!("master key    {}", config.master_key_file.display());
+        say!("master key    {}", config.master_key_file.display());
     }
     let keyring = Keyring::load(&store).await?;
     let (password, is_made) = password(args.password_stdin)?;
@@ -72,15 +73,16 @@ pub(crate) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
         (&args.owner, &password),
     )
     .await?;
-    println!(
+    say!(
         "organisation  {} ({})",
-        made.organisation.spec.name, made.organisation.id
+        made.organisation.spec.name,
+        made.organisation.id
     );
-    println!("owner         {}", args.owner);
+    say!("owner         {}", args.owner);
     if is_made {
-        println!("password      {password}   (shown once)");
+        say!("password      {password}   (shown once)");
     }
-    println!("dashboard     {}", config.public_url);
+    say!("dashboard     {}", config.public_url);
     Ok(())
 }
 
@@ -152,12 +154,12 @@ pub(crate) async fn reset_owner(config: &Config, args: ResetArgs) -> anyhow::Res
         .chain(removed)
         .collect();
     tx.commit_all(events).await?;
-    println!("owner           {}", args.email);
-    println!("second factors  {} taken away", factors.len());
+    say!("owner           {}", args.email);
+    say!("second factors  {} taken away", factors.len());
     if is_made {
-        println!("password        {password}   (shown once)");
+        say!("password        {password}   (shown once)");
     }
-    println!(
+    say!(
         "sign in at      {}/login",
         config.public_url.trim_end_matches('/')
     );

@@ -1,6 +1,7 @@
 //! `chatelaine audit verify`: whether a log is what was written.
 
 use crate::config::Config;
+use crate::say::say;
 use crate::setup;
 use anyhow::Context as _;
 use std::io::{BufRead, BufReader};
@@ -38,80 +39,151 @@ pub(crate) async fn run(config: &Config, args: &Args) -> anyhow::Result<()> {
     if paths.is_empty() {
         paths.push(config.audit_digest_file());
     }
-    let Some(file) = &args.file else {
-        let store = setup::open(config, &config.master_key()?).await?;
-        return database(&store, &paths).await;
+    let report = match &args.file {
+        None => {
+            let store = setup::open(config, &config.master_key()?).await?;
+            of_database(&store, &paths).await?
+        }
+        Some(file) => {
+            let key = match &args.key {
+                Some(key) => key.parse().context("--key is not a key of digests")?,
+                None => PublicKey::of(&Vault::new(&config.master_key()?)?)?,
+            };
+            if file == Path::new("-") {
+                of_copy(std::io::stdin().lock(), &key, &paths)?
+            } else {
+                let opened = std::fs::File::open(file);
+                let opened = opened.with_context(|| format!("cannot read {}", file.display()))?;
+                of_copy(BufReader::new(opened), &key, &paths)?
+            }
+        }
     };
-    let key = match &args.key {
-        Some(key) => key.parse().context("--key is not a key of digests")?,
-        None => PublicKey::of(&Vault::new(&config.master_key()?)?)?,
-    };
-    if file == Path::new("-") {
-        return copy(std::io::stdin().lock(), &key, &paths);
-    }
-    let opened = std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    copy(BufReader::new(opened), &key, &paths)
+    report.tell()
 }
 
-/// Verifies the logs of all organisations in the database.
+/// What is said of logs.
+#[derive(Debug, Default)]
+struct Report {
+    lines: Vec<String>,
+    wrong: bool,
+}
+
+impl Report {
+    fn add(&mut self, line: impl Into<String>) {
+        self.lines.push(line.into());
+    }
+
+    fn tell(self) -> anyhow::Result<()> {
+        for line in self.lines {
+            say!("{line}");
+        }
+        anyhow::ensure!(!self.wrong, "the audit log is not what was written");
+        Ok(())
+    }
+}
+
+/// Verifies the logs of all organisations in the database, and says so.
 pub(crate) async fn database(store: &Store, paths: &[PathBuf]) -> anyhow::Result<()> {
+    of_database(store, paths).await?.tell()
+}
+
+async fn of_database(store: &Store, paths: &[PathBuf]) -> anyhow::Result<Report> {
     let key = PublicKey::of(store.vault())?;
-    println!("digests are signed by {key}");
-    let (mut digests, mut wrong) = read(&key, paths)?;
+    let mut report = Report::default();
+    report.add(format!("digests are signed by {key}"));
+    let mut digests = read(&key, paths, &mut report)?;
     for org in store::org::all(store).await? {
         let found = store::audit::verify(store, &org.id, &digests).await?;
-        println!("{}: {}", org.slug, words(&found, paths));
-        wrong |= found.broken.is_some();
+        report.add(format!("{}: {}", org.slug, words(&found, false, paths)));
+        if found.broken.is_none()
+            && let Some(behind) = behind(&found)
+        {
+            report.add(format!(
+                "{}: not vouched for by a digest: {behind}; only the head in the database says that they are all",
+                org.slug
+            ));
+        }
+        report.wrong |= found.broken.is_some();
         digests.retain(|digest| digest.org != org.id);
     }
     if let Some(digest) = digests.first() {
-        println!(
+        report.add(format!(
             "{}: BROKEN: the database knows no such organisation, a digest of {} does",
             digest.org, digest.time
-        );
-        wrong = true;
+        ));
+        report.wrong = true;
     }
-    verdict(wrong)
+    Ok(report)
 }
 
-fn copy(copy: impl BufRead, key: &PublicKey, paths: &[PathBuf]) -> anyhow::Result<()> {
-    let (digests, wrong) = read(key, paths)?;
+fn of_copy(copy: impl BufRead, key: &PublicKey, paths: &[PathBuf]) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    let digests = read(key, paths, &mut report)?;
     let (org, found) = verify_copy(copy, &digests)?;
     let org = org.map_or_else(|| "no event".to_owned(), |org| org.to_string());
-    println!("{org}: {}", words(&found, paths));
-    if let Some((seq, _)) = found.vouched {
-        let newest = digests.iter().filter(|d| d.org.to_string() == org).map(|d| d.seq);
-        if let Some(newest) = newest.max().filter(|newest| *newest > seq) {
-            println!("{org}: digests know events up to {newest}, which the copy does not reach");
-        }
+    report.add(format!("{org}: {}", words(&found, true, paths)));
+    report.wrong |= found.broken.is_some();
+    if found.broken.is_some() {
+        return Ok(report);
     }
-    verdict(wrong || found.broken.is_some())
+    if let Some(behind) = behind(&found) {
+        report.add(format!(
+            "{org}: not vouched for: {behind}; that they were altered and chained anew, or that more came after them, would \
+             not be noticed"
+        ));
+    }
+    report.add(match found.unproven {
+        0 => format!("{org}: not vouched for: answers of origins; there are none in the copy"),
+        n => format!(
+            "{org}: not vouched for: the answers of origins to {n} events (`response`); `chatelaine audit verify` on the \
+             server verifies answers"
+        ),
+    });
+    let newest = digests.iter().filter(|d| d.org.to_string() == org).map(|d| d.seq);
+    if let Some(newest) = newest.max().filter(|newest| *newest > found.reaches) {
+        report.add(format!(
+            "{org}: digests know events up to {newest}, which the copy does not reach"
+        ));
+    }
+    Ok(report)
 }
 
-fn verdict(wrong: bool) -> anyhow::Result<()> {
-    anyhow::ensure!(!wrong, "the audit log is not what was written");
-    Ok(())
+/// The events that no digest knows.
+fn behind(found: &Verified) -> Option<String> {
+    let first = match found.vouched {
+        Some((seq, _)) => seq + 1,
+        None => found.reaches - i64::try_from(found.checked).ok()? + 1,
+    };
+    match found.reaches - first {
+        ..0 => None,
+        0 => Some(format!("event {first}")),
+        _ => Some(format!("events {first} to {}", found.reaches)),
+    }
 }
 
-/// The good digests, and whether there are others.
-fn read(key: &PublicKey, paths: &[PathBuf]) -> anyhow::Result<(Vec<Digest>, bool)> {
-    let (mut good, mut wrong) = (Vec::new(), false);
+/// The good digests; others are reported.
+fn read(key: &PublicKey, paths: &[PathBuf], report: &mut Report) -> anyhow::Result<Vec<Digest>> {
+    let mut good = Vec::new();
     for path in paths {
         let path_text = path.display();
         let read = Digests::read(path, key).with_context(|| format!("cannot read {path_text}"))?;
         for line in read.torn {
-            println!("{path_text}: line {line} cannot be read: its writer was probably killed");
+            report.add(format!(
+                "{path_text}: line {line} cannot be read: its writer was probably killed"
+            ));
         }
         for line in read.bad {
-            println!("{path_text}: line {line} is no digest of this server, or was altered");
-            wrong = true;
+            report.add(format!(
+                "{path_text}: line {line} is no digest of this server, or was altered"
+            ));
+            report.wrong = true;
         }
         good.extend(read.good);
     }
-    Ok((good, wrong))
+    Ok(good)
 }
 
-fn words(found: &Verified, paths: &[PathBuf]) -> String {
+fn words(found: &Verified, is_copy: bool, paths: &[PathBuf]) -> String {
     let Verified { checked, answers, .. } = found;
     if let Some(broken) = &found.broken {
         return format!("BROKEN: {broken} ({checked} events from the beginning are right)");
@@ -130,7 +202,10 @@ fn words(found: &Verified, paths: &[PathBuf]) -> String {
                 .join(", ")
         ),
     };
-    format!("{checked} events and {answers} answers, unbroken; {known}")
+    match is_copy {
+        true => format!("{checked} events, unbroken; {known}"),
+        false => format!("{checked} events and {answers} answers, unbroken; {known}"),
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +214,10 @@ mod tests {
     use std::io::Write as _;
     use store::MasterKey;
     use store::audit::{DigestFile, Filter, Order};
+
+    fn owner_of_nothing() -> wire::AuditActor {
+        wire::AuditActor::of(wire::ActorKind::Anonymous)
+    }
 
     #[tokio::test]
     async fn database_and_export_are_verified_with_the_digests_that_are_kept() {
@@ -170,6 +249,58 @@ mod tests {
             for event in events {
                 writeln!(file, "{}", serde_json::to_string(&event).unwrap()).unwrap();
             }
+
+            // What is not vouched for is said.
+            let paths = [config.audit_digest_file()];
+            let public = PublicKey::of(store.vault()).unwrap();
+            let told = |text: &str, paths: &[PathBuf]| {
+                let report = of_copy(text.as_bytes(), &public, paths).unwrap();
+                assert!(!report.wrong);
+                report.lines.join("\n")
+            };
+            let whole = std::fs::read_to_string(&export).unwrap();
+            let count = whole.lines().count();
+            let text = told(&whole, &paths);
+            assert!(
+                text.contains(&format!("{count} events, unbroken; 1 digests say so")),
+                "{text}"
+            );
+            assert!(
+                text.contains("not vouched for: answers of origins; there are none"),
+                "{text}"
+            );
+            assert!(!text.contains("not vouched for: event"), "{text}");
+            let text = told(&whole, &[folder.join("none")]);
+            assert!(
+                text.contains(&format!("not vouched for: events 1 to {count};")),
+                "{text}"
+            );
+            let mut event = store::audit::event(org, "gateway", "gateway.request", owner_of_nothing());
+            event.outcome = wire::Outcome::Allowed;
+            store.record(event).await.unwrap();
+            let more = store::audit::list(&store, org, &Filter::default(), (Order::Newest, None), 1).await;
+            let mut more = more.unwrap().remove(0);
+            more.response = Some(wire::AuditResponse {
+                status: 200,
+                micros: 1,
+            });
+            let more = format!("{whole}{}\n", serde_json::to_string(&more).unwrap());
+            let text = told(&more, &paths);
+            let last = count + 1;
+            assert!(
+                text.contains(&format!("not vouched for: event {last};")),
+                "{text}"
+            );
+            assert!(
+                text.contains("not vouched for: the answers of origins to 1 events"),
+                "{text}"
+            );
+            let report = of_database(&store, &paths).await.unwrap();
+            let text = report.lines.join("\n");
+            assert!(
+                text.contains(&format!("not vouched for by a digest: event {last};")),
+                "{text}"
+            );
 
             let verify = async |file: Option<PathBuf>| {
                 let args = Args {

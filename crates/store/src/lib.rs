@@ -60,7 +60,7 @@ pub use directory::{AccountView, AppView, BoundConnection, Directory, Snapshot, 
 pub use error::{Error, Result};
 pub use release::{Release, Released, Shown, Viewer};
 pub use secret_form::{MintedSecret, SecretForm};
-pub use sql::{Paging, Run};
+pub use sql::{Paging, Run, sqlite_file};
 pub use vault::{MasterKey, Vault, random_secret, sha256};
 
 use sql::{Db, DbTx, Row, Sql};

@@ -12,7 +12,15 @@ use sqlx::{
         SqliteSynchronous,
     },
 };
-use std::{fmt::Write as _, future::Future, str::FromStr, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs::{DirBuilder, OpenOptions},
+    future::Future,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 use wire::{Id, Timestamp};
 
 /// An argument: one of the three column types, or NULL of it.
@@ -372,6 +380,35 @@ const CHUNKS: [usize; 12] = [CHUNK, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 
+/// The file of a database in SQLite; none for others, and for one in memory.
+#[must_use]
+pub fn sqlite_file(url: &str) -> Option<PathBuf> {
+    if url.starts_with("postgres:") || url.starts_with("postgresql:") || url.contains(":memory:") {
+        return None;
+    }
+    let options = SqliteConnectOptions::from_str(url).ok()?;
+    let file = options.get_filename();
+    (!url.contains("mode=memory")).then(|| file.to_owned())
+}
+
+/// Makes the file of a database that is not there yet, for its owner only; SQLite makes the files beside it alike. A
+/// folder that is not there is made so, too.
+fn make_private(file: &Path) -> std::io::Result<()> {
+    if let Some(folder) = file
+        .parent()
+        .filter(|folder| !folder.exists() && *folder != Path::new(""))
+    {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600);
+    match options.open(file) {
+        // What cannot be written is for SQLite to tell.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        opened => opened.map(drop),
+    }
+}
+
 impl Db {
     /// Opens `sqlite:PATH` or `postgres://…` and brings the schema up to date.
     pub(crate) async fn open(url: &str) -> Result<Self> {
@@ -394,6 +431,9 @@ impl Db {
                 .pragma("wal_autocheckpoint", "4000")
                 .statement_cache_capacity(256)
                 .busy_timeout(Duration::from_secs(5));
+            if let Some(file) = sqlite_file(url) {
+                make_private(&file).map_err(|error| Error::Unavailable(error.into()))?;
+            }
             let pool = |n: u32| {
                 SqlitePoolOptions::new()
                     .max_connections(n)

@@ -4,9 +4,11 @@
 mod seed;
 
 use crate::config::{Config, LogFormat, Mail, MailTransport, write_secret};
+use crate::say::say;
 use crate::{observe, server::Server, setup};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use store::Clock;
 use tokio::net::TcpListener;
@@ -113,7 +115,11 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<(
         Some(folder) => folder.clone(),
         None => std::env::temp_dir().join(format!("chatelaine-demo-{}", std::process::id())),
     };
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder);
+    made.with_context(|| format!("cannot make {}", folder.display()))?;
     if !args.keep {
         forget(&folder)?;
     }
@@ -340,7 +346,7 @@ async fn announce(args: &Args, state: &State, ports: Ports, folder: &Path) -> an
             "mail": folder.join(MAIL),
             "apps": state.apps,
         });
-        println!("{line}");
+        say!("{line}");
         return Ok(());
     }
     let State {
@@ -350,26 +356,28 @@ async fn announce(args: &Args, state: &State, ports: Ports, folder: &Path) -> an
         accounts,
         ..
     } = state;
-    println!();
-    println!("  Chatelaine is up. Data: {}", folder.display());
-    println!();
-    println!("  dashboard   {}", ports.control());
-    println!("  owner       {}   {}", admin.email, admin.password);
-    println!("  API token   {}", state.api_token);
-    println!("  sign-in     {} (the demo's identity provider)", ports.idp());
+    say!();
+    say!("  Chatelaine is up. Data: {}", folder.display());
+    say!();
+    say!("  dashboard   {}", ports.control());
+    say!("  owner       {}   {}", admin.email, admin.password);
+    say!("  API token   {}", state.api_token);
+    say!("  sign-in     {} (the demo's identity provider)", ports.idp());
     for user in users {
         let may = if user.allowed {
             "allowed"
         } else {
             "refused by policy"
         };
-        println!(
+        say!(
             "    {:<10} {:<26} {:<30} {may}",
-            user.username, user.password, user.email
+            user.username,
+            user.password,
+            user.email
         );
     }
-    println!("  mail        {}", folder.join(MAIL).display());
-    println!("  apps");
+    say!("  mail        {}", folder.join(MAIL).display());
+    say!("  apps");
     for app in apps {
         let account = accounts
             .iter()
@@ -380,24 +388,24 @@ async fn announce(args: &Args, state: &State, ports: Ports, folder: &Path) -> an
         } else {
             "Managed OAuth off"
         };
-        println!("    {:<14} {:<11} {:<32} {switch}", app.name, account, app.url);
+        say!("    {:<14} {:<11} {:<32} {switch}", app.name, account, app.url);
     }
     if let Some(app) = apps
         .iter()
         .find(|app| app.kind == AppKind::Mcp && app.managed_oauth)
     {
         let url = &app.url;
-        println!("  agents");
-        println!("    Claude Code   claude mcp add --transport http tickets {url}");
-        println!("    Codex         codex mcp add tickets --url {url} && codex mcp login tickets");
-        println!("    curl          curl -i {url}");
+        say!("  agents");
+        say!("    Claude Code   claude mcp add --transport http tickets {url}");
+        say!("    Codex         codex mcp add tickets --url {url} && codex mcp login tickets");
+        say!("    curl          curl -i {url}");
     }
     if let Some(app) = apps
         .iter()
         .find(|app| app.kind == AppKind::Mcp && !app.managed_oauth)
     {
-        println!("  the switch");
-        println!(
+        say!("  the switch");
+        say!(
             "    curl -X PATCH -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' \\\n      \
              -d '{{\"managed_oauth\":true}}' {}/api/v1/apps/{}",
             state.api_token,
@@ -405,7 +413,7 @@ async fn announce(args: &Args, state: &State, ports: Ports, folder: &Path) -> an
             app.id
         );
     }
-    println!();
-    println!("  Ctrl-C stops it.");
+    say!();
+    say!("  Ctrl-C stops it.");
     Ok(())
 }

@@ -46,6 +46,7 @@ fn next(walk: &mut Walk<'_>, org: Option<&OrgId>, mut event: AuditEvent) -> Resu
     if org != Some(&event.org) {
         return Err(Break::Changed(seq));
     }
+    let has_answer = event.response.is_some();
     // Added when it was read; the rest is the event as it was written.
     event.response = None;
     event.outcome_unknown = false;
@@ -53,5 +54,6 @@ fn next(walk: &mut Walk<'_>, org: Option<&OrgId>, mut event: AuditEvent) -> Resu
     walk.step(seq, &body)?;
     walk.compare()?;
     walk.found.checked += 1;
+    walk.found.unproven += u64::from(has_answer);
     Ok(())
 }

@@ -235,7 +235,7 @@ fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
         .read(true)
         .append(true)
         .create(true)
-        .mode(0o640)
+        .mode(0o600)
         .open(path)?;
     let mut last = [b'\n'];
     if file.seek(io::SeekFrom::End(0))? > 0 {

@@ -22,6 +22,10 @@ pub struct Verified {
     pub checked: u64,
     /// The same of answers.
     pub answers: u64,
+    /// Answers that stand in a copy and cannot be proven there.
+    pub unproven: u64,
+    /// The last event that was looked at.
+    pub reaches: i64,
     /// How many digests say so, too.
     pub digests: usize,
     /// The newest event that a digest vouches for, and when it did.
@@ -151,6 +155,8 @@ impl<'a> Walk<'a> {
             found: Verified {
                 checked: 0,
                 answers: 0,
+                unproven: 0,
+                reaches: 0,
                 digests: 0,
                 vouched: None,
                 broken: None,
@@ -165,6 +171,7 @@ impl<'a> Walk<'a> {
         }
         self.hash = chain(&self.hash, body);
         self.at = seq;
+        self.found.reaches = seq;
         Ok(())
     }
 
