@@ -18,7 +18,7 @@ const REDIRECT: &str = "http://127.0.0.1/cb";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
 /// What the one decision must say: for what begins, and for what goes on.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Expected {
     person: (bool, bool),
     agent: (bool, bool),
@@ -327,41 +327,52 @@ impl<'w> Scene<'w> {
         (keeps(false), keeps(true))
     }
 
-    /// Asks everywhere.
-    async fn check(&self, case: &str, expected: Expected) {
+    /// Asks everywhere; every surface that says something else is named.
+    async fn check(&self, case: &str, expected: Expected, tells_why: bool) {
         let word = serde_json::to_value(expected.reason).unwrap();
-        let said = |surface: &str, (allowed, reason): (bool, Option<String>), want: bool| {
-            assert_eq!(allowed, want, "{case} at {surface}: {reason:?}");
-            if let (false, Some(reason)) = (allowed, reason) {
-                assert_eq!(Some(reason.as_str()), word.as_str(), "{case} at {surface}");
+        let mut wrong = Vec::new();
+        let mut said = |surface: &str, (allowed, reason): (bool, Option<String>), want: bool| {
+            let other = reason.as_deref().filter(|reason| Some(*reason) != word.as_str());
+            if allowed != want || (tells_why && !allowed && other.is_some()) {
+                wrong.push(format!("{surface}: {allowed} {reason:?}"));
             }
         };
         let bearer = format!("Bearer {}", self.access_token);
-        said(
-            "gateway, browser",
-            self.gateway(("cookie", self.cookies.1.clone())).await,
-            expected.person.1,
-        );
-        said(
-            "gateway, agent",
-            self.gateway(("authorization", bearer)).await,
-            expected.agent.1,
-        );
+        let cookie = self.gateway(("cookie", self.cookies.1.clone())).await;
+        said("gateway, browser", cookie, expected.person.1);
+        let bearer = self.gateway(("authorization", bearer)).await;
+        said("gateway, agent", bearer, expected.agent.1);
         said("tester, browser", self.tester(false).await, expected.person.1);
         said("tester, agent", self.tester(true).await, expected.agent.1);
-        assert_eq!(
-            self.preview().await,
-            (expected.person.1, expected.agent.1),
-            "{case} in the preview"
-        );
+        let (person, agent) = self.preview().await;
+        said("preview, browser", (person, None), expected.person.1);
+        said("preview, agent", (agent, None), expected.agent.1);
         said("sign-in", self.sign_in().await, expected.person.0);
         said("authorize", self.authorize().await, expected.agent.0);
-        assert_eq!(
-            self.introspection().await,
+        said(
+            "introspection",
+            (self.introspection().await, None),
             expected.agent.1,
-            "{case} at introspection"
         );
         said("token", self.token().await, expected.agent.1);
+        assert!(wrong.is_empty(), "{case}, which is {expected:?}: {wrong:#?}");
+    }
+
+    /// Changes a row behind the store's back, so that nothing is ended by it and only the decision can say no.
+    async fn behind(&self, sql: &str) {
+        self.world.execute(sql).await;
+        let account = self.world.acme.account.id.clone();
+        let mut tx = self.world.store.begin().await.unwrap();
+        for change in [
+            Change::Account(account),
+            Change::User(self.user.id.clone()),
+            Change::All,
+        ] {
+            tx.changed(change);
+        }
+        tx.commit_housekeeping().await.unwrap();
+        // What the gateway remembers it forgets when it hears of it.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     }
 
     async fn patch(&self, path: &str, body: Value) {
@@ -404,16 +415,22 @@ fn context(path: &str) -> AuditRequest {
 
 /// A case: what is different, and what must come of it everywhere.
 async fn case(name: &str, expected: Expected, change: impl AsyncFn(&Scene<'_>)) {
+    whether((name, true), expected, change).await;
+}
+
+/// As [`case`]; some say no before they would say why.
+async fn whether((name, tells_why): (&str, bool), expected: Expected, change: impl AsyncFn(&Scene<'_>)) {
     on_each(async |world| {
         let scene = Scene::new(world, &["pwd"]).await;
-        scene.check("as it is", all(true, Reason::PolicyAllowed)).await;
+        let now = all(true, Reason::PolicyAllowed);
+        scene.check("as it is", now, true).await;
         let scene = Scene {
             // The first one is spent.
             refresh_token: successor(&scene).await,
             ..scene
         };
         change(&scene).await;
-        scene.check(name, expected).await;
+        scene.check(name, expected, tells_why).await;
     })
     .await;
 }
@@ -664,6 +681,69 @@ async fn a_claim_that_the_account_does_not_get_to_see() {
         s.patch(&binding, json!({"claims": ["email"]})).await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn somebody_who_is_disabled() {
+    let expected = all(false, Reason::UserDisabled);
+    whether(("disabled", false), expected, async |s| {
+        s.behind(&format!(
+            "UPDATE users SET disabled = TRUE WHERE id = '{}'",
+            s.user.id
+        ))
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_blocked() {
+    let expected = agents(Reason::ClientNotAccepted);
+    whether(("blocked", false), expected, async |s| {
+        s.behind(&format!(
+            "UPDATE clients SET state = 'blocked' WHERE id = '{}'",
+            s.client.id
+        ))
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_switched_off() {
+    let off = |name: &str| format!("spec = REPLACE(spec, '\"{name}\":true', '\"{name}\":false')");
+    for (what, table, change, expected) in [
+        ("app", "apps", off("enabled"), all(false, Reason::Disabled)),
+        (
+            "account",
+            "accounts",
+            "enabled = FALSE".to_owned(),
+            all(false, Reason::Disabled),
+        ),
+        (
+            "connection",
+            "connections",
+            off("enabled"),
+            all(false, Reason::ConnectionNotBound),
+        ),
+        (
+            "agents",
+            "apps",
+            off("managed_oauth"),
+            agents(Reason::ManagedOauthOff),
+        ),
+    ] {
+        whether((what, false), expected, async |s| {
+            let id = match what {
+                "account" => s.app.account.to_string(),
+                "connection" => s.user.connection.to_string(),
+                _ => s.app.id.to_string(),
+            };
+            s.behind(&format!("UPDATE {table} SET {change} WHERE id = '{id}'"))
+                .await;
+        })
+        .await;
+    }
 }
 
 impl Scene<'_> {
