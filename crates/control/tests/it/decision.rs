@@ -442,13 +442,15 @@ async fn local_case(name: &str, amr: &[&str], expected: Expected, change: impl A
         let binding = json!({"connection": local.id, "accounts": [world.acme.account.id]});
         make::<Value>(world, "/bindings", binding).await;
         let scene = Scene::through(world, local, amr).await;
-        scene.check("as it is", all(true, Reason::PolicyAllowed)).await;
+        scene
+            .check("as it is", all(true, Reason::PolicyAllowed), true)
+            .await;
         let scene = Scene {
             refresh_token: successor(&scene).await,
             ..scene
         };
         change(&scene).await;
-        scene.check(name, expected).await;
+        scene.check(name, expected, true).await;
     })
     .await;
 }
@@ -624,7 +626,7 @@ async fn a_proof_that_another_connection_gave_before_a_migration() {
         all(false, Reason::OrganisationFloor),
         async |s| {
             s.floor(json!({"type": "auth_method", "amr": ["pwd"]})).await;
-            s.check("its own people's", all(true, Reason::PolicyAllowed))
+            s.check("its own people's", all(true, Reason::PolicyAllowed), true)
                 .await;
             move_over(s).await;
         },

@@ -28,7 +28,7 @@ use request::{Asked, Back, Fault, Refusal, Wants};
 use store::access::{AccessRequest, Principal, Proof};
 use store::{AppView, grant::Consent};
 use tower_sessions::Session;
-use wire::{Client, ClientState, ClientTier, Decision, Outcome};
+use wire::{Client, ClientState, ClientTier, Decision, Outcome, Reason};
 
 /// `GET /oauth/{app}/authorize`
 pub(crate) async fn ask(
