@@ -18,6 +18,8 @@ use wire::AuditRequest;
 const LIFE: u32 = 400 * 86_400;
 /// Where a page may make a session for somebody who is not signed in.
 const BEGINNINGS: [&str; 2] = ["/login", "/invite/"];
+/// Where an attempt is put down that waits for a provider's answer.
+const WAITING: [&str; 2] = ["/login/oidc/", "/login/confirm/provider"];
 
 /// The browser of a request.
 #[derive(Debug, Clone)]
@@ -121,7 +123,9 @@ pub(crate) async fn recognise(State(broker): State<Broker>, mut request: Request
     let begins =
         BEGINNINGS.iter().any(|known| path.starts_with(known)) && !path.starts_with("/login/callback");
     let posts = request.method() == Method::POST;
-    if begins && !session::is_there(&session).await {
+    // Each of these makes something that waits, whoever asks.
+    let waits = WAITING.iter().any(|known| path.starts_with(known));
+    if waits || begins && !session::is_there(&session).await {
         let now = store.clock().now();
         let by = browser.or_network(&context);
         if !broker.budgets().spend(Act::Begin, &by, now) {

@@ -29,6 +29,7 @@ mod me;
 mod oidc;
 pub mod page;
 mod password;
+mod pending;
 mod provider;
 mod refused;
 mod return_to;
@@ -199,6 +200,8 @@ struct Visit {
     session: Session,
     /// Absent for machines.
     browser: Option<browser::Browser>,
+    /// What its browser has out at providers.
+    attempts: pending::Attempts,
 }
 
 impl Visit {
@@ -250,6 +253,7 @@ impl FromRequestParts<Broker> for Visit {
             request: request.ok_or_else(|| missing("the request context"))?,
             session: session.ok_or_else(|| missing("the session layer"))?,
             browser: parts.extensions.get().cloned(),
+            attempts: pending::Attempts::of(&parts.headers, broker.control_url()),
         })
     }
 }

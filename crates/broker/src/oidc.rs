@@ -316,6 +316,10 @@ impl Providers {
         trace.has_asked = true;
         let endpoint = token_endpoint(store, connection, &known.metadata).await?;
         let tokens = endpoint.ask(&http, Grant::RefreshToken(token)).await?;
+        // Whatever else comes with a good status, such as a page that says that there is maintenance, vouches for nobody.
+        if tokens.access_token.is_none() || !tokens.is_bearer {
+            return Err(Fault::Answer("its token answer holds no token".to_owned()).into());
+        }
         if let Some(id_token) = &tokens.id_token {
             // Section 12.2: it must be about the same person, for us.
             let wrong = |text: &str| Fault::Token(text.to_owned());

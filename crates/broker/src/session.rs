@@ -24,6 +24,8 @@ const ANONYMOUS_LIFE: i64 = 30 * 60;
 const SIGNED_IN_LIFE: i64 = 12 * 3600;
 /// How long a proof of identity is good for dangerous acts, in seconds.
 const RECENT: i64 = 15 * 60;
+/// By how much a provider's clock may be ahead, in seconds.
+const SKEW: i64 = 300;
 /// The key of [`Login`] in a session.
 const LOGIN: &str = "login";
 /// The key of the secret behind the CSRF tokens of somebody who is not signed in.
@@ -313,6 +315,15 @@ pub(crate) async fn begin(
         ip: request.ip.clone(),
         user_agent: request.user_agent.clone(),
     };
+    // Whoever goes on as who they were, without having been asked, has not proven it once more.
+    let known = session.get::<Login>(LOGIN).await.ok().flatten();
+    let known = known.filter(|known| known.user == login.user && known.org == login.org);
+    let login = Login {
+        authenticated_at: asked_at(&login.authentication, now)
+            .or(known.map(|known| known.authenticated_at))
+            .unwrap_or(now),
+        ..login
+    };
     let begun = async {
         session.cycle_id().await?;
         session.remove_value(FORM).await?;
@@ -322,6 +333,16 @@ pub(crate) async fn begin(
         Ok(()) => Ok(()),
         Err(error) => Err(failure(store, error).await),
     }
+}
+
+/// When whoever comes now was asked who they are, as far as it is said: a provider that knows them from before does not
+/// ask. A moment that is yet to come is none that anything could be recent since.
+fn asked_at(authentication: &Authentication, now: Timestamp) -> Option<Timestamp> {
+    let asked = authentication.auth_time?;
+    if asked > now.plus_seconds(SKEW) {
+        return Some(Timestamp::default());
+    }
+    Some(asked.min(now))
 }
 
 /// Notes that the person who is signed in has just proven who they are once more, and how: from now on that is how

@@ -36,6 +36,8 @@ pub(crate) struct Tokens {
     /// Always there for a code (OpenID Connect Core 1.0, section 3.1.3.3), and perhaps for a refresh token.
     pub(crate) id_token: Option<String>,
     pub(crate) access_token: Option<String>,
+    /// Whether the answer says that it is a bearer token, as every successful one must (section 5.1).
+    pub(crate) is_bearer: bool,
     pub(crate) refresh_token: Option<Zeroizing<String>>,
 }
 
@@ -118,6 +120,7 @@ impl Endpoint<'_> {
         Ok(Tokens {
             id_token: text("id_token"),
             access_token: text("access_token"),
+            is_bearer: text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")),
             refresh_token: text("refresh_token")
                 .filter(|token| token.len() <= MOST_REFRESH)
                 .map(Zeroizing::new),

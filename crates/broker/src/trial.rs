@@ -2,11 +2,12 @@
 //! signed in at the end. Also what the API asks about providers.
 
 use crate::budget::Act;
-use crate::page::{Failure, Forms, html, redirect};
+use crate::page::{Failure, Forms, html};
+use crate::pending::{Pending, Purpose};
 use crate::provider::{Attempt, Fault, Http, Prompt, Providers};
 use crate::trace::Trace;
 use crate::upstream::Returned;
-use crate::{Broker, Visit, audit, claims, session, upstream};
+use crate::{Broker, Visit, audit, claims, session};
 use askama::Template;
 use axum::Form;
 use axum::extract::Path;
@@ -267,8 +268,10 @@ pub(crate) async fn run(
             let mut tx = visit.store().begin().await?;
             store::trial::begin(&mut tx, &trial, &store::sha256(&attempt.state)).await?;
             tx.commit_housekeeping().await?;
-            upstream::remember_trial(&visit, attempt, (&connection, &trial.id)).await?;
-            Ok(redirect(&url))
+            let purpose = Purpose::Trial(trial.id.clone());
+            Pending::new(&visit, attempt, &connection, purpose)
+                .send(&visit, &url)
+                .await
         }
         Err(Fault::Store(error)) => Err(error.into()),
         Err(fault) => {

@@ -1,10 +1,10 @@
 //! Sign-in through an upstream provider: out with a fresh attempt, back with an answer to it.
 //!
 //! ```text
-//! GET /login/oidc/{connection} ── attempt in the browser's session ──> provider
+//! GET /login/oidc/{connection} ── attempt with a cookie of its own ───> provider
 //!                                                                         │
 //! GET /login/callback/{connection} <── code, state ───────────────────────┘
-//!        │ state not in this browser's session, used or older than 10 minutes: 403
+//!        │ state of no attempt of this browser, used or older than 10 minutes: 403
 //!        │ the attempt is taken out and saved before the provider is asked anything
 //!        │ another connection's attempt, or the connection leads elsewhere by now: refused, and nobody is asked
 //!        ▼
@@ -14,13 +14,14 @@
 //! A trial of a connection goes the same way, but for the last step.
 //!
 //! An answer belongs to the attempt that asked for it (RFC 9700, section 4.4): the attempt remembers the connection, and
-//! what for; the browser is the one whose session holds it; and the redirect URI says whom the answer was meant for. A
+//! what for; the browser is the one that holds its cookie; and the redirect URI says whom the answer was meant for. A
 //! provider that hands our question on to another one cannot get that one's code, because it would come to the
 //! other one's redirect URI with an attempt that is not its own. `GET /login/callback` is for connections that are older than
 //! that, and takes only answers that name their issuer.
 
 use crate::login::{Asked, account, home};
 use crate::page::{Failure, redirect};
+use crate::pending::{Pending, Purpose};
 use crate::provider::{Answer, Attempt, Fault, Identified, Prompt, Providers};
 use crate::refused::{At, failed, refuse, turned_away};
 use crate::return_to::safe;
@@ -30,71 +31,19 @@ use crate::{Visit, audit, confirm, github, trial, vouch};
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use store::upstream_session::Upstream;
 use store::user::{Identity, Person};
 use wire::{
     AccountId, AuditEvent, Authentication, Callback, Connection, ConnectionId, ConnectionKind, OrgId,
-    SessionId, Timestamp, TrialId, UserId,
+    SessionId,
 };
 use zeroize::Zeroizing;
-
-/// The key of [`Pending`] attempts in a session.
-const ATTEMPTS: &str = "upstream_attempts";
-/// How long somebody may take at the provider, in seconds.
-const ATTEMPT_LIFE: i64 = 600;
-/// Attempts of one browser at once: tabs.
-const MOST_ATTEMPTS: usize = 8;
 
 /// Longest id token that is kept as a hint for signing out.
 const MOST_ID_TOKEN: usize = 16 * 1024;
 /// Longest name of a provider's session that is kept.
 const MOST_SID: usize = 255;
-
-/// What an attempt is for. The answer serves that and nothing else.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Purpose {
-    SignIn,
-    /// This person, who is known in the browser, is vouched for anew, without a question to them.
-    Renew(UserId),
-    /// The person of this session proves once more who they are.
-    Confirm(SessionId),
-    /// This trial of the connection, which signs nobody in.
-    Trial(TrialId),
-}
-
-/// An attempt, as the session remembers it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Pending {
-    /// SHA-256 of the state.
-    pub(crate) state: String,
-    nonce: String,
-    verifier: String,
-    pub(crate) connection: ConnectionId,
-    /// What of the connection it relies on: see [`Providers::asked`].
-    asked: String,
-    account: Option<AccountId>,
-    return_to: Option<String>,
-    at: Timestamp,
-    purpose: Purpose,
-}
-
-impl Pending {
-    fn new(visit: &Visit, attempt: Attempt, connection: &Connection, purpose: Purpose) -> Self {
-        Self {
-            state: store::sha256(&attempt.state),
-            nonce: attempt.nonce,
-            verifier: attempt.verifier,
-            connection: connection.id.clone(),
-            asked: visit.broker.providers().asked(connection),
-            account: None,
-            return_to: None,
-            at: visit.store().clock().now(),
-            purpose,
-        }
-    }
-}
 
 /// What came back for an attempt, and to whose redirect URI: none for the shared one.
 pub(crate) struct Returned {
@@ -165,18 +114,6 @@ async fn usable_of(
     usable.then_some((org, connection)).ok_or(Failure::NotFound)
 }
 
-async fn pending(visit: &Visit) -> Result<Vec<Pending>, Failure> {
-    match visit.session.get::<Vec<Pending>>(ATTEMPTS).await {
-        Ok(attempts) => {
-            let oldest = visit.store().clock().now().plus_seconds(-ATTEMPT_LIFE);
-            let mut attempts = attempts.unwrap_or_default();
-            attempts.retain(|attempt| attempt.at > oldest);
-            Ok(attempts)
-        }
-        Err(error) => Err(session::failure(visit.store(), error).await.into()),
-    }
-}
-
 /// `GET /login/oidc/{connection}`.
 pub(crate) async fn start(
     visit: Visit,
@@ -227,29 +164,7 @@ pub(crate) async fn send(
         account: to.cloned(),
         ..Pending::new(visit, attempt, &connection, purpose)
     };
-    remember(visit, pending).await?;
-    Ok(redirect(&url))
-}
-
-/// Puts the attempt of a trial into the browser's session.
-pub(crate) async fn remember_trial(
-    visit: &Visit,
-    attempt: Attempt,
-    (connection, trial): (&Connection, &TrialId),
-) -> Result<(), Failure> {
-    let purpose = Purpose::Trial(trial.clone());
-    remember(visit, Pending::new(visit, attempt, connection, purpose)).await
-}
-
-async fn remember(visit: &Visit, attempt: Pending) -> Result<(), Failure> {
-    let mut attempts = pending(visit).await?;
-    let excess = (attempts.len() + 1).saturating_sub(MOST_ATTEMPTS);
-    attempts.drain(..excess);
-    attempts.push(attempt);
-    match visit.session.insert(ATTEMPTS, attempts).await {
-        Ok(()) => Ok(()),
-        Err(error) => Err(session::failure(visit.store(), error).await.into()),
-    }
+    pending.send(visit, &url).await
 }
 
 /// What a provider may send back.
@@ -289,10 +204,21 @@ pub(crate) async fn shared_callback(visit: Visit, Query(sent): Query<Sent>) -> R
 }
 
 async fn come_back(visit: Visit, came_to: Option<ConnectionId>, sent: Sent) -> Result<Response, Failure> {
-    let attempt = take(&visit, sent.state.as_deref().unwrap_or_default()).await?;
+    let attempt = Pending::take(&visit, sent.state.as_deref().unwrap_or_default()).await?;
     let Some(attempt) = attempt else {
-        return Err(foreign(&visit, came_to.as_ref()).await);
+        return foreign(&visit, came_to.as_ref()).await;
     };
+    let mut response = answered(&visit, attempt.clone(), (came_to, sent)).await?;
+    attempt.forget(&visit, &mut response);
+    Ok(response)
+}
+
+/// The answer to an attempt of this browser.
+async fn answered(
+    visit: &Visit,
+    attempt: Pending,
+    (came_to, sent): (Option<ConnectionId>, Sent),
+) -> Result<Response, Failure> {
     let returned = Returned {
         attempt,
         to: came_to,
@@ -300,27 +226,27 @@ async fn come_back(visit: Visit, came_to: Option<ConnectionId>, sent: Sent) -> R
     };
     let attempt = &returned.attempt;
     if let Purpose::Trial(id) = &attempt.purpose {
-        return trial::finish(&visit, id, &returned).await;
+        return trial::finish(visit, id, &returned).await;
     }
     let to = attempt.account.as_ref();
-    let (org, connection) = usable_of(&visit, &attempt.connection, to, Providers::redirects).await?;
+    let (org, connection) = usable_of(visit, &attempt.connection, to, Providers::redirects).await?;
     let at = (&org, &connection, to);
     let (providers, store) = (visit.broker.providers(), visit.store());
     if let Err(fault) = returned.belongs(providers, &connection) {
-        return Err(failed(&visit, at, fault).await);
+        return Err(failed(visit, at, fault).await);
     }
     let answer = match returned.answer() {
         Ok(answer) => answer,
         Err(error) if matches!(attempt.purpose, Purpose::Renew(_)) && vouch::must_be_seen(&error) => {
             return Ok(redirect(&seen(attempt)));
         }
-        Err(error) => return Err(turned_away(&visit, at, &error).await),
+        Err(error) => return Err(turned_away(visit, at, &error).await),
     };
     if answer.shared {
         tracing::warn!(connection = %connection.id, "somebody came back to the redirect URI that connections share");
     }
     if let Err(fault) = providers.enter(store, &connection) {
-        return Err(failed(&visit, at, fault).await);
+        return Err(failed(visit, at, fault).await);
     }
     let mut trace = Trace::new();
     let identified = providers.identify(store, &connection, answer, &mut trace).await;
@@ -335,13 +261,13 @@ async fn come_back(visit: Visit, came_to: Option<ConnectionId>, sent: Sent) -> R
         refresh_token,
     } = match identified {
         Ok(identified) => identified,
-        Err(fault) => return Err(failed(&visit, at, fault).await),
+        Err(fault) => return Err(failed(visit, at, fault).await),
     };
     match &attempt.purpose {
         Purpose::Confirm(session) => {
             let return_to = attempt.return_to.as_deref();
             let proof = (identity, authentication);
-            return confirm::by_provider(&visit, session, proof, refresh_token, return_to).await;
+            return confirm::by_provider(visit, session, proof, refresh_token, return_to).await;
         }
         Purpose::Renew(user) => {
             // Somebody else is signed in at the provider by now: that is for people to choose.
@@ -363,11 +289,11 @@ async fn come_back(visit: Visit, came_to: Option<ConnectionId>, sent: Sent) -> R
         refresh_token,
         millis: trace.millis(),
     };
-    let person = admit(&visit, at, proof, behind).await?;
+    let person = admit(visit, at, proof, behind).await?;
     // Checked when it was remembered; checked again, because it comes from storage.
     match attempt.return_to.as_deref().and_then(safe) {
         Some(path) => Ok(redirect(path)),
-        None => Ok(redirect(home(&visit, &person.user.id).await?)),
+        None => Ok(redirect(home(visit, &person.user.id).await?)),
     }
 }
 
@@ -377,26 +303,9 @@ fn seen(attempt: &Pending) -> String {
     vouch::seen(account, attempt.return_to.as_deref().and_then(safe))
 }
 
-/// Takes the attempt of a state out of the browser's session, for good.
-async fn take(visit: &Visit, state: &str) -> Result<Option<Pending>, Failure> {
-    let mut attempts = pending(visit).await?;
-    let hash = store::sha256(state);
-    let Some(at) = attempts.iter().position(|attempt| attempt.state == hash) else {
-        return Ok(None);
-    };
-    let attempt = attempts.remove(at);
-    let saved = async {
-        visit.session.insert(ATTEMPTS, attempts).await?;
-        visit.session.save().await
-    };
-    match saved.await {
-        Ok(()) => Ok(Some(attempt)),
-        Err(error) => Err(session::failure(visit.store(), error).await.into()),
-    }
-}
-
-/// An answer to a question that this browser never asked: too old, used, or somebody else's.
-async fn foreign(visit: &Visit, came_to: Option<&ConnectionId>) -> Failure {
+/// An answer to a question that this browser never asked: too old, used, or somebody else's. Whoever is signed in
+/// goes to their page.
+async fn foreign(visit: &Visit, came_to: Option<&ConnectionId>) -> Result<Response, Failure> {
     if let Ok(Some((org, connection))) = whose(visit, came_to).await {
         let failed = audit::Failed {
             org: &org,
@@ -406,10 +315,17 @@ async fn foreign(visit: &Visit, came_to: Option<&ConnectionId>) -> Failure {
         };
         audit::record_refusal(visit, failed.event(visit)).await;
     }
+    if let Some(who) = visit.signed_in().await? {
+        return Ok(redirect(home(visit, &who.person.user.id).await?));
+    }
     let text = "It was begun in another browser, has been used already, or took longer than ten minutes. \
                 If you followed a link that somebody sent you, do not sign in with it. Otherwise go back to \
                 where you wanted to go and sign in again.";
-    Failure::told(StatusCode::FORBIDDEN, "This sign-in did not start here", text)
+    Err(Failure::told(
+        StatusCode::FORBIDDEN,
+        "This sign-in did not start here",
+        text,
+    ))
 }
 
 /// In whose log an answer belongs that nobody asked for: of the connection to which it came, or of the only

@@ -14,11 +14,12 @@
 
 use crate::login::{Asked, Place};
 use crate::page::Failure;
+use crate::pending::Purpose;
 use crate::provider::Fault;
 use crate::return_to::with_query;
 use crate::tokens::NoTokens;
 use crate::trace::Trace;
-use crate::upstream::{self, Purpose};
+use crate::upstream;
 use crate::{Broker, Visit, session};
 use axum::response::Response;
 use futures_util::StreamExt as _;

@@ -140,16 +140,29 @@ impl Config {
         Ok(config)
     }
 
+    /// The file of the database, where it is one.
+    fn database_file(&self) -> Option<&str> {
+        let path = self.database_url.strip_prefix("sqlite:")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        path.split('?').next()
+    }
+
+    /// For commands that look at a database, and must not make one where the path is mistyped.
+    pub(crate) fn needs_database(&self) -> anyhow::Result<()> {
+        match self.database_file() {
+            Some(path) if !Path::new(path).exists() => bail!(
+                "there is no database at {path}: check database_url, or run `chatelaine setup` for a new one"
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// Where this instance writes digests of the audit log.
     pub(crate) fn audit_digest_file(&self) -> PathBuf {
         if !self.audit_digest_file.as_os_str().is_empty() {
             return self.audit_digest_file.clone();
         }
-        let beside = self.database_url.strip_prefix("sqlite:").map(|path| {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            path.split('?').next().unwrap_or(path)
-        });
-        format!("{}.digests", beside.unwrap_or("chatelaine")).into()
+        format!("{}.digests", self.database_file().unwrap_or("chatelaine")).into()
     }
 
     /// The master key from the environment or from its file.
@@ -209,6 +222,26 @@ mod tests {
         assert_eq!(at("sqlite:///var/lib/c.db?mode=rwc", ""), "/var/lib/c.db.digests");
         assert_eq!(at("postgres://host/database", ""), "chatelaine.digests");
         assert_eq!(at("sqlite:c.db", "/logs/one.digests"), "/logs/one.digests");
+    }
+
+    #[test]
+    fn a_mistyped_path_makes_no_database() {
+        let at = |url: &str| Config {
+            database_url: url.to_owned(),
+            ..Config::default()
+        };
+        for missing in [
+            "sqlite:/nowhere/at-all.db",
+            "sqlite:///nowhere/at-all.db?mode=rwc",
+        ] {
+            let told = at(missing).needs_database().unwrap_err().to_string();
+            assert!(told.contains("/nowhere/at-all.db"), "{told}");
+        }
+        let here = std::env::temp_dir().join(wire::OrgId::fresh().to_string());
+        std::fs::write(&here, "").unwrap();
+        assert!(at(&format!("sqlite:{}", here.display())).needs_database().is_ok());
+        std::fs::remove_file(here).unwrap();
+        assert!(at("postgres://127.0.0.1/x").needs_database().is_ok());
     }
 
     #[test]

@@ -147,6 +147,7 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
     );
     let key = config.master_key()?;
     say!("master key     ok");
+    config.needs_database()?;
     let store = setup::open(config, &key).await?;
     say!("database       ok: schema is current, the key fits");
     let mailer = config.mail.mailer(store.clock().clone())?;

@@ -234,6 +234,10 @@ impl Server {
         {
             tracing::warn!("some mail was not sent");
         }
+        // What is still counted is part of the log that the last digest vouches for.
+        if let Err(error) = self.store.write_all_folds().await {
+            tracing::error!(%error, source = ?error, "counts of the audit log were lost");
+        }
         write_digests(&self.store, &mut digests).await;
         self.store.close().await;
         Ok(())

@@ -36,11 +36,15 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(config: &Config, args: &Args) -> anyhow::Result<()> {
     let mut paths = args.digests.clone();
+    for path in &paths {
+        anyhow::ensure!(path.exists(), "there is no file of digests {}", path.display());
+    }
     if paths.is_empty() {
         paths.push(config.audit_digest_file());
     }
     let report = match &args.file {
         None => {
+            config.needs_database()?;
             let store = setup::open(config, &config.master_key()?).await?;
             of_database(&store, &paths).await?
         }
@@ -121,7 +125,15 @@ fn of_copy(copy: impl BufRead, key: &PublicKey, paths: &[PathBuf]) -> anyhow::Re
     let digests = read(key, paths, &mut report)?;
     let (org, found) = verify_copy(copy, &digests)?;
     let org = org.map_or_else(|| "no event".to_owned(), |org| org.to_string());
-    report.add(format!("{org}: {}", words(&found, true, paths)));
+    let newest = digests.iter().filter(|d| d.org.to_string() == org).map(|d| d.seq);
+    let newest = newest.max();
+    report.add(match (newest, found.vouched, &found.broken) {
+        (Some(newest), None, None) => format!(
+            "{org}: {} events, unbroken; of the digests of it, the newest up to event {newest}, none ends within the copy",
+            found.checked
+        ),
+        _ => format!("{org}: {}", words(&found, true, paths)),
+    });
     report.wrong |= found.broken.is_some();
     if found.broken.is_some() {
         return Ok(report);
@@ -139,10 +151,11 @@ fn of_copy(copy: impl BufRead, key: &PublicKey, paths: &[PathBuf]) -> anyhow::Re
              server verifies answers"
         ),
     });
-    let newest = digests.iter().filter(|d| d.org.to_string() == org).map(|d| d.seq);
-    if let Some(newest) = newest.max().filter(|newest| *newest > found.reaches) {
+    if let Some(newest) = newest.filter(|newest| *newest > found.reaches) {
         report.add(format!(
-            "{org}: digests know events up to {newest}, which the copy does not reach"
+            "{org}: INCOMPLETE: digests know events up to {newest}, and the copy ends with {}: it is older, or its end was cut \
+             off",
+            found.reaches
         ));
     }
     Ok(report)
@@ -302,6 +315,12 @@ mod tests {
                 "{text}"
             );
 
+            // A copy whose end is missing says so.
+            let first = whole.lines().next().unwrap().to_owned() + "\n";
+            let text = told(&first, &paths);
+            assert!(text.contains("none ends within the copy"), "{text}");
+            assert!(text.contains("INCOMPLETE: digests know events up to"), "{text}");
+
             let verify = async |file: Option<PathBuf>| {
                 let args = Args {
                     key: file
@@ -314,6 +333,14 @@ mod tests {
                 run(&config, &args).await.map_err(|error| error.to_string())
             };
             assert_eq!(verify(None).await, Ok(()));
+            let mistyped = Args {
+                file: None,
+                db: false,
+                digests: vec![folder.join("nothere")],
+                key: None,
+            };
+            let told = run(&config, &mistyped).await.unwrap_err().to_string();
+            assert!(told.contains("nothere"), "{told}");
             assert_eq!(verify(Some(export.clone())).await, Ok(()));
             let wrong = Err("the audit log is not what was written".to_owned());
             database

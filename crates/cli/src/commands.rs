@@ -337,8 +337,9 @@ fn organisation() -> clap::Command {
         .about("Show the organisation")
         .arg(output_arg("yaml"))
         .arg(profile_arg());
-    let update =
-        clap::Command::new("update").about("Change the organisation: its name, primary connection, floor");
+    let update = clap::Command::new("update").about(
+        "Change the organisation: its name, primary connection, floor, require_second_factor, oldest_proof",
+    );
     clap::Command::new("organisation")
         .visible_alias("organization")
         .about("The organisation itself")

@@ -278,7 +278,7 @@ impl Run<'_> {
             };
             let within: Map<String, Value> = body
                 .iter()
-                .filter(|(key, value)| *key == "account" && value.is_string() && field != "account")
+                .filter(|(key, value)| *key == "account" && value.is_string() && resource != "accounts")
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect();
             match body.get_mut(&field) {

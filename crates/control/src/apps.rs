@@ -124,9 +124,8 @@ async fn check(caller: &Caller, account: &AccountId, spec: &AppSpec, before: Opt
     check::name("/name", &spec.name)?;
     places::check(caller, spec, before).await?;
     check::range("/session_seconds", spec.session_seconds, 60..=2_592_000)?;
-    if let Some(oldest) = &spec.oldest_proof {
-        check::oldest_proof(oldest)?;
-    }
+    let oldest = spec.oldest_proof.unwrap_or_default();
+    check::oldest_proof(oldest.agents_seconds, oldest.sessions_seconds)?;
     check_methods(spec)?;
     check_oauth(&spec.oauth)?;
     check_policies(caller, account, spec).await
@@ -143,6 +142,10 @@ fn check_methods(spec: &AppSpec) -> Answer<()> {
         let is_method = !method.is_empty() && method.len() <= 40 && method.bytes().all(token);
         if !is_method || matches!(method.as_str(), "CONNECT" | "TRACE") {
             let detail = "a method in upper case, such as REPORT; not CONNECT or TRACE";
+            return Err(Fault::invalid(format!("/extra_methods/{i}"), detail));
+        }
+        if wire::WEB_METHODS.contains(&method.as_str()) || spec.extra_methods[..i].contains(method) {
+            let detail = "every web app takes it, or it is there already";
             return Err(Fault::invalid(format!("/extra_methods/{i}"), detail));
         }
     }

@@ -291,6 +291,14 @@ async fn identify(control: &Control, parts: &Parts) -> Answer<Caller> {
         let signed_in = broker::signed_in(session, store).await?;
         let signed_in = signed_in.ok_or(Fault::of(Kind::Unauthenticated))?;
         if !parts.method.is_safe() && !has_csrf(store, &signed_in, &parts.headers) {
+            // Somebody else's page, perhaps: the person whose browser it is did nothing.
+            record_unknown(
+                store,
+                &signed_in.person.org,
+                ("api.refuse", "csrf_token"),
+                &context,
+            )
+            .await;
             let detail = format!("the {} header is missing or wrong", wire::CSRF_HEADER);
             return Err(Fault::forbidden(detail));
         }
@@ -375,7 +383,19 @@ async fn by_token(
     let hash = hash.ok_or(Fault::of(Kind::Unauthenticated))?;
     let now = store.clock().now();
     let found = store::api_token::by_hash(store, &hash, now).await?;
-    let (org, token) = found.ok_or(Fault::of(Kind::Unauthenticated))?;
+    let Some((org, token)) = found else {
+        // In whose log it belongs is plain only where there is one.
+        if let [only] = store::org::all(store).await?.as_slice() {
+            record_unknown(
+                store,
+                &only.id,
+                ("api_token.refuse", "credential_invalid"),
+                request,
+            )
+            .await;
+        }
+        return Err(Fault::of(Kind::Unauthenticated));
+    };
     if !network::allows(&token.spec.allowed_ips, request.ip.as_deref()) {
         record_refused(control, (&org, &token), "address_not_allowed", request).await;
         return Err(Fault::of(Kind::Unauthenticated));
@@ -386,6 +406,17 @@ async fn by_token(
         tx.commit_housekeeping().await?;
     }
     Ok((org, token))
+}
+
+/// Notes what somebody was refused of whom nobody knows who they are; however many come, it is one event with a count.
+async fn record_unknown(store: &Store, org: &OrgId, (action, reason): (&str, &str), request: &AuditRequest) {
+    let mut event = store::audit::event(org, "api", action, AuditActor::of(ActorKind::Anonymous));
+    event.outcome = Outcome::Denied;
+    event.reason = Some(reason.to_owned());
+    event.request = Some(request.clone());
+    if let Err(error) = store.record_folded(event).await {
+        tracing::error!(%error, "a refusal could not be recorded");
+    }
 }
 
 /// A good token that is refused is somebody's mistake or a theft: the log says so, within the token's rate.

@@ -37,10 +37,12 @@ pub(crate) fn range(pointer: &str, value: u32, range: RangeInclusive<u32>) -> An
 }
 
 /// Limits that are worth having: minutes at least, a year at most.
-pub(crate) fn oldest_proof(oldest: &wire::OldestProof) -> Answer<()> {
+pub(crate) fn oldest_proof(agents: Option<u32>, sessions: Option<u32>) -> Answer<()> {
     const RANGE: RangeInclusive<u32> = 300..=31_536_000;
-    range("/oldest_proof/agents_seconds", oldest.agents_seconds, RANGE)?;
-    range("/oldest_proof/sessions_seconds", oldest.sessions_seconds, RANGE)
+    let limit =
+        |pointer, seconds: Option<u32>| seconds.map_or(Ok(()), |seconds| range(pointer, seconds, RANGE));
+    limit("/oldest_proof/agents_seconds", agents)?;
+    limit("/oldest_proof/sessions_seconds", sessions)
 }
 
 /// Lists of bounded length.

@@ -173,7 +173,7 @@ async fn patch(caller: Caller, Id(id): Id<ClientId>, write: Write, body: Body) -
     responses((status = 204), (status = 200, body = Client)))]
 async fn delete(caller: Caller, Id(id): Id<ClientId>, write: Write) -> Answer<Response> {
     let client = load(&caller, &id).await?;
-    let warrant = write.warrant(&caller, &Act::DeleteClient(&client.account))?;
+    let warrant = write.warrant(&caller, &Act::DeleteClient(&client.account, client.state))?;
     write.expects(client.version)?;
     let mut tx = caller.begin().await?;
     store::client::delete(&mut tx, &id).await?;

@@ -9,7 +9,7 @@ use crate::{Control, check, connections, places, record};
 use axum::response::Response;
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use wire::{Organisation, OrganisationSpec};
+use wire::{ConnectionKind, Organisation, OrganisationSpec};
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::default().routes(routes!(get, patch))
@@ -48,6 +48,9 @@ async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         return Ok(write.changed(org.version, &org));
     }
     check(&caller, &spec).await?;
+    if spec.require_second_factor && !org.spec.require_second_factor {
+        check_own_factor(&caller).await?;
+    }
     places::check_ranges(&org, &spec.allowed_origin_ranges)?;
     let mut tx = caller.begin().await?;
     let after = store::org::update(&mut tx, &org, spec).await?;
@@ -58,10 +61,26 @@ async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     Ok(write.changed(after.version, &after))
 }
 
+/// Whoever asks everybody for a second factor has one: they would be the first to be shut out.
+async fn check_own_factor(caller: &Caller) -> Answer<()> {
+    let Some(person) = caller.person.as_ref().filter(|person| !person.has_second_factor) else {
+        return Ok(());
+    };
+    let connection = &person.user.connection;
+    let connection = store::connection::get(caller.store(), &caller.org, connection).await?;
+    if connection.spec.kind == ConnectionKind::Password {
+        let detail = "you sign in with a local password and have no second factor, so this would shut you out: set one \
+                      up at /me/security first";
+        return Err(Fault::conflict(detail));
+    }
+    Ok(())
+}
+
 async fn check(caller: &Caller, spec: &OrganisationSpec) -> Answer<()> {
     check::name("/name", &spec.name)?;
     check::at_most("/floor", &spec.floor, 100)?;
-    check::oldest_proof(&spec.oldest_proof)?;
+    let oldest = &spec.oldest_proof;
+    check::oldest_proof(Some(oldest.agents_seconds), Some(oldest.sessions_seconds))?;
     // Groups belong to one account, so the floor, which is for all, cannot name any.
     policy::check_floor(&spec.floor, &[]).map_err(|e| Fault::compile("", e))?;
     if let Some(id) = &spec.primary_connection {

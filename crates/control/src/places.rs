@@ -18,6 +18,9 @@ pub(crate) async fn check(caller: &Caller, spec: &AppSpec, before: Option<&AppSp
         if public.host_str().is_some_and(|host| host.ends_with('.')) {
             return Err(Fault::invalid("/public_url", "no dot at the end of the host"));
         }
+        if public.host_str().is_some_and(|host| host.contains('*')) {
+            return Err(Fault::invalid("/public_url", "one host, without *"));
+        }
         if store::host::of_authority(&authority) == control_host(caller)? {
             let detail = "the control plane lies at this host";
             return Err(Fault::invalid("/public_url", detail));

@@ -10,11 +10,13 @@ use crate::write::{Write, shown};
 use crate::{Control, check};
 use axum::response::Response;
 use broker::Broker;
+use serde_json::{Value, json};
 use store::{Released, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     AuditChange, ClaimsPreview, ClaimsPreviewRequest, ClaimsSource, Connection, ConnectionHealth,
-    ConnectionId, DiscoverRequest, Discovery, Outcome, Page, PresetInfo, Trial, TrialId, TrialState,
+    ConnectionId, DiscoverRequest, Discovery, Outcome, Page, PresetInfo, TokenScope, Trial, TrialId,
+    TrialState,
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
@@ -56,6 +58,20 @@ async fn discover(caller: Caller, body: Body) -> Answer<Json<Discovery>> {
         return Err(Fault::forbidden(
             "only the organisation's administrators open internal addresses",
         ));
+    }
+    if !request.allow_internal.is_empty() {
+        // It may find out what lies inside, so it is no mere question.
+        if !caller.has_scope(TokenScope::Write) {
+            return Err(Fault::forbidden(
+                "opening internal addresses needs a token that writes",
+            ));
+        }
+        let mut event = caller.event("connection.discover", None, None, None);
+        event.change = Some(AuditChange {
+            before: Value::Null,
+            after: json!({ "issuer": request.issuer, "allow_internal": request.allow_internal }),
+        });
+        caller.store().record(event).await?;
     }
     if request.issuer.trim().is_empty() || request.issuer.len() > 2048 {
         return Err(Fault::invalid("/issuer", "1 to 2048 bytes"));

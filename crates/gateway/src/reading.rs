@@ -10,27 +10,8 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use wire::AppKind;
+use wire::{AppKind, WEB_METHODS};
 
-/// Methods of every web app: RFC 9110 (but for CONNECT and TRACE), RFC 5789, RFC 4918, and QUERY. Others name further
-/// resources in their bodies, which nobody here reads; an app that wants them says so.
-const METHODS: [&str; 15] = [
-    "GET",
-    "HEAD",
-    "POST",
-    "PUT",
-    "PATCH",
-    "DELETE",
-    "OPTIONS",
-    "QUERY",
-    "PROPFIND",
-    "PROPPATCH",
-    "MKCOL",
-    "COPY",
-    "MOVE",
-    "LOCK",
-    "UNLOCK",
-];
 /// Those of the Streamable HTTP transport of MCP.
 const MCP_METHODS: &str = "GET, POST, DELETE";
 /// Where COPY and MOVE go (RFC 4918 section 10.3).
@@ -140,7 +121,7 @@ fn method(site: &Site, method: &Method) -> Result<(), Unreadable> {
             )),
         };
     }
-    if METHODS.contains(&method) || spec.extra_methods.iter().any(|extra| extra == method) {
+    if WEB_METHODS.contains(&method) || spec.extra_methods.iter().any(|extra| extra == method) {
         return Ok(());
     }
     if method.bytes().any(|b| b.is_ascii_lowercase()) {

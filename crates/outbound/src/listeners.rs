@@ -16,7 +16,8 @@ impl Listeners {
     /// Whether a connection to `address` would end at one of them.
     #[must_use]
     pub fn has(&self, address: SocketAddr) -> bool {
-        let ip = address.ip().to_canonical();
+        // Also behind NAT64.
+        let ip = crate::special::reached(address.ip());
         self.0.iter().any(|own| {
             let listens = own.ip().to_canonical();
             own.port() == address.port()
@@ -41,6 +42,7 @@ mod tests {
         let has = |own: &str, address: &str| listeners(own).has(address.parse().unwrap());
         assert!(has("127.0.0.1:7400", "127.0.0.1:7400"));
         assert!(has("127.0.0.1:7400", "[::ffff:127.0.0.1]:7400"));
+        assert!(has("127.0.0.1:7400", "[64:ff9b::7f00:1]:7400"));
         assert!(!has("127.0.0.1:7400", "127.0.0.1:7401"));
         assert!(!has("127.0.0.1:7400", "127.0.0.2:7400"));
         for any in ["0.0.0.0:7400", "[::]:7400"] {

@@ -49,7 +49,7 @@ const SPECIAL: [IpNet; 16] = [
 const NAT64: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
 /// The address that is reached through `ip`: IPv4 for what is IPv4 in the form of IPv6.
-fn reached(ip: IpAddr) -> IpAddr {
+pub(crate) fn reached(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) if NAT64.contains(&ip) => {
             let [.., a, b, c, d] = ip.octets();

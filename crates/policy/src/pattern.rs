@@ -59,7 +59,7 @@ impl PathPattern {
         Ok(Self {
             any_rest,
             lower: lower.collect(),
-            plain_lower: plain.iter().map(|s| lower_case(s).into()).collect(),
+            plain_lower: plain.iter().map(|s| folded(s).into()).collect(),
             plain: plain.into_iter().map(Into::into).collect(),
             segments: raw,
         })
@@ -86,7 +86,7 @@ impl PathPattern {
         };
         match case {
             Case::Matters => self.matches_bytes(&self.plain, plain),
-            Case::Ignored => self.matches_bytes(&self.plain_lower, &lower_case(plain)),
+            Case::Ignored => self.matches_bytes(&self.plain_lower, &folded(plain)),
         }
     }
 
@@ -182,9 +182,11 @@ fn decode(path: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(plain)
 }
 
-/// In lower case as far as it is text: what file systems and frameworks fold beyond ASCII, is folded here, too.
-fn lower_case(bytes: &[u8]) -> Vec<u8> {
-    String::from_utf8_lossy(bytes).to_lowercase().into_bytes()
+/// As it is when case is ignored, as far as it is text: by way of upper case, so that letters meet which only meet there,
+/// such as the long s with s.
+fn folded(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes);
+    text.to_uppercase().to_lowercase().into_bytes()
 }
 
 const fn hex(digit: u8) -> Option<u8> {
@@ -356,6 +358,9 @@ mod tests {
             ("/Secret/*", "/sEcret/X", true),
             ("/%C3%84rger", "/%c3%a4RGER", false),
             ("/secret", "/SECRE%54", false),
+            ("/secret/**", "/%C5%BFecret/x", false),
+            ("/key/**", "/%E2%84%AAey", false),
+            ("/stra%C3%9Fe", "/STRASSE", false),
         ] {
             let compiled = PathPattern::compile(pattern).unwrap();
             assert!(!compiled.matches(path, Case::Matters));

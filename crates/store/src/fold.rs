@@ -254,7 +254,10 @@ impl Store {
     }
 
     /// Writes all counts: the server stops.
-    pub(crate) async fn write_all_folds(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn write_all_folds(&self) -> Result<()> {
         let closed = self.folds().close(self.clock().now(), true);
         self.write_folded(closed).await
     }

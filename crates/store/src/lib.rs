@@ -39,6 +39,7 @@ pub mod migration;
 pub mod notice;
 pub mod org;
 pub mod overview;
+pub mod pending_login;
 pub mod power;
 pub mod release;
 pub mod role_mapping;

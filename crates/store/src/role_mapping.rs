@@ -148,7 +148,8 @@ pub(crate) async fn of(store: &Store, user: &UserId) -> Result<Vec<EffectiveRole
         None => owner.is_none(),
         Some(account) => snapshot.account(account).is_some_and(|view| {
             let mut here = view.connections.iter().filter(|c| c.id == spec.connection);
-            here.any(|c| c.until.is_none_or(|until| now < until))
+            // Groups that an account does not get to see give nobody power there: that would tell who is in them.
+            here.any(|c| c.until.is_none_or(|until| now < until) && c.shown().groups)
         }),
     };
     let mut roles = Vec::new();

@@ -302,6 +302,7 @@ pub async fn sweep(tx: &mut Tx) -> Result<()> {
     crate::attempt::sweep(tx, now).await?;
     crate::email_code::sweep(tx, now).await?;
     crate::deep_link::sweep(tx, now).await?;
+    crate::pending_login::sweep(tx, now).await?;
     crate::upstream_token::sweep(tx, now).await?;
     crate::upstream_session::sweep(tx, now).await
 }

@@ -1,6 +1,6 @@
 //! Apps: what the gateway protects, and how agents may sign in to them.
 
-use crate::{AccountId, AppId, ClientTier, OldestProof, PolicyId, Timestamp};
+use crate::{AccountId, AppId, ClientTier, PolicyId, StricterProof, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What stands behind the app.
@@ -59,9 +59,10 @@ pub struct AppSpec {
     /// How long a browser session at the app lasts, in seconds (60 to 2,592,000).
     #[serde(default = "default_session")]
     pub session_seconds: u32,
-    /// How old the identity provider's word about a person may be here; the organisation's own limit holds besides.
+    /// How old the identity provider's word about a person may be here, where that is stricter than the
+    /// organisation's limit, which holds besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oldest_proof: Option<OldestProof>,
+    pub oldest_proof: Option<StricterProof>,
     /// Adds `X-Chatelaine-User`, `-Email` and `-Groups` for origins that cannot verify the assertion.
     #[serde(default)]
     pub identity_headers: bool,
@@ -76,6 +77,25 @@ pub struct AppSpec {
     pub enabled: bool,
 }
 
+/// Methods of every web app: RFC 9110 (but for CONNECT and TRACE), RFC 5789, RFC 4918, and QUERY. Others name further
+/// resources in their bodies, which nobody here reads; an app that wants them says so.
+pub const WEB_METHODS: [&str; 15] = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "QUERY",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+];
 const fn default_session() -> u32 {
     12 * 3600
 }

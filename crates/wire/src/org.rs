@@ -69,13 +69,27 @@ impl Default for OldestProof {
     }
 }
 
-impl OldestProof {
-    /// The stricter of two in each respect.
+/// How old the word may be at one app; what is left out, or looser, is as the organisation says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct StricterProof {
+    /// For agents, in seconds (300 to 31,536,000).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents_seconds: Option<u32>,
+    /// For browser sessions, in seconds (300 to 31,536,000).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions_seconds: Option<u32>,
+}
+
+impl StricterProof {
+    /// What holds at the app, in an organisation with this limit.
     #[must_use]
-    pub fn stricter(self, other: Self) -> Self {
-        Self {
-            agents_seconds: self.agents_seconds.min(other.agents_seconds),
-            sessions_seconds: self.sessions_seconds.min(other.sessions_seconds),
+    pub fn within(self, organisation: OldestProof) -> OldestProof {
+        let stricter = |own: Option<u32>, limit: u32| own.map_or(limit, |own| own.min(limit));
+        OldestProof {
+            agents_seconds: stricter(self.agents_seconds, organisation.agents_seconds),
+            sessions_seconds: stricter(self.sessions_seconds, organisation.sessions_seconds),
         }
     }
 }

@@ -134,7 +134,7 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
     clippy::cast_sign_loss,
     reason = "what does not fit becomes the nearest number, which is out of range"
 )]
-fn seconds(days: RwSignal<String>) -> Option<u32> {
+pub(super) fn seconds(days: RwSignal<String>) -> Option<u32> {
     let days = days.get_untracked().trim().parse::<f64>().ok()?;
     Some((days * 86_400.0).round() as u32)
 }

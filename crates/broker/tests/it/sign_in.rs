@@ -2,11 +2,11 @@
 
 use crate::browser::Browser;
 use crate::idp::{CLIENT_ID, CLIENT_SECRET, Idp, callback};
-use crate::world::{CONTROL, START, binding, oidc, on_each};
+use crate::world::{CONTROL, START, World, binding, oidc, on_each};
 use http::StatusCode;
 use serde_json::json;
 use std::future::IntoFuture as _;
-use wire::{ActorKind, ConnectionSpec, Outcome};
+use wire::{ActorKind, ConnectionSpec, Outcome, Timestamp};
 
 #[tokio::test]
 async fn a_person_signs_in_through_the_provider_and_lands_where_they_wanted() {
@@ -59,18 +59,18 @@ async fn a_person_signs_in_through_the_provider_and_lands_where_they_wanted() {
 #[tokio::test]
 async fn the_session_cookie_cannot_be_read_by_scripts_or_sent_in_clear() {
     on_each(async |w| {
-        let answer = w.browser().get(&format!("/login/oidc/{}", w.connection.id)).await;
-        let cookie = answer.headers["set-cookie"].to_str().unwrap();
-        for part in [
-            "__Host-chatelaine_session=",
-            "HttpOnly",
-            "Secure",
-            "SameSite=Lax",
-            "Path=/",
+        let attempt = w.browser().get(&format!("/login/oidc/{}", w.connection.id)).await;
+        let page = w.browser().get("/login").await;
+        for (answer, name) in [
+            (attempt, "__Host-chatelaine_login_"),
+            (page, "__Host-chatelaine_session="),
         ] {
-            assert!(cookie.contains(part), "{cookie}");
+            let cookie = answer.headers["set-cookie"].to_str().unwrap();
+            for part in [name, "HttpOnly", "Secure", "SameSite=Lax", "Path=/"] {
+                assert!(cookie.contains(part), "{cookie}");
+            }
+            assert!(!cookie.contains("Domain"), "{cookie}");
         }
-        assert!(!cookie.contains("Domain"), "{cookie}");
         let plain = broker::cookie_name("http://127.0.0.1:7400");
         assert_eq!(plain, "chatelaine_session");
     })
@@ -96,7 +96,8 @@ async fn cn2_the_answer_to_somebody_elses_attempt_is_403() {
         let own = w.idp.authorize(own.location(), json!({}));
         victim.get(&back).await.is_error(StatusCode::FORBIDDEN);
         assert_eq!(victim.get(&own).await.location(), "/me");
-        victim.get(&back).await.is_error(StatusCode::FORBIDDEN);
+        // Whoever is signed in goes to their own page, as who they are.
+        assert_eq!(victim.get(&back).await.location(), "/me");
         assert_eq!(victim.get("/me").await.status, StatusCode::OK);
         assert!(w.users().await.iter().all(|user| user.subject != "mallory"));
     })
@@ -113,13 +114,86 @@ async fn a_state_is_good_once_and_for_ten_minutes() {
         // Two tabs do not disturb each other, in any order.
         let (one, two) = (w.idp.authorize(&one, json!({})), w.idp.authorize(&two, json!({})));
         assert_eq!(browser.get(&two).await.location(), "/me");
-        browser.get(&two).await.is_error(StatusCode::FORBIDDEN);
+        assert_eq!(
+            browser.get(&two).await.location(),
+            "/me",
+            "used, and somebody is signed in"
+        );
+        let unknown = w.last("login.failure").await;
+        assert_eq!(unknown.reason.as_deref(), Some("state_unknown"));
         assert_eq!(browser.get(&one).await.location(), "/me");
 
+        let mut browser = w.browser();
+        let used = browser.get(&start).await;
+        let used = w.idp.authorize(used.location(), json!({}));
+        let cookies = browser.cookies.clone();
+        assert_eq!(browser.get(&used).await.location(), "/me");
+        browser.cookies = cookies;
+        browser.get(&used).await.is_error(StatusCode::FORBIDDEN);
         let late = browser.get(&start).await;
         let late = w.idp.authorize(late.location(), json!({}));
         w.clock.advance(601);
         browser.get(&late).await.is_error(StatusCode::FORBIDDEN);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tabs_that_begin_at_the_same_moment_each_come_back() {
+    on_each(async |w| {
+        // Eight tabs of a browser that has no cookie yet: each answer sets its own.
+        let mut browser = w.browser();
+        let mut backs = Vec::new();
+        let mut jar = browser.cookies.clone();
+        for tab in 0..8 {
+            let mut tab_of_it = w.browser();
+            let path = format!("/login/oidc/{}?return_to=/me?tab={tab}", w.connection.id);
+            let away = tab_of_it.get(&path).await;
+            backs.push(w.idp.authorize(away.location(), json!({})));
+            jar.extend(tab_of_it.cookies);
+        }
+        browser.cookies = jar;
+        for (tab, back) in backs.iter().enumerate() {
+            assert_eq!(browser.get(back).await.location(), format!("/me?tab={tab}"));
+        }
+        // A browser holds so many, and no more.
+        for _ in 0..20 {
+            browser.get(&format!("/login/oidc/{}", w.connection.id)).await;
+        }
+        let held = browser.cookies.keys().filter(|name| name.contains("_login_"));
+        assert!(held.count() <= 12);
+    })
+    .await;
+}
+
+/// Whether the session of a browser counts as one whose person has just proven who they are.
+async fn is_recent_in(w: &World, browser: &Browser) -> bool {
+    let hash = store::sha256(&browser.cookies["__Host-chatelaine_session"]);
+    let row = store::session::by_hash(&w.store, &hash, w.clock.now()).await;
+    let data: serde_json::Value = serde_json::from_str(&row.unwrap().unwrap().data).unwrap();
+    let at: Timestamp = serde_json::from_value(data["login"]["authenticated_at"].clone()).unwrap();
+    at.plus_seconds(900) > w.clock.now()
+}
+
+#[tokio::test]
+async fn a_sign_in_is_as_recent_as_the_provider_asked() {
+    on_each(async |w| {
+        let now = w.clock.now().seconds();
+        for (claims, is_recent) in [
+            (json!({"auth_time": now - 10}), true),
+            (json!({"auth_time": now - 3600}), false),
+            (json!({"auth_time": now + 864_000}), false),
+            (json!({}), true),
+        ] {
+            let browser = w.signed_in(claims.clone()).await;
+            assert_eq!(is_recent_in(w, &browser).await, is_recent, "{claims}");
+        }
+        // Nor does whoever comes once more without having been asked prove anything.
+        let mut browser = w.signed_in(json!({"auth_time": now - 3600})).await;
+        let away = browser.get(&format!("/login/oidc/{}", w.connection.id)).await;
+        let back = w.idp.authorize(away.location(), json!({}));
+        assert_eq!(browser.get(&back).await.location(), "/me");
+        assert!(!is_recent_in(w, &browser).await);
     })
     .await;
 }

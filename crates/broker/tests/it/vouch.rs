@@ -8,7 +8,7 @@ use serde_json::json;
 use std::time::Duration;
 use store::upstream_token;
 use tokio_util::sync::CancellationToken;
-use wire::{OldestProof, Timestamp};
+use wire::{StricterProof, Timestamp};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -67,15 +67,17 @@ async fn a_provider_that_vouches_keeps_its_word_fresh() {
         let mut browser = alice(w).await;
         assert_eq!(kept(w).await, 1);
         assert!(ask(w).await.is_empty(), "just signed in");
-        w.idp
-            .on_refresh(200, json!({ "access_token": "a", "refresh_token": "second" }));
+        w.idp.on_refresh(
+            200,
+            json!({ "access_token": "a", "token_type": "Bearer", "refresh_token": "second" }),
+        );
         w.clock.advance(3600);
         assert_eq!(ask(w).await, ["first"]);
         assert_eq!(vouched(w).await, Some(w.clock.now()));
         assert!(ask(w).await.is_empty(), "once an hour");
         w.idp.on_refresh(
             200,
-            json!({ "access_token": "a", "id_token": w.idp.id_token(json!({})) }),
+            json!({ "access_token": "a", "token_type": "Bearer", "id_token": w.idp.id_token(json!({})) }),
         );
         w.clock.advance(3600);
         assert_eq!(ask(w).await, ["second"], "the next one");
@@ -122,8 +124,8 @@ async fn only_a_clear_no_is_one() {
     on_each(async |w| {
         let mut browser = alice(w).await;
         let before = vouched(w).await;
-        let of_bob = json!({ "access_token": "a", "id_token": w.idp.id_token(json!({ "sub": "bob" })) });
-        let of_other = json!({ "access_token": "a", "id_token": w.idp.id_token(json!({ "aud": "other" })) });
+        let of_bob = json!({ "access_token": "a", "token_type": "Bearer", "id_token": w.idp.id_token(json!({ "sub": "bob" })) });
+        let of_other = json!({ "access_token": "a", "token_type": "Bearer", "id_token": w.idp.id_token(json!({ "aud": "other" })) });
         for (status, answer) in [
             (503, json!({ "error": "invalid_grant" })),
             (400, json!({ "error": "temporarily_unavailable" })),
@@ -145,10 +147,33 @@ async fn only_a_clear_no_is_one() {
         ask(w).await;
         assert!(is_in(&mut browser).await);
         w.idp.down(false);
-        w.idp.on_refresh(200, json!({ "access_token": "a" }));
+        w.idp.on_refresh(200, json!({ "access_token": "a", "token_type": "Bearer" }));
         w.clock.advance(3600);
         assert_eq!(ask(w).await, ["first"]);
         assert_eq!(vouched(w).await, Some(w.clock.now()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_without_a_token_vouches_for_nobody() {
+    on_each(async |w| {
+        let mut browser = alice(w).await;
+        let before = vouched(w).await;
+        for (status, answer) in [
+            (200, json!({})),
+            (200, json!({ "status": "maintenance" })),
+            (200, json!({ "access_token": "", "token_type": "Bearer" })),
+            (200, json!({ "access_token": "a" })),
+            (200, json!({ "access_token": "a", "token_type": "N_A" })),
+            (200, json!({ "refresh_token": "other", "token_type": "Bearer" })),
+        ] {
+            w.idp.on_refresh(status, answer.clone());
+            w.clock.advance(3600);
+            assert_eq!(ask(w).await, ["first"], "{answer}");
+            assert_eq!(vouched(w).await, before, "{answer}");
+            assert!(is_in(&mut browser).await, "{answer}");
+        }
     })
     .await;
 }
@@ -210,8 +235,10 @@ async fn a_refresh_token_goes_to_nobody_but_who_gave_it() {
 async fn of_several_who_ask_one_does() {
     on_each(async |w| {
         alice(w).await;
-        w.idp
-            .on_refresh(200, json!({ "access_token": "a", "refresh_token": "second" }));
+        w.idp.on_refresh(
+            200,
+            json!({ "access_token": "a", "token_type": "Bearer", "refresh_token": "second" }),
+        );
         w.clock.advance(3600);
         let never = CancellationToken::new();
         let asked = futures_util::future::join_all((0..8).map(|_| w.broker.ask_due(HOUR, &never))).await;
@@ -269,9 +296,9 @@ async fn stale(w: &World) -> (Browser, String) {
     let mut browser = again(w).await;
     let wiki = store::app::get(&w.store, &w.org, &w.wiki.id).await.unwrap();
     let mut spec = wiki.spec.clone();
-    spec.oldest_proof = Some(OldestProof {
-        sessions_seconds: 3600,
-        ..OldestProof::default()
+    spec.oldest_proof = Some(StricterProof {
+        sessions_seconds: Some(3600),
+        agents_seconds: None,
     });
     let mut tx = w.store.begin().await.unwrap();
     store::app::update(&mut tx, &wiki, spec).await.unwrap();

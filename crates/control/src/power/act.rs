@@ -98,7 +98,8 @@ pub(crate) enum Act<'a> {
     DeleteApp(&'a AccountId),
     MakeClient(&'a AccountId),
     ChangeClient(&'a AccountId, &'a ClientSpec, &'a ClientSpec),
-    DeleteClient(&'a AccountId),
+    /// What it was; a block goes with it.
+    DeleteClient(&'a AccountId, ClientState),
     /// With the roles of the person who gave it.
     RevokeGrant(&'a AccountId, &'a [EffectiveRole]),
     /// To make an API token, or give it another secret.
@@ -189,7 +190,7 @@ impl Act<'_> {
             Self::DeleteApp(_) => &["DELETE /apps/{id}"],
             Self::MakeClient(_) => &["POST /clients"],
             Self::ChangeClient(..) => &["PATCH /clients/{id}"],
-            Self::DeleteClient(_) => &["DELETE /clients/{id}"],
+            Self::DeleteClient(..) => &["DELETE /clients/{id}"],
             Self::RevokeGrant(..) => &["DELETE /grants/{id}"],
             Self::ShowApiToken(_) => &["POST /api-tokens", "POST /api-tokens/{id}/roll"],
             Self::ChangeApiToken { .. } => &["PATCH /api-tokens/{id}"],
@@ -330,8 +331,9 @@ impl Act<'_> {
             }
             Self::TryConnection(account) | Self::SendWebhook(account) => Demand::administer(account),
             Self::DeleteRule(account) => Demand::of(Permission::Edit, Some(account)),
-            Self::DeleteClient(account) | Self::DeleteServiceToken(account) => {
-                Demand::administer(Some(account))
+            Self::DeleteServiceToken(account) => Demand::administer(Some(account)),
+            Self::DeleteClient(account, state) => {
+                Demand::administer(Some(account)).recent_if(state == ClientState::Blocked)
             }
             Self::DeleteApiToken(whose) => of_token(whose),
         }

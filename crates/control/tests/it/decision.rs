@@ -527,6 +527,13 @@ async fn a_second_factor_that_the_organisation_asks_for_from_now_on() {
     let expected = all(false, Reason::SecondFactorMissing);
     local_case("no factor", &["pwd"], expected, async |s| {
         let on = json!({"require_second_factor": true});
+        // Whoever has none would be the first to be shut out.
+        let shut_out = s
+            .world
+            .owner(Method::PATCH, "/organisation", Some(on.clone()))
+            .await;
+        shut_out.refused(409, "conflict");
+        s.world.own_factor().await;
         // Trying it says who loses access.
         let tried = s
             .world
@@ -539,7 +546,6 @@ async fn a_second_factor_that_the_organisation_asks_for_from_now_on() {
             "{impact}"
         );
         assert_eq!(impact["lose"]["names"][0]["reason"], "second_factor_missing");
-        s.world.own_factor().await;
         s.patch("/organisation", on).await;
         // Whoever adds one has not shown it in this session.
         crate::world::add_factor(&s.world.store, &s.world.acme.org, &s.user.id).await;

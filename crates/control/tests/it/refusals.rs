@@ -155,6 +155,17 @@ async fn values_that_make_no_sense_are_named() {
                 "/extra_methods/1",
             ),
             (&app, json!({"extra_methods": ["A B"]}), "/extra_methods/0"),
+            (&app, json!({"extra_methods": ["GET"]}), "/extra_methods/0"),
+            (
+                &app,
+                json!({"extra_methods": ["REPORT", "REPORT"]}),
+                "/extra_methods/1",
+            ),
+            (
+                &app,
+                json!({"oldest_proof": {"sessions_seconds": 299}}),
+                "/oldest_proof/sessions_seconds",
+            ),
             (
                 &app,
                 json!({"kind": "mcp", "extra_methods": ["REPORT"]}),

@@ -4,7 +4,7 @@ use crate::browser::{begin, come_back, hand_off};
 use crate::world::{World, by, cookie_name, on_each, sign_in};
 use serde_json::json;
 use store::session;
-use wire::{App, AppSpec, OldestProof, OrganisationSpec, Selector};
+use wire::{App, AppSpec, OldestProof, OrganisationSpec, Selector, StricterProof};
 
 /// Asks every app of the organisation for something.
 async fn rule(world: &World, floor: Selector) {
@@ -226,9 +226,9 @@ async fn an_app_can_be_stricter_than_its_organisation_and_not_laxer() {
                 .await
                 .unwrap();
             let spec = AppSpec {
-                oldest_proof: Some(OldestProof {
-                    agents_seconds: seconds,
-                    sessions_seconds: seconds,
+                oldest_proof: Some(StricterProof {
+                    agents_seconds: Some(seconds),
+                    sessions_seconds: Some(seconds),
                 }),
                 ..app.spec.clone()
             };

@@ -16,6 +16,7 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use serde_json::Value;
+use store::grant::{self, Which};
 use store::{AppView, client::NewClient, client::Registered};
 use wire::{AppId, ClientId, ClientSource, ClientState, ClientTier, RegistrationRules};
 
@@ -44,8 +45,14 @@ pub(crate) async fn register(
         .limiters
         .registration(&view.app.id, request.address())
         .map_err(OauthError::too_many)?;
-    let metadata = read(&view, &headers, &body)?;
-    admit(&metadata, rules)?;
+    let asked = read(&view, &headers, &body).and_then(|metadata| {
+        admit(&metadata, rules)?;
+        Ok(metadata)
+    });
+    let metadata = match asked {
+        Ok(metadata) => metadata,
+        Err(error) => return Err(refused(&oauth, &view, &request, error).await),
+    };
     let tier = ClientTier::earned_by_all(None, &metadata.redirect_uris);
     let confidential = metadata.auth_method != "none";
     let secret = confidential.then(|| store::random_secret("")).transpose()?;
@@ -83,6 +90,19 @@ pub(crate) async fn register(
     Ok(no_store(StatusCode::CREATED, answer))
 }
 
+/// A registration that came to nothing: in the log, however many come, so that somebody can see why an agent does not
+/// get in.
+async fn refused(oauth: &Oauth, view: &AppView, request: &Request, error: OauthError) -> OauthError {
+    let nobody = wire::AuditActor::of(wire::ActorKind::Anonymous);
+    let mut event = audit::event(view, request, "client.register", nobody);
+    event.outcome = wire::Outcome::Failure;
+    event.reason = Some(error.code.to_owned());
+    if let Err(error) = oauth.store.record_folded(event).await {
+        tracing::error!(%error, source = ?error, "a refused registration could not be recorded");
+    }
+    error
+}
+
 /// `GET /oauth/{app}/register/{client}` (RFC 7592 section 2.1)
 pub(crate) async fn show(
     State(oauth): State<Oauth>,
@@ -117,6 +137,7 @@ pub(crate) async fn replace(
     let rules = &view.app.spec.oauth.registration;
     admit(&metadata, rules)?;
     let (tier, state) = super::after_change(before, None, &metadata, rules);
+    let is_same = super::same(before, &metadata);
     let new = NewClient {
         id: before.id.clone(),
         client_id: before.client_id.clone(),
@@ -136,6 +157,10 @@ pub(crate) async fn replace(
         oauth.limiters.update(&before.id).map_err(OauthError::too_many)?;
         let mut tx = oauth.store.begin().await?;
         let (_, event) = super::replace(&mut tx, &view, &request, (before.version, new)).await?;
+        // People consented to what it said of itself.
+        if !is_same {
+            grant::revoke_where(&mut tx, Which::Client(&before.id), "client_changed").await?;
+        }
         tx.commit(event).await?;
     }
     let now = oauth.store.clock().now();

@@ -3,7 +3,7 @@
 use crate::world::{CALLBACK, CHALLENGE, WIKI, encode, form_request, on_each};
 use http::header;
 use serde_json::json;
-use wire::{ClientId, ClientSource, ClientState, ClientTier, Outcome};
+use wire::{ActorKind, ClientId, ClientSource, ClientState, ClientTier, Outcome};
 
 /// The fields of a form.
 type Fields = Vec<(String, String)>;
@@ -43,7 +43,14 @@ async fn ru1_ru2_ru3_ru5_an_unregistered_redirect_is_a_local_400_before_sign_in(
             w.authorize(&id, &[])
         );
         w.get(&twice).await.expect(400);
-        assert!(w.events("authorize.").await.is_empty());
+        // Refused, on record and counted, and nothing but refused.
+        for event in w.events("authorize.").await {
+            assert_eq!(event.action, "authorize.denied");
+            assert_eq!(
+                (event.outcome, event.actor.kind),
+                (Outcome::Denied, ActorKind::Anonymous)
+            );
+        }
     })
     .await;
 }

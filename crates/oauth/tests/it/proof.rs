@@ -2,7 +2,7 @@
 
 use crate::world::{World, on_each};
 use serde_json::{Value, json};
-use wire::{GrantState, OldestProof, Selector};
+use wire::{GrantState, Selector, StricterProof};
 
 fn text(value: &Value, name: &str) -> String {
     value[name]
@@ -109,9 +109,9 @@ async fn somebody_whose_word_is_too_old_signs_in_again_before_consent() {
         let browser = w.employee().await;
         let id = w.register().await;
         w.change_app(|spec| {
-            spec.oldest_proof = Some(OldestProof {
-                agents_seconds: 600,
-                sessions_seconds: 600,
+            spec.oldest_proof = Some(StricterProof {
+                agents_seconds: Some(600),
+                sessions_seconds: Some(600),
             });
         })
         .await;

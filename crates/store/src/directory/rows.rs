@@ -185,8 +185,8 @@ impl Rows {
         let scopes = ScopeSet::compile(&app.spec.oauth.scopes)
             .map_err(|e| Error::invalid(e.pointer.clone(), e.detail.clone()))?;
         let (authority, path) = split_public_url(&app.spec.public_url)?;
-        let oldest = organisation.spec.oldest_proof;
-        let oldest_proof = app.spec.oldest_proof.map_or(oldest, |own| own.stricter(oldest));
+        let own = app.spec.oldest_proof.unwrap_or_default();
+        let oldest_proof = own.within(organisation.spec.oldest_proof);
         let url = Url::parse(&app.spec.public_url).map_err(Error::internal)?;
         Ok(AppView {
             app: app.clone(),

@@ -18,6 +18,11 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
     let is_web = spec.kind == AppKind::Web;
     let methods = RwSignal::new(spec.extra_methods.join(" "));
     let ignores_case = RwSignal::new(spec.case_insensitive_paths);
+    let days =
+        |seconds: Option<u32>| seconds.map_or(String::new(), |s| format!("{}", f64::from(s) / 86_400.0));
+    let oldest = spec.oldest_proof.unwrap_or_default();
+    let agents = RwSignal::new(days(oldest.agents_seconds));
+    let sessions = RwSignal::new(days(oldest.sessions_seconds));
     let sending = Sending::new();
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
@@ -30,12 +35,16 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
             reason = "the server checks the range"
         )]
         let seconds = (hours * 3_600.0) as u32;
+        let (Some(agents), Some(sessions)) = (limit(agents), limit(sessions)) else {
+            return sending.refuse("/oldest_proof", "a number of days, or empty");
+        };
         let patch = json!({
             "name": name.get_untracked().trim(),
             "public_url": public_url.get_untracked().trim(),
             "origin_url": origin_url.get_untracked().trim(),
             "session_seconds": seconds,
             "identity_headers": headers.get_untracked(),
+            "oldest_proof": { "agents_seconds": agents, "sessions_seconds": sessions },
             "extra_methods": words(&methods.get_untracked()),
             "case_insensitive_paths": ignores_case.get_untracked(),
         });
@@ -50,6 +59,11 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
                         <TextField label="Public URL" value=public_url required=true hint="Tokens are made for this address: agents sign in again after a change." error=sending.at("/public_url") />
                         <TextField label="Origin URL" value=origin_url required=true error=sending.at("/origin_url") />
                         <TextField label="Browser session, in hours" value=hours error=sending.at("/session_seconds") />
+                        <fieldset class="grid gap-4 sm:grid-cols-2">
+                            <legend class="font-semibold">"How long the identity provider's word is good here"</legend>
+                            <TextField label="For agents, in days" value=agents hint="Empty: as the organisation says. It can only be stricter." error=sending.at("/oldest_proof/agents_seconds") />
+                            <TextField label="For browser sessions, in days" value=sessions error=sending.at("/oldest_proof/sessions_seconds") />
+                        </fieldset>
                         <Checkbox label="Plain identity headers" hint="Adds X-Chatelaine-User, -Email and -Groups for origins that cannot verify the signed assertion" value=headers />
                         {is_web.then(|| view! {
                             <TextField label="Further methods" value=methods hint="Beside those of HTTP and WebDAV, such as REPORT. Empty for none." error=sending.at("/extra_methods") />
@@ -63,6 +77,15 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
             <Danger subject />
         </div>
     }
+}
+
+/// A limit in seconds, null where none is given; `None` for what is no number of days.
+fn limit(days: RwSignal<String>) -> Option<serde_json::Value> {
+    let text = days.get_untracked();
+    if text.trim().is_empty() {
+        return Some(serde_json::Value::Null);
+    }
+    super::super::settings::seconds(days).map(Into::into)
 }
 
 #[component]
