@@ -87,7 +87,7 @@ pub(crate) const fn declared() -> &'static [(&'static str, Proof)] {
         ("DELETE /apps/{id}", Always),
         ("POST /clients", Always),
         ("PATCH /clients/{id}", ByChange),
-        ("DELETE /clients/{id}", Never),
+        ("DELETE /clients/{id}", ByChange),
         ("DELETE /grants/{id}", Never),
         ("POST /api-tokens", Always),
         ("PATCH /api-tokens/{id}", ByChange),

@@ -132,7 +132,7 @@ pub(crate) fn proof(operation: &str) -> Option<&'static str> {
         // What makes, tries or closes one thing and opens nothing.
         ("POST", "/accounts" | "/groups" | "/connections/{id}/trials" | "/webhooks/{id}/test") => "never",
         ("POST", "/webhooks/{id}/deliveries/{delivery}/replay") => "never",
-        ("DELETE", "/invitations/{id}" | "/sessions/{id}" | "/grants/{id}" | "/clients/{id}") => "never",
+        ("DELETE", "/invitations/{id}" | "/sessions/{id}" | "/grants/{id}") => "never",
         ("DELETE", "/groups/{id}" | "/policies/{id}" | "/api-tokens/{id}" | "/service-tokens/{id}") => {
             "never"
         }
@@ -141,7 +141,9 @@ pub(crate) fn proof(operation: &str) -> Option<&'static str> {
         ("PATCH", "/groups/{id}" | "/policies/{id}" | "/apps/{id}" | "/clients/{id}") => "by-change",
         ("PATCH", "/api-tokens/{id}" | "/service-tokens/{id}" | "/webhooks/{id}") => "by-change",
         ("POST", "/policies") => "by-change",
-        ("POST", "/connection-migrations/{id}/links") | ("DELETE", "/bindings/{id}") => "by-change",
+        ("POST", "/connection-migrations/{id}/links") | ("DELETE", "/bindings/{id}" | "/clients/{id}") => {
+            "by-change"
+        }
         // What gives power, says who people are, opens ways in, shows secrets or goes out, or ends for all.
         (_, "/members" | "/members/{id}" | "/role-mappings" | "/role-mappings/{id}") => "always",
         ("POST", "/invitations" | "/invitations/{id}/resend" | "/connections" | "/apps" | "/clients") => {

@@ -3,7 +3,7 @@
 use crate::world::{CALLBACK, on_each};
 use http::{Method, header};
 use serde_json::json;
-use wire::{ClientState, ClientTier};
+use wire::{ActorKind, ClientState, ClientTier, Outcome};
 
 #[tokio::test]
 async fn dc7_registration_echoes_what_is_stored_and_nothing_else() {
@@ -65,7 +65,20 @@ async fn ru2_bad_redirects_are_refused_at_registration() {
         let big = json!({"redirect_uris": [CALLBACK], "client_name": "x".repeat(20_000)});
         let answer = w.json(Method::POST, &w.path("register"), None, &big).await;
         answer.expect_error(413, "invalid_client_metadata");
-        assert!(w.events("client.register").await.is_empty());
+        // Somebody can see why an agent does not get in; a body that is too long is not even read.
+        let events = w.events("client.register").await;
+        let mut reasons: Vec<_> = events
+            .iter()
+            .filter_map(|event| event.reason.as_deref())
+            .collect();
+        reasons.dedup();
+        assert_eq!(reasons, ["invalid_redirect_uri", "invalid_client_metadata"]);
+        for event in events {
+            assert_eq!(
+                (event.outcome, event.actor.kind),
+                (Outcome::Failure, ActorKind::Anonymous)
+            );
+        }
     })
     .await;
 }
