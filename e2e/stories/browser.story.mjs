@@ -92,6 +92,30 @@ test('people in real Chromium', async (t) => {
     clean(first, 'two tabs');
   });
 
+  await t.test('eight restored tabs begin at once; signed in in one, each comes to its own page', async () => {
+    const first = await person(browser);
+    const tabs = [first];
+    while (tabs.length < 8) tabs.push(await first.context().newPage());
+    const base = wiki.url.replace(/\/$/, '');
+    const wanted = tabs.map((_, n) => `${base}/?tab=${n}&r=${n === 7 ? 'x'.repeat(6000) : 'y'}`);
+    await Promise.all(tabs.map((tab, n) => tab.goto(wanted[n], { waitUntil: 'domcontentloaded' })));
+    for (const tab of tabs) assert.ok(tab.url().startsWith(info.idp.issuer), `at ${tab.url()}`);
+    await signIn(first, employee);
+    await first.waitForURL(wanted[0]);
+    await Promise.all(tabs.slice(1).map(async (tab, n) => {
+      await tab.reload({ waitUntil: 'domcontentloaded' });
+      await tab.waitForURL(wanted[n + 1]);
+    }));
+    const connection = (await demo.api.list('/connections')).find((one) => one.kind === 'oidc');
+    // An answer that nobody waits for any more leads somebody who is signed in to their page, here and at the app.
+    const stray = await first.goto(`${control}/login/callback/${connection.id}?code=old&state=old`);
+    assert.equal(stray.status(), 200);
+    assert.equal(new URL(first.url()).pathname, '/me');
+    await first.goto(`${base}/.chatelaine/callback?code=old&state=old`);
+    assert.match(await first.locator('#visitor').innerText(), new RegExp(employee.email));
+    clean(tabs[3], 'eight tabs');
+  });
+
   await t.test('a contractor gets a page that says no, and the log says why', async () => {
     const page = await person(browser);
     await page.goto(wiki.url);
