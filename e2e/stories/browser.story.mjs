@@ -113,7 +113,7 @@ test('people in real Chromium', async (t) => {
     assert.equal(new URL(first.url()).pathname, '/me');
     await first.goto(`${base}/.chatelaine/callback?code=old&state=old`);
     assert.match(await first.locator('#visitor').innerText(), new RegExp(employee.email));
-    clean(tabs[3], 'eight tabs');
+    clean(first, 'eight tabs');
   });
 
   await t.test('a contractor gets a page that says no, and the log says why', async () => {
