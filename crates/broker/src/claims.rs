@@ -192,6 +192,7 @@ pub(crate) fn identity(
     let groups = groups(
         find(&claims, &mapping.groups),
         mapping.groups_separator.as_deref(),
+        mapping.groups_member.as_deref(),
     )
     .map_err(|text| Fault::Refused(GROUPS, format!("the claim {} {text}", mapping.groups)))?;
     for name in OF_THE_TOKEN {
@@ -320,17 +321,37 @@ pub(crate) fn preview(
     Ok((identity, missing, refused))
 }
 
+/// The name of one group of a list.
+fn named<'v>(group: &'v Value, member: Option<&str>) -> Option<&'v str> {
+    match (group, member) {
+        (Value::Object(group), Some(member)) => group.get(member)?.as_str(),
+        (group, _) => group.as_str(),
+    }
+}
+
 /// The groups of a claim, exactly as they were sent: an array, or a text that is one group, or several with
-/// `separator` between them. One that cannot be told from another at sight, or is too long, and too many of them, are
+/// `separator` between them, or objects of which a `member` counts. One that cannot be told from another at sight, or is too long, and too many of them, are
 /// refused in words: a rule may ask about what would be missing.
-fn groups(claim: Option<&Value>, separator: Option<&str>) -> Result<Vec<String>, String> {
+fn groups(
+    claim: Option<&Value>,
+    separator: Option<&str>,
+    member: Option<&str>,
+) -> Result<Vec<String>, String> {
     let groups: Vec<&str> = match (claim, separator) {
         (None | Some(Value::Null), _) => Vec::new(),
         (Some(Value::String(text)), Some(separator)) => text.split(separator).collect(),
         (Some(Value::String(text)), None) => vec![text],
         (Some(Value::Array(values)), _) => {
-            let texts = values.iter().map(Value::as_str).collect::<Option<_>>();
-            texts.ok_or_else(|| "holds something else than names of groups".to_owned())?
+            let texts = values
+                .iter()
+                .map(|value| named(value, member))
+                .collect::<Option<_>>();
+            texts.ok_or_else(|| match values.iter().any(Value::is_object) {
+                true => "holds groups as objects: `groups_member` of the mapping says which member of each is its \
+                         name, and all have it as text"
+                    .to_owned(),
+                false => "holds something else than names of groups".to_owned(),
+            })?
         }
         (Some(_), _) => return Err("is neither a list of groups nor a text".to_owned()),
     };
@@ -467,6 +488,38 @@ mod tests {
             match of(bad.clone()) {
                 Err(Fault::Refused(GROUPS, text)) => assert!(text.contains(why), "{text}"),
                 other => panic!("{bad}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn of_groups_that_are_objects_the_member_counts_that_the_connection_names() {
+        let of = |member: Value, groups: Value| {
+            let spec = json!({"claims": {"groups_member": member}});
+            read(spec, json!({"sub": "1", "groups": groups}))
+        };
+        let objects = json!([{"value": "17", "name": "admins"}, {"value": "18", "name": "staff"}]);
+        assert_eq!(
+            of(json!("name"), objects.clone()).unwrap().groups,
+            ["admins", "staff"]
+        );
+        assert_eq!(of(json!("value"), objects.clone()).unwrap().groups, ["17", "18"]);
+        assert_eq!(
+            of(json!("name"), json!(["plain", {"name": "staff"}]))
+                .unwrap()
+                .groups,
+            ["plain", "staff"]
+        );
+        // Never silently none.
+        for (member, groups) in [
+            (json!(null), objects.clone()),
+            (json!("id"), objects),
+            (json!("name"), json!([{"name": "staff"}, {"value": "18"}])),
+            (json!("name"), json!([{"name": 7}])),
+        ] {
+            match of(member, groups.clone()) {
+                Err(Fault::Refused(GROUPS, text)) => assert!(text.contains("groups_member"), "{text}"),
+                other => panic!("{groups}: {other:?}"),
             }
         }
     }

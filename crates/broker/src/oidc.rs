@@ -290,8 +290,8 @@ impl Providers {
         let authentication = claims::authentication(&claims);
         let sid = claims.get("sid").and_then(Value::as_str).map(ToOwned::to_owned);
         let bearer = tokens.access_token.as_deref();
-        let about = (connection, &known.metadata);
-        let claims = complete(&http, about, (claims, bearer), trace).await?;
+        let about = (connection, known.as_ref());
+        let claims = self.complete(&http, about, (claims, bearer), trace).await?;
         let identity = claims::identity(connection, issuer, claims);
         Ok(Identified {
             identity: identity.map_err(|fault| trace.failed("mapping", fault))?,
@@ -335,6 +335,87 @@ impl Providers {
             }
         }
         Ok(tokens.refresh_token)
+    }
+}
+
+impl Providers {
+    /// The claims of the id token, and where they leave something out that is asked for, those of userinfo.
+    async fn complete(
+        &self,
+        http: &Http,
+        (connection, known): (&Connection, &Known),
+        (mut claims, bearer): (Map<String, Value>, Option<&str>),
+        trace: &mut Trace,
+    ) -> Result<Map<String, Value>, Fault> {
+        let metadata = &known.metadata;
+        let offered = metadata.claims_supported();
+        let offers = |name: &str| offered.is_some_and(|all| all.iter().any(|claim| claim.as_str() == name));
+        let Some(endpoint) = metadata.userinfo_endpoint() else {
+            trace.skipped("userinfo", "the provider has none");
+            return Ok(claims);
+        };
+        if !claims::lacks(&connection.spec, &claims, offers) {
+            trace.skipped("userinfo", "the id token has what is needed");
+            return Ok(claims);
+        }
+        let Some(bearer) = bearer else {
+            trace.skipped("userinfo", "the provider sent no access token to ask with");
+            return Ok(claims);
+        };
+        let more = match self
+            .userinfo(http, (connection, known), endpoint.as_str(), bearer)
+            .await
+        {
+            Ok(more) => more,
+            Err(fault) => return Err(trace.failed("userinfo", fault)),
+        };
+        // OpenID Connect Core 1.0, section 5.3.2: without this, it may be about somebody else.
+        if more.get("sub") != claims.get("sub") {
+            let fault = Fault::Token("the userinfo answer is about somebody else".to_owned());
+            return Err(trace.failed("userinfo", fault));
+        }
+        claims.retain(|_, value| !value.is_null());
+        // Who vouches for one address does not vouch for another.
+        let about_other = claims.contains_key("email") && claims.get("email") != more.get("email");
+        for (name, value) in more {
+            if !(about_other && name == "email_verified") {
+                claims.entry(name).or_insert(value);
+            }
+        }
+        trace.ok("userinfo", "it adds what the id token leaves out");
+        Ok(claims)
+    }
+
+    /// What userinfo says, as JSON or signed (OpenID Connect Core 1.0, section 5.3.2).
+    async fn userinfo(
+        &self,
+        http: &Http,
+        (connection, known): (&Connection, &Known),
+        url: &str,
+        bearer: &str,
+    ) -> Result<Map<String, Value>, Fault> {
+        let answer = http.get(url, Some(bearer)).await?;
+        if !answer.status.is_success() {
+            return Err(Fault::status("its userinfo", answer.status));
+        }
+        if answer.media_type() == "application/jwt" {
+            let wrong = |text: &str| Fault::Token(format!("of the userinfo answer: {text}"));
+            let token = std::str::from_utf8(&answer.body).map_err(|_| wrong("it is malformed"))?;
+            let token = self.verify(connection, known, token.trim()).await;
+            let claims = token.map_err(|reason| wrong(&reason.to_string()))?.claims;
+            // Both are to be in it; what is in it has to be right.
+            if claims
+                .get("iss")
+                .is_some_and(|iss| iss.as_str() != Some(known.metadata.issuer().as_str()))
+            {
+                return Err(wrong("it comes from another issuer"));
+            }
+            if claims.contains_key("aud") {
+                jws::audience(&connection.spec, &claims).map_err(wrong)?;
+            }
+            return Ok(claims);
+        }
+        serde_json::from_slice(&answer.body).map_err(|_| Fault::Answer("its userinfo is not JSON".to_owned()))
     }
 }
 
@@ -421,54 +502,4 @@ impl Check<'_> {
             Some(_) => Ok(()),
         }
     }
-}
-
-/// The claims of the id token, and where they leave something out that is asked for, those of userinfo.
-async fn complete(
-    http: &Http,
-    (connection, metadata): (&Connection, &Metadata),
-    (mut claims, bearer): (Map<String, Value>, Option<&str>),
-    trace: &mut Trace,
-) -> Result<Map<String, Value>, Fault> {
-    let offered = metadata.claims_supported();
-    let offers = |name: &str| offered.is_some_and(|all| all.iter().any(|claim| claim.as_str() == name));
-    let Some(endpoint) = metadata.userinfo_endpoint() else {
-        trace.skipped("userinfo", "the provider has none");
-        return Ok(claims);
-    };
-    if !claims::lacks(&connection.spec, &claims, offers) {
-        trace.skipped("userinfo", "the id token has what is needed");
-        return Ok(claims);
-    }
-    let Some(bearer) = bearer else {
-        trace.skipped("userinfo", "the provider sent no access token to ask with");
-        return Ok(claims);
-    };
-    let more = match userinfo(http, endpoint.as_str(), bearer).await {
-        Ok(more) => more,
-        Err(fault) => return Err(trace.failed("userinfo", fault)),
-    };
-    // OpenID Connect Core 1.0, section 5.3.2: without this, it may be about somebody else.
-    if more.get("sub") != claims.get("sub") {
-        let fault = Fault::Token("the userinfo answer is about somebody else".to_owned());
-        return Err(trace.failed("userinfo", fault));
-    }
-    claims.retain(|_, value| !value.is_null());
-    // Who vouches for one address does not vouch for another.
-    let about_other = claims.contains_key("email") && claims.get("email") != more.get("email");
-    for (name, value) in more {
-        if !(about_other && name == "email_verified") {
-            claims.entry(name).or_insert(value);
-        }
-    }
-    trace.ok("userinfo", "it adds what the id token leaves out");
-    Ok(claims)
-}
-
-async fn userinfo(http: &Http, url: &str, bearer: &str) -> Result<Map<String, Value>, Fault> {
-    let answer = http.get(url, Some(bearer)).await?;
-    if !answer.status.is_success() {
-        return Err(Fault::status("its userinfo", answer.status));
-    }
-    serde_json::from_slice(&answer.body).map_err(|_| Fault::Answer("its userinfo is not JSON".to_owned()))
 }

@@ -142,6 +142,12 @@ pub(crate) fn claim_mapping(pointer: &str, mapping: &wire::ClaimMapping) -> Answ
     claim_name(&format!("{pointer}/email"), &mapping.email)?;
     claim_name(&format!("{pointer}/name"), &mapping.name)?;
     claim_name(&format!("{pointer}/groups"), &mapping.groups)?;
+    if let Some(member) = mapping.groups_member.as_deref()
+        && (!(1..=100).contains(&member.len()) || member.chars().any(wire::is_deceptive))
+    {
+        let pointer = format!("{pointer}/groups_member");
+        return Err(Fault::invalid(pointer, "1 to 100 visible bytes, or `null`"));
+    }
     match mapping.groups_separator.as_deref() {
         Some(text) if !(1..=10).contains(&text.len()) || text.chars().any(wire::is_deceptive) => {
             Err(Fault::invalid(

@@ -219,6 +219,8 @@ pub struct ClaimMapping {
     /// What stands between groups that come as one text, such as `,`; absent when such a text is one group. What
     /// it leaves is compared exactly, so blanks after commas belong into it.
     pub groups_separator: Option<String>,
+    /// Which member of a group counts where groups come as objects, such as `name`; absent when they come as text.
+    pub groups_member: Option<String>,
 }
 
 impl Default for ClaimMapping {
@@ -228,6 +230,7 @@ impl Default for ClaimMapping {
             name: "name".into(),
             groups: "groups".into(),
             groups_separator: None,
+            groups_member: None,
         }
     }
 }

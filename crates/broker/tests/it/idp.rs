@@ -424,7 +424,13 @@ fn signed(idp: &Idp, kind: Option<&str>, claims: &Value) -> String {
     }
 }
 
-async fn userinfo(State(idp): State<Idp>, headers: HeaderMap) -> Json<Value> {
+async fn userinfo(State(idp): State<Idp>, headers: HeaderMap) -> axum::response::Response {
+    use axum::response::IntoResponse as _;
     assert_eq!(headers["authorization"], "Bearer upstream-access");
-    Json(idp.0.userinfo.lock().unwrap().clone())
+    let answer = idp.0.userinfo.lock().unwrap().clone();
+    match answer {
+        // As it is: a signed one.
+        Value::String(token) => ([("content-type", "application/jwt")], token).into_response(),
+        claims => Json(claims).into_response(),
+    }
 }

@@ -289,3 +289,41 @@ async fn ss1_no_document_leads_to_an_internal_address_that_the_connection_does_n
     })
     .await;
 }
+
+#[tokio::test]
+async fn userinfo_may_be_signed_and_is_held_to_it() {
+    on_each(async |w| {
+        w.configure(|spec| spec.scopes.push("groups".to_owned())).await;
+        let good = json!({"groups": ["staff"], "email": "alice@acme.example", "email_verified": true});
+        let with = |more: Value| {
+            let mut claims = good.clone();
+            claims
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            json!(w.idp.id_token(claims))
+        };
+        w.idp.userinfo(with(json!({})));
+        let (_, answer) = through(w, &w.connection, json!({"groups": null})).await;
+        assert_eq!(answer.location(), "/me");
+        assert_eq!(w.user("alice").await.groups, ["staff"]);
+        let forged = {
+            w.idp.sign(crate::idp::Signing::Forged);
+            let token = with(json!({}));
+            w.idp.sign(crate::idp::Signing::Right);
+            token
+        };
+        for wrong in [
+            with(json!({"iss": "https://evil.example"})),
+            with(json!({"aud": "another-client"})),
+            with(json!({"sub": "mallory"})),
+            forged,
+            json!("not.a.token"),
+        ] {
+            w.idp.userinfo(wrong.clone());
+            let (_, answer) = through(w, &w.connection, json!({"groups": null})).await;
+            assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{wrong}");
+        }
+    })
+    .await;
+}

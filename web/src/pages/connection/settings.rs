@@ -25,11 +25,12 @@ pub(super) fn Settings(remote: Remote<Connection>, connection: Signal<Connection
     let scopes = text(spec.scopes.join(" "));
     let domains = text(spec.allowed_domains.join(", "));
     let internal = text(spec.allow_internal.join("\n"));
-    let (email, display, groups, separator) = (
+    let (email, display, groups, separator, member) = (
         text(spec.claims.email),
         text(spec.claims.name),
         text(spec.claims.groups),
         text(spec.claims.groups_separator.unwrap_or_default()),
+        text(spec.claims.groups_member.unwrap_or_default()),
     );
     let audiences = text(spec.trusted_audiences.join("\n"));
     let bind_new = RwSignal::new(spec.bind_new_accounts);
@@ -74,7 +75,8 @@ pub(super) fn Settings(remote: Remote<Connection>, connection: Signal<Connection
         }
         if oidc {
             patch["claims"] = json!({ "email": email.get_untracked().trim(), "name": display.get_untracked().trim(), "groups": groups.get_untracked().trim(),
-                "groups_separator": Some(separator.get_untracked()).filter(|s| !s.is_empty()) });
+                "groups_separator": Some(separator.get_untracked()).filter(|s| !s.is_empty()),
+                "groups_member": Some(member.get_untracked().trim().to_owned()).filter(|s| !s.is_empty()) });
             patch["trusted_audiences"] = json!(words(&audiences.get_untracked()));
             patch["email_verification"] = json!(verification.get_untracked());
             patch["logout"] = json!({ "rp_initiated": sign_out.get_untracked(), "back_channel": back_channel.get_untracked() });
@@ -131,6 +133,7 @@ pub(super) fn Settings(remote: Remote<Connection>, connection: Signal<Connection
                         <TextField label="Claim with the name" value=display error=sending.at("/claims/name") />
                         <TextField label="Claim with the groups" value=groups error=sending.at("/claims/groups") />
                         <TextField label="Between groups that come as one text" value=separator hint="Such as , – empty when such a text is one group." error=sending.at("/claims/groups_separator") />
+                        <TextField label="Member that counts of groups that are objects" value=member hint="Such as name – empty when groups come as text." error=sending.at("/claims/groups_member") />
                         <TextArea label="Other clients its tokens may be meant for" value=audiences rows=2 hint="One a line. Empty refuses tokens with several audiences." error=sending.at("/trusted_audiences") />
                     })}
                 </div>
