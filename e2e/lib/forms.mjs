@@ -25,6 +25,17 @@ export function request(url, { method = 'GET', headers = {}, body, target } = {}
   });
 }
 
+/** Follows redirects to a page; its status and address. */
+export async function open(person, url) {
+  let at = url;
+  for (let step = 0; step < 20; step += 1) {
+    const answer = await person.send(at);
+    if (!answer.headers.location) return { status: answer.status, at, text: answer.text };
+    at = new URL(answer.headers.location, at).href;
+  }
+  throw new Error(`going round in circles at ${at}`);
+}
+
 export class Person {
   constructor({ username, password }) {
     Object.assign(this, { username, password, cookies: new Map() });

@@ -5,22 +5,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { within } from '../lib/api.mjs';
 import { startDemo } from '../lib/demo.mjs';
-import { Person } from '../lib/forms.mjs';
+import { open, Person } from '../lib/forms.mjs';
 import { initialize, newToken, refresh } from '../lib/oauth.mjs';
 import { CLIENT, provider } from '../lib/provider.mjs';
 
 const PORT_BASE = 8360;
-
-/** Follows redirects to a page; its status and address. */
-async function open(person, url) {
-  let at = url;
-  for (let step = 0; step < 20; step += 1) {
-    const answer = await person.send(at);
-    if (!answer.headers.location) return { status: answer.status, at, text: answer.text };
-    at = new URL(answer.headers.location, at).href;
-  }
-  throw new Error(`going round in circles at ${at}`);
-}
 
 test('a second factor in one browser is none in another', async (t) => {
   const demo = await startDemo(t, { portBase: PORT_BASE });

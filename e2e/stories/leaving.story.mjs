@@ -4,22 +4,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { within } from '../lib/api.mjs';
 import { startDemo } from '../lib/demo.mjs';
-import { Person } from '../lib/forms.mjs';
+import { open, Person } from '../lib/forms.mjs';
 import { initialize, newToken, refresh } from '../lib/oauth.mjs';
 import { CLIENT, provider } from '../lib/provider.mjs';
 
 const PORT_BASE = 8440;
-
-/** Follows redirects to a page; its status and address. */
-async function open(person, url) {
-  let at = url;
-  for (let step = 0; step < 20; step += 1) {
-    const answer = await person.send(at);
-    if (!answer.headers.location) return { status: answer.status, at, text: answer.text };
-    at = new URL(answer.headers.location, at).href;
-  }
-  throw new Error(`going round in circles at ${at}`);
-}
 
 test('whoever leaves the company is out, and so are their agents', async (t) => {
   const demo = await startDemo(t, { portBase: PORT_BASE, env: { CHATELAINE_ASK_PROVIDERS_SECONDS: '1' } });
