@@ -99,7 +99,7 @@ export async function nginx(t, folder) {
     events {}
     http {
       client_body_temp_path ${folder}; proxy_temp_path ${folder}; fastcgi_temp_path ${folder}; uwsgi_temp_path ${folder}; scgi_temp_path ${folder};
-      log_format read '$read'; access_log ${log} read;
+      log_format read '$read $request [$http_x_request_id]'; access_log ${log} read;
       map "$request_method $uri" $read { default open; "~^DELETE " forbidden; "~^[A-Z]+ /secret(/|$)" forbidden; }
       server { listen 127.0.0.1:${port}; location / { return 200 $read; } }
     }`);
@@ -115,7 +115,8 @@ export async function nginx(t, folder) {
   }
   const counts = () => {
     const read = readFileSync(log, 'utf8').split('\n');
-    return { forbidden: read.filter((line) => line === 'forbidden').length, open: read.filter((line) => line === 'open').length };
+    const forbidden = read.filter((line) => line.startsWith('forbidden '));
+    return { forbidden: forbidden.length, open: read.filter((line) => line.startsWith('open ')).length, last: forbidden.at(-1) };
   };
   return { name: 'nginx', kind: 'web', port, counts };
 }

@@ -85,6 +85,8 @@ test('origins read what was judged', { timeout: 3_600_000 }, async (t) => {
       const make = server.kind === 'mcp' ? mcpRequest : webRequest;
       // Asked directly, it does what must not be: the requests are good for something.
       await flood(server.port, host, make, 300, 1000 + n);
+      // Some are noticed only when the connection is over.
+      await new Promise((resolve) => setTimeout(resolve, 1000));
       const before = { ...server.counts() };
       assert.ok(before.forbidden > 0, 'no request reached what is forbidden, even directly');
       const count = Math.ceil(ALL / servers.length);
@@ -92,7 +94,7 @@ test('origins read what was judged', { timeout: 3_600_000 }, async (t) => {
       const after = server.counts();
       const told = [...statuses].sort(([a], [b]) => a - b).map(([status, times]) => `${status}: ${times}`).join(', ');
       console.log(`  ${server.name}: ${count} requests; ${told}; ${after.open - before.open} let through and read as open`);
-      assert.equal(after.forbidden - before.forbidden, 0, `${server.name} read something else than was judged`);
+      assert.equal(after.forbidden - before.forbidden, 0, `${server.name} read something else than was judged: ${after.last ?? ''}`);
       assert.ok(after.open > before.open, 'nothing is let through');
     });
   }
