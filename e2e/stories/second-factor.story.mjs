@@ -164,6 +164,20 @@ test('a local owner with a second factor', async (t) => {
     clean(page, 'signing in with a passkey');
   });
 
+  await t.test('signs in with the passkey alone, while somebody guesses at the password', async () => {
+    await signOut();
+    for (let n = 0; n < 8; n += 1) await password('a wrong password');
+    await page.getByRole('alert').filter({ hasText: 'do not belong together' }).waitFor();
+    await look(page, 'login-wrong');
+    page.problems = page.problems.filter((text) => !/401/.test(text));
+    await page.getByRole('link', { name: 'Sign in with a passkey' }).click();
+    await isIn();
+    await page.goto(`${CONTROL}/login/confirm?return_to=%2Fme%2Fsecurity`);
+    await page.getByRole('link', { name: 'Use a passkey' }).click();
+    await page.waitForURL(`${CONTROL}/me/security`);
+    clean(page, 'signing in with a passkey alone');
+  });
+
   await t.test('signs in with a recovery code, once', async () => {
     await signOut();
     await half();
@@ -192,7 +206,7 @@ test('a local owner with a second factor', async (t) => {
     const answer = await page.request.get(`${CONTROL}/api/v1/audit?limit=100`);
     const { items } = await answer.json();
     const ways = items.filter((one) => one.action === 'login.success').map((one) => one.actor.amr.join(' '));
-    assert.deepEqual(ways, ['pwd hwk mfa', 'pwd otp mfa', 'pwd hwk mfa', 'pwd otp mfa', 'pwd']);
+    assert.deepEqual(ways, ['pwd hwk mfa', 'pwd otp mfa', 'hwk mfa', 'pwd hwk mfa', 'pwd otp mfa', 'pwd']);
     const reasons = items.filter((one) => one.action === 'login.second_factor').map((one) => one.reason);
     assert.deepEqual(reasons, ['passkey_counter', 'wrong_code', 'replayed_code']);
     const text = JSON.stringify(items);

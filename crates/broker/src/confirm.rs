@@ -37,7 +37,8 @@ struct ConfirmPage<'a> {
 
 /// How somebody proves once more who they are.
 enum Way<'a> {
-    Password,
+    /// Here; or at this link by a passkey alone, where the person has one.
+    Password(Option<String>),
     /// At the provider of this name.
     Provider(&'a str),
     /// On another page: the connection's name, and where.
@@ -80,7 +81,7 @@ async fn page(
     let account = connection.account.as_ref().map(AsRef::as_ref);
     let name = connection.spec.name.as_str();
     let way = match connection.spec.kind {
-        ConnectionKind::Password => Way::Password,
+        ConnectionKind::Password => Way::Password(second_factor::alone::link(visit, who, return_to).await?),
         ConnectionKind::EmailCode => {
             let pairs = [
                 ("return_to", return_to),
@@ -142,7 +143,10 @@ pub(crate) async fn by_password(
         username: who.person.user.email.as_deref().unwrap_or_default(),
         confirms: Some(&who.session),
     };
-    let proven = local::admit(&visit, &at, typed.password.unwrap_or_default()).await?;
+    let proven = match local::verify(&visit, &at, typed.password.unwrap_or_default()).await? {
+        Some(claim) => local::admit(&visit, &at, &claim).await?,
+        None => None,
+    };
     match proven.filter(|person| person.user.id == who.person.user.id) {
         Some(_) => {
             let half = Half {

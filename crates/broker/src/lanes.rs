@@ -4,8 +4,8 @@
 //! | attempt | each place | all strangers together |
 //! |---|---|---|
 //! | password | 5 in a row, then one after 1, 2, 4, 8, 15 minutes | 20, then one a minute |
-//! | password beyond those, of somebody with a second factor, who then shows that, too | 5, then one in 5 minutes | 20, then one in 5 minutes |
-//! | code of a second factor, recovery code | the same | 10, then one in 15 minutes |
+//! | password, given together with the right code of a second factor | the same | the same |
+//! | code of a second factor, recovery code, after the right password or with it | the same | 10, then one in 15 minutes |
 //! | code by e-mail, asked for | 5, then one in 3 minutes | 10, then one in 3 minutes |
 //!
 //! A place is a stranger's until the person has signed in there. Passkeys cannot be guessed and are not counted.
@@ -33,16 +33,10 @@ pub(crate) const PASSWORD: Kind = Kind {
     },
 };
 
-/// A password beyond what [`PASSWORD`] lets through, which is no use without a second factor.
-pub(crate) const DOUBTED: Kind = Kind {
-    name: "doubted",
-    paces: Paces {
-        place: Pace::Steady { burst: 5, every: 300 },
-        strangers: Pace::Steady {
-            burst: 20,
-            every: 300,
-        },
-    },
+/// A password that is given together with the right code.
+pub(crate) const PASSWORD_WITH_CODE: Kind = Kind {
+    name: "password_with_code",
+    ..PASSWORD
 };
 
 pub(crate) const FACTOR: Kind = Kind {
@@ -124,6 +118,26 @@ impl Lanes {
     /// Counts a failed attempt; when it says `false`, it has to wait, and `tx` must not be committed.
     pub(crate) async fn count(&self, tx: &mut Tx, kind: Kind) -> store::Result<bool> {
         attempt::count(tx, &self.attempt(kind), kind.paces).await
+    }
+
+    /// Writes as much as [`Lanes::count`], and nothing that counts: how long an answer takes must not tell which half of
+    /// what was given was right.
+    pub(crate) async fn count_nothing(&self, tx: &mut Tx) -> store::Result<bool> {
+        let never = Pace::Steady {
+            burst: i64::from(u32::MAX),
+            every: 1,
+        };
+        let paces = Paces {
+            place: never,
+            strangers: never,
+        };
+        let attempt = Attempt {
+            subject: &self.subject,
+            act: "nothing",
+            place: "",
+            known: true,
+        };
+        attempt::count(tx, &attempt, paces).await
     }
 
     /// Somebody has shown who they are here: forgets what failed here, and knows browser and network from now on.

@@ -152,6 +152,10 @@ pub fn router(broker: Broker) -> Router {
             "/login/factor",
             get(second_factor::ask).post(second_factor::check),
         )
+        .route(
+            "/login/passkey",
+            get(second_factor::alone::ask).post(second_factor::alone::sign_in),
+        )
         .route("/login/passkey.js", get(second_factor::script))
         .route("/login/enrol", get(manage::must))
         .route(

@@ -4,17 +4,19 @@
 //! ```text
 //! POST /login/password ── right ──> second factor? ── has one ────────> /login/factor ──┐
 //! POST /login/confirm  ──/                         ── must have one ──> /login/enrol ───┤
-//!                                                  ── none ─────────────────────────────┴──> complete
+//!                                                  ── none ─────────────────────────────┼──> complete
+//! POST /login/password, with a code ───────────────────────── both right ───────────────┤
+//! POST /login/passkey ──────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Until [`complete`] has run, nobody is signed in.
 
 use crate::budget::Act;
-use crate::lanes::{DOUBTED, Lanes, PASSWORD};
+use crate::lanes::{Lanes, PASSWORD};
 use crate::login::{Again, Asked, PURPOSE, home, page, place};
 use crate::page::{Failure, redirect};
 use crate::return_to::safe;
-use crate::second_factor::{self, Half};
+use crate::second_factor::{self, Half, together};
 use crate::session::{self, Proven};
 use crate::{Visit, audit, password};
 use axum::Form;
@@ -22,8 +24,8 @@ use axum::extract::rejection::FormRejection;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
+use store::Tx;
 use store::user::{Identity, Person};
-use store::{Paging, Tx, factor};
 use wire::{AccountId, AuditEvent, AuditTarget, Authentication, OrgId, SessionId, UserId};
 
 pub(crate) const WRONG: &str = "This e-mail address and password do not belong together, or there were too many \
@@ -35,6 +37,8 @@ pub(crate) struct Typed {
     csrf: Option<String>,
     username: Option<String>,
     password: Option<String>,
+    /// Of the second factor, from those who give both at once.
+    code: Option<String>,
     return_to: Option<String>,
     account: Option<String>,
     org: Option<String>,
@@ -74,20 +78,31 @@ pub(crate) async fn sign_in(
         username: &username,
         confirms: None,
     };
-    match admit(&visit, &at, typed.password.unwrap_or_default()).await? {
-        Some(person) => {
-            let half = Half {
-                org: person.org.clone(),
-                user: person.user.id.clone(),
-                account: place.account_id().cloned(),
-                return_to: asked.return_to().map(ToOwned::to_owned),
-                at: visit.store().clock().now(),
-                confirms: None,
-                enrols: false,
-            };
-            second_factor::go_on(&visit, half).await
-        }
-        None => page(&visit, &place, &asked, Some(again(StatusCode::UNAUTHORIZED))).await,
+    let refused = async || page(&visit, &place, &asked, Some(again(StatusCode::UNAUTHORIZED))).await;
+    let Some(claim) = verify(&visit, &at, typed.password.unwrap_or_default()).await? else {
+        return refused().await;
+    };
+    let half = Half {
+        org: place.org.id.clone(),
+        user: claim.user.clone(),
+        account: place.account_id().cloned(),
+        return_to: asked.return_to().map(ToOwned::to_owned),
+        at: visit.store().clock().now(),
+        confirms: None,
+        enrols: false,
+    };
+    let code = typed.code.filter(|code| !code.trim().is_empty());
+    if let Some(code) = code
+        && second_factor::has_any(visit.store(), &claim.user).await?
+    {
+        return match together::sign_in(&visit, &at, &claim, (&half, &code)).await? {
+            Some(path) => Ok(redirect(&path)),
+            None => refused().await,
+        };
+    }
+    match admit(&visit, &at, &claim).await? {
+        Some(_) => second_factor::go_on(&visit, half).await,
+        None => refused().await,
     }
 }
 
@@ -100,38 +115,81 @@ pub(crate) struct Claimed<'a> {
     pub(crate) confirms: Option<&'a SessionId>,
 }
 
-/// Checks the password, and writes down when it is not enough. Failures are forgotten only by [`complete`]:
-/// whoever knows the password must not get more tries at the second factor.
-pub(crate) async fn admit(visit: &Visit, at: &Claimed<'_>, typed: String) -> Result<Option<Person>, Failure> {
+impl Claimed<'_> {
+    fn target(&self, user: &UserId) -> AuditTarget {
+        store::audit::target("user", user, Some(self.username))
+    }
+
+    /// The event of an attempt that came to nothing.
+    pub(crate) fn failed(&self, visit: &Visit, user: Option<&UserId>, reason: &'static str) -> AuditEvent {
+        let failed = audit::Failed {
+            org: self.org,
+            account: self.account,
+            target: user.map(|user| self.target(user)),
+            reason,
+        };
+        failed.event(visit)
+    }
+}
+
+/// A password that was given for somebody.
+pub(crate) struct Claim {
+    pub(crate) user: UserId,
+    /// Whether it is theirs: nothing that is answered may tell before the attempt was counted.
+    pub(crate) right: bool,
+}
+
+/// Compares the password with that of whom it claims to be; `None`, written down, when there is nobody.
+pub(crate) async fn verify(visit: &Visit, at: &Claimed<'_>, typed: String) -> Result<Option<Claim>, Failure> {
     let store = visit.store();
     let known = store::user::password_by_email(store, at.org, at.username).await?;
     let right = password::verify(known.as_ref().map(|known| known.phc.clone()), typed).await?;
     let Some(known) = known else {
-        let event = failed(visit, at, None, "unknown_user");
-        store.record_folded(event).await?;
+        store
+            .record_folded(at.failed(visit, None, "unknown_user"))
+            .await?;
         return Ok(None);
     };
-    let target = Some(store::audit::target("user", &known.user, Some(at.username)));
-    let lanes = Lanes::of(visit, known.user.as_ref(), at.confirms).await?;
+    Ok(Some(Claim {
+        user: known.user,
+        right,
+    }))
+}
+
+/// Counts the password, and writes down when it is not enough. Failures are forgotten only by [`complete`]:
+/// whoever knows the password must not get more tries at the second factor.
+pub(crate) async fn admit(visit: &Visit, at: &Claimed<'_>, claim: &Claim) -> Result<Option<Person>, Failure> {
+    let store = visit.store();
+    let lanes = Lanes::of(visit, claim.user.as_ref(), at.confirms).await?;
     // Others may have failed while the password was verified: what counts is what is written now.
-    let open = if right {
+    let open = if claim.right {
         lanes.are_open(store, PASSWORD).await?
     } else {
         let mut tx = store.begin().await?;
         let counted = lanes.count(&mut tx, PASSWORD).await?;
         if counted {
-            tx.commit(failed(visit, at, target, "wrong_password")).await?;
+            let event = at.failed(visit, Some(&claim.user), "wrong_password");
+            tx.commit(event).await?;
             return Ok(None);
         }
         false
     };
-    let counts = open || may_show_more(visit, &known.user, &lanes).await?;
-    if !(right && counts) {
-        let reason = if counts { "wrong_password" } else { "locked" };
-        store.record_folded(failed(visit, at, target, reason)).await?;
+    if !open {
+        let event = at.failed(visit, Some(&claim.user), "locked");
+        store.record_folded(event).await?;
         return Ok(None);
     }
-    let person = store::user::get(store, at.org, &known.user).await?;
+    accepted(visit, at, &claim.user).await
+}
+
+/// Whoever has proven to be `user`, where their connection lets people in here; written down when it does not.
+pub(crate) async fn accepted(
+    visit: &Visit,
+    at: &Claimed<'_>,
+    user: &UserId,
+) -> Result<Option<Person>, Failure> {
+    let store = visit.store();
+    let person = store::user::get(store, at.org, user).await?;
     let id = &person.user.connection;
     let connection = store::connection::get(store, at.org, id).await?;
     let directory = store.directory();
@@ -140,28 +198,11 @@ pub(crate) async fn admit(visit: &Visit, at: &Claimed<'_>, typed: String) -> Res
         view.is_some_and(|view| view.connections.iter().any(|c| c.signs_in && c.id == *id))
     });
     if !connection.spec.enabled || !accepted {
-        store
-            .record(failed(visit, at, target, "connection_not_accepted"))
-            .await?;
+        let event = at.failed(visit, Some(user), "connection_not_accepted");
+        store.record(event).await?;
         return Ok(None);
     }
     Ok(Some(person))
-}
-
-/// Whether a password counts that would have to wait: somebody with a second factor shows that, too, so that nobody
-/// who only guesses passwords keeps them out. Right ones are counted like wrong ones, before the answer tells which it
-/// was, in lanes of their own: it must not be learnt that way either, whatever the number of networks.
-async fn may_show_more(visit: &Visit, user: &UserId, lanes: &Lanes) -> store::Result<bool> {
-    let store = visit.store();
-    if factor::list(store, user, &Paging::default()).await?.is_empty() {
-        return Ok(false);
-    }
-    let mut tx = store.begin().await?;
-    let counted = lanes.count(&mut tx, DOUBTED).await?;
-    if counted {
-        tx.commit_housekeeping().await?;
-    }
-    Ok(counted)
 }
 
 /// Signs the person in, or renews the proof of the session that was to be confirmed; where to go on.
@@ -246,14 +287,4 @@ pub(crate) async fn complete(
 pub(crate) async fn complete_with_password(visit: &Visit, half: &Half) -> Result<Response, Failure> {
     let tx = visit.store().begin().await?;
     Ok(redirect(&complete(visit, tx, half, &["pwd"], Vec::new()).await?))
-}
-
-fn failed(visit: &Visit, at: &Claimed<'_>, target: Option<AuditTarget>, reason: &'static str) -> AuditEvent {
-    let failed = audit::Failed {
-        org: at.org,
-        account: at.account,
-        target,
-        reason,
-    };
-    failed.event(visit)
 }

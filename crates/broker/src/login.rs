@@ -98,6 +98,8 @@ struct LoginPage<'a> {
     signed_in_as: Option<String>,
     buttons: &'a [Button],
     with_password: bool,
+    /// Where a passkey signs in, where there can be any.
+    passkey: Option<String>,
     csrf: &'a str,
     username: &'a str,
     error: Option<&'a str>,
@@ -186,12 +188,20 @@ pub(crate) async fn page(
         String::new()
     };
     let signed_in = visit.signed_in().await?;
+    let pairs = [
+        ("return_to", return_to),
+        ("account", account_id),
+        ("org", Some(&*place.org.slug)),
+    ];
+    let passkey = (with_password && visit.broker.passkeys().are_possible())
+        .then(|| with_query("/login/passkey", &pairs));
     let page = LoginPage {
         organisation: &place.org.spec.name,
         account: place.account.as_ref().map(|view| view.account.spec.name.as_str()),
         signed_in_as: signed_in.as_ref().map(display_name),
         buttons: &buttons,
         with_password,
+        passkey,
         csrf: &csrf,
         username: again.as_ref().map_or("", |again| &again.username),
         error: again.as_ref().map(|again| again.error),

@@ -1,5 +1,6 @@
 // A form with `data-passkey` holds what the server asks of the browser's passkeys, as JSON. Sending the form
-// asks for one, puts the answer into the field `credential` and sends the form for good.
+// asks for one, puts the answer into the field `credential` and sends the form for good. One with `data-now` asks as soon as
+// it is there, where the browser allows that without a click.
 "use strict";
 
 const bytes = (text) => Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
@@ -51,21 +52,26 @@ async function show({ publicKey }) {
   };
 }
 
+async function ask(form, failed) {
+  failed.hidden = true;
+  try {
+    const asked = JSON.parse(form.dataset.passkey);
+    const answer = form.dataset.act === "register" ? await register(asked) : await show(asked);
+    form.elements.credential.value = JSON.stringify(answer);
+    form.submit();
+  } catch (error) {
+    failed.textContent = error.name === "InvalidStateError"
+      ? "This passkey is registered already."
+      : "The browser gave no passkey: it was cancelled, took too long, or there is none here.";
+    failed.hidden = false;
+  }
+}
+
 for (const form of document.querySelectorAll("form[data-passkey]")) {
   const failed = form.querySelector("[data-failed]");
-  form.addEventListener("submit", async (event) => {
+  form.addEventListener("submit", (event) => {
     event.preventDefault();
-    failed.hidden = true;
-    try {
-      const asked = JSON.parse(form.dataset.passkey);
-      const answer = form.dataset.act === "register" ? await register(asked) : await show(asked);
-      form.elements.credential.value = JSON.stringify(answer);
-      form.submit();
-    } catch (error) {
-      failed.textContent = error.name === "InvalidStateError"
-        ? "This passkey is registered already."
-        : "The browser gave no passkey: it was cancelled, took too long, or there is none here.";
-      failed.hidden = false;
-    }
+    ask(form, failed);
   });
+  if ("now" in form.dataset) ask(form, failed);
 }

@@ -216,7 +216,7 @@ pub async fn note_known(tx: &mut Tx, subject: &str, place: &str) -> Result<()> {
 pub(crate) async fn sweep(tx: &mut Tx, now: Timestamp) -> Result<()> {
     // A steady lane that is open says nothing any more; of the others the row tells how many failed in a row.
     let sql = Sql::new(
-        "DELETE FROM attempts WHERE (touched_at < $1 OR act IN ('code', 'doubted') OR place = '') AND open_at < $2",
+        "DELETE FROM attempts WHERE (touched_at < $1 OR act = 'code' OR place = '') AND open_at < $2",
     );
     tx.run(sql.bind(now.plus_seconds(-MEMORY)).bind(now)).await?;
     let sql = Sql::new("DELETE FROM known_places WHERE seen_at < $1").bind(now.plus_seconds(-KNOWN));

@@ -1,7 +1,7 @@
 //! Adding, naming and removing second factors: at `/me/security` for people who are signed in with a local
 //! password, at `/login/enrol` for those who must add one before they get any further.
 
-use super::{Half, half, passkey, totp};
+use super::{Half, half, has_any, passkey, totp};
 use crate::login::display_name;
 use crate::page::{Failure, Forms, html, redirect, with_script};
 use crate::{SignedIn, Visit, audit, claims, confirm, local, me, session};
@@ -126,7 +126,7 @@ async fn enrolling(visit: &Visit) -> Result<Result<Adder, Response>, Failure> {
         return Ok(Err(redirect("/login")));
     };
     let person = store::user::get(visit.store(), &half.org, &half.user).await?;
-    if person.user.disabled || passkey::has_any(visit, &half.user).await? {
+    if person.user.disabled || has_any(visit.store(), &half.user).await? {
         // Added in another browser meanwhile: that one is to be shown.
         return Ok(Err(redirect("/login")));
     }
@@ -485,7 +485,7 @@ async fn fresh_codes(tx: &mut Tx, user: &UserId) -> Result<Vec<String>, Failure>
 /// Adds what was shown to work. The first one comes with recovery codes; for those who had to add it, it
 /// completes the sign-in.
 async fn add(visit: &Visit, adder: &Adder, new: factor::New<'_>, amr: &[&str]) -> Result<Response, Failure> {
-    let first = !passkey::has_any(visit, adder.user()).await?;
+    let first = !has_any(visit.store(), adder.user()).await?;
     let mut tx = visit.store().begin().await?;
     let factor = factor::add(&mut tx, adder.org(), adder.user(), new).await?;
     let codes = if first {

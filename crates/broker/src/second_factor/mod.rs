@@ -1,10 +1,13 @@
-//! What local people show besides their password: asked for at sign-in here, managed in [`manage`].
+//! What local people show besides their password: asked for at sign-in here, managed in [`manage`]. A passkey is shown
+//! without the password in [`alone`], a code together with it in [`together`].
 //!
 //! Between the right password and the second factor somebody is half signed in: the session remembers a
 //! [`Half`] and no [`crate::SignedIn`], so they are nobody everywhere else.
 
+pub(crate) mod alone;
 pub(crate) mod manage;
 mod passkey;
+pub(crate) mod together;
 mod totp;
 
 pub(crate) use passkey::Passkeys;
@@ -20,7 +23,7 @@ use axum::extract::rejection::FormRejection;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use store::{Paging, Tx, factor};
+use store::{Paging, Run, Store, Tx, factor};
 use wire::{AccountId, AuditActor, AuditEvent, FactorKind, OrgId, Outcome, SessionId, Timestamp, UserId};
 
 /// The key of [`Half`] in a session.
@@ -132,6 +135,11 @@ async fn page(visit: &Visit, half: &Half, error: Option<(&str, StatusCode)>) -> 
     })
 }
 
+/// Whether a person has any factor at all.
+pub(crate) async fn has_any(store: &Store, user: &UserId) -> store::Result<bool> {
+    Ok(!factor::list(store, user, &Paging::default()).await?.is_empty())
+}
+
 /// What somebody shows.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Shown {
@@ -175,13 +183,20 @@ pub(crate) async fn check(
     };
     let mut tx = store.begin().await?;
     let verdict = match &passkey {
-        Some(Ok(shown)) => passkey::spend(&mut tx, &half.user, shown).await?,
+        Some(Ok(shown)) => {
+            let key = passkey::spend(&mut tx, &half.user, shown).await?;
+            key.map(|key| (["pwd", key, "mfa"], Vec::new()))
+        }
         Some(Err(reason)) => Err(*reason),
-        None => by_code(&visit, &mut tx, &half, shown.code.as_deref().unwrap_or_default()).await?,
+        None => {
+            let code = shown.code.as_deref().unwrap_or_default();
+            let events = by_code(&visit, &mut tx, &half, code).await?;
+            events.map(|events| (CODE, events))
+        }
     };
     match verdict {
-        Ok(Proof { amr, events }) => {
-            let path = complete(&visit, tx, &half, amr, events).await?;
+        Ok((amr, events)) => {
+            let path = complete(&visit, tx, &half, &amr, events).await?;
             Ok(redirect(&path))
         }
         Err(reason) => {
@@ -197,18 +212,16 @@ pub(crate) async fn check(
     }
 }
 
-/// That somebody has more than their password.
-struct Proof {
-    /// How they proved who they are, password included (RFC 8176).
-    amr: &'static [&'static str],
-    events: Vec<AuditEvent>,
-}
+/// How somebody proved who they are by a password and a code (RFC 8176).
+pub(crate) const CODE: [&str; 3] = ["pwd", "otp", "mfa"];
 
-/// A proof, or why it is none.
-type Verdict = Result<Proof, &'static str>;
-
-/// A code of an authenticator app, or a recovery code.
-async fn by_code(visit: &Visit, tx: &mut Tx, half: &Half, typed: &str) -> Result<Verdict, Failure> {
+/// Spends a code of an authenticator app, or a recovery code: what is to be written down about it, or why it is none.
+pub(crate) async fn by_code(
+    visit: &Visit,
+    tx: &mut Tx,
+    half: &Half,
+    typed: &str,
+) -> Result<Result<Vec<AuditEvent>, &'static str>, Failure> {
     let typed: String = typed
         .chars()
         .filter(|c| !c.is_whitespace() && *c != '-')
@@ -216,26 +229,20 @@ async fn by_code(visit: &Visit, tx: &mut Tx, half: &Half, typed: &str) -> Result
         .collect();
     if typed.len() == totp::DIGITS && typed.bytes().all(|b| b.is_ascii_digit()) {
         let verdict = totp::spend(tx, &half.user, &typed).await?;
-        return Ok(verdict.map(|()| Proof {
-            amr: &["pwd", "otp", "mfa"],
-            events: Vec::new(),
-        }));
+        return Ok(verdict.map(|()| Vec::new()));
     }
     if !factor::spend_recovery_code(tx, &half.user, &typed.to_ascii_lowercase()).await? {
         return Ok(Err("wrong_code"));
     }
-    let mut event = event(visit, half, "factor.use_recovery").await?;
+    let mut event = event(&mut *tx, visit, half, "factor.use_recovery").await?;
     let left = factor::recovery_codes_left(&mut *tx, &half.user).await?;
     event.reason = Some(format!("{left}_left"));
-    Ok(Ok(Proof {
-        amr: &["pwd", "otp", "mfa"],
-        events: vec![event],
-    }))
+    Ok(Ok(vec![event]))
 }
 
 /// An event about somebody who is half signed in.
-async fn event(visit: &Visit, half: &Half, action: &str) -> Result<AuditEvent, Failure> {
-    let person = store::user::get(visit.store(), &half.org, &half.user).await?;
+async fn event(db: impl Run, visit: &Visit, half: &Half, action: &str) -> Result<AuditEvent, Failure> {
+    let person = store::user::get(db, &half.org, &half.user).await?;
     let user = person.user;
     let mut actor = AuditActor::of(wire::ActorKind::User);
     actor.user = Some(user.id.clone());
@@ -247,9 +254,9 @@ async fn event(visit: &Visit, half: &Half, action: &str) -> Result<AuditEvent, F
     })
 }
 
-async fn failed(visit: &Visit, half: &Half, reason: &'static str) -> Result<AuditEvent, Failure> {
+pub(crate) async fn failed(visit: &Visit, half: &Half, reason: &'static str) -> Result<AuditEvent, Failure> {
     metrics::counter!("chatelaine_sign_ins_total", "outcome" => reason).increment(1);
-    let mut event = event(visit, half, "login.second_factor").await?;
+    let mut event = event(visit.store(), visit, half, "login.second_factor").await?;
     // Somebody who knows the password: who it is has not been shown.
     event.actor = AuditActor::of(wire::ActorKind::Anonymous);
     event.outcome = Outcome::Failure;

@@ -1,19 +1,18 @@
 //! Passkeys (WebAuthn level 3). The relying party is the control plane's host; browsers know passkeys at
 //! names only, so where it is reached by an IP address there are none.
 
-use super::{Proof, Verdict};
 use crate::page::Failure;
 use crate::{Visit, session};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use store::factor::Known;
-use store::{Error, Paging, Tx, factor};
+use store::{Error, Tx, factor};
 use url::{Host, Url};
 use webauthn_rs::prelude::{
-    AuthenticationResult, Passkey, PasskeyAuthentication, PasskeyRegistration, PublicKeyCredential,
-    RegisterPublicKeyCredential, Uuid, WebauthnError,
+    AuthenticationResult, DiscoverableAuthentication, Passkey, PasskeyAuthentication, PasskeyRegistration,
+    PublicKeyCredential, RegisterPublicKeyCredential, Uuid, WebauthnError,
 };
 use webauthn_rs::{Webauthn, WebauthnBuilder};
-use wire::{FactorKind, Timestamp, User, UserId};
+use wire::{FactorKind, Id as _, Timestamp, User, UserId};
 
 /// The key of [`Asked`] in a session.
 const ASKED: &str = "passkey";
@@ -37,7 +36,7 @@ impl Passkeys {
     }
 
     /// Whether there can be any.
-    pub(super) const fn are_possible(&self) -> bool {
+    pub(crate) const fn are_possible(&self) -> bool {
         self.0.is_some()
     }
 }
@@ -45,14 +44,18 @@ impl Passkeys {
 /// What this browser was asked, once.
 #[derive(Serialize, Deserialize)]
 struct Asked<T> {
-    user: UserId,
+    /// Who was asked; nobody where the passkey is to say who it is.
+    user: Option<UserId>,
     at: Timestamp,
     state: T,
 }
 
-async fn remember<T: Serialize + Send + Sync>(visit: &Visit, user: &UserId, state: T) -> Result<(), Failure> {
+async fn remember<T>(visit: &Visit, user: Option<&UserId>, state: T) -> Result<(), Failure>
+where
+    T: Serialize + Send + Sync,
+{
     let asked = Asked {
-        user: user.clone(),
+        user: user.cloned(),
         at: visit.store().clock().now(),
         state,
     };
@@ -63,7 +66,10 @@ async fn remember<T: Serialize + Send + Sync>(visit: &Visit, user: &UserId, stat
 }
 
 /// Takes what was asked out of the session, for good.
-async fn take<T: DeserializeOwned + Send>(visit: &Visit, user: &UserId) -> Result<Option<T>, Failure> {
+async fn take<T>(visit: &Visit, user: Option<&UserId>) -> Result<Option<T>, Failure>
+where
+    T: DeserializeOwned + Send,
+{
     let taken = async {
         let asked = visit.session.remove_value(ASKED).await?;
         visit.session.save().await?;
@@ -76,7 +82,7 @@ async fn take<T: DeserializeOwned + Send>(visit: &Visit, user: &UserId) -> Resul
     let now = visit.store().clock().now();
     // A challenge of the other kind is none.
     let asked = taken.and_then(|value| serde_json::from_value::<Asked<T>>(value).ok());
-    let asked = asked.filter(|asked| asked.user == *user && asked.at.plus_seconds(LIFE) > now);
+    let asked = asked.filter(|asked| asked.user.as_ref() == user && asked.at.plus_seconds(LIFE) > now);
     Ok(asked.map(|asked| asked.state))
 }
 
@@ -112,7 +118,7 @@ pub(super) async fn challenge(visit: &Visit, user: &UserId) -> Result<Option<Str
     drop(tx);
     let passkeys: Vec<_> = passkeys.into_iter().map(|(_, passkey)| passkey).collect();
     let (asked, state) = webauthn.start_passkey_authentication(&passkeys).map_err(wrong)?;
-    remember::<PasskeyAuthentication>(visit, user, state).await?;
+    remember::<PasskeyAuthentication>(visit, Some(user), state).await?;
     to_json(&asked).map(Some)
 }
 
@@ -125,28 +131,76 @@ pub(super) async fn check(
     let Some(webauthn) = &visit.broker.passkeys().0 else {
         return Ok(Err("wrong_passkey"));
     };
-    let Some(state) = take::<PasskeyAuthentication>(visit, user).await? else {
+    let Some(state) = take::<PasskeyAuthentication>(visit, Some(user)).await? else {
         return Ok(Err("challenge_unknown"));
     };
     let Ok(shown) = serde_json::from_str::<PublicKeyCredential>(shown) else {
         return Ok(Err("wrong_passkey"));
     };
-    Ok(match webauthn.finish_passkey_authentication(&shown, &state) {
-        Ok(result) => Ok(result),
-        Err(WebauthnError::CredentialPossibleCompromise) => Err("passkey_counter"),
-        Err(error) => {
-            tracing::debug!(request = %visit.request.id, %error, "a passkey was refused");
-            Err("wrong_passkey")
-        }
-    })
+    let result = webauthn.finish_passkey_authentication(&shown, &state);
+    Ok(result.map_err(|error| refused(visit, error)))
 }
 
-/// Notes the use of a passkey that was checked.
+fn refused(visit: &Visit, error: WebauthnError) -> &'static str {
+    if matches!(error, WebauthnError::CredentialPossibleCompromise) {
+        return "passkey_counter";
+    }
+    tracing::debug!(request = %visit.request.id, %error, "a passkey was refused");
+    "wrong_passkey"
+}
+
+/// What to ask of the browser so that a passkey says who its holder is; `None` where there can be none.
+pub(super) async fn open_challenge(visit: &Visit) -> Result<Option<String>, Failure> {
+    let Some(webauthn) = &visit.broker.passkeys().0 else {
+        return Ok(None);
+    };
+    let (asked, state) = webauthn.start_discoverable_authentication().map_err(wrong)?;
+    remember::<DiscoverableAuthentication>(visit, None, state).await?;
+    to_json(&asked).map(Some)
+}
+
+/// As [`check`], where the passkey says whose it is.
+pub(super) async fn check_open(
+    visit: &Visit,
+    shown: &str,
+) -> Result<Result<(UserId, AuthenticationResult), &'static str>, Failure> {
+    let Some(webauthn) = &visit.broker.passkeys().0 else {
+        return Ok(Err("wrong_passkey"));
+    };
+    let Some(state) = take::<DiscoverableAuthentication>(visit, None).await? else {
+        return Ok(Err("challenge_unknown"));
+    };
+    let Ok(shown) = serde_json::from_str::<PublicKeyCredential>(shown) else {
+        return Ok(Err("wrong_passkey"));
+    };
+    let Ok((handle, id)) = webauthn.identify_discoverable_authentication(&shown) else {
+        return Ok(Err("wrong_passkey"));
+    };
+    let Ok(user) = format!("{}_{}", UserId::PREFIX, handle.simple()).parse::<UserId>() else {
+        return Ok(Err("wrong_passkey"));
+    };
+    let mut tx = visit.store().begin().await?;
+    let passkeys = of(&mut tx, &user).await?;
+    drop(tx);
+    let mine = passkeys.iter().map(|(_, passkey)| passkey);
+    let Some(passkey) = mine
+        .into_iter()
+        .find(|passkey| passkey.cred_id().as_slice() == id)
+    else {
+        return Ok(Err("wrong_passkey"));
+    };
+    let result = webauthn.finish_discoverable_authentication_v2(&shown, state, passkey);
+    Ok(result
+        .map(|result| (user, result))
+        .map_err(|error| refused(visit, error)))
+}
+
+/// Notes the use of a passkey that was checked; what kind of key it is (RFC 8176).
 pub(super) async fn spend(
     tx: &mut Tx,
     user: &UserId,
     result: &AuthenticationResult,
-) -> Result<Verdict, Failure> {
+) -> Result<Result<&'static str, &'static str>, Failure> {
     let mut mine = of(tx, user).await?.into_iter();
     // None when it was removed since the question was asked.
     let Some((known, mut passkey)) = mine.find(|(_, passkey)| passkey.cred_id() == result.cred_id()) else {
@@ -159,15 +213,7 @@ pub(super) async fn spend(
         return Ok(Err("passkey_counter"));
     }
     // A passkey that can leave its device is a key in software.
-    let amr: &[&str] = if result.backup_eligible() {
-        &["pwd", "swk", "mfa"]
-    } else {
-        &["pwd", "hwk", "mfa"]
-    };
-    Ok(Ok(Proof {
-        amr,
-        events: Vec::new(),
-    }))
+    Ok(Ok(if result.backup_eligible() { "swk" } else { "hwk" }))
 }
 
 /// What to ask of the browser so that it makes a passkey; `None` where there can be none.
@@ -189,7 +235,12 @@ pub(super) async fn invite(visit: &Visit, user: &User) -> Result<Option<String>,
     let (asked, state) = webauthn
         .start_passkey_registration(id, email, name, Some(there))
         .map_err(wrong)?;
-    remember::<PasskeyRegistration>(visit, &user.id, state).await?;
+    remember::<PasskeyRegistration>(visit, Some(&user.id), state).await?;
+    let mut asked = serde_json::to_value(&asked).map_err(|e| Failure::Store(Error::internal(e)))?;
+    // A device that can find it again lets its owner in without the password.
+    if let Some(selection) = asked.pointer_mut("/publicKey/authenticatorSelection") {
+        selection["residentKey"] = "preferred".into();
+    }
     to_json(&asked).map(Some)
 }
 
@@ -208,7 +259,7 @@ pub(super) async fn made(visit: &Visit, user: &UserId, answer: &str) -> Result<O
     let Some(webauthn) = &visit.broker.passkeys().0 else {
         return Ok(None);
     };
-    let Some(state) = take::<PasskeyRegistration>(visit, user).await? else {
+    let Some(state) = take::<PasskeyRegistration>(visit, Some(user)).await? else {
         return Ok(None);
     };
     let Ok(answer) = serde_json::from_str::<RegisterPublicKeyCredential>(answer) else {
@@ -228,11 +279,4 @@ pub(super) async fn made(visit: &Visit, user: &UserId, answer: &str) -> Result<O
             Ok(None)
         }
     }
-}
-
-/// Whether a person has any factor at all.
-pub(super) async fn has_any(visit: &Visit, user: &UserId) -> Result<bool, Failure> {
-    Ok(!factor::list(visit.store(), user, &Paging::default())
-        .await?
-        .is_empty())
 }

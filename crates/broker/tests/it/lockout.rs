@@ -17,6 +17,18 @@ async fn attempt(browser: &mut Browser, password: &str) -> Answer {
     browser.post("/login/password", &fields).await
 }
 
+/// Password and code at once.
+async fn both(browser: &mut Browser, (username, password): (&str, &str), code: &str) -> Answer {
+    let csrf = browser.get("/login").await.field("csrf");
+    let fields = [
+        ("csrf", csrf.as_str()),
+        ("username", username),
+        ("password", password),
+        ("code", code),
+    ];
+    browser.post("/login/password", &fields).await
+}
+
 /// A browser in this network.
 fn at(w: &World, ip: &str) -> Browser {
     let mut browser = w.browser();
@@ -160,71 +172,124 @@ async fn a_known_browser_has_its_own_tries_on_a_network_that_is_used_up() {
 }
 
 #[tokio::test]
-async fn a_password_with_a_second_factor_goes_through_where_a_password_alone_must_wait() {
+async fn password_and_code_together_go_through_whatever_strangers_do() {
     on_each(async |w| {
         let app = enrol(w, &mut w.owner().await).await;
-        guess(w, 30).await;
-        // A network that is used up, and all strangers together.
-        let mut anywhere = at(w, "203.0.113.1");
-        for _ in 0..5 {
-            attempt(&mut anywhere, "wrong password").await;
+        guess(w, 21).await;
+        for n in 0..25 {
+            let mut stranger = at(w, &format!("198.18.0.{n}"));
+            let code = format!("{n:06}");
+            let answer = both(&mut stranger, (OWNER, "wrong password"), &code).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
         }
         let mut elsewhere = at(w, "192.0.2.1");
+        let alone = attempt(&mut elsewhere, PASSWORD).await;
+        assert_eq!(alone.status, StatusCode::UNAUTHORIZED);
+        assert!(alone.body.contains("name=\"code\""), "{}", alone.body);
+        let answer = both(&mut elsewhere, (OWNER, PASSWORD), &code(w, &app)).await;
+        assert_eq!(answer.location(), "/");
         assert_eq!(
-            attempt(&mut elsewhere, PASSWORD).await.location(),
-            "/login/factor"
+            w.last("login.success").await.actor.amr,
+            ["pwd", "otp", "mfa"].map(ToOwned::to_owned)
         );
+        // The code is spent.
+        let again = both(&mut at(w, "192.0.2.2"), (OWNER, PASSWORD), &code(w, &app)).await;
+        assert_eq!(again.status, StatusCode::UNAUTHORIZED);
         assert_eq!(
-            show(&mut elsewhere, "000000").await.status,
-            StatusCode::UNAUTHORIZED
-        );
-        assert_eq!(show(&mut elsewhere, &code(w, &app)).await.location(), "/");
-        // Passwords are not learnt that way either.
-        let mut guesser = at(w, "192.0.2.2");
-        for _ in 0..5 {
-            attempt(&mut guesser, "wrong password").await;
-        }
-        assert_eq!(
-            attempt(&mut guesser, PASSWORD).await.status,
-            StatusCode::UNAUTHORIZED
+            w.last("login.second_factor").await.reason.unwrap(),
+            "replayed_code"
         );
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_password_with_a_second_factor_is_not_learnt_from_many_networks_or_instances() {
+async fn whoever_has_one_half_gets_few_tries_at_the_other_from_any_number_of_networks() {
     on_each(async |w| {
-        let mut home = w.owner().await;
-        let app = enrol(w, &mut home).await;
-        // 20 that count as passwords, 20 that would have shown more, and then none.
-        guess(w, 60).await;
+        let app = enrol(w, &mut w.owner().await).await;
+        // The code, and no password.
+        for n in 0..20 {
+            let mut thief = at(w, &format!("203.0.113.{n}"));
+            let answer = both(&mut thief, (OWNER, "wrong password"), &code(w, &app)).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        }
         let mut thief = at(w, "192.0.2.1");
-        assert_eq!(
-            attempt(&mut thief, PASSWORD).await.status,
-            StatusCode::UNAUTHORIZED
-        );
+        let late = both(&mut thief, (OWNER, PASSWORD), &code(w, &app)).await;
+        assert_eq!(late.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(w.last("login.failure").await.reason.unwrap(), "locked");
         let mut thief = Browser::new(w.another_instance());
         thief.ip = "192.0.2.2".to_owned();
-        assert_eq!(
-            attempt(&mut thief, PASSWORD).await.status,
-            StatusCode::UNAUTHORIZED,
-            "it is remembered where all instances see it"
-        );
+        let late = both(&mut thief, (OWNER, PASSWORD), &code(w, &app)).await;
+        assert_eq!(late.status, StatusCode::UNAUTHORIZED, "on no instance");
         // Where the owner is known, nobody else's tries count.
-        let mut again = w.browser();
-        attempt(&mut again, PASSWORD).await.location();
-        assert_eq!(again.get("/login/factor").await.status, StatusCode::OK);
-        assert_eq!(show(&mut again, &code(w, &app)).await.location(), "/");
-        // Elsewhere they wait with the strangers.
-        w.clock.advance(301);
-        attempt(&mut at(w, "203.0.113.77"), "wrong password").await;
-        let mut elsewhere = at(w, "192.0.2.3");
+        let mut home = w.browser();
         assert_eq!(
-            attempt(&mut elsewhere, PASSWORD).await.location(),
-            "/login/factor"
+            both(&mut home, (OWNER, PASSWORD), &code(w, &app))
+                .await
+                .location(),
+            "/"
         );
-        assert_eq!(show(&mut elsewhere, &code(w, &app)).await.location(), "/");
+        w.clock.advance(7200);
+        // The password, and no code.
+        for n in 0..12 {
+            let mut thief = at(w, &format!("203.0.113.{n}"));
+            let answer = both(&mut thief, (OWNER, PASSWORD), "000000").await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        }
+        let late = both(&mut at(w, "192.0.2.9"), (OWNER, PASSWORD), &code(w, &app)).await;
+        assert_eq!(late.status, StatusCode::UNAUTHORIZED);
+        w.clock.advance(61);
+        assert_eq!(w.reasons("login.second_factor").await["wrong_code"], 10);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_answer_tells_which_half_was_right_or_whether_there_is_anybody() {
+    on_each(async |w| {
+        let app = enrol(w, &mut w.owner().await).await;
+        let mut stranger = at(w, "203.0.113.1");
+        let mut answers = Vec::new();
+        for (username, password, code) in [
+            (OWNER, "wrong password", "000000".to_owned()),
+            (OWNER, "wrong password", code(w, &app)),
+            (OWNER, PASSWORD, "000000".to_owned()),
+            ("nobody@acme.example", PASSWORD, "000000".to_owned()),
+        ] {
+            let answer = both(&mut stranger, (username, password), &code).await;
+            answers.push((answer.status, answer.body.replace(username, "X")));
+        }
+        assert_eq!(answers[0].0, StatusCode::UNAUTHORIZED);
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{answers:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn junk_instead_of_a_passkey_signs_nobody_in_and_is_one_event() {
+    on_each(async |w| {
+        let mut stranger = at(w, "203.0.113.1");
+        for n in 0..30 {
+            let page = stranger.get("/login/passkey?org=acme").await;
+            assert_eq!(page.status, StatusCode::OK);
+            let junk = if n % 2 == 0 { "{}" } else { "" };
+            let fields = [
+                ("csrf", &*page.field("csrf")),
+                ("credential", junk),
+                ("org", "acme"),
+            ];
+            let answer = stranger.post("/login/passkey", &fields).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        }
+        assert!(stranger.get("/me").await.location().starts_with("/login"));
+        w.clock.advance(61);
+        assert_eq!(w.reasons("login.failure").await["wrong_passkey"], 30);
+        // Without the form's token it is nobody's wish.
+        let answer = stranger
+            .post("/login/passkey", &[("csrf", "x"), ("org", "acme")])
+            .await;
+        answer.is_error(StatusCode::FORBIDDEN);
     })
     .await;
 }
