@@ -116,6 +116,18 @@ test('people in real Chromium', async (t) => {
     clean(first, 'eight tabs');
   });
 
+  await t.test('eight sign-in pages that are restored at once all take the password', async () => {
+    const first = await person(browser);
+    const tabs = [first];
+    while (tabs.length < 8) tabs.push(await first.context().newPage());
+    await Promise.all(tabs.map((tab) => tab.goto(`${control}/login`)));
+    for (const tab of tabs) {
+      await signIn(tab, { username: info.admin.email, password: info.admin.password });
+      await tab.waitForURL(`${control}/`);
+    }
+    clean(first, 'eight sign-in pages');
+  });
+
   await t.test('a contractor gets a page that says no, and the log says why', async () => {
     const page = await person(browser);
     await page.goto(wiki.url);

@@ -478,7 +478,7 @@ async fn submitted(visit: &Visit, form: Submitted) -> Result<Typed, Failure> {
         return Err(Failure::Csrf);
     };
     let csrf = typed.csrf.as_deref().unwrap_or_default();
-    if !session::form_token_ok(&visit.session, visit.store(), PURPOSE, csrf).await? {
+    if !visit.is_our_form(PURPOSE, csrf).await? {
         return Err(Failure::Csrf);
     }
     Ok(typed)

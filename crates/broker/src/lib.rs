@@ -206,6 +206,27 @@ struct Visit {
     browser: Option<browser::Browser>,
     /// What its browser has out at providers.
     attempts: pending::Attempts,
+    /// From where the browser says that the request was sent (`Sec-Fetch-Site`), if it says so.
+    sent_from: Option<SentFrom>,
+}
+
+/// What a browser says about the page that sent a request. No page can make a browser say something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SentFrom {
+    /// A page of ours.
+    Here,
+    Elsewhere,
+}
+
+impl SentFrom {
+    fn of(headers: &http::HeaderMap) -> Option<Self> {
+        match headers.get("sec-fetch-site")?.as_bytes() {
+            b"same-origin" => Some(Self::Here),
+            // Typed, or reloaded.
+            b"none" => None,
+            _ => Some(Self::Elsewhere),
+        }
+    }
 }
 
 impl Visit {
@@ -215,6 +236,17 @@ impl Visit {
 
     async fn signed_in(&self) -> store::Result<Option<SignedIn>> {
         signed_in(&self.session, self.store()).await
+    }
+
+    /// Whether a form with which nobody is signed in yet came from our own page: by the browser's word where it gives
+    /// one, else by the token. Tabs that are opened at once each begin a session, and only one of those stays: the token
+    /// of the others is worth nothing any more, though nothing is wrong with them.
+    async fn is_our_form(&self, purpose: &str, token: &str) -> store::Result<bool> {
+        match self.sent_from {
+            Some(SentFrom::Here) => Ok(true),
+            Some(SentFrom::Elsewhere) => Ok(false),
+            None => session::form_token_ok(&self.session, self.store(), purpose, token).await,
+        }
     }
 
     /// Whether this browser, or its network if it is none that is known, has tried too much of a kind of late. Not
@@ -258,6 +290,7 @@ impl FromRequestParts<Broker> for Visit {
             session: session.ok_or_else(|| missing("the session layer"))?,
             browser: parts.extensions.get().cloned(),
             attempts: pending::Attempts::of(&parts.headers, broker.control_url()),
+            sent_from: SentFrom::of(&parts.headers),
         })
     }
 }

@@ -15,7 +15,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
 use store::{Paging, factor};
-use wire::{FactorKind, SessionId, UserId};
+use wire::{FactorKind, UserId};
 
 #[derive(Template)]
 #[template(path = "passkey_alone.html")]
@@ -110,7 +110,7 @@ pub(crate) async fn sign_in(
 ) -> Result<Response, Failure> {
     let Form(shown) = form.unwrap_or_default();
     let csrf = shown.csrf.as_deref().unwrap_or_default();
-    if !session::form_token_ok(&visit.session, visit.store(), PURPOSE, csrf).await? {
+    if !visit.is_our_form(PURPOSE, csrf).await? {
         return Err(Failure::Csrf);
     }
     let asked = Asked {
@@ -149,7 +149,7 @@ pub(crate) async fn sign_in(
         account: place.account_id().cloned(),
         return_to: asked.return_to().map(ToOwned::to_owned),
         at: visit.store().clock().now(),
-        confirms: at.confirms.map(SessionId::clone),
+        confirms: at.confirms.cloned(),
         enrols: false,
     };
     let mut tx = visit.store().begin().await?;

@@ -14,6 +14,8 @@ pub(crate) struct Browser {
     router: Router,
     pub(crate) cookies: HashMap<String, String>,
     pub(crate) ip: String,
+    /// What it says of where forms come from (`Sec-Fetch-Site`): nothing, like those that do not know the header.
+    pub(crate) sent_from: Option<&'static str>,
 }
 
 /// What came back.
@@ -58,6 +60,7 @@ impl Browser {
             router,
             cookies: HashMap::new(),
             ip: "198.51.100.7".to_owned(),
+            sent_from: None,
         }
     }
 
@@ -69,7 +72,11 @@ impl Browser {
         let body = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(fields)
             .finish();
-        let request = Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let mut request =
+            Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(site) = self.sent_from {
+            request = request.header("sec-fetch-site", site);
+        }
         self.send(request.body(body.into()).unwrap()).await
     }
 

@@ -166,6 +166,35 @@ async fn cn4_the_form_counts_only_with_the_token_of_this_browser() {
 }
 
 #[tokio::test]
+async fn tabs_that_are_opened_at_once_sign_in_from_whichever_of_them() {
+    on_each(async |w| {
+        // Each tab asked without a cookie, and the browser kept the last one's.
+        let first = w.browser().get("/login").await.field("csrf");
+        let mut browser = w.browser();
+        browser.get("/login").await;
+        let fields = [
+            ("username", OWNER),
+            ("password", PASSWORD),
+            ("csrf", first.as_str()),
+        ];
+        browser.sent_from = Some("same-origin");
+        assert_eq!(browser.post("/login/password", &fields).await.location(), "/");
+        // Whatever the token: a browser that says that another page sent the form is believed.
+        let mut lured = w.browser();
+        let own = lured.get("/login").await.field("csrf");
+        let fields = [fields[0], fields[1], ("csrf", own.as_str())];
+        for site in ["cross-site", "same-site", "junk"] {
+            lured.sent_from = Some(site);
+            let answer = lured.post("/login/password", &fields).await;
+            answer.is_error(StatusCode::FORBIDDEN);
+        }
+        lured.sent_from = Some("none");
+        assert_eq!(lured.post("/login/password", &fields).await.location(), "/");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_password_opens_no_account_that_did_not_bind_local_passwords() {
     on_each(async |w| {
         let mut browser = w.browser();
