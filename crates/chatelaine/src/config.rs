@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use store::MasterKey;
+use store::{MasterKey, Pools};
 
 /// Everything that can be configured; `config.example.toml` explains each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) public_url: String,
     pub(crate) listen: Vec<String>,
     pub(crate) database_url: String,
+    pub(crate) database_connections: Connections,
     pub(crate) master_key_file: PathBuf,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) master_key: Option<String>,
@@ -36,6 +37,28 @@ pub(crate) struct Config {
     /// How often a provider is asked about each person, in seconds.
     pub(crate) ask_providers_seconds: u64,
     pub(crate) mail: Mail,
+}
+
+/// How many connections to the database there may be for each kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Connections {
+    pub(crate) hot: u32,
+    pub(crate) control: u32,
+    pub(crate) report: u32,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        let Pools { hot, control, report } = Pools::default();
+        Self { hot, control, report }
+    }
+}
+
+impl From<Connections> for Pools {
+    fn from(Connections { hot, control, report }: Connections) -> Self {
+        Self { hot, control, report }
+    }
 }
 
 /// How mail leaves the server.
@@ -95,6 +118,7 @@ impl Default for Config {
             public_url: "http://127.0.0.1:7400".into(),
             listen: vec!["127.0.0.1:7400".into()],
             database_url: "sqlite:chatelaine.db".into(),
+            database_connections: Connections::default(),
             master_key_file: "chatelaine.key".into(),
             master_key: None,
             audit_digest_file: PathBuf::new(),
@@ -133,6 +157,11 @@ impl Config {
             "public_url must be an origin: scheme, host and port only"
         );
         anyhow::ensure!(!config.listen.is_empty(), "listen names no address");
+        let Connections { hot, control, report } = config.database_connections;
+        anyhow::ensure!(
+            [hot, control, report].iter().all(|n| (1..=500).contains(n)),
+            "database_connections: from 1 to 500 of each kind"
+        );
         anyhow::ensure!(
             config.ask_providers_seconds > 0,
             "ask_providers_seconds must be at least 1"

@@ -140,6 +140,7 @@ mod tests {
             master_key: &store::MasterKey::generate().unwrap(),
             clock: clock.clone(),
             control_url: "http://127.0.0.1:7400",
+            pools: store::Pools::default(),
         };
         let store = Store::open(options).await.unwrap();
         let untrusted = Untrusted::default();

@@ -26,7 +26,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use store::audit::DigestFile;
-use store::{Clock, MasterKey, Store};
+use store::{Clock, MasterKey, Purpose, Store};
 use tokens::Keyring;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -110,10 +110,12 @@ impl Server {
         policy.hop = Some(hop.clone());
         let outbound = Outbound::new(policy);
         let control_url = config.public_url.clone();
-        let oauth = Oauth::new(store.clone(), keyring.clone(), outbound.clone(), &control_url);
+        // Who asks at the gate waits for no administrator's question.
+        let hot = store.on(Purpose::Hot);
+        let oauth = Oauth::new(hot.clone(), keyring.clone(), outbound.clone(), &control_url);
         let mailer = config.mail.mailer(store.clock().clone())?;
         let broker = broker::Broker::new(broker::BrokerConfig {
-            store: store.clone(),
+            store: hot.clone(),
             outbound: outbound.clone(),
             control_url: control_url.clone(),
             mailer: mailer.clone(),
@@ -147,14 +149,14 @@ impl Server {
             .merge(control::router(api))
             // Only static files are compressed: nothing secret is in them (BREACH).
             .fallback(assets::serve.layer(CompressionLayer::new()))
-            .layer(broker::session_layer(&store, &control_url));
+            .layer(broker::session_layer(&hot, &control_url));
         let url = url::Url::parse(&control_url)?;
         let surface = Surface {
             control,
             control_authority: authority_of(&url),
             gateway: gateway::Gateway::with_reach(
                 gateway::GatewayConfig {
-                    store: store.clone(),
+                    store: hot,
                     keyring: keyring.clone(),
                     control_url,
                 },

@@ -41,6 +41,7 @@ pub(crate) async fn open_with(config: &Config, key: &MasterKey, clock: Clock) ->
         master_key: key,
         clock,
         control_url: &config.public_url,
+        pools: config.database_connections.into(),
     };
     Store::open(options).await.map_err(|error| match error {
         store::Error::Invalid { detail, .. } => anyhow::anyhow!("{detail}"),

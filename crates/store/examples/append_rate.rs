@@ -88,6 +88,7 @@ async fn main() -> Result<(), Failure> {
         master_key: &MasterKey::generate()?,
         clock: Clock::system(),
         control_url: "http://127.0.0.1",
+        pools: store::Pools::default(),
     };
     let store = Store::open(options).await?;
     let spec = OrganisationSpec {

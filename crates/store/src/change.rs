@@ -1,18 +1,19 @@
 //! The change feed: what every instance must forget when something ends or changes. A change is written
 //! in the transaction that makes it, reaches this process at its commit and other processes by polling.
 
-use crate::sql::{Db, Run, Sql};
+use crate::db::{DbTx, On};
+use crate::sql::{Run, Sql};
 use crate::{Clock, Error, Result};
-use std::{
-    sync::atomic::{AtomicI64, Ordering},
-    time::Duration,
-};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 use wire::{AccountId, ClientId, ConnectionId, GrantId, Id as _, OrgId, ServiceTokenId, SessionId, UserId};
 
 /// How often other processes' changes are looked for.
 pub(crate) const POLL: Duration = Duration::from_millis(500);
-/// How long an instance may go on without having seen the feed, in seconds; then it denies.
+/// How long an instance may go on without having read the feed and followed it, in seconds; then it denies.
 const STALE_AFTER: i64 = 4;
 /// Who did not read for so long, in seconds, may have missed changes that the sweep took away after a day.
 const MISSED_AFTER: i64 = 43_200;
@@ -90,16 +91,40 @@ pub(crate) struct Feed {
     sender: broadcast::Sender<Change>,
     /// The last position that was read.
     seen: AtomicI64,
-    /// When the feed was last read, in seconds.
-    read_at: AtomicI64,
+    /// When the reading began of which everything is followed.
+    current: Mutex<Moment>,
+}
+
+/// A moment by two clocks. The one that only goes forward is right while the machine runs; the wall's knows of the time
+/// that a machine slept, and may be set.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment {
+    steady: Instant,
+    /// In seconds.
+    wall: i64,
+}
+
+impl Moment {
+    pub(crate) fn now(clock: &Clock) -> Self {
+        Self {
+            steady: Instant::now(),
+            wall: clock.now().seconds(),
+        }
+    }
+
+    /// How long ago it was, in seconds, by the clock that says more.
+    pub(crate) fn age(self, clock: &Clock) -> i64 {
+        let steady = i64::try_from(self.steady.elapsed().as_secs()).unwrap_or(i64::MAX);
+        steady.max(clock.now().seconds() - self.wall)
+    }
 }
 
 impl Feed {
-    pub(crate) async fn start(db: &Db, clock: &Clock) -> Result<Self> {
+    pub(crate) async fn start(db: On<'_>, clock: &Clock) -> Result<Self> {
         let feed = Self {
             sender: broadcast::channel(1024).0,
             seen: AtomicI64::new(0),
-            read_at: AtomicI64::new(clock.now().seconds()),
+            current: Mutex::new(Moment::now(clock)),
         };
         let row = crate::sql::opt(db, Sql::new("SELECT seq FROM change_counter WHERE id = 1")).await?;
         feed.seen.store(
@@ -119,15 +144,21 @@ impl Feed {
         let _ = self.sender.send(change);
     }
 
-    /// Whether this process knows what the others ended.
+    /// Whether this process has followed what the others ended.
     pub(crate) fn is_current(&self, clock: &Clock) -> bool {
-        clock.now().seconds() - self.read_at.load(Ordering::Relaxed) <= STALE_AFTER
+        let current = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.age(clock) <= STALE_AFTER
     }
 
-    /// Reads what came since the last time and says whether the configuration changed. Changes of this
-    /// process come twice, which is harmless.
-    pub(crate) async fn poll(&self, mut db: &Db, clock: &Clock) -> Result<Vec<Change>> {
-        let started = clock.now();
+    /// Everything that a reading found is followed.
+    pub(crate) fn followed(&self, reading: Moment) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = reading;
+    }
+
+    /// Reads what came since the last time. Changes of this process come twice, which is harmless. What was read is
+    /// followed by whoever asked, who says so with [`Feed::followed`].
+    pub(crate) async fn poll(&self, mut db: On<'_>, clock: &Clock) -> Result<(Moment, Vec<Change>)> {
+        let started = Moment::now(clock);
         let seen = self.seen.load(Ordering::SeqCst);
         let sql = Sql::new("SELECT seq, topic, subject FROM changes WHERE seq > $1 ORDER BY seq").bind(seen);
         let mut changes = Vec::new();
@@ -137,16 +168,16 @@ impl Feed {
             changes.push(Change::read(&row.text("topic")?, &row.text("subject")?));
         }
         self.seen.fetch_max(last, Ordering::SeqCst);
-        let read_before = self.read_at.fetch_max(started.seconds(), Ordering::Relaxed);
-        if started.seconds() - read_before > MISSED_AFTER {
+        let before = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if before.age(clock) > MISSED_AFTER {
             changes.push(Change::All);
         }
-        Ok(changes)
+        Ok((started, changes))
     }
 }
 
 /// Writes changes in the transaction that makes them.
-pub(crate) async fn append(tx: &mut crate::sql::DbTx, changes: &[Change], clock: &Clock) -> Result<()> {
+pub(crate) async fn append(tx: &mut DbTx, changes: &[Change], clock: &Clock) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }

@@ -18,6 +18,7 @@ mod change;
 pub mod client;
 mod clock;
 pub mod connection;
+mod db;
 pub mod deep_link;
 mod directory;
 pub mod email_code;
@@ -57,23 +58,26 @@ pub mod webhook;
 
 pub use change::Change;
 pub use clock::Clock;
+pub use db::{Pools, Purpose, sqlite_file};
 pub use directory::{AccountView, AppView, BoundConnection, Directory, Snapshot, split_public_url};
 pub use error::{Error, Result};
 pub use release::{Release, Released, Shown, Viewer};
 pub use secret_form::{MintedSecret, SecretForm};
-pub use sql::{Paging, Run, sqlite_file};
+pub use sql::{Paging, Run};
 pub use vault::{MasterKey, Vault, random_secret, sha256};
 
-use sql::{Db, DbTx, Row, Sql};
+use db::{Db, DbTx, On};
+use sql::{Row, Sql};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use wire::{AuditEvent, AuditResponse};
 
-/// The store. Cheap to clone; all clones are one.
+/// The store. Cheap to clone; all clones are one, and each asks the database for one purpose.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    purpose: Purpose,
 }
 
 struct Inner {
@@ -98,6 +102,8 @@ pub struct Options<'a> {
     pub clock: Clock,
     /// The control plane's public URL, without a trailing slash: issuers begin with it.
     pub control_url: &'a str,
+    /// How many connections there may be.
+    pub pools: Pools,
 }
 
 /// So many changes at once are announced one by one; more are one [`Change::All`], because every receiver
@@ -111,12 +117,13 @@ impl Store {
     /// `Unavailable` when the database does not answer, `Invalid` at `/master_key` when the key is not the
     /// one that the database began with.
     pub async fn open(options: Options<'_>) -> Result<Self> {
-        let db = Db::open(options.database_url).await?;
+        let db = Db::open(options.database_url, options.pools).await?;
         let vault = Vault::new(options.master_key)?;
-        check_key(&db, &vault).await?;
+        let control = db.on(Purpose::Control);
+        check_key(control, &vault).await?;
         let seal = audit::Seal::new(&vault)?;
-        audit::seal_heads(&db, &seal).await?;
-        let feed = change::Feed::start(&db, &options.clock).await?;
+        audit::seal_heads(control, &seal).await?;
+        let feed = change::Feed::start(control, &options.clock).await?;
         let directory = Directory::new(options.control_url);
         let (audit, entries) = mpsc::channel(8192);
         let inner = Inner {
@@ -132,12 +139,22 @@ impl Store {
         };
         let store = Self {
             inner: Arc::new(inner),
+            purpose: Purpose::Control,
         };
         store.reload().await?;
         tokio::spawn(audit::write_loop(store.clone(), entries));
         tokio::spawn(follow(store.clone()));
         tokio::spawn(fold::keep_following(store.clone()));
         Ok(store)
+    }
+
+    /// The same store for another purpose: what asks through it waits for nobody who asks for another one.
+    #[must_use]
+    pub fn on(&self, purpose: Purpose) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            purpose,
+        }
     }
 
     /// Where time comes from.
@@ -187,7 +204,7 @@ impl Store {
     pub async fn begin(&self) -> Result<Tx> {
         Ok(Tx {
             store: self.clone(),
-            db: self.db().begin().await?,
+            db: self.db().on(self.purpose).begin().await?,
             changes: Vec::new(),
             said: std::collections::HashSet::new(),
             noted: Vec::new(),
@@ -287,7 +304,7 @@ impl Store {
 
 impl Run for &Store {
     async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
-        self.db().rows(sql).await
+        self.db().on(self.purpose).rows(sql).await
     }
 }
 
@@ -406,7 +423,7 @@ impl Tx {
 }
 
 /// Refuses a master key that is not the one that the database began with; on a new database, remembers it.
-async fn check_key(db: &Db, vault: &Vault) -> Result<()> {
+async fn check_key(db: On<'_>, vault: &Vault) -> Result<()> {
     const KEY: &str = "master_key_check";
     const TEXT: &[u8] = b"chatelaine";
     let row = sql::opt(db, Sql::new("SELECT value FROM meta WHERE key = $1").bind(KEY)).await?;
@@ -435,6 +452,7 @@ async fn check_key(db: &Db, vault: &Vault) -> Result<()> {
 
 /// Follows the change feed of the other instances for as long as the process runs.
 async fn follow(store: Store) {
+    let store = store.on(Purpose::Feed);
     let mut tick = tokio::time::interval(change::POLL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // What could not be read back at its time.
@@ -444,8 +462,9 @@ async fn follow(store: Store) {
         if store.inner.closed.load(Ordering::Relaxed) {
             return;
         }
-        let changes = match store.inner.feed.poll(store.db(), store.clock()).await {
-            Ok(changes) => changes,
+        let feed = &store.inner.feed;
+        let (reading, changes) = match feed.poll(store.db().on(Purpose::Feed), store.clock()).await {
+            Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%error, source = ?error, "the change feed could not be read");
                 continue;
@@ -453,14 +472,18 @@ async fn follow(store: Store) {
         };
         owed.extend(changes.iter().cloned());
         match store.refresh(&owed).await {
-            Ok(()) => owed.clear(),
+            Ok(()) => {
+                owed.clear();
+                store.announce(changes);
+                feed.followed(reading);
+            }
             Err(error) => {
-                tracing::error!(%error, "the configuration could not be read back");
+                tracing::error!(%error, source = ?error, "the configuration could not be read back");
                 if owed.len() > ANNOUNCED {
                     owed = vec![Change::All];
                 }
+                store.announce(changes);
             }
         }
-        store.announce(changes);
     }
 }

@@ -1,26 +1,16 @@
 //! One SQL text on two engines. Statements are text with `$n` placeholders and arguments of the three
-//! column types that both engines share; rows are read by column name. Everything that differs between
-//! the engines is in this file.
+//! column types that both engines share; rows are read by column name. What else differs between the engines is in
+//! [`crate::db`].
 
 use crate::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Postgres, Row as _, Sqlite, Transaction,
-    postgres::{PgArguments, PgPool, PgPoolOptions, PgRow},
-    sqlite::{
-        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-        SqliteSynchronous,
-    },
+    Arguments as _, Row as _,
+    postgres::{PgArguments, PgRow},
+    sqlite::{SqliteArguments, SqliteRow},
 };
-use std::{
-    fmt::Write as _,
-    fs::{DirBuilder, OpenOptions},
-    future::Future,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
+use std::fmt::Write as _;
+use std::future::Future;
 use wire::{Id, Timestamp};
 
 /// An argument: one of the three column types, or NULL of it.
@@ -101,8 +91,8 @@ pub(crate) fn word<T: Serialize>(value: T) -> Result<String> {
 /// that comes from outside is an argument.
 #[derive(Debug, Clone)]
 pub struct Sql {
-    text: String,
-    args: Vec<Arg>,
+    pub(crate) text: String,
+    pub(crate) args: Vec<Arg>,
 }
 
 impl Sql {
@@ -233,7 +223,7 @@ impl Sql {
         Self { text, args }
     }
 
-    fn for_sqlite(self) -> Result<(String, SqliteArguments)> {
+    pub(crate) fn for_sqlite(self) -> Result<(String, SqliteArguments)> {
         let mut args = SqliteArguments::default();
         for arg in self.args {
             match arg {
@@ -246,7 +236,7 @@ impl Sql {
         Ok((self.text, args))
     }
 
-    fn for_postgres(self) -> Result<(String, PgArguments)> {
+    pub(crate) fn for_postgres(self) -> Result<(String, PgArguments)> {
         let mut args = PgArguments::default();
         for arg in self.args {
             match arg {
@@ -355,240 +345,4 @@ pub trait Run: Send {
 /// One row or nothing.
 pub(crate) async fn opt(mut db: impl Run, sql: Sql) -> Result<Option<Row>> {
     Ok(db.rows(sql).await?.into_iter().next())
-}
-
-/// The connections to one database.
-pub(crate) enum Db {
-    Sqlite {
-        /// One connection: SQLite has one writer, and waiting here is fairer than its busy handler.
-        write: SqlitePool,
-        read: SqlitePool,
-    },
-    Postgres(PgPool),
-}
-
-/// An open transaction of either engine.
-pub(crate) enum DbTx {
-    Sqlite(Transaction<'static, Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
-}
-
-/// Rows of one statement at the most.
-const CHUNK: usize = 64;
-/// PostgreSQL's connections are many, and each keeps its own few prepared statements: few sizes.
-const CHUNKS: [usize; 12] = [CHUNK, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
-
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
-
-/// The file of a database in SQLite; none for others, and for one in memory.
-#[must_use]
-pub fn sqlite_file(url: &str) -> Option<PathBuf> {
-    if url.starts_with("postgres:") || url.starts_with("postgresql:") || url.contains(":memory:") {
-        return None;
-    }
-    let options = SqliteConnectOptions::from_str(url).ok()?;
-    let file = options.get_filename();
-    (!url.contains("mode=memory")).then(|| file.to_owned())
-}
-
-/// Makes the file of a database that is not there yet, for its owner only; SQLite makes the files beside it alike. A
-/// folder that is not there is made so, too.
-fn make_private(file: &Path) -> std::io::Result<()> {
-    if let Some(folder) = file
-        .parent()
-        .filter(|folder| !folder.exists() && *folder != Path::new(""))
-    {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600);
-    match options.open(file) {
-        // What cannot be written is for SQLite to tell.
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
-        opened => opened.map(drop),
-    }
-}
-
-impl Db {
-    /// Opens `sqlite:PATH` or `postgres://…` and brings the schema up to date.
-    pub(crate) async fn open(url: &str) -> Result<Self> {
-        let db = if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            let pool = PgPoolOptions::new()
-                .max_connections(16)
-                .acquire_timeout(Duration::from_secs(5))
-                .connect(url)
-                .await
-                .map_err(Error::Unavailable)?;
-            Self::Postgres(pool)
-        } else {
-            let options = SqliteConnectOptions::from_str(url)
-                .map_err(|_| Error::invalid("/database_url", "neither sqlite: nor postgres://"))?
-                .create_if_missing(true)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full)
-                .foreign_keys(true)
-                // Pages: a checkpoint waits for the disk twice, so not after every few commits.
-                .pragma("wal_autocheckpoint", "4000")
-                .statement_cache_capacity(256)
-                .busy_timeout(Duration::from_secs(5));
-            if let Some(file) = sqlite_file(url) {
-                make_private(&file).map_err(|error| Error::Unavailable(error.into()))?;
-            }
-            let pool = |n: u32| {
-                SqlitePoolOptions::new()
-                    .max_connections(n)
-                    .acquire_timeout(Duration::from_secs(5))
-            };
-            let write = pool(1)
-                .connect_with(options.clone())
-                .await
-                .map_err(Error::Unavailable)?;
-            let read = pool(4)
-                .connect_with(options.read_only(true))
-                .await
-                .map_err(Error::Unavailable)?;
-            Self::Sqlite { write, read }
-        };
-        match &db {
-            Self::Sqlite { write, .. } => {
-                // In one transaction, because nothing else keeps another process from migrating, too.
-                let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
-                MIGRATIONS.run(&mut *tx).await.map_err(Error::internal)?;
-                tx.commit().await?;
-            }
-            Self::Postgres(pool) => MIGRATIONS.run(pool).await.map_err(Error::internal)?,
-        }
-        Ok(db)
-    }
-
-    pub(crate) async fn begin(&self) -> Result<DbTx> {
-        Ok(match self {
-            // IMMEDIATE: a deferred transaction that reads before it writes fails when another one wrote
-            // in between, without waiting.
-            Self::Sqlite { write, .. } => DbTx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(pool) => DbTx::Postgres(pool.begin().await?),
-        })
-    }
-
-    pub(crate) async fn close(&self) {
-        match self {
-            Self::Sqlite { write, read } => {
-                read.close().await;
-                write.close().await;
-            }
-            Self::Postgres(pool) => pool.close().await,
-        }
-    }
-}
-
-impl Run for &Db {
-    async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
-        match self {
-            Db::Sqlite { read, .. } => {
-                let (text, args) = sql.for_sqlite()?;
-                let rows = sqlx::query_with(AssertSqlSafe(text), args)
-                    .fetch_all(read)
-                    .await?;
-                Ok(rows.into_iter().map(Row::Sqlite).collect())
-            }
-            Db::Postgres(pool) => {
-                let (text, args) = sql.for_postgres()?;
-                let rows = sqlx::query_with(AssertSqlSafe(text), args)
-                    .fetch_all(pool)
-                    .await?;
-                Ok(rows.into_iter().map(Row::Postgres).collect())
-            }
-        }
-    }
-}
-
-impl DbTx {
-    pub(crate) async fn commit(self) -> Result<()> {
-        match self {
-            Self::Sqlite(tx) => tx.commit().await?,
-            Self::Postgres(tx) => tx.commit().await?,
-        }
-        Ok(())
-    }
-
-    /// `INSERT INTO table (…) VALUES (…), (…), …` for many rows, with `suffix` after it.
-    pub(crate) async fn insert_many(
-        &mut self,
-        (table, suffix): (&'static str, &'static str),
-        columns: &[&'static str],
-        rows: Vec<Vec<Arg>>,
-    ) -> Result<()> {
-        let mut rows = rows.into_iter();
-        while rows.len() > 0 {
-            let size = match self {
-                Self::Sqlite(_) => rows.len().min(CHUNK),
-                Self::Postgres(_) => CHUNKS.into_iter().find(|n| *n <= rows.len()).unwrap_or(1),
-            };
-            let mut text = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
-            let mut n = 0;
-            for row in 0..size {
-                for column in 0..columns.len() {
-                    n += 1;
-                    text.push_str(match (row, column) {
-                        (0, 0) => "(",
-                        (_, 0) => "), (",
-                        _ => ", ",
-                    });
-                    match self {
-                        // Nameless, because the name of each of many is searched for among all of them.
-                        Self::Sqlite(_) => text.push('?'),
-                        Self::Postgres(_) => {
-                            let _ = write!(text, "${n}");
-                        }
-                    }
-                }
-            }
-            text.push(')');
-            text.push_str(suffix);
-            let args = rows.by_ref().take(size).flatten().collect();
-            self.run(Sql { text, args }).await?;
-        }
-        Ok(())
-    }
-
-    /// Runs a statement and says how many rows it touched.
-    pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64> {
-        Ok(match self {
-            Self::Sqlite(tx) => {
-                let (text, args) = sql.for_sqlite()?;
-                sqlx::query_with(AssertSqlSafe(text), args)
-                    .execute(&mut **tx)
-                    .await?
-                    .rows_affected()
-            }
-            Self::Postgres(tx) => {
-                let (text, args) = sql.for_postgres()?;
-                sqlx::query_with(AssertSqlSafe(text), args)
-                    .execute(&mut **tx)
-                    .await?
-                    .rows_affected()
-            }
-        })
-    }
-}
-
-impl Run for &mut DbTx {
-    async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
-        match self {
-            DbTx::Sqlite(tx) => {
-                let (text, args) = sql.for_sqlite()?;
-                let rows = sqlx::query_with(AssertSqlSafe(text), args)
-                    .fetch_all(&mut **tx)
-                    .await?;
-                Ok(rows.into_iter().map(Row::Sqlite).collect())
-            }
-            DbTx::Postgres(tx) => {
-                let (text, args) = sql.for_postgres()?;
-                let rows = sqlx::query_with(AssertSqlSafe(text), args)
-                    .fetch_all(&mut **tx)
-                    .await?;
-                Ok(rows.into_iter().map(Row::Postgres).collect())
-            }
-        }
-    }
 }

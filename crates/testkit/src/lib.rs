@@ -80,12 +80,37 @@ impl Database {
     /// As [`Store::open`].
     pub async fn open_at(&self, control_url: &str, key: &MasterKey, clock: &Clock) -> Result<Store> {
         let options = Options {
+            control_url,
+            ..self.options(key, clock)
+        };
+        Store::open(options).await
+    }
+
+    /// What a store on the database is opened with.
+    #[must_use]
+    pub fn options<'a>(&'a self, key: &'a MasterKey, clock: &Clock) -> Options<'a> {
+        Options {
             database_url: &self.url,
             master_key: key,
             clock: clock.clone(),
-            control_url,
-        };
-        Store::open(options).await
+            control_url: CONTROL,
+            pools: store::Pools::default(),
+        }
+    }
+
+    /// What the server calls it, on PostgreSQL.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match &self.home {
+            Home::Server(_, name) => Some(name),
+            Home::Folder(_) => None,
+        }
+    }
+
+    /// Whether it is PostgreSQL's.
+    #[must_use]
+    pub const fn is_postgres(&self) -> bool {
+        matches!(self.home, Home::Server(..))
     }
 
     /// Runs SQL behind the store's back and says how many rows it touched.

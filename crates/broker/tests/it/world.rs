@@ -108,6 +108,7 @@ impl World {
             master_key: &MasterKey::generate().unwrap(),
             clock: clock.clone(),
             control_url: CONTROL,
+            pools: store::Pools::default(),
         };
         let store = Store::open(options).await.unwrap();
         let idp = Idp::start(START, vec!["client_secret_basic"]).await;

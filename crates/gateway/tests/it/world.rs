@@ -180,6 +180,7 @@ impl World {
             master_key: &self.instance.key,
             clock: self.clock.clone(),
             control_url: CONTROL,
+            pools: store::Pools::default(),
         };
         let store = Store::open(options).await.unwrap();
         let keyring = Keyring::load(&store).await.unwrap();

@@ -148,6 +148,7 @@ impl World {
             master_key: &key,
             clock: clock.clone(),
             control_url: CONTROL,
+            pools: store::Pools::default(),
         };
         let store = Store::open(options).await.unwrap();
         let mut tx = store.begin().await.unwrap();

@@ -1,7 +1,8 @@
 //! Appending inside a transaction: position, time and hash.
 
 use super::seal::{Head, Seal};
-use crate::sql::{Arg, DbTx, Sql, opt};
+use crate::db::DbTx;
+use crate::sql::{Arg, Sql, opt};
 use crate::{Error, Result};
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

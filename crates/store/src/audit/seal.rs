@@ -1,7 +1,8 @@
 //! The head of a log, and what proves that this server wrote it. Who can write the database can compute the chain
 //! anew, but not the MAC of its head, nor a digest: their keys follow from the master key.
 
-use crate::sql::{Db, Row, Run, Sql};
+use crate::db::On;
+use crate::sql::{Row, Run, Sql};
 use crate::{Error, Result, Vault};
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::Ed25519KeyPair;
@@ -104,7 +105,7 @@ pub(super) fn signing_key(vault: &Vault) -> Result<Ed25519KeyPair> {
 }
 
 /// Computes the MACs of heads from before there were any, once in the life of a database.
-pub(crate) async fn seal_heads(db: &Db, seal: &Seal) -> Result<()> {
+pub(crate) async fn seal_heads(db: On<'_>, seal: &Seal) -> Result<()> {
     const KEY: &str = "audit_heads_sealed";
     let sealed = Sql::new("SELECT value FROM meta WHERE key = $1").bind(KEY);
     if crate::sql::opt(db, sealed).await?.is_some() {

@@ -2,7 +2,7 @@
 
 use super::append::{Answer, append};
 use super::query::ANSWERED_WITHIN;
-use crate::{Error, Result, Store};
+use crate::{Error, Purpose, Result, Store};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -128,7 +128,7 @@ async fn write_batch(
     events: &mut [AuditEvent],
     responses: Vec<(Unanswered, AuditResponse)>,
 ) -> Result<()> {
-    let mut tx = store.db().begin().await?;
+    let mut tx = store.db().on(Purpose::Audit).begin().await?;
     let now = store.clock().now();
     // What comes later would change what has been exported.
     let in_time =

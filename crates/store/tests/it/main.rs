@@ -22,6 +22,7 @@ mod open;
 mod org;
 mod overview;
 mod paging;
+mod purpose;
 mod role_mapping;
 mod rule;
 mod session;

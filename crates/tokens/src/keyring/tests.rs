@@ -20,6 +20,7 @@ async fn bench() -> Bench {
         master_key: &store::MasterKey::generate().unwrap(),
         clock,
         control_url: "http://127.0.0.1:7400",
+        pools: store::Pools::default(),
     })
     .await
     .unwrap();

@@ -1,0 +1,404 @@
+//! The connections to one database. Each kind of work has its own ([`Purpose`]), so that none waits for another: an
+//! administrator's slow question must not keep the gate from learning what ended. Everything that differs between the
+//! engines, but for arguments and rows, is in this module.
+//!
+//! What fails heals by itself: a transaction that ended in a fault takes its connection with it, and a connection to a
+//! server that went away, or takes no writes any more, is not used again.
+
+mod files;
+mod transaction;
+
+pub use files::sqlite_file;
+pub(crate) use transaction::DbTx;
+
+use crate::sql::{Row, Run, Sql};
+use crate::{Error, Result};
+use sqlx::pool::{PoolConnection, PoolConnectionMetadata, PoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Database, Executor as _, Row as _, Sqlite};
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// Following what other instances end, and proving that the database takes writes.
+    Feed,
+    /// The writer of the audit log.
+    Audit,
+    /// Proving credentials, tokens, sign-in: what somebody waits for at the gate.
+    Hot,
+    /// Administration.
+    #[default]
+    Control,
+    /// Searches, exports, overviews and previews, which may read much.
+    Report,
+}
+
+impl Purpose {
+    const ALL: [Self; 5] = [Self::Feed, Self::Audit, Self::Hot, Self::Control, Self::Report];
+
+    /// How long one statement may take.
+    const fn patience(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Feed => 3,
+            Self::Hot | Self::Audit => 5,
+            Self::Control => 15,
+            Self::Report => 30,
+        })
+    }
+
+    /// How long to wait for a connection.
+    const fn wait(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Feed | Self::Hot => 2,
+            Self::Audit | Self::Control => 5,
+            Self::Report => 10,
+        })
+    }
+}
+
+/// How many connections there may be for each purpose. Two more follow the change feed, and on PostgreSQL two write the
+/// audit log; SQLite has one more, for all writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pools {
+    /// For [`Purpose::Hot`].
+    pub hot: u32,
+    /// For [`Purpose::Control`].
+    pub control: u32,
+    /// For [`Purpose::Report`].
+    pub report: u32,
+}
+
+impl Default for Pools {
+    fn default() -> Self {
+        Self {
+            hot: 8,
+            control: 4,
+            report: 3,
+        }
+    }
+}
+
+impl Pools {
+    const fn of(self, purpose: Purpose) -> u32 {
+        match purpose {
+            Purpose::Feed | Purpose::Audit => 2,
+            Purpose::Hot => self.hot,
+            Purpose::Control => self.control,
+            Purpose::Report => self.report,
+        }
+    }
+}
+
+/// The connections to one database.
+pub(crate) struct Db {
+    engine: Engine,
+    stale: Stale,
+}
+
+enum Engine {
+    Sqlite {
+        /// One connection: SQLite has one writer, and waiting here is fairer than its busy handler.
+        write: SqlitePool,
+        read: [SqlitePool; 5],
+    },
+    Postgres([PgPool; 5]),
+}
+
+/// Connections that are older than this are not used again: their server went away, or takes no writes any more.
+#[derive(Clone)]
+pub(crate) struct Stale {
+    began: Instant,
+    /// Milliseconds after `began`.
+    until: Arc<AtomicU64>,
+}
+
+impl Stale {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            until: Arc::default(),
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Gives up all connections that there are.
+    fn give_up(&self) {
+        self.until.fetch_max(self.millis(), Ordering::Relaxed);
+    }
+
+    fn allows(&self, meta: &PoolConnectionMetadata) -> bool {
+        let age = u64::try_from(meta.age.as_millis()).unwrap_or(u64::MAX);
+        let until = self.until.load(Ordering::Relaxed);
+        until == 0 || self.millis().saturating_sub(age) > until
+    }
+
+    /// Looks at a fault of one connection: what it says about the others. Whether this one is good for anything yet.
+    fn survives(&self, error: &sqlx::Error) -> bool {
+        if is_gone(error) {
+            self.give_up();
+            return false;
+        }
+        match error {
+            sqlx::Error::Database(error) => {
+                error.is_unique_violation()
+                    || error.is_foreign_key_violation()
+                    || error.is_check_violation()
+                    // Took too long.
+                    || error.code().as_deref() == Some("57014")
+            }
+            sqlx::Error::RowNotFound | sqlx::Error::ColumnNotFound(_) | sqlx::Error::ColumnDecode { .. } => {
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether the server at the other end went away, shuts down, or takes no writes any more (25006).
+fn is_gone(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            matches!(
+                error.code().as_deref(),
+                Some("25006" | "57P01" | "57P02" | "57P03")
+            )
+        }
+        // What is slow may yet answer.
+        sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::TimedOut,
+        sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
+        _ => false,
+    }
+}
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
+
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres:") || url.starts_with("postgresql:")
+}
+
+fn options<DB: Database>(purpose: Purpose, size: u32, stale: &Stale) -> PoolOptions<DB> {
+    let stale = stale.clone();
+    PoolOptions::new()
+        .max_connections(size.max(1))
+        .acquire_timeout(purpose.wait())
+        // It would ask the server before each use; what is broken is found out by using it.
+        .test_before_acquire(false)
+        .before_acquire(move |_, meta| {
+            let allowed = stale.allows(&meta);
+            Box::pin(async move { Ok(allowed) })
+        })
+}
+
+/// A server that takes no writes is not ours: a standby, or a primary that was replaced.
+async fn takes_writes(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let row = connection
+        .fetch_one("SELECT current_setting('transaction_read_only')")
+        .await?;
+    if row.try_get::<String, _>(0)? == "on" {
+        let words = "the PostgreSQL server takes no writes (a standby, or set to read only)";
+        return Err(sqlx::Error::Configuration(words.into()));
+    }
+    Ok(())
+}
+
+impl Db {
+    /// Opens `sqlite:PATH` or `postgres://…` and brings the schema up to date.
+    pub(crate) async fn open(url: &str, pools: Pools) -> Result<Self> {
+        let stale = Stale::new();
+        let engine = if is_postgres(url) {
+            open_postgres(url, pools, &stale)?
+        } else {
+            open_sqlite(url, pools, &stale)?
+        };
+        match &engine {
+            Engine::Sqlite { write, .. } => {
+                // In one transaction, because nothing else keeps another process from migrating, too.
+                let mut tx = write
+                    .begin_with("BEGIN IMMEDIATE")
+                    .await
+                    .map_err(Error::Unavailable)?;
+                MIGRATIONS.run(&mut *tx).await.map_err(Error::internal)?;
+                tx.commit().await?;
+            }
+            Engine::Postgres(pools) => {
+                let pool = &pools[Purpose::Control as usize];
+                pool.acquire().await.map_err(Error::Unavailable)?;
+                MIGRATIONS.run(pool).await.map_err(Error::internal)?;
+            }
+        }
+        Ok(Self { engine, stale })
+    }
+
+    /// The statements of one kind of work.
+    pub(crate) const fn on(&self, purpose: Purpose) -> On<'_> {
+        On { db: self, purpose }
+    }
+
+    pub(crate) async fn close(&self) {
+        match &self.engine {
+            Engine::Sqlite { write, read } => {
+                for pool in read {
+                    pool.close().await;
+                }
+                write.close().await;
+            }
+            Engine::Postgres(pools) => {
+                for pool in pools {
+                    pool.close().await;
+                }
+            }
+        }
+    }
+}
+
+fn open_postgres(url: &str, pools: Pools, stale: &Stale) -> Result<Engine> {
+    let connect = PgConnectOptions::from_str(url).map_err(Error::Unavailable)?;
+    let connect = connect.disable_statement_logging();
+    Ok(Engine::Postgres(Purpose::ALL.map(|purpose| {
+        let millis = purpose.patience().as_millis().to_string();
+        let connect = connect.clone().options([
+            ("statement_timeout", millis.as_str()),
+            // Whoever died in a transaction must not keep others waiting.
+            ("idle_in_transaction_session_timeout", "60000"),
+        ]);
+        options(purpose, pools.of(purpose), stale)
+            .after_connect(|connection, _| Box::pin(takes_writes(connection)))
+            .connect_lazy_with(connect)
+    })))
+}
+
+fn open_sqlite(url: &str, pools: Pools, stale: &Stale) -> Result<Engine> {
+    let connect = SqliteConnectOptions::from_str(url)
+        .map_err(|_| Error::invalid("/database_url", "neither sqlite: nor postgres://"))?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        // Pages: a checkpoint waits for the disk twice, so not after every few commits.
+        .pragma("wal_autocheckpoint", "4000")
+        .statement_cache_capacity(256)
+        .busy_timeout(Duration::from_secs(5))
+        .disable_statement_logging();
+    if let Some(file) = sqlite_file(url) {
+        files::make_private(&file).map_err(|error| Error::Unavailable(error.into()))?;
+    }
+    let write = options(Purpose::Control, 1, stale).connect_lazy_with(connect.clone());
+    let connect = connect.read_only(true);
+    let read = Purpose::ALL.map(|purpose| {
+        // Nobody reads for the audit log.
+        options(purpose, pools.of(purpose), stale).connect_lazy_with(connect.clone())
+    });
+    Ok(Engine::Sqlite { write, read })
+}
+
+/// The statements of one kind of work, each on its own.
+#[derive(Clone, Copy)]
+pub(crate) struct On<'a> {
+    db: &'a Db,
+    purpose: Purpose,
+}
+
+impl On<'_> {
+    /// Opens a transaction for writing.
+    pub(crate) async fn begin(self) -> Result<DbTx> {
+        let stale = &self.db.stale;
+        match &self.db.engine {
+            Engine::Sqlite { write, .. } => DbTx::sqlite(write, self.purpose, stale).await,
+            Engine::Postgres(pools) => {
+                DbTx::postgres(&pools[self.purpose as usize], self.purpose, stale).await
+            }
+        }
+    }
+
+    async fn sqlite(self, pool: &SqlitePool, sql: Sql) -> Result<Vec<Row>> {
+        let (text, args) = sql.for_sqlite()?;
+        let mut connection = pool.acquire().await?;
+        let _stop = match self.purpose {
+            Purpose::Report => Some(interrupt_after(&mut connection, self.purpose.patience()).await?),
+            _ => None,
+        };
+        let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(&mut *connection);
+        let rows = within(self.purpose, query).await;
+        self.settle(&mut connection, &rows);
+        Ok(rows?.into_iter().map(Row::Sqlite).collect())
+    }
+
+    async fn postgres(self, pool: &PgPool, sql: Sql) -> Result<Vec<Row>> {
+        let (text, args) = sql.for_postgres()?;
+        let mut connection = pool.acquire().await?;
+        let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(&mut *connection);
+        let rows = within(self.purpose, query).await;
+        self.settle(&mut connection, &rows);
+        Ok(rows?.into_iter().map(Row::Postgres).collect())
+    }
+
+    /// A connection with a fault is not used again.
+    fn settle<DB: Database, T>(self, connection: &mut PoolConnection<DB>, done: &Result<T, sqlx::Error>) {
+        if let Err(error) = done
+            && !self.db.stale.survives(error)
+        {
+            connection.close_on_drop();
+        }
+    }
+}
+
+impl Run for On<'_> {
+    async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
+        match &self.db.engine {
+            Engine::Sqlite { read, .. } => self.sqlite(&read[self.purpose as usize], sql).await,
+            Engine::Postgres(pools) => {
+                let pool = &pools[self.purpose as usize];
+                match self.postgres(pool, sql.clone()).await {
+                    // The server was started anew, most likely: what is only read may be asked again.
+                    Err(Error::Unavailable(error)) if is_gone(&error) => self.postgres(pool, sql).await,
+                    done => done,
+                }
+            }
+        }
+    }
+}
+
+/// Waits for a statement, for as long as its purpose allows.
+async fn within<T>(
+    purpose: Purpose,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    // The server's own limit comes first, where it answers at all.
+    let patience = purpose.patience() + Duration::from_millis(500);
+    tokio::time::timeout(patience, statement)
+        .await
+        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+}
+
+/// Stops the statement of a connection when it is dropped.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Has SQLite stop the connection's next statement after a while, or as soon as nobody waits for it.
+async fn interrupt_after(
+    connection: &mut PoolConnection<Sqlite>,
+    patience: Duration,
+) -> Result<Stop, sqlx::Error> {
+    /// Instructions of SQLite's machine between two looks: some tens of microseconds.
+    const STEPS: i32 = 10_000;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stopped, deadline) = (Arc::clone(&stop), Instant::now() + patience);
+    let mut handle = connection.lock_handle().await?;
+    handle.set_progress_handler(STEPS, move || {
+        !stopped.load(Ordering::Relaxed) && Instant::now() < deadline
+    });
+    Ok(Stop(stop))
+}

@@ -1,0 +1,240 @@
+//! Transactions, opened and ended by statements of our own. What sqlx offers leaves a connection in disorder whose commit,
+//! or whose statement, failed by a fault (a full disk): SQLite has rolled back by itself, and sqlx believes for ever that a
+//! transaction is open. Here such a connection is closed.
+
+use super::{Purpose, Stale, within};
+use crate::Result;
+use crate::sql::{Arg, Row, Run, Sql};
+use sqlx::pool::{Pool, PoolConnection};
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Database, Executor as _, Postgres, Sqlite};
+use std::fmt::Write as _;
+
+/// Rows of one statement at the most.
+const CHUNK: usize = 64;
+/// PostgreSQL's connections are many, and each keeps its own few prepared statements: few sizes.
+const CHUNKS: [usize; 12] = [CHUNK, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
+
+/// An open transaction of either engine.
+pub(crate) enum DbTx {
+    Sqlite(Open<Sqlite>),
+    Postgres(Open<Postgres>),
+}
+
+/// An engine whose transactions begin and end by a word.
+pub(crate) trait Words: Database {
+    fn say(
+        connection: &mut Self::Connection,
+        word: &'static str,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+}
+
+impl Words for Sqlite {
+    async fn say(connection: &mut SqliteConnection, word: &'static str) -> Result<(), sqlx::Error> {
+        connection.execute(word).await.map(drop)
+    }
+}
+
+impl Words for Postgres {
+    async fn say(connection: &mut PgConnection, word: &'static str) -> Result<(), sqlx::Error> {
+        connection.execute(word).await.map(drop)
+    }
+}
+
+/// A connection in a transaction.
+pub(crate) struct Open<DB: Words> {
+    /// `None` once it was given back.
+    connection: Option<PoolConnection<DB>>,
+    purpose: Purpose,
+    stale: Stale,
+    /// Whether a statement failed by a fault.
+    faulty: bool,
+}
+
+impl<DB: Words> Open<DB> {
+    async fn begin(
+        pool: &Pool<DB>,
+        how: &'static str,
+        (purpose, stale): (Purpose, &Stale),
+    ) -> Result<Self, sqlx::Error> {
+        let mut connection = pool.acquire().await?;
+        let begun = within(purpose, DB::say(&mut connection, how)).await;
+        if let Err(error) = begun {
+            connection.close_on_drop();
+            // The server was started anew, most likely: another connection is new, too.
+            stale.survives(&error);
+            drop(connection);
+            connection = pool.acquire().await?;
+            let again = within(purpose, DB::say(&mut connection, how)).await;
+            if let Err(error) = again {
+                stale.survives(&error);
+                connection.close_on_drop();
+                return Err(error);
+            }
+        }
+        Ok(Self {
+            connection: Some(connection),
+            purpose,
+            stale: stale.clone(),
+            faulty: false,
+        })
+    }
+
+    /// The connection: there is one until the transaction ends.
+    fn connection(&mut self) -> Result<&mut DB::Connection, sqlx::Error> {
+        self.connection.as_deref_mut().ok_or(sqlx::Error::WorkerCrashed)
+    }
+
+    async fn commit(mut self) -> Result<(), sqlx::Error> {
+        if self.faulty {
+            let words = "a statement of this transaction failed before";
+            return Err(sqlx::Error::Io(std::io::Error::other(words)));
+        }
+        let purpose = self.purpose;
+        let done = within(purpose, DB::say(self.connection()?, "COMMIT")).await;
+        match done {
+            Ok(()) => {
+                self.connection = None;
+                Ok(())
+            }
+            Err(error) => {
+                self.stale.survives(&error);
+                self.faulty = true;
+                Err(error)
+            }
+        }
+    }
+
+    fn settle<T>(&mut self, done: Result<T, sqlx::Error>) -> Result<T> {
+        if let Err(error) = &done
+            && !self.stale.survives(error)
+        {
+            self.faulty = true;
+        }
+        Ok(done?)
+    }
+}
+
+/// What was not committed is taken back before somebody else gets the connection.
+impl<DB: Words> Drop for Open<DB> {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        let purpose = self.purpose;
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if !self.faulty => {
+                runtime.spawn(async move {
+                    let done = within(purpose, DB::say(&mut connection, "ROLLBACK")).await;
+                    if done.is_err() {
+                        connection.close_on_drop();
+                    }
+                });
+            }
+            _ => connection.close_on_drop(),
+        }
+    }
+}
+
+impl DbTx {
+    pub(super) async fn sqlite(pool: &SqlitePool, purpose: Purpose, stale: &Stale) -> Result<Self> {
+        // IMMEDIATE: a deferred transaction that reads before it writes fails when another one wrote in between,
+        // without waiting.
+        let open = Open::begin(pool, "BEGIN IMMEDIATE", (purpose, stale)).await?;
+        Ok(Self::Sqlite(open))
+    }
+
+    pub(super) async fn postgres(pool: &PgPool, purpose: Purpose, stale: &Stale) -> Result<Self> {
+        Ok(Self::Postgres(
+            Open::begin(pool, "BEGIN", (purpose, stale)).await?,
+        ))
+    }
+
+    pub(crate) async fn commit(self) -> Result<()> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+
+    /// `INSERT INTO table (…) VALUES (…), (…), …` for many rows, with `suffix` after it.
+    pub(crate) async fn insert_many(
+        &mut self,
+        (table, suffix): (&'static str, &'static str),
+        columns: &[&'static str],
+        rows: Vec<Vec<Arg>>,
+    ) -> Result<()> {
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let size = match self {
+                Self::Sqlite(_) => rows.len().min(CHUNK),
+                Self::Postgres(_) => CHUNKS.into_iter().find(|n| *n <= rows.len()).unwrap_or(1),
+            };
+            let mut text = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
+            let mut n = 0;
+            for row in 0..size {
+                for column in 0..columns.len() {
+                    n += 1;
+                    text.push_str(match (row, column) {
+                        (0, 0) => "(",
+                        (_, 0) => "), (",
+                        _ => ", ",
+                    });
+                    match self {
+                        // Nameless, because the name of each of many is searched for among all of them.
+                        Self::Sqlite(_) => text.push('?'),
+                        Self::Postgres(_) => {
+                            let _ = write!(text, "${n}");
+                        }
+                    }
+                }
+            }
+            text.push(')');
+            text.push_str(suffix);
+            let args = rows.by_ref().take(size).flatten().collect();
+            self.run(Sql { text, args }).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a statement and says how many rows it touched.
+    pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64> {
+        match self {
+            Self::Sqlite(tx) => {
+                let ((text, args), purpose) = (sql.for_sqlite()?, tx.purpose);
+                let query = sqlx::query_with(AssertSqlSafe(text), args).execute(tx.connection()?);
+                let done = within(purpose, query).await;
+                tx.settle(done.map(|done| done.rows_affected()))
+            }
+            Self::Postgres(tx) => {
+                let ((text, args), purpose) = (sql.for_postgres()?, tx.purpose);
+                let query = sqlx::query_with(AssertSqlSafe(text), args).execute(tx.connection()?);
+                let done = within(purpose, query).await;
+                tx.settle(done.map(|done| done.rows_affected()))
+            }
+        }
+    }
+}
+
+impl Run for &mut DbTx {
+    async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
+        match self {
+            DbTx::Sqlite(tx) => {
+                let ((text, args), purpose) = (sql.for_sqlite()?, tx.purpose);
+                let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(tx.connection()?);
+                let rows = within(purpose, query).await;
+                let rows = tx.settle(rows)?;
+                Ok(rows.into_iter().map(Row::Sqlite).collect())
+            }
+            DbTx::Postgres(tx) => {
+                let ((text, args), purpose) = (sql.for_postgres()?, tx.purpose);
+                let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(tx.connection()?);
+                let rows = within(purpose, query).await;
+                let rows = tx.settle(rows)?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            }
+        }
+    }
+}
