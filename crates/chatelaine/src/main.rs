@@ -1,6 +1,7 @@
 //! The binary: command line, configuration, composition.
 
 mod assets;
+mod background;
 mod config;
 mod context;
 mod demo;

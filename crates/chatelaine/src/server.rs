@@ -1,6 +1,7 @@
 //! Composition: the parts of the product on one set of listeners. Every listener serves every public
 //! origin; the request's authority decides whether the control plane or an app's gateway answers.
 
+use crate::background::{Background, write_digests};
 use crate::config::Config;
 use crate::context::Proxies;
 use crate::{assets, context, observe, proxy, setup};
@@ -29,6 +30,7 @@ use store::audit::DigestFile;
 use store::{Clock, MasterKey, Purpose, Store};
 use tokens::Keyring;
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -38,12 +40,6 @@ use wire::AuditRequest;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often what is over gets deleted.
-const SWEEP: Duration = Duration::from_secs(600);
-/// How often a digest of the audit log is written.
-const DIGEST: Duration = Duration::from_secs(3600);
-/// How often it is looked whether a binding has drained.
-const DETACH: Duration = Duration::from_secs(10);
 
 /// A server whose listeners are bound.
 pub(crate) struct Server {
@@ -204,25 +200,22 @@ impl Server {
                 ))
             })
             .collect();
-        let sweeping = tokio::spawn(sweep(self.store.clone(), self.oauth, stop.clone()));
-        let detaching = tokio::spawn(detach(self.store.clone(), stop.clone()));
-        let delivering = tokio::spawn({
-            let stop = stop.clone();
-            async move { stop.run_until_cancelled_owned(self.deliverer.run()).await }
-        });
-        let asking = tokio::spawn({
-            let stop = stop.clone();
-            async move { self.broker.ask_providers(self.ask_every, stop).await }
-        });
-        let digesting = tokio::spawn(digest(self.store.clone(), self.digests, stop.clone()));
+        let digests = Arc::new(Mutex::new(self.digests));
+        let background = Background {
+            store: self.store.clone(),
+            oauth: self.oauth,
+            deliverer: self.deliverer,
+            broker: self.broker,
+            ask_every: self.ask_every,
+            digests: Arc::clone(&digests),
+        };
+        let tasks = background.start(&stop);
         for task in accepting {
             task.await?;
         }
-        sweeping.await?;
-        detaching.await?;
-        delivering.await?;
-        asking.await?;
-        let mut digests = digesting.await?;
+        for task in tasks {
+            task.await?;
+        }
         connections.close();
         if tokio::time::timeout(self.shutdown, connections.wait())
             .await
@@ -240,24 +233,9 @@ impl Server {
         if let Err(error) = self.store.write_all_folds().await {
             tracing::error!(%error, source = ?error, "counts of the audit log were lost");
         }
-        write_digests(&self.store, &mut digests).await;
+        write_digests(&self.store, &digests).await;
         self.store.close().await;
         Ok(())
-    }
-}
-
-/// Writes digests of the audit log, now and then hourly, until `stop`.
-async fn digest(store: Store, mut file: DigestFile, stop: CancellationToken) -> DigestFile {
-    let mut tick = tokio::time::interval(DIGEST);
-    while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        write_digests(&store, &mut file).await;
-    }
-    file
-}
-
-async fn write_digests(store: &Store, file: &mut DigestFile) {
-    if let Err(error) = file.write(store).await {
-        tracing::error!(%error, source = ?error, "no audit digest was written");
     }
 }
 
@@ -418,51 +396,6 @@ pub(crate) fn authority_of(url: &url::Url) -> String {
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Deletes what is over, now and then.
-async fn sweep(store: Store, oauth: Oauth, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(SWEEP);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        let swept = async {
-            let mut tx = store.begin().await?;
-            store::session::sweep(&mut tx).await?;
-            store::idempotency::sweep(&mut tx).await?;
-            store::expiry::sweep(&mut tx).await?;
-            store::trial::sweep(&mut tx).await?;
-            store::health::sweep(&mut tx).await?;
-            store::webhook::sweep(&mut tx).await?;
-            tx.commit_housekeeping().await
-        };
-        if let Err(error) = swept.await {
-            tracing::warn!(%error, source = ?error, "what is over could not be deleted");
-        }
-        if let Err(error) = store::expiry::warn(&store).await {
-            tracing::warn!(%error, source = ?error, "nobody could be warned of what ends soon");
-        }
-        if let Err(error) = oauth.reap_unused().await {
-            tracing::warn!(%error, source = ?error, "unused clients could not be deleted");
-        }
-    }
-}
-
-/// Detaches what has drained. The rules stop it at its time; this says so in the log, and ends what hangs on it.
-async fn detach(store: Store, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(DETACH);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        if let Err(error) = store::binding::detach_drained(&store).await {
-            tracing::warn!(%error, source = ?error, "what has drained could not be detached");
-        }
-    }
-}
-
 /// What operators and origins read.
 #[derive(Clone)]
 struct Operations {
@@ -472,24 +405,28 @@ struct Operations {
     metrics: PrometheusHandle,
 }
 
+/// Ready, and what somebody should look at; or why not.
 async fn ready(State(operations): State<Operations>) -> Response {
-    match operations.store.ping().await {
-        Ok(()) if operations.store.is_current() => {
-            match operations.untrusted.seen(operations.store.clock().now()) {
-                Some(seen) => format!("ready\nwarning: {seen}\n").into_response(),
-                None => "ready\n".into_response(),
-            }
-        }
-        _ => {
-            let later = [(header::RETRY_AFTER, "2")];
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                later,
-                "the database does not answer\n",
-            )
-                .into_response()
-        }
+    let mut readiness = operations.store.readiness().await;
+    if let Some(seen) = operations.untrusted.seen(operations.store.clock().now()) {
+        readiness.warnings.push(seen);
     }
+    let warnings = readiness
+        .warnings
+        .iter()
+        .map(|words| format!("warning: {words}\n"));
+    let warnings: String = warnings.collect();
+    if readiness.faults.is_empty() {
+        return format!("ready\n{warnings}").into_response();
+    }
+    let faults: String = readiness
+        .faults
+        .iter()
+        .map(|words| format!("{words}\n"))
+        .collect();
+    let later = [(header::RETRY_AFTER, "2")];
+    let said = format!("not ready\n{faults}{warnings}");
+    (StatusCode::SERVICE_UNAVAILABLE, later, said).into_response()
 }
 
 async fn metrics(State(operations): State<Operations>) -> Response {

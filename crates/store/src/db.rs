@@ -311,9 +311,10 @@ impl On<'_> {
     pub(crate) async fn begin(self) -> Result<DbTx> {
         let stale = &self.db.stale;
         match &self.db.engine {
-            Engine::Sqlite { write, .. } => DbTx::sqlite(write, self.purpose, stale).await,
+            Engine::Sqlite { write, .. } => Box::pin(DbTx::sqlite(write, self.purpose, stale)).await,
             Engine::Postgres(pools) => {
-                DbTx::postgres(&pools[self.purpose as usize], self.purpose, stale).await
+                let pool = &pools[self.purpose as usize];
+                Box::pin(DbTx::postgres(pool, self.purpose, stale)).await
             }
         }
     }
@@ -352,13 +353,19 @@ impl On<'_> {
 
 impl Run for On<'_> {
     async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
+        // Boxed, because all that wait for a statement hold its future.
         match &self.db.engine {
-            Engine::Sqlite { read, .. } => self.sqlite(&read[self.purpose as usize], sql).await,
+            Engine::Sqlite { read, .. } => {
+                let pool = &read[self.purpose as usize];
+                Box::pin(self.sqlite(pool, sql)).await
+            }
             Engine::Postgres(pools) => {
                 let pool = &pools[self.purpose as usize];
-                match self.postgres(pool, sql.clone()).await {
+                match Box::pin(self.postgres(pool, sql.clone())).await {
                     // The server was started anew, most likely: what is only read may be asked again.
-                    Err(Error::Unavailable(error)) if is_gone(&error) => self.postgres(pool, sql).await,
+                    Err(Error::Unavailable(error)) if is_gone(&error) => {
+                        Box::pin(self.postgres(pool, sql)).await
+                    }
                     done => done,
                 }
             }

@@ -158,6 +158,28 @@ pub struct Snapshot {
     /// By authority; the longest path first.
     places: HashMap<String, Vec<Arc<AppView>>>,
     accounts: HashMap<AccountId, Arc<AccountView>>,
+    unreadable: Vec<Unreadable>,
+}
+
+/// A row of the configuration that cannot be read. What depends on it is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where it is.
+    pub table: &'static str,
+    /// Which it is.
+    pub id: String,
+    /// Whose it is, unless it is an organisation's.
+    pub account: Option<AccountId>,
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} cannot be read", self.id, self.table)?;
+        match &self.account {
+            Some(account) => write!(f, " (account {account}); what depends on it is left out"),
+            None => f.write_str("; what depends on it is left out"),
+        }
+    }
 }
 
 /// An account with its connections and apps.
@@ -226,6 +248,12 @@ impl Snapshot {
         let accounts = accounts.iter().filter_map(|id| self.accounts.get(id));
         let connections = accounts.flat_map(|account| account.connections.iter());
         connections.map(|connection| connection.id.clone()).collect()
+    }
+
+    /// What could not be read of the configuration.
+    #[must_use]
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
     }
 
     /// All accounts, in no particular order.
@@ -321,6 +349,15 @@ impl Directory {
         for view in views {
             next.insert(view);
         }
+        // What is the organisation's was read anew, too.
+        let kept = |row: &Unreadable| {
+            let account = row.account.as_ref();
+            account.is_some_and(|id| only.as_ref().is_some_and(|only| !only.contains(id)))
+        };
+        next.unreadable.retain(kept);
+        next.unreadable.extend_from_slice(rows.unreadable());
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics::gauge!("chatelaine_unreadable_rows").set(next.unreadable.len() as f64);
         self.snapshot.store(Arc::new(next));
         Ok(())
     }

@@ -12,7 +12,6 @@ use crate::{Result, Store, sha256};
 use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wire::{
@@ -275,24 +274,18 @@ impl Store {
     }
 }
 
-/// Follows for as long as the store is open, whatever happens.
-pub(crate) async fn keep_following(store: Store) {
-    while tokio::spawn(follow(store.clone()))
-        .await
-        .is_err_and(|ended| ended.is_panic())
-    {
-        tracing::error!("the counting of audit events panicked, and goes on");
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
 /// Writes what has closed.
-async fn follow(store: Store) {
+pub(crate) async fn follow(store: Store) {
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tick.tick().await;
-        if store.inner.closed.load(Ordering::Relaxed) {
+        if store
+            .inner
+            .closed
+            .run_until_cancelled(tick.tick())
+            .await
+            .is_none()
+        {
             return;
         }
         if let Err(error) = store.write_closed_folds().await {

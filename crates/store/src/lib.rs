@@ -42,6 +42,7 @@ pub mod org;
 pub mod overview;
 pub mod pending_login;
 pub mod power;
+pub mod readiness;
 pub mod release;
 pub mod role_mapping;
 pub mod rule;
@@ -49,6 +50,7 @@ mod secret_form;
 pub mod service_token;
 pub mod session;
 mod sql;
+mod tasks;
 pub mod trial;
 pub mod upstream_session;
 pub mod upstream_token;
@@ -59,18 +61,21 @@ pub mod webhook;
 pub use change::Change;
 pub use clock::Clock;
 pub use db::{Pools, Purpose, sqlite_file};
-pub use directory::{AccountView, AppView, BoundConnection, Directory, Snapshot, split_public_url};
+pub use directory::{
+    AccountView, AppView, BoundConnection, Directory, Snapshot, Unreadable, split_public_url,
+};
 pub use error::{Error, Result};
 pub use release::{Release, Released, Shown, Viewer};
 pub use secret_form::{MintedSecret, SecretForm};
 pub use sql::{Paging, Run};
+pub use tasks::Tasks;
 pub use vault::{MasterKey, Vault, random_secret, sha256};
 
 use db::{Db, DbTx, On};
 use sql::{Row, Sql};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use wire::{AuditEvent, AuditResponse};
 
 /// The store. Cheap to clone; all clones are one, and each asks the database for one purpose.
@@ -89,7 +94,11 @@ struct Inner {
     audit: mpsc::Sender<audit::Entry>,
     folds: fold::Folds,
     seal: audit::Seal,
-    closed: AtomicBool,
+    tasks: Arc<Tasks>,
+    probe: readiness::Probe,
+    /// Where the database lies, if it is a file here.
+    file: Option<std::path::PathBuf>,
+    closed: CancellationToken,
 }
 
 /// What is needed to open a store.
@@ -135,17 +144,39 @@ impl Store {
             audit,
             folds: fold::Folds::default(),
             seal,
-            closed: AtomicBool::new(false),
+            tasks: Arc::default(),
+            probe: readiness::Probe::default(),
+            file: sqlite_file(options.database_url),
+            closed: CancellationToken::new(),
         };
         let store = Self {
             inner: Arc::new(inner),
             purpose: Purpose::Control,
         };
         store.reload().await?;
-        tokio::spawn(audit::write_loop(store.clone(), entries));
-        tokio::spawn(follow(store.clone()));
-        tokio::spawn(fold::keep_following(store.clone()));
+        let entries = Arc::new(tokio::sync::Mutex::new(entries));
+        store.keep(readiness::AUDIT_WRITER, move |store| {
+            audit::write_loop(store, Arc::clone(&entries))
+        });
+        store.keep(readiness::CHANGE_FEED, follow);
+        store.keep("audit_counts", fold::follow);
         Ok(store)
+    }
+
+    /// Keeps a task of the store's own going until it is closed.
+    fn keep<F>(&self, name: &'static str, mut task: impl FnMut(Self) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let store = self.clone();
+        let stop = self.inner.closed.clone();
+        self.tasks().run(name, stop, move || task(store.clone()));
+    }
+
+    /// What goes on in the background of this instance.
+    #[must_use]
+    pub fn tasks(&self) -> &Arc<Tasks> {
+        &self.inner.tasks
     }
 
     /// The same store for another purpose: what asks through it waits for nobody who asks for another one.
@@ -285,7 +316,7 @@ impl Store {
         if let Err(error) = self.write_all_folds().await {
             tracing::error!(%error, source = ?error, "counts of the audit log were lost");
         }
-        self.inner.closed.store(true, Ordering::Relaxed);
+        self.inner.closed.cancel();
         self.db().close().await;
     }
 
@@ -458,8 +489,13 @@ async fn follow(store: Store) {
     // What could not be read back at its time.
     let mut owed = Vec::new();
     loop {
-        tick.tick().await;
-        if store.inner.closed.load(Ordering::Relaxed) {
+        if store
+            .inner
+            .closed
+            .run_until_cancelled(tick.tick())
+            .await
+            .is_none()
+        {
             return;
         }
         let feed = &store.inner.feed;

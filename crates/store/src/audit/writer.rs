@@ -5,7 +5,7 @@ use super::query::ANSWERED_WITHIN;
 use crate::{Error, Purpose, Result, Store};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use wire::{AuditEvent, AuditResponse, EventId, OrgId, Timestamp};
 
 /// A request in the log of which it is not known yet what was answered. There is one for each, because an event is
@@ -46,7 +46,9 @@ const RESPONSES_WAIT: Duration = Duration::from_millis(250);
 
 /// Takes what waits, writes it in one transaction, answers everybody, and goes on. What origins answered
 /// costs no commit of its own: many go along with the next events, or the rest after a while without any.
-pub(crate) async fn write_loop(store: Store, mut entries: mpsc::Receiver<Entry>) {
+/// Should it die, those who wait are refused, and what waits in the channel is the next one's.
+pub(crate) async fn write_loop(store: Store, entries: Arc<Mutex<mpsc::Receiver<Entry>>>) {
+    let mut entries = entries.lock().await;
     let mut batch = Vec::with_capacity(BATCH);
     let mut responses = Vec::new();
     let mut oldest = Instant::now();

@@ -1,12 +1,13 @@
-//! Reads the configuration of some accounts, or of all, and compiles it.
+//! Reads the configuration of some accounts, or of all, and compiles it. What cannot be read (a newer version beside us
+//! wrote it, or somebody by hand) takes away what depends on it and nothing else, and is told.
 
 use super::reach::{Reach, fingerprint};
-use super::{AccountView, AppView, BoundConnection, split_public_url};
+use super::{AccountView, AppView, BoundConnection, Unreadable, split_public_url};
 use crate::release::{Shown, Terms};
-use crate::sql::{Run, Sql};
+use crate::sql::{Row, Run, Sql};
 use crate::{Change, Error, Result, binding, org, rule};
 use policy::{Ruleset, ScopeSet};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use url::Url;
 use wire::{
@@ -56,6 +57,12 @@ pub(crate) struct Rows {
     policies: HashMap<PolicyId, Policy>,
     groups: HashMap<AccountId, Vec<Group>>,
     apps: HashMap<AccountId, Vec<App>>,
+    /// What could not be read.
+    unreadable: Vec<Unreadable>,
+    /// Shared connections among that: what they exclude stays excluded.
+    unreadable_connections: HashSet<ConnectionId>,
+    /// Accounts of which something could not be read on which all of their apps depend.
+    closed: HashSet<AccountId>,
 }
 
 impl Rows {
@@ -74,16 +81,27 @@ impl Rows {
             policies: HashMap::new(),
             groups: HashMap::new(),
             apps: HashMap::new(),
+            unreadable: Vec::new(),
+            unreadable_connections: HashSet::new(),
+            closed: HashSet::new(),
         };
         for row in db.rows(Sql::new("SELECT * FROM organisations")).await? {
-            let organisation = org::read(&row)?;
-            rows.organisations.insert(organisation.id.clone(), organisation);
+            if let Some(organisation) = rows.keep("organisations", &row, org::read(&row)) {
+                rows.organisations.insert(organisation.id.clone(), organisation);
+            }
         }
         let shared = "SELECT id, org, spec FROM connections WHERE account IS NULL";
         for row in db.rows(Sql::new(shared)).await? {
-            let (org, id, spec) = (row.id("org")?, row.id("id")?, row.json("spec")?);
-            rows.shared
-                .insert(ConnectionId::clone(&id), SharedConnection { org, id, spec });
+            let id: ConnectionId = row.id("id")?;
+            match rows.keep("connections", &row, row.json("spec")) {
+                Some(spec) => {
+                    let org = row.id("org")?;
+                    rows.shared.insert(id.clone(), SharedConnection { org, id, spec });
+                }
+                None => {
+                    rows.unreadable_connections.insert(id);
+                }
+            }
         }
         match only {
             None => rows.load_some(&mut db, control_url, None).await?,
@@ -106,34 +124,78 @@ impl Rows {
         let of = |text: &'static str| Sql::new(text).and_in("account", some);
         let accounts = Sql::new("SELECT * FROM accounts WHERE 1 = 1").and_in("id", some);
         for row in db.rows(accounts).await? {
-            self.accounts.push((row.id("org")?, org::read_account(&row)?));
+            if let Some(account) = self.keep("accounts", &row, org::read_account(&row)) {
+                self.accounts.push((row.id("org")?, account));
+            }
         }
         let own = of("SELECT id, account, spec FROM connections WHERE account IS NOT NULL");
         for row in db.rows(own.then(" ORDER BY id")).await? {
-            let connection = (row.id("id")?, row.json("spec")?);
-            self.own.entry(row.id("account")?).or_default().push(connection);
+            if let Some(spec) = self.keep("connections", &row, row.json("spec")) {
+                let own = self.own.entry(row.id("account")?).or_default();
+                own.push((row.id("id")?, spec));
+            }
         }
         let bindings = of("SELECT * FROM bindings WHERE 1 = 1");
         for row in db.rows(bindings.then(" ORDER BY connection")).await? {
-            let binding = binding::read(&row)?;
-            self.bindings
-                .entry(binding.account.clone())
-                .or_default()
-                .push(binding);
+            let account: AccountId = row.id("account")?;
+            match self.keep("bindings", &row, binding::read(&row)) {
+                Some(binding) => self.bindings.entry(account).or_default().push(binding),
+                // It may have kept everybody else's people out.
+                None => {
+                    self.closed.insert(account);
+                }
+            }
         }
         for row in db.rows(of("SELECT * FROM policies WHERE 1 = 1")).await? {
-            let policy: Policy = rule::read(&row)?;
-            self.policies.insert(policy.id.clone(), policy);
+            let policy = rule::read(&row);
+            if let Some(policy) = self.keep::<Policy>("policies", &row, policy) {
+                self.policies.insert(policy.id.clone(), policy);
+            }
         }
         for row in db.rows(of("SELECT * FROM user_groups WHERE 1 = 1")).await? {
-            let group: Group = rule::read(&row)?;
-            self.groups.entry(group.account.clone()).or_default().push(group);
+            let group = rule::read(&row);
+            if let Some(group) = self.keep::<Group>("user_groups", &row, group) {
+                self.groups.entry(group.account.clone()).or_default().push(group);
+            }
         }
         for row in db.rows(of("SELECT * FROM apps WHERE 1 = 1")).await? {
-            let app = crate::app::read(&row, control_url)?;
-            self.apps.entry(app.account.clone()).or_default().push(app);
+            let app = crate::app::read(&row, control_url);
+            if let Some(app) = self.keep("apps", &row, app) {
+                self.apps.entry(app.account.clone()).or_default().push(app);
+            }
         }
         Ok(())
+    }
+
+    /// What was read of a row; nothing, and a note, when it cannot be read.
+    fn keep<T>(&mut self, table: &'static str, row: &Row, read: Result<T>) -> Option<T> {
+        match read {
+            Ok(read) => Some(read),
+            Err(error) => {
+                let id = row.text("id").unwrap_or_default();
+                let why = match std::error::Error::source(&error) {
+                    Some(source) => source.to_string(),
+                    None => error.to_string(),
+                };
+                tracing::error!(
+                    table,
+                    id,
+                    why,
+                    "a row cannot be read; what depends on it is left out"
+                );
+                self.unreadable.push(Unreadable {
+                    table,
+                    id,
+                    account: row.id("account").or_else(|_| row.id("id")).ok(),
+                });
+                None
+            }
+        }
+    }
+
+    /// What could not be read.
+    pub(crate) fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
     }
 
     /// The accounts' views, each with its apps.
@@ -155,7 +217,11 @@ impl Rows {
             terms,
             apps: Vec::new(),
         };
-        for app in self.apps.get(&account.id).map_or(&[][..], Vec::as_slice) {
+        let apps = self
+            .apps
+            .get(&account.id)
+            .filter(|_| !self.closed.contains(&account.id));
+        for app in apps.map_or(&[][..], Vec::as_slice) {
             match self.app(app, &view) {
                 Ok(app) => view.apps.push(Arc::new(app)),
                 // Fail closed: an app that cannot be compiled is not there.
@@ -265,18 +331,19 @@ impl Rows {
             }
         }
         for binding in self.bindings.get(account).into_iter().flatten() {
-            let Some(shared) = self.shared.get(&binding.connection).filter(|c| c.org == *org) else {
+            let shared = self.shared.get(&binding.connection).filter(|c| c.org == *org);
+            if shared.is_none() && !self.unreadable_connections.contains(&binding.connection) {
                 continue;
-            };
+            }
             let (signs_in, until) = match (binding.spec.state, binding.spec.drain_until) {
                 (BindingState::Active, _) => (true, None),
                 (BindingState::Draining, Some(until)) if now < until => (false, Some(until)),
                 _ => continue,
             };
             if signs_in && binding.spec.mode == BindingMode::Exclusive {
-                exclusive.push(shared.id.clone());
+                exclusive.push(binding.connection.clone());
             }
-            if shared.spec.enabled {
+            if let Some(shared) = shared.filter(|shared| shared.spec.enabled) {
                 connections.push(BoundConnection {
                     signs_in,
                     until,

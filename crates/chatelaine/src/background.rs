@@ -1,0 +1,141 @@
+//! What goes on without anybody asking: each is a task of its own that is started again should it fail
+//! ([`store::Tasks`]).
+
+use oauth::Oauth;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use store::audit::DigestFile;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How often what is over gets deleted.
+const SWEEP: Duration = Duration::from_secs(600);
+/// How often a digest of the audit log is written.
+const DIGEST: Duration = Duration::from_secs(3600);
+/// How often it is looked whether a binding has drained.
+const DETACH: Duration = Duration::from_secs(10);
+
+/// What the tasks need.
+pub(crate) struct Background {
+    pub(crate) store: Store,
+    pub(crate) oauth: Oauth,
+    pub(crate) deliverer: control::Deliverer,
+    pub(crate) broker: broker::Broker,
+    pub(crate) ask_every: Duration,
+    pub(crate) digests: Arc<Mutex<DigestFile>>,
+}
+
+impl Background {
+    /// Starts all of them; they end after `stop`.
+    pub(crate) fn start(self, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
+        let tasks = Arc::clone(self.store.tasks());
+        let run = |name, mut make: Box<dyn FnMut(CancellationToken) -> Task + Send>| {
+            let token = stop.clone();
+            tasks.run(name, stop.clone(), move || make(token.clone()))
+        };
+        let Self {
+            store,
+            oauth,
+            deliverer,
+            broker,
+            ask_every,
+            digests,
+        } = self;
+        let detaching = store.clone();
+        let digesting = store.clone();
+        vec![
+            run(
+                "sweep",
+                Box::new(move |stop| Box::pin(sweep(store.clone(), oauth.clone(), stop))),
+            ),
+            run(
+                "detach",
+                Box::new(move |stop| Box::pin(detach(detaching.clone(), stop))),
+            ),
+            run(
+                "deliveries",
+                Box::new(move |stop| {
+                    let deliverer = deliverer.clone();
+                    Box::pin(async move {
+                        stop.run_until_cancelled_owned(deliverer.run()).await;
+                    })
+                }),
+            ),
+            run(
+                "ask_providers",
+                Box::new(move |stop| {
+                    let broker = broker.clone();
+                    Box::pin(async move { broker.ask_providers(ask_every, stop).await })
+                }),
+            ),
+            run(
+                "digests",
+                Box::new(move |stop| Box::pin(digest(digesting.clone(), Arc::clone(&digests), stop))),
+            ),
+        ]
+    }
+}
+
+type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Writes digests of the audit log, now and then hourly, until `stop`.
+async fn digest(store: Store, file: Arc<Mutex<DigestFile>>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(DIGEST);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        write_digests(&store, &file).await;
+    }
+}
+
+/// Writes a digest of each organisation's log.
+pub(crate) async fn write_digests(store: &Store, file: &Mutex<DigestFile>) {
+    if let Err(error) = file.lock().await.write(store).await {
+        tracing::error!(%error, source = ?error, "no audit digest was written");
+    }
+}
+
+/// Deletes what is over, now and then.
+async fn sweep(store: Store, oauth: Oauth, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let swept = async {
+            let mut tx = store.begin().await?;
+            store::session::sweep(&mut tx).await?;
+            store::idempotency::sweep(&mut tx).await?;
+            store::expiry::sweep(&mut tx).await?;
+            store::trial::sweep(&mut tx).await?;
+            store::health::sweep(&mut tx).await?;
+            store::webhook::sweep(&mut tx).await?;
+            tx.commit_housekeeping().await
+        };
+        if let Err(error) = swept.await {
+            tracing::warn!(%error, source = ?error, "what is over could not be deleted");
+        }
+        if let Err(error) = store::expiry::warn(&store).await {
+            tracing::warn!(%error, source = ?error, "nobody could be warned of what ends soon");
+        }
+        if let Err(error) = oauth.reap_unused().await {
+            tracing::warn!(%error, source = ?error, "unused clients could not be deleted");
+        }
+    }
+}
+
+/// Detaches what has drained. The rules stop it at its time; this says so in the log, and ends what hangs on it.
+async fn detach(store: Store, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(DETACH);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = store::binding::detach_drained(&store).await {
+            tracing::warn!(%error, source = ?error, "what has drained could not be detached");
+        }
+    }
+}

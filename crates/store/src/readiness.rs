@@ -1,0 +1,103 @@
+//! Whether this instance can be relied on: what load balancers ask, and what an operator is to read before it matters.
+
+use crate::sql::Sql;
+use crate::{Purpose, Result, Store};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// The name of the writer of the audit log among the [`crate::Tasks`].
+pub const AUDIT_WRITER: &str = "audit_writer";
+/// The name of what follows the change feed.
+pub const CHANGE_FEED: &str = "change_feed";
+
+/// How long one proof that the database takes writes is good.
+const PROOF: Duration = Duration::from_secs(1);
+/// Free bytes on the database's disk below which an operator is told.
+const DISK: u64 = 256 * 1024 * 1024;
+
+/// When a write was last tried, and how it went.
+#[derive(Default)]
+pub(crate) struct Probe(Mutex<Option<(Instant, Option<String>)>>);
+
+/// How an instance is.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// Why it denies, in words; empty when it is ready.
+    pub faults: Vec<String>,
+    /// What somebody should look at.
+    pub warnings: Vec<String>,
+}
+
+impl Store {
+    /// Whether this instance can be relied on, proven by a write and by what its tasks say.
+    pub async fn readiness(&self) -> Readiness {
+        let mut readiness = Readiness::default();
+        if let Some(fault) = self.write_fault().await {
+            readiness
+                .faults
+                .push(format!("the database takes no writes: {fault}"));
+        }
+        if !self.is_current() {
+            let words = "what other instances changed or ended is not followed";
+            readiness.faults.push(words.to_owned());
+        }
+        for task in self.tasks().stopped() {
+            let words = format!("the task {task} stopped and is started again");
+            match task {
+                AUDIT_WRITER => readiness.faults.push(words),
+                _ => readiness.warnings.push(words),
+            }
+        }
+        for row in self.directory().unreadable() {
+            readiness.warnings.push(row.to_string());
+        }
+        if let Some(free) = self.disk_free()
+            && free < DISK
+        {
+            let words = format!(
+                "{} MiB are left on the disk of the database; when it is full, everything is denied",
+                free / 1024 / 1024
+            );
+            readiness.warnings.push(words);
+        }
+        readiness
+    }
+
+    /// Free bytes on the disk on which the database lies; `None` where that is another server's.
+    #[must_use]
+    pub fn disk_free(&self) -> Option<u64> {
+        let file = self.inner.file.as_deref()?;
+        let stat = rustix::fs::statvfs(file).ok()?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics::gauge!("chatelaine_disk_free_bytes").set(free as f64);
+        Some(free)
+    }
+
+    /// Why a write fails, if it does.
+    async fn write_fault(&self) -> Option<String> {
+        let mut last = self.inner.probe.0.lock().await;
+        if let Some((at, fault)) = last.as_ref()
+            && at.elapsed() < PROOF
+        {
+            return fault.clone();
+        }
+        let fault = self.on(Purpose::Feed).prove_write().await.err();
+        if let Some(error) = &fault {
+            tracing::warn!(%error, source = ?error, "the database takes no writes");
+        }
+        let fault = fault.map(|error| error.to_string());
+        *last = Some((Instant::now(), fault.clone()));
+        fault
+    }
+
+    async fn prove_write(&self) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let sql = Sql::new(
+            "INSERT INTO meta (key, value) VALUES ('written_at', $1) ON CONFLICT (key) DO UPDATE SET value = $1",
+        );
+        let now = tx.now();
+        tx.run(sql.bind(now.to_string())).await?;
+        tx.commit_housekeeping().await
+    }
+}
