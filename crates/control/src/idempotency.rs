@@ -59,39 +59,63 @@ async fn attempt(caller: &Caller, request: Request, next: Next) -> Answer<Respon
     whole.extend_from_slice(&body);
     let fingerprint = store::sha256(&whole);
     let hash = store::sha256(format!("{}\n{key}", caller.credential_key()));
-    match idempotency::claim(caller.store(), &hash, &fingerprint).await? {
-        Found::First => {}
-        Found::Other => return Err(Fault::of(Kind::IdempotencyKeyReused)),
-        Found::Unanswered => {
-            let detail = "if this stays so, its answer was lost with the server: look what it did";
-            return Err(Fault::new(Kind::IdempotencyInProgress, detail).retry_after(1));
+    let work = Work {
+        caller: caller.clone(),
+        hash,
+        fingerprint,
+    };
+    // A task of its own: the work goes on when whoever asked hangs up, and its answer is there when they ask again.
+    let request = Request::from_parts(parts, Body::from(body));
+    let work = tokio::spawn(work.carry_out(next.run(request)));
+    work.await.map_err(store::Error::internal)?
+}
+
+/// A request with a key.
+struct Work {
+    caller: Caller,
+    /// Of credential and key.
+    hash: String,
+    /// Of the request.
+    fingerprint: String,
+}
+
+impl Work {
+    /// Claims the key, waits for the answer and keeps it, or gives the key back.
+    async fn carry_out(self, answer: impl Future<Output = Response>) -> Answer<Response> {
+        let store = self.caller.store();
+        match idempotency::claim(store, &self.hash, &self.fingerprint).await? {
+            Found::First => {}
+            Found::Other => return Err(Fault::of(Kind::IdempotencyKeyReused)),
+            Found::Unanswered => {
+                let detail = "if this stays so, its answer was lost with the server: look what it did";
+                return Err(Fault::new(Kind::IdempotencyInProgress, detail).retry_after(1));
+            }
+            Found::Answered(answer) => return again(&self.caller, &answer),
         }
-        Found::Answered(answer) => return again(caller, &answer),
+        let (head, body) = answer.await.into_parts();
+        // Handlers answer with whole bodies; streams are only for `GET`.
+        let body = to_bytes(body, usize::MAX).await;
+        let body = body.map_err(store::Error::internal)?;
+        // A dry run changed nothing either, nor did what took nothing.
+        let granted = head
+            .extensions
+            .get::<Granted>()
+            .filter(|_| head.status.is_success());
+        if let Some(Granted(demands)) = granted {
+            let kept = Kept {
+                demands: demands.clone(),
+                standing: standing(&self.caller),
+                status: head.status.as_u16(),
+                headers: kept(&head.headers),
+                body: STANDARD.encode(&body),
+            };
+            let text = serde_json::to_string(&kept).map_err(store::Error::internal)?;
+            idempotency::finish(store, &self.hash, &text).await?;
+        } else {
+            idempotency::forget(store, &self.hash).await?;
+        }
+        Ok(Response::from_parts(head, Body::from(body)))
     }
-    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    let (head, body) = response.into_parts();
-    // Handlers answer with whole bodies; streams are only for `GET`.
-    let body = to_bytes(body, usize::MAX).await;
-    let body = body.map_err(store::Error::internal)?;
-    // A dry run changed nothing either, nor did what took nothing.
-    let granted = head
-        .extensions
-        .get::<Granted>()
-        .filter(|_| head.status.is_success());
-    if let Some(Granted(demands)) = granted {
-        let kept = Kept {
-            demands: demands.clone(),
-            standing: standing(caller),
-            status: head.status.as_u16(),
-            headers: kept(&head.headers),
-            body: STANDARD.encode(&body),
-        };
-        let text = serde_json::to_string(&kept).map_err(store::Error::internal)?;
-        idempotency::finish(caller.store(), &hash, &text).await?;
-    } else {
-        idempotency::forget(caller.store(), &hash).await?;
-    }
-    Ok(Response::from_parts(head, Body::from(body)))
 }
 
 /// As whom the caller gets to see people.

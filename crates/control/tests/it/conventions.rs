@@ -292,3 +292,35 @@ async fn answers_are_not_kept_by_caches() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn whoever_hangs_up_gets_the_answer_when_asking_again() {
+    on_each(async |world| {
+        let token = world.acme.owner.token.clone();
+        let mut hung_up = 0;
+        for (n, wait) in [0, 500, 1000, 2000, 4000, 8000, 12_000, 16_000, 24_000]
+            .into_iter()
+            .enumerate()
+        {
+            let key = format!("hang-up-{n}");
+            let new = json!({"name": key, "scopes": ["read"]});
+            let ask = || keyed(world, &token, ("/api-tokens", &key), &new);
+            let patience = std::time::Duration::from_micros(wait);
+            hung_up += usize::from(tokio::time::timeout(patience, ask()).await.is_err());
+            let mut answer = ask().await;
+            for _ in 0..100 {
+                if answer.status != StatusCode::CONFLICT {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                answer = ask().await;
+            }
+            assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+            let list = world.get("/api-tokens?limit=200").await;
+            let items = list["items"].as_array().unwrap();
+            assert_eq!(items.iter().filter(|token| token["name"] == key).count(), 1);
+        }
+        assert!(hung_up > 2, "only {hung_up} hung up");
+    })
+    .await;
+}
