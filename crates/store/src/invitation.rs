@@ -181,6 +181,23 @@ pub async fn by_token_hash(db: impl Run, hash: &str, now: Timestamp) -> Result<O
     row.map(|row| Ok((row.id("org")?, read(&row, now)?))).transpose()
 }
 
+/// The invitation that had a secret, whatever became of it: to say in whose log a link was tried.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ever_by_token_hash(
+    db: impl Run,
+    hash: &str,
+    now: Timestamp,
+) -> Result<Option<(OrgId, Invitation)>> {
+    let row = opt(
+        db,
+        Sql::new("SELECT * FROM invitations WHERE hash = $1").bind(hash),
+    )
+    .await?;
+    row.map(|row| Ok((row.id("org")?, read(&row, now)?))).transpose()
+}
+
 /// Redeems an invitation: one of any number of attempts succeeds. Who redeems it belongs to its organisation
 /// and is not disabled; what is for a local password goes to somebody who has one, and people of an account's own
 /// connection get roles in that account only. Whoever has the role already keeps it. On whose word it was made or
