@@ -194,16 +194,11 @@ async fn logout_tokens_that_nobody_waits_for_are_on_record() {
         let mut browser = w.browser();
         let token = [("logout_token", "guess")];
         for n in 0..10 {
-            for path in ["guess", "con_guess", &wire::ConnectionId::fresh().to_string()] {
-                let path = format!(
-                    "/login/backchannel/{path}{}",
-                    if path.ends_with("guess") {
-                        n.to_string()
-                    } else {
-                        String::new()
-                    }
-                );
-                assert_eq!(browser.post(&path, &token).await.status, StatusCode::BAD_REQUEST);
+            let fresh = wire::ConnectionId::fresh().to_string();
+            for id in [format!("guess{n}"), format!("con_guess{n}"), fresh] {
+                let path = format!("/login/backchannel/{id}");
+                let answer = browser.post(&path, &token).await;
+                assert_eq!(answer.status, StatusCode::BAD_REQUEST);
             }
             let there = format!("/login/backchannel/{}", w.connection.id);
             assert_eq!(browser.post(&there, &token).await.status, StatusCode::BAD_REQUEST);

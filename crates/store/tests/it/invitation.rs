@@ -195,7 +195,7 @@ async fn an_invitation_is_for_people_of_its_organisation() {
                 .map(|found| found.id)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(like(&new).await, [made.id.clone()]);
+        assert_eq!(like(&new).await, vec![made.id]);
         let other = invitation::New {
             role: Role::OrgAdmin,
             ..new.clone()
