@@ -3,7 +3,8 @@
 use crate::{client::client, remote::Remote};
 use leptos::prelude::*;
 use wire::{
-    Account, AccountId, App, AppId, Connection, ConnectionId, Group, GroupId, Role, Session, User, UserId,
+    Account, AccountId, App, AppId, Connection, ConnectionId, ConnectionKind, Group, GroupId, Role, Session,
+    User, UserId,
 };
 
 /// What an action asks of a person.
@@ -125,6 +126,12 @@ impl Directory {
             .with(name)
             .flatten()
             .unwrap_or_else(|| id.to_string())
+    }
+
+    /// What kind of connection it is, once that is known. Tracks.
+    pub(crate) fn connection_kind(self, id: &ConnectionId) -> Option<ConnectionKind> {
+        let kind = |list: &Vec<Connection>| list.iter().find(|x| x.id == *id).map(|x| x.spec.kind);
+        self.connections.with(kind).flatten()
     }
 
     /// The app's name. Tracks.

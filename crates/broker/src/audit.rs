@@ -1,10 +1,12 @@
 //! What the broker writes into the audit log.
 
-use crate::{SignedIn, Visit};
+use crate::browser::network_place;
+use crate::budget::Act;
+use crate::{Broker, SignedIn, Visit};
 use store::audit::target;
 use wire::{
-    AccountId, ActorKind, AuditActor, AuditEvent, AuditTarget, Authentication, Connection, OrgId, Outcome,
-    Reason, SessionId, User,
+    AccountId, ActorKind, AuditActor, AuditEvent, AuditRequest, AuditTarget, Authentication, Connection,
+    OrgId, Outcome, Reason, SessionId, User,
 };
 
 /// An event about a request of a browser.
@@ -81,5 +83,54 @@ pub(crate) async fn record_refusal(visit: &Visit, event: AuditEvent) {
     };
     if let Err(error) = recorded {
         tracing::error!(request = %visit.request.id, %error, source = ?error, "a refusal could not be recorded");
+    }
+}
+
+/// What somebody tried who may be anybody: a link that leads nowhere, a form of somebody else's page, junk.
+pub(crate) struct Stray {
+    pub(crate) action: &'static str,
+    pub(crate) reason: &'static str,
+    /// Whose log it belongs in, where that is known, and what it is about.
+    pub(crate) at: Option<(OrgId, Option<AccountId>, Option<AuditTarget>)>,
+}
+
+impl Stray {
+    /// Writes it down as nobody's, however many come as one with their count. Where no organisation can be told, it goes
+    /// to the only one there is; with several it is told by the metric and, within bounds, by the server's log.
+    pub(crate) async fn record(self, broker: &Broker, request: &AuditRequest) {
+        let Self { action, reason, at } = self;
+        metrics::counter!("chatelaine_strays_total", "action" => action, "reason" => reason).increment(1);
+        let store = broker.store();
+        let at = match at {
+            Some(at) => Ok(Some(at)),
+            None => store::org::only(store)
+                .await
+                .map(|only| only.map(|org| (org, None, None))),
+        };
+        let recorded = match at {
+            Ok(Some((org, account, target))) => {
+                let actor = AuditActor::of(ActorKind::Anonymous);
+                let event = AuditEvent {
+                    account,
+                    target,
+                    outcome: Outcome::Denied,
+                    reason: Some(reason.to_owned()),
+                    request: Some(request.clone()),
+                    ..store::audit::event(&org, "broker", action, actor)
+                };
+                store.record_folded(event).await
+            }
+            Ok(None) => {
+                let (by, now) = (network_place(request), store.clock().now());
+                if broker.budgets().spend(Act::Stray, &by, now) {
+                    tracing::warn!(request = %request.id, action, reason, "a stranger was turned away");
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = recorded {
+            tracing::error!(request = %request.id, %error, source = ?error, "a refusal could not be recorded");
+        }
     }
 }

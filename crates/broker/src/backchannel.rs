@@ -1,6 +1,7 @@
 //! OpenID Connect Back-Channel Logout 1.0: a provider says that somebody has signed out there, and their sessions
 //! here, and at every app, end.
 
+use crate::audit::Stray;
 use crate::budget::Act;
 use crate::oidc::Signed;
 use crate::provider::Fault;
@@ -76,13 +77,22 @@ pub(crate) async fn logout(
 }
 
 async fn end(visit: &Visit, id: &str, form: Result<Form<Posted>, FormRejection>) -> Result<(), Refusal> {
-    let id = id.parse::<ConnectionId>().map_err(|_| Refusal::Closed)?;
-    let found = store::connection::by_id(visit.store(), &id).await?;
-    let open = found.filter(|(_, connection)| {
+    let found = match id.parse::<ConnectionId>() {
+        Ok(id) => store::connection::by_id(visit.store(), &id).await?,
+        Err(_) => None,
+    };
+    let is_open = |connection: &Connection| {
         let spec = &connection.spec;
         spec.kind == ConnectionKind::Oidc && spec.enabled && spec.logout.back_channel
-    });
-    let (org, connection) = open.ok_or(Refusal::Closed)?;
+    };
+    let (org, connection) = match found {
+        Some((org, connection)) if is_open(&connection) => (org, connection),
+        found => {
+            closed(visit, found).await;
+            return Err(Refusal::Closed);
+        }
+    };
+    let id = &connection.id;
     let ended = match form {
         Ok(Form(posted)) if posted.logout_token.len() <= MOST_TOKEN => {
             by_token(visit, (&org, &connection), &posted.logout_token).await
@@ -102,6 +112,29 @@ async fn end(visit: &Visit, id: &str, form: Result<Form<Posted>, FormRejection>)
         audit::record_refusal(visit, event).await;
     }
     ended
+}
+
+/// Writes down that somebody posted where nobody listens. Of a place that was made up, the log has no word.
+async fn closed(visit: &Visit, found: Option<(OrgId, Connection)>) {
+    let mut request = visit.request.clone();
+    if found.is_none()
+        && let Some(at) = request.path.rfind('/')
+    {
+        request.path.truncate(at + 1);
+    }
+    let stray = Stray {
+        action: "session.backchannel_logout",
+        reason: if found.is_some() {
+            "disabled"
+        } else {
+            "connection_unknown"
+        },
+        at: found.map(|(org, connection)| {
+            let target = audit::connection(&connection);
+            (org, connection.account, Some(target))
+        }),
+    };
+    stray.record(&visit.broker, &request).await;
 }
 
 async fn by_token(

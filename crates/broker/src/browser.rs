@@ -1,15 +1,16 @@
 //! Browsers in which somebody has signed in: they keep a cookie that says so, and nothing else. Strangers on the same
 //! network do not use up what such a browser may try, nor what people may try from where they signed in before.
 
+use crate::audit::Stray;
 use crate::page::Failure;
-use crate::session;
-use crate::{Broker, budget::Act};
+use crate::{Broker, budget::Act, session, signed_in};
 use aws_lc_rs::hmac;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use std::sync::Arc;
 use store::Store;
 use tower_sessions::Session;
 use wire::AuditRequest;
@@ -106,6 +107,22 @@ pub(crate) fn network_place(request: &AuditRequest) -> String {
     }
 }
 
+/// Writes down that a form was refused which is not, or no longer, of our page. Somebody else's page may have sent it: the
+/// person whose browser it is did nothing. Of its address there is what does not depend on who sent it.
+async fn misused(broker: &Broker, session: &Session, mut context: AuditRequest, route: Option<MatchedPath>) {
+    if let Some(route) = route {
+        route.as_str().clone_into(&mut context.path);
+    }
+    let who = signed_in(session, broker.store()).await;
+    let org = who.ok().flatten().map(|who| who.person.org);
+    let stray = Stray {
+        action: "form.refuse",
+        reason: "csrf_token",
+        at: org.map(|org| (org, None, None)),
+    };
+    stray.record(broker, &context).await;
+}
+
 /// Tells handlers the browser, bounds how many sessions of nobody come into being, and gives a browser its cookie when
 /// somebody signs in.
 pub(crate) async fn recognise(State(broker): State<Broker>, mut request: Request, next: Next) -> Response {
@@ -135,7 +152,12 @@ pub(crate) async fn recognise(State(broker): State<Broker>, mut request: Request
         }
     }
     request.extensions_mut().insert(browser.clone());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
+    let failure = response.extensions().get::<Arc<Failure>>();
+    if failure.is_some_and(|failure| matches!(**failure, Failure::Csrf)) {
+        misused(&broker, &session, context, route).await;
+    }
     let may_have_begun = posts || response.status().is_redirection();
     if !browser.is_ours
         && may_have_begun

@@ -22,6 +22,8 @@ pub(crate) enum Act {
     Invitation,
     /// A logout token that was refused is explained in the server's log.
     Logout,
+    /// Something that belongs nowhere is explained in the server's log.
+    Stray,
     /// A session of somebody who is not signed in comes into being.
     Begin,
 }

@@ -1,6 +1,7 @@
 //! The page behind an invitation's link: what it gives, and the button that takes it. Links that were used,
 //! taken back, ran out or never existed look the same.
 
+use crate::audit::Stray;
 use crate::budget::Act;
 use crate::local::WRONG;
 use crate::login::display_name;
@@ -18,8 +19,8 @@ use serde::Deserialize;
 use store::invitation;
 use store::user::Identity;
 use wire::{
-    Address, AuditActor, AuditEvent, Connection, ConnectionKind, Invitation, OrgId, Organisation, Role,
-    SessionId, User,
+    Address, AuditActor, AuditEvent, Connection, ConnectionKind, Invitation, InvitationState, OrgId,
+    Organisation, Role, SessionId, User,
 };
 
 /// The issuer of people with a local password.
@@ -41,7 +42,10 @@ async fn open(visit: &Visit, secret: &str) -> Result<Open, Failure> {
     let store = visit.store();
     let hash = store::sha256(secret);
     let found = invitation::by_token_hash(store, &hash, store.clock().now()).await?;
-    let (org, invitation) = found.ok_or_else(worthless)?;
+    let Some((org, invitation)) = found else {
+        note(visit, &hash).await?;
+        return Err(worthless());
+    };
     let account = match &invitation.account {
         Some(id) => Some(store::org::account(store, &org, id).await?.spec.name),
         None => None,
@@ -65,6 +69,29 @@ impl Open {
     fn purpose(&self) -> String {
         format!("invite {}", self.invitation.id)
     }
+}
+
+/// Writes down that somebody tried a link that gives them nothing: made up, over, or somebody else's. Who it was does not matter, also
+/// where they are signed in: the link may have come to them from anywhere.
+async fn note(visit: &Visit, hash: &str) -> Result<(), Failure> {
+    let store = visit.store();
+    let ever = invitation::ever_by_token_hash(store, hash, store.clock().now()).await?;
+    let reason = match ever.as_ref().map(|(_, invitation)| invitation.state) {
+        None => "link_unknown",
+        // Good, and not for whoever came with it, or not on the word of whoever gave it.
+        Some(InvitationState::Pending) => "link_refused",
+        Some(_) => "link_ended",
+    };
+    let stray = Stray {
+        action: "invitation.refuse",
+        reason,
+        at: ever.map(|(org, invitation)| {
+            let target = store::audit::target("invitation", &invitation.id, Some(&invitation.email));
+            (org, invitation.account, Some(target))
+        }),
+    };
+    stray.record(&visit.broker, &visit.request).await;
+    Ok(())
 }
 
 fn worthless() -> Failure {
@@ -260,7 +287,13 @@ pub(crate) async fn accept(
             let mut tx = visit.store().begin().await?;
             let user = &who.person.user;
             let taken = invitation::accept(&mut tx, &open.org.id, &open.hash, &user.id).await;
-            let (invitation, _) = taken.map_err(gone)?;
+            let (invitation, _) = match taken {
+                Ok(taken) => taken,
+                Err(error) => {
+                    drop(tx);
+                    return Err(gone(&visit, &open, error).await);
+                }
+            };
             let session = Some(&who.session);
             tx.commit(event(&visit, &open.org.id, &invitation, (user, session)))
                 .await?;
@@ -272,14 +305,21 @@ pub(crate) async fn accept(
             }
             set_password(&visit, &secret, &open, typed).await
         }
-        Way::SignIn | Way::Other(_) => page(&visit, &secret, &open, None).await,
+        Way::SignIn => page(&visit, &secret, &open, None).await,
+        Way::Other(_) => {
+            note(&visit, &open.hash).await?;
+            page(&visit, &secret, &open, None).await
+        }
     }
 }
 
-/// Somebody was faster.
-fn gone(error: store::Error) -> Failure {
+/// Somebody was faster, or whoever invited could not do so any more.
+async fn gone(visit: &Visit, open: &Open, error: store::Error) -> Failure {
     match error {
-        store::Error::NotFound(_) => worthless(),
+        store::Error::NotFound(_) => match note(visit, &open.hash).await {
+            Ok(()) => worthless(),
+            Err(failure) => failure,
+        },
         error => error.into(),
     }
 }
@@ -361,12 +401,21 @@ async fn set_password(visit: &Visit, secret: &str, open: &Open, typed: Typed) ->
     let person = match store::user::provision(&mut tx, &open.org.id, identity).await {
         Ok(person) => person,
         // They are there without a password, or switched off: nothing that a link may change.
-        Err(store::Error::Conflict(_)) => return Err(worthless()),
+        Err(store::Error::Conflict(_)) => {
+            drop(tx);
+            return Err(gone(visit, open, store::Error::NotFound("invitation")).await);
+        }
         Err(error) => return Err(error.into()),
     };
     store::user::set_password(&mut tx, &person.user.id, &phc).await?;
     let taken = invitation::accept(&mut tx, &open.org.id, &open.hash, &person.user.id).await;
-    let (invitation, _) = taken.map_err(gone)?;
+    let (invitation, _) = match taken {
+        Ok(taken) => taken,
+        Err(error) => {
+            drop(tx);
+            return Err(gone(visit, open, error).await);
+        }
+    };
     tx.commit(event(visit, &open.org.id, &invitation, (&person.user, None)))
         .await?;
     let half = Half {

@@ -1,6 +1,7 @@
 //! Signing a browser in to an app: whoever is signed in here and may use the app gets a code, good once,
 //! which the gateway turns into a session at the app.
 
+use crate::audit::Stray;
 use crate::page::{Failure, Forms, html, redirect};
 use crate::return_to::with_query;
 use crate::{SignedIn, Visit, audit};
@@ -48,6 +49,14 @@ pub(crate) async fn sign_in(
     let view = store.directory().app(&id).cloned().ok_or(Failure::NotFound)?;
     let state = asked.state.unwrap_or_default();
     if state.is_empty() || state.len() > MAX_STATE || !state.bytes().all(|b| b.is_ascii_graphic()) {
+        let mut target = store::audit::target("app", &view.app.id, Some(&view.app.spec.name));
+        target.app = Some(view.app.id.clone());
+        let stray = Stray {
+            action: "app.sign_in",
+            reason: "invalid_request",
+            at: Some((view.org.clone(), Some(view.account.id.clone()), Some(target))),
+        };
+        stray.record(&visit.broker, &visit.request).await;
         let text = "The app that sent you here left something out. Open the app again.";
         return Err(Failure::told(StatusCode::BAD_REQUEST, "Bad request", text));
     }

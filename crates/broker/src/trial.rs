@@ -1,6 +1,7 @@
 //! Trying a connection: a link that anybody may open, a real sign-in at the provider by the one engine, and nobody
 //! signed in at the end. Also what the API asks about providers.
 
+use crate::audit::Stray;
 use crate::budget::Act;
 use crate::page::{Failure, Forms, html};
 use crate::pending::{Pending, Purpose};
@@ -173,6 +174,36 @@ fn purpose(trial: &Trial) -> String {
     format!("trial {}", trial.id)
 }
 
+/// Writes down that somebody tried a link that is good for nothing: made up, or over.
+async fn note(visit: &Visit, token: &str) -> Result<(), Failure> {
+    let ever = match token.len() <= MAX_TOKEN {
+        true => store::trial::ever_by_token(visit.store(), &store::sha256(token)).await?,
+        false => None,
+    };
+    let at = match ever {
+        Some((org, id)) => {
+            let connection = store::connection::get(visit.store(), &org, &id).await?;
+            Some((
+                org,
+                connection.account.clone(),
+                Some(audit::connection(&connection)),
+            ))
+        }
+        None => None,
+    };
+    let stray = Stray {
+        action: "connection.trial",
+        reason: if at.is_some() {
+            "link_ended"
+        } else {
+            "link_unknown"
+        },
+        at,
+    };
+    stray.record(&visit.broker, &visit.request).await;
+    Ok(())
+}
+
 /// The trial of a link, its connection, and whose it is.
 async fn load(visit: &Visit, token: &str) -> Result<(OrgId, Connection, Trial), Failure> {
     let found = if token.len() <= MAX_TOKEN {
@@ -181,6 +212,7 @@ async fn load(visit: &Visit, token: &str) -> Result<(OrgId, Connection, Trial), 
         None
     };
     let Some((org, trial)) = found else {
+        note(visit, token).await?;
         let text = "This link has ended: it works for an hour. Ask whoever sent it for a new one.";
         return Err(Failure::told(
             StatusCode::NOT_FOUND,

@@ -339,11 +339,8 @@ async fn whose(
     {
         return Ok(Some((org, Some(connection))));
     }
-    let all = store::org::all(visit.store()).await?;
-    Ok(match all.as_slice() {
-        [only] => Some((only.id.clone(), None)),
-        _ => None,
-    })
+    let only = store::org::only(visit.store()).await?;
+    Ok(only.map(|only| (only, None)))
 }
 
 /// What is behind a sign-in.

@@ -234,12 +234,29 @@ pub(crate) fn impact_text(impact: &Impact, indent: &str, colours: bool) -> Strin
             sign_in.gain, sign_in.lose
         ));
     }
+    let tokens = impact.tokens;
+    if tokens.moves() {
+        text.push_str(&format!(
+            "{indent}API tokens: {} stop, {} work again, {} go on\n",
+            tokens.lose, tokens.gain, tokens.keep
+        ));
+    }
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn api_tokens_that_stop_are_said() {
+        let mut impact = Impact::default();
+        impact.tokens.keep = 4;
+        assert_eq!(impact_text(&impact, "", false), "");
+        impact.tokens.lose = 2;
+        let text = impact_text(&impact, "  ", false);
+        assert_eq!(text, "  API tokens: 2 stop, 0 work again, 4 go on\n");
+    }
 
     #[test]
     fn tables_show_text_only() {

@@ -194,7 +194,7 @@ async fn check_policies(caller: &Caller, account: &AccountId, spec: &AppSpec) ->
         let found = store::rule::get::<Policy>(caller.store(), &caller.org, id).await;
         let policy = found.map_err(|e| Fault::from(e).reference(&pointer, "policy"))?;
         if policy.account != *account {
-            return Err(Fault::invalid(pointer, "no such policy"));
+            return Err(Fault::no_such(pointer, "policy"));
         }
         let name = policy.spec.name.clone();
         chosen.push((

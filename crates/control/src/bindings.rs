@@ -162,7 +162,7 @@ async fn wanted(tx: &mut Tx, org: &wire::OrgId, accounts: Option<Vec<AccountId>>
         .flatten()
         .position(|account| !known.contains(account));
     match unknown {
-        Some(i) => Err(Fault::invalid(format!("/accounts/{i}"), "no such account")),
+        Some(i) => Err(Fault::no_such(format!("/accounts/{i}"), "account")),
         None => Ok(found),
     }
 }

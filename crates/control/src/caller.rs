@@ -385,14 +385,9 @@ async fn by_token(
     let found = store::api_token::by_hash(store, &hash, now).await?;
     let Some((org, token)) = found else {
         // In whose log it belongs is plain only where there is one.
-        if let [only] = store::org::all(store).await?.as_slice() {
-            record_unknown(
-                store,
-                &only.id,
-                ("api_token.refuse", "credential_invalid"),
-                request,
-            )
-            .await;
+        if let Some(only) = store::org::only(store).await? {
+            let refused = ("api_token.refuse", "credential_invalid");
+            record_unknown(store, &only, refused, request).await;
         }
         return Err(Fault::of(Kind::Unauthenticated));
     };

@@ -226,6 +226,8 @@ pub(crate) struct Fault {
     cause: Option<Arc<store::Error>>,
     /// In seconds.
     retry_after: Option<u64>,
+    /// What the log says of it, where the kind does not tell.
+    reason: Option<&'static str>,
 }
 
 /// What every handler returns.
@@ -239,6 +241,7 @@ impl Fault {
             errors: Vec::new(),
             cause: None,
             retry_after: None,
+            reason: None,
         }
     }
 
@@ -251,6 +254,21 @@ impl Fault {
 
     pub(crate) const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    pub(crate) const fn reason(&self) -> Option<&'static str> {
+        self.reason
+    }
+
+    /// The same, of somebody who asked for what is not theirs to have: that is in the log, however it is answered.
+    pub(crate) const fn noted(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// A reference in the body to what is not there, or not for the caller: neither the answer nor the log tells which.
+    pub(crate) fn no_such(pointer: impl Into<String>, noun: &str) -> Self {
+        Self::invalid(pointer, format!("no such {noun}")).noted("not_found")
     }
 
     /// The same, about one value.
@@ -302,7 +320,7 @@ impl Fault {
     /// As [`Fault::invalid`], when the thing that a reference in the body names is not there.
     pub(crate) fn reference(self, pointer: &str, noun: &str) -> Self {
         match self.kind {
-            Kind::NotFound => Self::invalid(pointer, format!("no such {noun}")),
+            Kind::NotFound => Self::no_such(pointer, noun),
             _ => self,
         }
     }

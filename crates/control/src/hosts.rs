@@ -52,7 +52,7 @@ async fn create(caller: Caller, write: Write, mut body: Body) -> Answer<Response
     let spec: HostSpec = body.read()?;
     check_spec(&caller, &spec).await?;
     if store::host::parse(&name)? == places::control_host(&caller)? {
-        return Err(Fault::invalid("/name", "the control plane lies at this host"));
+        return Err(Fault::invalid("/name", "the control plane lies at this host").noted("foreign_host"));
     }
     let warrant = write.warrant(&caller, &Act::Host)?;
     let mut tx = caller.begin().await?;
@@ -195,7 +195,7 @@ pub(crate) async fn refused(
         let mut event = caller.event("host.refused", Some(account), Some(about), None);
         event.outcome = Outcome::Denied;
         event.reason = Some("foreign_host".to_owned());
-        if let Err(error) = caller.store().record(event).await {
+        if let Err(error) = caller.store().record_folded(event).await {
             return error.into();
         }
     }

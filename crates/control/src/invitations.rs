@@ -10,7 +10,7 @@ use crate::write::Write;
 use crate::{Control, check, record};
 use axum::response::Response;
 use broker::mail::Mail;
-use store::{Released, audit::target, invitation};
+use store::{Released, Tx, audit::target, invitation};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     AccountId, AuditEvent, CreatedInvitation, Invitation, InvitationId, InvitationState, NewInvitation, Page,
@@ -94,6 +94,7 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         created_by: caller.user().cloned(),
         expires_at,
     };
+    refuse_second(&caller, &mut tx, &new).await?;
     let record = invitation::create(&mut tx, &caller.org, new, &hash).await?;
     let event = event(&caller, "invitation.create", (None, Some(&record)));
     write.commit(&warrant, tx, vec![event]).await?;
@@ -159,6 +160,20 @@ async fn delete(caller: Caller, Id(id): Id<InvitationId>, write: Write) -> Answe
     let event = event(&caller, "invitation.revoke", (Some(&before), Some(&after)));
     write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.deleted(&caller.release().one(after).await?))
+}
+
+/// Refuses what is there already, where the caller sees whose it is. Elsewhere the refusal would tell that the address is
+/// invited; there may be two then, which give no more than one.
+async fn refuse_second(caller: &Caller, tx: &mut Tx, new: &invitation::New) -> Answer<()> {
+    let now = tx.now();
+    let same = invitation::pending_like(tx, &caller.org, new, now).await?;
+    let same = caller.release().all(same).await?;
+    match same.iter().any(|invitation| !invitation.email.is_empty()) {
+        true => Err(Fault::conflict(
+            "this address has the same invitation already; resend that one",
+        )),
+        false => Ok(()),
+    }
 }
 
 const fn given(invitation: &Invitation) -> Given<'_> {

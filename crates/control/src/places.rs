@@ -23,7 +23,7 @@ pub(crate) async fn check(caller: &Caller, spec: &AppSpec, before: Option<&AppSp
         }
         if store::host::of_authority(&authority) == control_host(caller)? {
             let detail = "the control plane lies at this host";
-            return Err(Fault::invalid("/public_url", detail));
+            return Err(Fault::invalid("/public_url", detail).noted("foreign_host"));
         }
     }
     let origin = check::origin("/origin_url", &spec.origin_url)?;
@@ -31,10 +31,9 @@ pub(crate) async fn check(caller: &Caller, spec: &AppSpec, before: Option<&AppSp
         return Ok(());
     }
     if check::authority(&origin) == authority {
-        return Err(Fault::invalid(
-            "/origin_url",
-            "the gateway would forward to itself",
-        ));
+        return Err(
+            Fault::invalid("/origin_url", "the gateway would forward to itself").noted("loop_detected"),
+        );
     }
     let org = store::org::get(caller.store(), &caller.org).await?;
     let opened: Vec<IpNet> = org
@@ -62,7 +61,7 @@ pub(crate) async fn check_target(
     let control = Url::parse(caller.control.control_url()).map_err(store::Error::internal)?;
     let authority = without_dot(&check::authority(url));
     let published = !caller.store().directory().at_authority(&authority).is_empty();
-    let itself = || Fault::invalid(pointer, "this leads to this server itself");
+    let itself = || Fault::invalid(pointer, "this leads to this server itself").noted("loop_detected");
     if published || authority == check::authority(&control) {
         return Err(itself());
     }
@@ -80,7 +79,7 @@ pub(crate) async fn check_target(
                 "{ip} is a link-local address, one where clouds hand out credentials, or none of a single host; an \
                  administrator opens such networks to origins with `allowed_origin_ranges` of the organisation"
             );
-            return Err(Fault::invalid(pointer, detail));
+            return Err(Fault::invalid(pointer, detail).noted("special_address"));
         }
     }
     Ok(())

@@ -90,7 +90,7 @@ async fn check_service_tokens(caller: &Caller, account: &AccountId, body: &Body)
             let found = store::service_token::get(caller.store(), &caller.org, &id).await;
             let token = found.map_err(|e| Fault::from(e).reference(&pointer, "service token"))?;
             if token.account != *account {
-                return Err(Fault::invalid(pointer, "no such service token"));
+                return Err(Fault::no_such(pointer, "service token"));
             }
         }
     }

@@ -1,4 +1,5 @@
-//! What a write takes: one place that says for each which rank and which proof it needs, from what it touches.
+//! What a write takes: one place that says for each which rank and which proof it needs, from what it touches. So it does
+//! for questions that are posted: they change nothing here, and may still reach what whoever asks could not.
 //!
 //! A handler names its [`Act`] with what is there and what is asked for, and gets a [`Warrant`], without which
 //! nothing is committed. What does not change more than names, or only closes one thing, is done with any session.
@@ -10,13 +11,16 @@ mod act;
 
 pub(crate) use act::{Act, Given, Whose, differ};
 
+use crate::Control;
 use crate::caller::{Caller, Scope};
 use crate::fault::{Answer, Fault, Kind};
+use axum::extract::{FromRequestParts, MatchedPath};
+use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::sync::LazyLock;
 use store::power::Permission;
-use wire::AccountId;
+use wire::{AccountId, TokenScope};
 
 /// Whether a write needs a proof of the last 15 minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +42,8 @@ impl Proof {
     }
 }
 
-/// Every write of the API. A route that is not here is not served, and an act that takes another proof than is said
-/// here is not done.
+/// Everything of the API but what is only read by `GET`. A route that is not here is not served, and an act that takes
+/// another proof than is said here is not done.
 pub(crate) const fn declared() -> &'static [(&'static str, Proof)] {
     use Proof::{Always, ByChange, Never};
     &[
@@ -66,6 +70,8 @@ pub(crate) const fn declared() -> &'static [(&'static str, Proof)] {
         ("PATCH /connections/{id}", ByChange),
         ("DELETE /connections/{id}", Always),
         ("POST /connections/{id}/trials", Never),
+        ("POST /connections/discover", ByChange),
+        ("POST /connections/{id}/claims-preview", Never),
         ("POST /bindings", Always),
         ("PATCH /bindings", Always),
         ("PATCH /bindings/{id}", Always),
@@ -82,6 +88,7 @@ pub(crate) const fn declared() -> &'static [(&'static str, Proof)] {
         ("POST /policies", ByChange),
         ("PATCH /policies/{id}", ByChange),
         ("DELETE /policies/{id}", Never),
+        ("POST /policies/test", Never),
         ("POST /apps", Always),
         ("PATCH /apps/{id}", ByChange),
         ("DELETE /apps/{id}", Always),
@@ -113,13 +120,10 @@ pub(crate) fn proof_of(operation: &str) -> Option<Proof> {
     found.map(|(_, proof)| *proof)
 }
 
-/// Writes that the router has and nobody declared.
+/// Writes and questions that the router has and nobody declared.
 static UNDECLARED: LazyLock<HashSet<String>> = LazyLock::new(|| {
     let mut served = crate::openapi::operation_names();
-    served.retain(|operation| {
-        let (method, path) = operation.split_once(' ').unwrap_or_default();
-        is_write(method, path) && proof_of(operation).is_none()
-    });
+    served.retain(|operation| !operation.starts_with("GET ") && proof_of(operation).is_none());
     served
 });
 
@@ -142,6 +146,9 @@ pub(crate) fn gate(operation: &str) -> Answer<()> {
 struct Rank {
     permission: Permission,
     account: Option<AccountId>,
+    /// In any account will do, where none is named.
+    #[serde(default)]
+    anywhere: bool,
     /// Said to whoever lacks it.
     #[serde(skip)]
     detail: Option<&'static str>,
@@ -152,6 +159,7 @@ impl Rank {
         Self {
             permission,
             account: account.cloned(),
+            anywhere: false,
             detail: None,
         }
     }
@@ -164,6 +172,9 @@ pub(crate) struct Demand {
     ranks: Vec<Rank>,
     /// A proof of the last 15 minutes.
     recent: bool,
+    /// Of a token that it writes, where it is a question.
+    #[serde(default)]
+    writes: bool,
     /// Whether trying it needs no proof: the dry run is how one sees who would lose access.
     #[serde(skip)]
     looking_is_free: bool,
@@ -182,7 +193,20 @@ impl Demand {
         Self {
             ranks: Vec::new(),
             recent: false,
+            writes: false,
             looking_is_free: false,
+        }
+    }
+
+    /// In the organisation, or in whichever account.
+    fn anywhere(permission: Permission) -> Self {
+        let rank = Rank {
+            anywhere: true,
+            ..Rank::new(permission, None)
+        };
+        Self {
+            ranks: vec![rank],
+            ..Self::none()
         }
     }
 
@@ -201,6 +225,11 @@ impl Demand {
 
     fn recent_if(mut self, recent: bool) -> Self {
         self.recent |= recent;
+        self
+    }
+
+    const fn writes_if(mut self, writes: bool) -> Self {
+        self.writes |= writes;
         self
     }
 
@@ -242,6 +271,30 @@ impl<'a> Warrant<'a> {
     }
 }
 
+/// A question that is posted.
+pub(crate) struct Question(String, Proof);
+
+impl FromRequestParts<Control> for Question {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Control) -> Answer<Self> {
+        let path = parts.extensions.get::<MatchedPath>();
+        let path = path.map_or("", |p| p.as_str().trim_start_matches("/api/v1"));
+        let operation = format!("{} {path}", parts.method);
+        let proof = proof_of(&operation).ok_or(Fault::of(Kind::Internal))?;
+        Ok(Self(operation, proof))
+    }
+}
+
+impl Question {
+    /// Goes on if the caller has what it takes to ask.
+    pub(crate) fn warrant<'a>(&self, caller: &'a Caller, act: &Act<'_>) -> Answer<Warrant<'a>> {
+        let Self(operation, proof) = self;
+        let (warrant, _) = warrant(caller, (operation, *proof), (act, false))?;
+        Ok(warrant)
+    }
+}
+
 /// What was asked of the caller before an answer was given.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Granted(pub(crate) Vec<Demand>);
@@ -274,9 +327,16 @@ pub(crate) fn judge_again(caller: &Caller, demands: &[Demand]) -> Answer<()> {
 
 fn judge(caller: &Caller, demand: &Demand, only_looks: bool) -> Answer<()> {
     for rank in &demand.ranks {
+        let mine = caller.accounts(rank.permission);
+        if rank.anywhere && mine.is_some_and(|mine| !mine.is_empty()) {
+            continue;
+        }
         let scope = rank.account.as_ref().map_or(Scope::Organisation, Scope::Account);
         let judged = caller.require(rank.permission, scope);
         judged.map_err(|fault| rank.detail.map_or(fault, Fault::forbidden))?;
+    }
+    if demand.writes && !caller.has_scope(TokenScope::Write) {
+        return Err(Fault::forbidden("the token lacks the scope `write`"));
     }
     match demand.recent && !only_looks {
         true => caller.require_recent(),

@@ -1,11 +1,11 @@
 //! What connections lead to: presets, discovery, trials, claims tried out, health.
 
 use crate::answer::Json;
-use crate::caller::{Caller, Permission, Scope};
+use crate::caller::Caller;
 use crate::connections::{load, require};
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Ids, PageQuery, Query};
-use crate::power::Act;
+use crate::power::{Act, Question, Warrant};
 use crate::write::{Write, shown};
 use crate::{Control, check};
 use axum::response::Response;
@@ -15,8 +15,7 @@ use store::{Released, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     AuditChange, ClaimsPreview, ClaimsPreviewRequest, ClaimsSource, Connection, ConnectionHealth,
-    ConnectionId, DiscoverRequest, Discovery, Outcome, Page, PresetInfo, TokenScope, Trial, TrialId,
-    TrialState,
+    ConnectionId, DiscoverRequest, Discovery, Outcome, Page, PresetInfo, Trial, TrialId, TrialState,
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
@@ -42,30 +41,17 @@ async fn presets(_caller: Caller) -> Json<Page<PresetInfo>> {
 /// Asks an OpenID provider what it says about itself; changes nothing
 #[utoipa::path(post, path = "/connections/discover", tag = "connections", request_body = DiscoverRequest,
     responses((status = 200, body = Discovery)))]
-async fn discover(caller: Caller, body: Body) -> Answer<Json<Discovery>> {
-    if caller
-        .accounts(Permission::Administer)
-        .is_some_and(|mine| mine.is_empty())
-    {
-        caller.require(Permission::Administer, Scope::Organisation)?;
-    }
+async fn discover(caller: Caller, question: Question, body: Body) -> Answer<Json<Discovery>> {
+    // Who may not ask at all is told nothing about the body.
+    question.warrant(&caller, &Act::Discover { inside: false })?;
     let request: DiscoverRequest = body.read()?;
     check::at_most("/allow_internal", &request.allow_internal, 20)?;
     for (i, text) in request.allow_internal.iter().enumerate() {
         check::origin(&format!("/allow_internal/{i}"), text)?;
     }
-    if !request.allow_internal.is_empty() && !caller.may(Permission::Administer, Scope::Organisation) {
-        return Err(Fault::forbidden(
-            "only the organisation's administrators open internal addresses",
-        ));
-    }
-    if !request.allow_internal.is_empty() {
-        // It may find out what lies inside, so it is no mere question.
-        if !caller.has_scope(TokenScope::Write) {
-            return Err(Fault::forbidden(
-                "opening internal addresses needs a token that writes",
-            ));
-        }
+    let inside = !request.allow_internal.is_empty();
+    let warrant = question.warrant(&caller, &Act::Discover { inside })?;
+    if inside {
         let mut event = caller.event("connection.discover", None, None, None);
         event.change = Some(AuditChange {
             before: Value::Null,
@@ -76,7 +62,12 @@ async fn discover(caller: Caller, body: Body) -> Answer<Json<Discovery>> {
     if request.issuer.trim().is_empty() || request.issuer.len() > 2048 {
         return Err(Fault::invalid("/issuer", "1 to 2048 bytes"));
     }
-    let found = caller.control.broker().discover(&request).await;
+    ask(&warrant, &request).await
+}
+
+/// Sends the question; on whose word is known.
+async fn ask(warrant: &Warrant<'_>, request: &DiscoverRequest) -> Answer<Json<Discovery>> {
+    let found = warrant.caller().control.broker().discover(request).await;
     found
         .map(Json)
         .map_err(|fault| Fault::invalid("/issuer", fault.to_string()))
@@ -88,10 +79,11 @@ async fn discover(caller: Caller, body: Body) -> Answer<Json<Discovery>> {
 async fn preview(
     caller: Caller,
     Id(id): Id<ConnectionId>,
+    question: Question,
     body: Option<Body>,
 ) -> Answer<Json<ClaimsPreview>> {
     let mut connection = load(&caller, &id).await?;
-    require(&caller, &connection)?;
+    question.warrant(&caller, &Act::PreviewClaims(connection.account.as_ref()))?;
     let request: ClaimsPreviewRequest = body.map(Body::read).transpose()?.unwrap_or_default();
     let (source, claims) = match (request.sample, &request.user) {
         (Some(_), Some(_)) => {

@@ -22,7 +22,8 @@ fn reason(kind: Kind, route: &str) -> Option<&'static str> {
 /// Notes it if an answer along a route, such as `/api/v1/apps/{id}`, is a refusal.
 pub(crate) async fn note(caller: &Caller, route: &str, response: Response) -> Response {
     let fault = response.extensions().get::<Fault>();
-    if let Some(reason) = fault.and_then(|fault| reason(fault.kind(), route)) {
+    let why = |fault: &Fault| fault.reason().or_else(|| reason(fault.kind(), route));
+    if let Some(reason) = fault.and_then(why) {
         record(caller, route, reason).await;
     }
     response

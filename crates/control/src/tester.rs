@@ -6,6 +6,7 @@ use crate::answer::Json;
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault};
 use crate::input::{Body, Id, Query};
+use crate::power::{Act, Question};
 use crate::{Control, apps, check, clients, groups, policies, rules, users};
 use policy::{RequestFacts, Ruleset};
 use std::collections::HashMap;
@@ -44,11 +45,13 @@ struct NoQuery {}
 async fn test(
     caller: Caller,
     Query(NoQuery {}): Query<NoQuery>,
+    question: Question,
     body: Body,
 ) -> Answer<Json<Released<PolicyTestResult>>> {
     let test: PolicyTest = body.read()?;
     let app = apps::load(&caller, &test.app).await;
     let app = app.map_err(|fault| fault.reference("/app", "app"))?;
+    question.warrant(&caller, &Act::TestRules(&app.account))?;
     let subject = Subject::load(&caller, &test, &app).await?;
     let snapshot = caller.store().directory();
     let view = snapshot.app(&app.id).ok_or_else(Fault::not_found)?;
@@ -189,7 +192,7 @@ impl Subject {
                 let found = store::service_token::get(caller.store(), &caller.org, id).await;
                 let found = found.map_err(|e| Fault::from(e).reference("/service_token", "service token"))?;
                 if found.account != app.account {
-                    return Err(Fault::invalid("/service_token", "no such service token"));
+                    return Err(Fault::no_such("/service_token", "service token"));
                 }
                 Some(found)
             }
@@ -231,7 +234,7 @@ async fn draft(caller: &Caller, test: &PolicyTest, view: &AppView) -> Answer<Opt
     } else {
         let all: Vec<Policy> = rules::all(caller, account).await?;
         if let Some(id) = test.policies.keys().find(|id| !all.iter().any(|p| p.id == **id)) {
-            return Err(Fault::invalid(format!("/policies/{id}"), "no such policy"));
+            return Err(Fault::no_such(format!("/policies/{id}"), "policy"));
         }
         let find = |id: &PolicyId| all.iter().find(|p| p.id == *id);
         let used = view.app.spec.policies.iter().filter_map(find);

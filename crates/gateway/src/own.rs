@@ -79,7 +79,7 @@ async fn callback(
         .iter()
         .find_map(|site| Some((site, Attempt::find(site, parts, &state)?)));
     let Some((site, attempt)) = begun else {
-        return stray_callback(gateway, sites, parts, &request.id).await;
+        return stray_callback(gateway, sites, parts, request).await;
     };
     let view = &site.view;
     let mut tx = gateway.0.store.begin().await?;
@@ -157,7 +157,7 @@ async fn stray_callback(
     gateway: &Gateway,
     sites: &[Arc<Site>],
     parts: &Parts,
-    request: &str,
+    request: AuditRequest,
 ) -> store::Result<Response<Body>> {
     let now = gateway.0.store.clock().now();
     for site in sites {
@@ -174,17 +174,34 @@ async fn stray_callback(
             StatusCode::NOT_FOUND,
             "not_found",
             "There is no such path.",
-            request,
+            &request.id,
         ));
     };
+    let id = request.id.clone();
+    strangers(gateway, site, ("app.sign_in", "state_unknown"), request).await?;
     let text = "This sign-in was not begun in this browser, or it took too long. Open the app again.";
     Ok(answer::page(
         site,
         StatusCode::BAD_REQUEST,
         "Sign-in did not work",
         text,
-        request,
+        &id,
     ))
+}
+
+/// Writes down, as nobody's, what somebody tried who may be anybody; many as one with their count.
+async fn strangers(
+    gateway: &Gateway,
+    site: &Site,
+    (action, reason): (&str, &str),
+    request: AuditRequest,
+) -> store::Result<()> {
+    let ruling = Ruling::denied(Reason::CredentialInvalid);
+    let mut events = record::events(site, None, &ruling, request, None);
+    let mut event = events.swap_remove(0);
+    event.action = action.to_owned();
+    event.reason = Some(reason.to_owned());
+    gateway.0.store.record_folded(event).await
 }
 
 /// What came back is worth nothing (any more), whoever brings it: strangers can do so at will.
@@ -244,13 +261,10 @@ async fn logout(
         ));
     };
     if is_cross_site(parts, &first.view.public_origin) {
+        let id = request.id.clone();
+        strangers(gateway, first, ("logout", "cross_site"), request).await?;
         let message = "Another site asked to sign you out.";
-        return Ok(answer::json(
-            StatusCode::FORBIDDEN,
-            "cross_site",
-            message,
-            &request.id,
-        ));
+        return Ok(answer::json(StatusCode::FORBIDDEN, "cross_site", message, &id));
     }
     let store = &gateway.0.store;
     let mut response = answer::redirect(StatusCode::SEE_OTHER, &format!("{}/logout", first.control_url))?;

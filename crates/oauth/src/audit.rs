@@ -97,12 +97,11 @@ pub(crate) fn decided(event: &mut AuditEvent, decision: &Decision) {
     }
 }
 
-/// Records that somebody named a client and could not prove to be it. That it fails changes nothing: nothing was
-/// allowed.
-pub(crate) async fn unproven(store: &store::Store, mut event: AuditEvent) {
-    refused(&mut event, "invalid_client".to_owned(), None);
+/// Records that something was refused to somebody who may be anybody, however many come. That it fails changes nothing:
+/// nothing was allowed.
+pub(crate) async fn stranger(store: &store::Store, event: AuditEvent) {
     if let Err(error) = store.record_folded(event).await {
-        tracing::error!(%error, source = ?error, "a refused client could not be recorded");
+        tracing::error!(%error, source = ?error, "a refusal could not be recorded");
     }
 }
 

@@ -3,17 +3,16 @@
 //! blocked is nobody (401); whatever else is the matter with a token or its client, the token is not active (section
 //! 2.2), which is no secret and no error.
 
+use crate::Oauth;
 use crate::answer::{OauthError, no_store};
 use crate::context::{Body, Live, Request};
-use crate::params::Params;
 use crate::people;
-use crate::token::{Authenticated, authenticate};
-use crate::{Oauth, audit};
+use crate::token::{Asks, client_of};
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use store::{AppView, client::Registered};
-use wire::{ClientSource, ClientState, Grant, GrantId, GrantState};
+use wire::{ClientSource, Grant, GrantId, GrantState};
 
 /// `POST /oauth/{app}/introspect`
 pub(crate) async fn endpoint(
@@ -23,21 +22,8 @@ pub(crate) async fn endpoint(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, OauthError> {
-    let params = Params::form(&headers, &body)?;
-    let client = match authenticate(&oauth, &view, &headers, &params).await? {
-        Authenticated::Client(client) => client,
-        Authenticated::Refused(client, error) => {
-            audit::unproven(
-                &oauth.store,
-                audit::event(&view, &request, "token.refuse", audit::anonymous(&client.client)),
-            )
-            .await;
-            return Err(error);
-        }
-    };
-    if client.secret_hash.is_none() || client.client.state == ClientState::Blocked {
-        return Err(OauthError::invalid_client(false));
-    }
+    let posted = (&headers, body.as_ref());
+    let (client, params) = client_of((&oauth, &view), &request, posted, Asks::Others).await?;
     let token = params
         .get("token")
         .ok_or_else(|| OauthError::invalid_request("token is missing"))?;

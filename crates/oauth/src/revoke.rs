@@ -3,8 +3,7 @@
 
 use crate::answer::{OauthError, no_store};
 use crate::context::{Body, Live, Request};
-use crate::params::Params;
-use crate::token::{Authenticated, authenticate};
+use crate::token::{Asks, client_of};
 use crate::{Oauth, audit};
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
@@ -20,18 +19,8 @@ pub(crate) async fn endpoint(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, OauthError> {
-    let params = Params::form(&headers, &body)?;
-    let client = match authenticate(&oauth, &view, &headers, &params).await? {
-        Authenticated::Client(client) => client,
-        Authenticated::Refused(client, error) => {
-            audit::unproven(
-                &oauth.store,
-                audit::event(&view, &request, "token.refuse", audit::anonymous(&client.client)),
-            )
-            .await;
-            return Err(error);
-        }
-    };
+    let posted = (&headers, body.as_ref());
+    let (client, params) = client_of((&oauth, &view), &request, posted, Asks::Own).await?;
     let token = params
         .get("token")
         .ok_or_else(|| OauthError::invalid_request("token is missing"))?;

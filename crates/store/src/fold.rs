@@ -5,8 +5,8 @@
 //! Two events are of one kind when everything that tells who asked for what, of what, with which end is the same,
 //! and they came from one network: nobody is counted under the name of somebody else. Who makes events that
 //! differ gets [`KINDS_OF_NETWORK`] kinds in a window, and all strangers together [`KINDS`] at one account; what
-//! is beyond is counted in one event that names nobody. Whoever is known has bounds of their own, and is named: no
-//! stranger can bury what they were refused.
+//! is beyond is counted in one event that names nobody. Each reason has bounds of its own, so that guesses bury nothing
+//! but guesses; and so has whoever is known, who is named: no stranger can bury what they were refused.
 
 use crate::{Result, Store, sha256};
 use futures_util::future::join_all;
@@ -21,7 +21,7 @@ use wire::{
 
 /// How long events of one kind are counted before the count is written, in seconds.
 const WINDOW: i64 = 60;
-/// So many kinds are told apart at a time for one action in one account,
+/// So many kinds are told apart at a time for one action and reason in one account,
 const KINDS: usize = 64;
 /// and so many that came from one network.
 const KINDS_OF_NETWORK: usize = 16;
@@ -37,6 +37,8 @@ struct Group {
     account: Option<AccountId>,
     action: String,
     outcome: Outcome,
+    /// One of few words of ours.
+    reason: Option<String>,
     actor: ActorKind,
     /// Who it was, where that is known.
     user: Option<UserId>,
@@ -162,6 +164,7 @@ fn group(event: &AuditEvent) -> Group {
         account: event.account.clone(),
         action: event.action.clone(),
         outcome: event.outcome,
+        reason: event.reason.clone(),
         actor: event.actor.kind,
         user: event.actor.user.clone(),
         token: event.actor.token.clone(),

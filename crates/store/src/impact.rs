@@ -8,6 +8,7 @@
 mod held;
 mod names;
 mod sign_in;
+mod tokens;
 
 use crate::access::Proof;
 use crate::directory::{AccountView, AppView, Rows, Snapshot, concerned};
@@ -20,7 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use wire::{
     AccountId, AuditEvent, ClientId, Impact, ImpactCount, ImpactName, ImpactRow, ImpactShare, ImpactSignIn,
-    ImpactSummary, Reason, Timestamp, UserId,
+    ImpactSummary, ImpactTokens, Reason, Timestamp, UserId,
 };
 
 /// An impact being worked out. Boxed, so that those who wait for it need not be proven `Send` through it.
@@ -61,7 +62,11 @@ impl Tx {
         views.retain(|c| !matches!(c, Change::Config | Change::All));
         let accounts = concerned(&mut *self, &views).await?.unwrap_or_default();
         let wanted = Wanted::new(&accounts, &changes);
-        if accounts.is_empty() && !wanted.moves() {
+        let api_tokens = tokens::compare(
+            &tokens::good(&store, &changes, now).await?,
+            &tokens::good(&mut *self, &changes, now).await?,
+        );
+        if accounts.is_empty() && !wanted.moves() && !api_tokens.moves() {
             return Ok(None);
         }
         let control_url = store.inner.directory.control_url();
@@ -91,6 +96,7 @@ impl Tx {
             tallies: BTreeMap::new(),
             total: Tally::default(),
             names: Names::default(),
+            tokens: api_tokens,
         };
         for (id, holding) in &held.holdings {
             work.hold(id, holding, &held, moved.as_ref());
@@ -204,6 +210,7 @@ impl Tally {
             keep: self.keep.count(),
             lose: self.lose.count(),
             sign_in: self.sign_in,
+            tokens: ImpactTokens::default(),
         }
     }
 }
@@ -255,6 +262,8 @@ struct Work<'a> {
     tallies: BTreeMap<AccountId, Tally>,
     total: Tally,
     names: Names,
+    /// Those of people are the organisation's, whatever their owners may do.
+    tokens: ImpactTokens,
 }
 
 impl Work<'_> {
@@ -395,7 +404,10 @@ impl Work<'_> {
             self.tallies.entry(account.clone()).or_default();
         }
         let accounts = i64::try_from(self.tallies.len()).unwrap_or(i64::MAX);
-        let total = self.total.summary(accounts);
+        let total = ImpactSummary {
+            tokens: self.tokens,
+            ..self.total.summary(accounts)
+        };
         for event in events {
             let of_account = event.account.as_ref().and_then(|id| self.tallies.get(id));
             event.impact = Some(of_account.map_or(total, |tally| tally.summary(1)));
@@ -435,6 +447,7 @@ impl Work<'_> {
             keep: share(total.keep, self.names.keep),
             lose: share(total.lose, self.names.lose),
             sign_in: total.sign_in,
+            tokens: total.tokens,
             rows,
             more,
         }

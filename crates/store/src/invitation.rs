@@ -52,26 +52,34 @@ fn read(row: &Row, now: Timestamp) -> Result<Invitation> {
     })
 }
 
+/// Pending invitations of an address to a role at its place: one, or several where those who made them could not know
+/// of each other's.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn pending_like(
+    mut db: impl Run,
+    org: &OrgId,
+    new: &New,
+    now: Timestamp,
+) -> Result<Vec<Invitation>> {
+    let account = new.account.as_ref().map_or("", |id| id.as_str());
+    let sql = Sql::new(
+        "SELECT * FROM invitations WHERE org = $1 AND lower(email) = lower($2) AND account = $3 AND role = $4 \
+         AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > $5",
+    );
+    let sql = sql.bind(org).bind(new.email.as_str()).bind(account);
+    let rows = db.rows(sql.bind(word(new.role)?).bind(now)).await?;
+    rows.iter().map(|row| read(row, now)).collect()
+}
+
 /// Stores an invitation by the hash of its secret.
 ///
 /// # Errors
-/// `Invalid` when role and account do not fit, `Conflict` when the same is pending already.
+/// `Invalid` when role and account do not fit.
 pub async fn create(tx: &mut Tx, org: &OrgId, new: New, hash: &str) -> Result<Invitation> {
     org::fits(new.role, new.account.as_ref())?;
     let now = tx.now();
-    let account = new.account.as_ref().map_or("", |id| id.as_str());
-    let same = Sql::new(
-        "SELECT id FROM invitations WHERE org = $1 AND lower(email) = lower($2) AND account = $3 AND role = $4 \
-         AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > $5",
-    );
-    let same = same.bind(org).bind(new.email.as_str()).bind(account);
-    if opt(&mut *tx, same.bind(word(new.role)?).bind(now))
-        .await?
-        .is_some()
-    {
-        let detail = "this address has the same invitation already; resend that one";
-        return Err(Error::Conflict(detail.into()));
-    }
     let invitation = Invitation {
         id: InvitationId::fresh(),
         email: new.email,
@@ -170,6 +178,23 @@ pub async fn by_token_hash(db: impl Run, hash: &str, now: Timestamp) -> Result<O
          AND expires_at > $2",
     );
     let row = opt(db, sql.bind(hash).bind(now)).await?;
+    row.map(|row| Ok((row.id("org")?, read(&row, now)?))).transpose()
+}
+
+/// The invitation that had a secret, whatever became of it: to say in whose log a link was tried.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ever_by_token_hash(
+    db: impl Run,
+    hash: &str,
+    now: Timestamp,
+) -> Result<Option<(OrgId, Invitation)>> {
+    let row = opt(
+        db,
+        Sql::new("SELECT * FROM invitations WHERE hash = $1").bind(hash),
+    )
+    .await?;
     row.map(|row| Ok((row.id("org")?, read(&row, now)?))).transpose()
 }
 

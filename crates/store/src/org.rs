@@ -65,6 +65,18 @@ pub async fn all(mut db: impl Run) -> Result<Vec<Organisation>> {
         .collect()
 }
 
+/// The organisation, where there is one: what nobody can be told from is in its log.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn only(mut db: impl Run) -> Result<Option<OrgId>> {
+    let rows = db.rows(Sql::new("SELECT id FROM organisations LIMIT 2")).await?;
+    match rows.as_slice() {
+        [only] => only.id("id").map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// One organisation.
 ///
 /// # Errors

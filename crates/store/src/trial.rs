@@ -106,6 +106,17 @@ pub async fn get(store: &Store, (org, connection): (&OrgId, &ConnectionId), id: 
     read(&row.ok_or(Error::NotFound("trial"))?, store.clock().now())
 }
 
+/// The connection that could be tried with a token, also when its URL has ended: to say in whose log a link was tried.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ever_by_token(store: &Store, token_hash: &str) -> Result<Option<(OrgId, ConnectionId)>> {
+    let sql = Sql::new("SELECT org, connection FROM connection_trials WHERE token_hash = $1");
+    let row = opt(store, sql.bind(token_hash)).await?;
+    row.map(|row| Ok((row.id("org")?, row.id("connection")?)))
+        .transpose()
+}
+
 /// The trial whose URL holds the token with this hash, and whose it is, until the URL ends.
 ///
 /// # Errors

@@ -21,6 +21,9 @@ pub struct Impact {
     pub lose: ImpactShare,
     /// Who may sign in, whether or not they have a session or grant now.
     pub sign_in: ImpactSignIn,
+    /// API tokens; absent where none is concerned.
+    #[serde(default, skip_serializing_if = "ImpactTokens::is_none")]
+    pub tokens: ImpactTokens,
     /// Account by account, those with most to lose first; at most 200.
     pub rows: Vec<ImpactRow>,
     /// Accounts that have no row here.
@@ -57,6 +60,33 @@ pub struct ImpactSignIn {
     pub gain: i64,
     /// Could before, and could not then.
     pub lose: i64,
+}
+
+/// How many API tokens stop, or are good again: of people whose organisation asks more of them, or who are switched off,
+/// and of accounts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ImpactTokens {
+    /// Were refused before, and are good then.
+    pub gain: i64,
+    /// Go on.
+    pub keep: i64,
+    /// Are good before, and are refused then.
+    pub lose: i64,
+}
+
+impl ImpactTokens {
+    /// Whether none is concerned.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.gain == 0 && self.keep == 0 && self.lose == 0
+    }
+
+    /// Whether anything becomes of any.
+    #[must_use]
+    pub const fn moves(&self) -> bool {
+        self.gain != 0 || self.lose != 0
+    }
 }
 
 /// One person, or one agent of a person, at one app.
@@ -126,6 +156,9 @@ pub struct ImpactSummary {
     pub lose: ImpactCount,
     /// Who may sign in.
     pub sign_in: ImpactSignIn,
+    /// API tokens; absent where none was concerned, or where it is about one account.
+    #[serde(default, skip_serializing_if = "ImpactTokens::is_none")]
+    pub tokens: ImpactTokens,
 }
 
 impl ImpactShare {
@@ -150,6 +183,7 @@ impl Impact {
                 keep: row.keep,
                 lose: row.lose,
                 sign_in: row.sign_in,
+                tokens: ImpactTokens::default(),
             },
             None => ImpactSummary {
                 accounts: self.accounts,
@@ -157,6 +191,7 @@ impl Impact {
                 keep: self.keep.count(),
                 lose: self.lose.count(),
                 sign_in: self.sign_in,
+                tokens: self.tokens,
             },
         }
     }

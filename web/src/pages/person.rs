@@ -10,7 +10,7 @@ use crate::{
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 use serde_json::json;
-use wire::{BrowserSession, Member, NewMember, Role, User, UserId};
+use wire::{BrowserSession, ConnectionKind, Member, NewMember, Role, User, UserId};
 
 /// `/people/{id}`
 #[component]
@@ -51,7 +51,17 @@ fn summary(user: &User) -> AnyView {
     let names = directory();
     let connection = user.connection.clone();
     let link = format!("/connections/{connection}");
-    facts(vec![
+    // Of somebody whose password is kept here, no provider has anything to say.
+    let vouched = names
+        .connection_kind(&user.connection)
+        .filter(|kind| *kind != ConnectionKind::Password)
+        .map(|_| {
+            (
+                "Last vouched for by the provider",
+                since_or_never(user.vouched_at),
+            )
+        });
+    let mut rows = vec![
         ("Name", user.name.clone().map_or_else(dash, IntoAny::into_any)),
         (
             "E-mail",
@@ -87,16 +97,13 @@ fn summary(user: &User) -> AnyView {
         ("Groups", chips(user.groups.clone())),
         ("First sign-in", moment(user.created_at)),
         ("Last sign-in", since_or_never(user.last_login_at)),
-        (
-            "Last vouched for by the provider",
-            since_or_never(user.vouched_at),
-        ),
-        (
-            "Activity",
-            view! { <a class="link" href=format!("/audit?user={}", user.id)>"In the audit log"</a> }
-                .into_any(),
-        ),
-    ])
+    ];
+    rows.extend(vouched);
+    rows.push((
+        "Activity",
+        view! { <a class="link" href=format!("/audit?user={}", user.id)>"In the audit log"</a> }.into_any(),
+    ));
+    facts(rows)
 }
 
 #[component]

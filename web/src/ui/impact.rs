@@ -29,6 +29,7 @@ fn losers(preview: &Preview) -> i64 {
         // Who is signed in may be among those who can no longer sign in, and is one person.
         let lose = impact.lose.people.max(impact.sign_in.lose);
         lose.saturating_add(impact.lose.agents)
+            .saturating_add(impact.tokens.lose)
     })
 }
 
@@ -83,6 +84,16 @@ pub(crate) fn impact_view(impact: Impact) -> AnyView {
             people(lose)
         )),
     };
+    let tokens = match (impact.tokens.lose, impact.tokens.gain) {
+        (0, 0) => None,
+        (lose, 0) => Some(format!("{} will be refused.", tokens(lose))),
+        (0, gain) => Some(format!("{} will work again.", tokens(gain))),
+        (lose, gain) => Some(format!(
+            "{} will be refused, {} will work again.",
+            tokens(lose),
+            tokens(gain)
+        )),
+    };
     let several = impact.accounts > 1;
     let rows = impact.rows.clone();
     let more = impact.more;
@@ -93,6 +104,7 @@ pub(crate) fn impact_view(impact: Impact) -> AnyView {
             {share("Gain access", Tone::Good, impact.gain)}
             {share("Keep access", Tone::Neutral, impact.keep)}
             {sign_in.map(|text| view! { <p>{text}</p> })}
+            {tokens.map(|text| view! { <p>{text}</p> })}
             {several
                 .then(|| {
                     view! {
@@ -132,6 +144,14 @@ fn people(n: i64) -> String {
         "One person".into()
     } else {
         format!("{n} people")
+    }
+}
+
+fn tokens(n: i64) -> String {
+    if n == 1 {
+        "One API token".into()
+    } else {
+        format!("{n} API tokens")
     }
 }
 
@@ -238,6 +258,11 @@ mod tests {
         assert!(takes_away(&losing(0, 0, 1)));
         assert!(takes_away(&losing(0, 1, 0)));
         assert!(!takes_away(&losing(0, 0, 0)));
+        let mut tokens = losing(0, 0, 0);
+        if let Some(impact) = &mut tokens.impact {
+            impact.tokens.lose = 5;
+        }
+        assert!(takes_away(&tokens) && takes_from_many(&tokens));
         let none = Preview {
             impact: None,
             ..losing(9, 9, 9)

@@ -21,6 +21,7 @@ mod password;
 mod proof;
 mod provider;
 mod sign_in;
+mod strangers;
 mod token;
 mod trial;
 mod vouch;

@@ -68,6 +68,14 @@ pub(crate) enum Act<'a> {
     },
     DeleteConnection(Option<&'a AccountId>),
     TryConnection(Option<&'a AccountId>),
+    /// To have a provider asked what it says of itself; with addresses of the inside that are opened for it.
+    Discover {
+        inside: bool,
+    },
+    /// To try a mapping on somebody's claims.
+    PreviewClaims(Option<&'a AccountId>),
+    /// To try rules.
+    TestRules(&'a AccountId),
     /// To bind a connection or change how it is bound.
     Bind,
     /// To take a binding away, which may have carried nobody any more.
@@ -172,6 +180,9 @@ impl Act<'_> {
             Self::ChangeConnection { .. } => &["PATCH /connections/{id}"],
             Self::DeleteConnection(_) => &["DELETE /connections/{id}"],
             Self::TryConnection(_) => &["POST /connections/{id}/trials"],
+            Self::Discover { .. } => &["POST /connections/discover"],
+            Self::PreviewClaims(_) => &["POST /connections/{id}/claims-preview"],
+            Self::TestRules(_) => &["POST /policies/test"],
             Self::Bind => &["POST /bindings", "PATCH /bindings", "PATCH /bindings/{id}"],
             Self::Unbind { .. } => &["DELETE /bindings/{id}"],
             Self::Migrate { .. } => &[
@@ -246,6 +257,11 @@ impl Act<'_> {
                 demand.own_if(of_owner && is_identity, OF_OWNER)
             }
             Self::DeleteConnection(account) => Demand::administer(account).recent(),
+            // It may find out what lies inside, so it is no mere question then.
+            Self::Discover { inside } => Demand::anywhere(Permission::Administer)
+                .inside_if(inside)
+                .recent_if(inside)
+                .writes_if(inside),
             Self::Bind => Demand::organisation().recent().look_freely(),
             Self::Unbind { detached } => Demand::organisation().recent_if(!detached).look_freely(),
             Self::Migrate { of_owner } => {
@@ -329,7 +345,10 @@ impl Act<'_> {
                 let demand = demand.and_if(of_admin, Permission::Administer, GIVEN_ABOVE);
                 demand.own_if(is_owner(roles), GIVEN_ABOVE)
             }
-            Self::TryConnection(account) | Self::SendWebhook(account) => Demand::administer(account),
+            Self::TryConnection(account) | Self::PreviewClaims(account) | Self::SendWebhook(account) => {
+                Demand::administer(account)
+            }
+            Self::TestRules(account) => Demand::of(Permission::Read, Some(account)),
             Self::DeleteRule(account) => Demand::of(Permission::Edit, Some(account)),
             Self::DeleteServiceToken(account) => Demand::administer(Some(account)),
             Self::DeleteClient(account, state) => {

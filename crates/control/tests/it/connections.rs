@@ -165,6 +165,35 @@ async fn ss1_discovery_reaches_inside_only_for_administrators_who_say_so() {
 }
 
 #[tokio::test]
+async fn what_opens_the_inside_is_asked_by_whoever_may_write_and_is_on_record() {
+    on_each(async |world| {
+        let issuer = provider(json!({})).await;
+        let body = || Some(json!({"issuer": issuer, "allow_internal": [issuer]}));
+        let (org, owner) = (&world.acme.org, &world.acme.owner.user.id);
+        let (_, reader) = crate::world::token(&world.store, org, owner, &[wire::TokenScope::Read]).await;
+        let ask = async |token: &str, body: Option<Value>| {
+            world
+                .call(token, Method::POST, "/connections/discover", body)
+                .await
+        };
+        let auditor = world.hire(Role::OrgAuditor, None).await.token;
+        for token in [&reader, &auditor] {
+            ask(token, body()).await.refused(403, "forbidden");
+            let event = world.newest_of("api.refuse").await;
+            assert_eq!(event.reason.as_deref(), Some("forbidden"));
+        }
+        // A question that opens nothing is one that a reading token may ask.
+        let outside = Some(json!({"issuer": "https://127.0.0.1:1"}));
+        assert_eq!(ask(&reader, outside).await.refused(400, "invalid"), ["/issuer"]);
+        let answer = ask(&world.acme.owner.token, body()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let event = world.newest_of("connection.discover").await;
+        assert_eq!(event.actor.user.as_ref(), Some(owner));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_vendors_need_is_asked_for() {
     on_each(async |world| {
         let entra = "https://login.microsoftonline.com/common/v2.0";

@@ -376,6 +376,58 @@ async fn own_listener_is_no_origin_and_no_receiver() {
     .await;
 }
 
+/// Refusals in Acme's log, counts included, by reason.
+async fn refusals(world: &World) -> std::collections::BTreeMap<String, u64> {
+    world.store.write_all_folds().await.unwrap();
+    let order = (store::audit::Order::Oldest, None);
+    let filter = store::audit::Filter {
+        action: Some("api.refuse".into()),
+        ..store::audit::Filter::default()
+    };
+    let events = store::audit::list(&world.store, &world.acme.org, &filter, order, 1000).await;
+    let mut found = std::collections::BTreeMap::new();
+    for event in events.unwrap() {
+        assert_eq!(event.outcome, wire::Outcome::Denied);
+        assert!(event.actor.user.is_some(), "{event:#?}");
+        let times = event.repeated.map_or(1, |repeated| repeated.count);
+        *found.entry(event.reason.unwrap()).or_default() += times;
+    }
+    found
+}
+
+#[tokio::test]
+async fn whoever_aims_an_app_or_a_webhook_at_the_server_is_on_record() {
+    on_each(async |world| {
+        let world = world.reaching(elsewhere(&[("metadata.example", "169.254.169.254")]));
+        for n in 0..10 {
+            for (place, origin) in [
+                ("https://x.example.com", "http://127.0.0.1:7400"),
+                ("https://x.example.com", "https://control.example.com"),
+                ("https://x.example.com", "http://x.example.com"),
+                ("https://x.example.com", "http://metadata.example"),
+                ("https://control.example.com/x", "http://10.0.0.2"),
+            ] {
+                let body = json!({"account": world.acme.account.id, "name": format!("X{n}"), "kind": "web",
+                    "public_url": place, "origin_url": origin});
+                let answer = world.owner(Method::POST, "/apps", Some(body)).await;
+                answer.refused(400, "invalid");
+                let path = format!("/apps/{}", world.acme.app.id);
+                let body = json!({"public_url": place, "origin_url": origin});
+                let answer = world.owner(Method::PATCH, &path, Some(body)).await;
+                answer.refused(400, "invalid");
+            }
+            let body = json!({"name": "W", "url": "http://127.0.0.1:7400/x", "events": ["*"], "allow_internal": true});
+            world.owner(Method::POST, "/webhooks", Some(body)).await.refused(400, "invalid");
+            let body = json!({"account": world.acme.account.id, "name": "control.example.com"});
+            world.owner(Method::POST, "/hosts", Some(body)).await.refused(400, "invalid");
+        }
+        let found: Vec<_> = refusals(&world).await.into_iter().collect();
+        let expected = [("foreign_host", 30), ("loop_detected", 70), ("special_address", 20)];
+        assert_eq!(found, expected.map(|(reason, times)| (reason.to_owned(), times)));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_receiver_on_the_machine_itself_is_refused_when_it_is_entered() {
     on_each(async |world| {

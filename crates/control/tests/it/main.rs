@@ -13,6 +13,7 @@ mod hosts;
 mod isolation;
 mod matrix;
 mod migrations;
+mod oracles;
 mod policies;
 mod power;
 mod refusals;

@@ -121,14 +121,14 @@ fn line(operation: &str) -> Option<(Need, Place)> {
     })
 }
 
-/// Whether a write needs a proof of the last 15 minutes: `always`, `never`, or `by-change`.
+/// Whether a write, or a question that is posted, needs a proof of the last 15 minutes: `always`, `never`, or `by-change`.
 pub(crate) fn proof(operation: &str) -> Option<&'static str> {
     let (verb, route) = operation.split_once(' ')?;
     Some(match (verb, route) {
-        ("POST", "/connections/discover" | "/connections/{id}/claims-preview" | "/policies/test")
-        | ("GET", _) => {
-            return None;
-        }
+        ("GET", _) => return None,
+        // What is asked, and what may reach inside.
+        ("POST", "/connections/{id}/claims-preview" | "/policies/test") => "never",
+        ("POST", "/connections/discover") => "by-change",
         // What makes, tries or closes one thing and opens nothing.
         ("POST", "/accounts" | "/groups" | "/connections/{id}/trials" | "/webhooks/{id}/test") => "never",
         ("POST", "/webhooks/{id}/deliveries/{delivery}/replay") => "never",

@@ -368,3 +368,51 @@ async fn too_many_requests_are_refused_with_the_time_to_wait() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_body_that_names_what_is_anothers_is_on_record_and_does_not_say_which() {
+    on_each(async |world| {
+        let (acme, other) = (&world.acme, &world.other);
+        let editor = world.hire(wire::Role::AccountAdmin, Some(&acme.labs)).await;
+        let app = |account: &wire::AccountId| {
+            json!({"account": account, "name": "X", "kind": "web", "public_url": "https://x.example.com",
+                "origin_url": "http://10.0.0.2"})
+        };
+        let policy = |account: &wire::AccountId| {
+            json!({"account": account, "name": "P", "decision": "allow", "include": [{"type": "everyone"}]})
+        };
+        let mut own = app(&acme.labs.id);
+        own["policies"] = json!([acme.policy.id]);
+        let mapping = json!({"connection": other.connection.id, "group": "G", "role": "account_editor",
+            "account": acme.labs.id});
+        let tested = json!({"app": acme.app.id, "everyone": true});
+        let member = json!({"user": other.employee.id, "role": "account_editor", "account": acme.labs.id});
+        let client = json!({"app": acme.app.id, "name": "C", "redirect_uris": ["https://x.example.com/cb"]});
+        let cases = [
+            ("/apps", app(&acme.account.id)),
+            ("/apps", app(&other.account.id)),
+            ("/apps", app(&wire::AccountId::fresh())),
+            ("/apps", own),
+            ("/groups", json!({"account": acme.account.id, "name": "G"})),
+            ("/policies", policy(&acme.account.id)),
+            ("/service-tokens", json!({"account": other.account.id, "name": "S"})),
+            ("/role-mappings", mapping),
+            ("/policies/test", tested),
+            ("/members", member),
+            ("/clients", client),
+        ];
+        for (path, body) in cases {
+            let before = world.newest().await.seq;
+            let answer = world.call(&editor.token, Method::POST, path, Some(body.clone())).await;
+            answer.refused(400, "invalid");
+            world.store.write_all_folds().await.unwrap();
+            let event = world.newest_of("api.refuse").await;
+            assert!(event.seq > before, "{path} {body}");
+            assert_eq!(event.reason.as_deref(), Some("not_found"), "{path}");
+            assert_eq!(event.actor.user.as_ref(), Some(&editor.user.id));
+            let text = serde_json::to_string(&event).unwrap();
+            assert!(!text.contains(other.account.id.as_ref()), "{text}");
+        }
+    })
+    .await;
+}

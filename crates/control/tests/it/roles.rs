@@ -89,7 +89,7 @@ pub(crate) async fn statuses(world: &World, token: &str) -> Vec<(String, Answer)
 }
 
 /// What changes nothing.
-fn is_read(operation: &str) -> bool {
+pub(crate) fn is_read(operation: &str) -> bool {
     const QUESTIONS: [&str; 3] = [
         "/policies/test",
         "/connections/discover",

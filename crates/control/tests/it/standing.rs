@@ -95,6 +95,68 @@ async fn somebody_who_was_never_vouched_for_has_no_token_that_works() {
     .await;
 }
 
+/// How many API tokens gain, keep and lose what they may, as the dry run of a change says.
+async fn tokens_of(world: &World, path: &str, change: Value) -> (i64, i64, i64) {
+    let path = format!("{path}?dry_run=true");
+    let answer = world.owner(Method::PATCH, &path, Some(change)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let tokens = &answer.json()["impact"]["tokens"];
+    let number = |name: &str| tokens[name].as_i64().unwrap_or_default();
+    (number("gain"), number("keep"), number("lose"))
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_the_api_tokens_that_stop_without_a_second_factor() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let place = (&acme.org, &acme.local.id);
+        let all = [TokenScope::Read, TokenScope::Write];
+        let organisation = "/organisation";
+        let on = json!({"require_second_factor": true});
+        let (_, before, none) = tokens_of(world, organisation, json!({"floor": [{"type": "mfa"}]})).await;
+        assert!(before > 0 && none == 0, "{before} {none}");
+        add_factor(&world.store, &acme.org, &acme.owner.user.id).await;
+        for _ in 0..3 {
+            hire(&world.store, place, (Role::OrgAdmin, None), &all).await;
+        }
+        // They have three, and the owner has a factor; nobody of a provider is asked.
+        let dry = tokens_of(world, organisation, on.clone()).await;
+        assert_eq!(dry, (0, before, 3));
+        patch_org(world, on).await;
+        let event = world.newest_of("organisation.update").await;
+        assert_eq!(event.impact.unwrap().tokens.lose, 3);
+        let off = json!({"require_second_factor": false});
+        assert_eq!(tokens_of(world, organisation, off).await, (3, before, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_the_api_tokens_that_stop_with_their_people_account_or_provider() {
+    on_each(async |world| {
+        let acme = &world.acme;
+        let colleague = world.hire(Role::AccountEditor, Some(&acme.labs)).await;
+        let user = format!("/users/{}", colleague.user.id);
+        let off = json!({"disabled": true});
+        assert_eq!(tokens_of(world, &user, off).await, (0, 0, 1));
+        // An account's own, which belongs to nobody.
+        account_token(world, Role::AccountEditor, &acme.labs).await;
+        let labs = format!("/accounts/{}", acme.labs.id);
+        let off = json!({"enabled": false});
+        assert_eq!(tokens_of(world, &labs, off.clone()).await, (0, 0, 1));
+        let connection = format!("/connections/{}", acme.connection.id);
+        let (gain, keep, lose) = tokens_of(world, &connection, off).await;
+        assert_eq!((gain, keep), (0, 0));
+        assert!(lose >= 1, "{lose}");
+        // And when the provider's word is good for less time.
+        world.clock.advance(7200);
+        let shorter = json!({"oldest_proof": {"agents_seconds": 3600, "sessions_seconds": 3600}});
+        let (gain, _, lose) = tokens_of(world, "/organisation", shorter).await;
+        assert_eq!((gain, lose >= 1), (0, true));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_api_token_of_somebody_with_a_local_password_needs_their_second_factor_too() {
     on_each(async |world| {

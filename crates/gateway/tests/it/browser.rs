@@ -515,3 +515,71 @@ async fn signing_out_at_an_app_ends_its_siblings_where_nobody_else_could() {
     })
     .await;
 }
+
+/// All events of an action, counts included, by reason.
+async fn counted(world: &World, action: &str, reason: &str) -> Vec<wire::AuditEvent> {
+    world.store.write_all_folds().await.unwrap();
+    let mut events = world.events_of(action).await;
+    events.retain(|event| event.reason.as_deref() == Some(reason));
+    for event in &events {
+        assert_eq!(event.actor, wire::AuditActor::of(wire::ActorKind::Anonymous));
+        assert_eq!(event.outcome, wire::Outcome::Denied);
+        let text = serde_json::to_string(event).unwrap();
+        assert!(!text.contains("guess"), "{text}");
+    }
+    events
+}
+
+fn times(events: &[wire::AuditEvent]) -> u64 {
+    let counts = events.iter().map(|e| e.repeated.as_ref().map_or(1, |r| r.count));
+    counts.sum()
+}
+
+#[tokio::test]
+async fn junk_at_the_way_back_is_on_record_and_counted() {
+    on_each(async |world| {
+        for n in 0..20 {
+            for query in [
+                format!("code=guess{n}&state=guess{n}"),
+                format!("code=guess{n}"),
+                format!("state=guess{n}&state=guess"),
+                String::new(),
+            ] {
+                let path = format!("/.chatelaine/callback?{query}");
+                let cookie = format!("{}=guess", cookie_name(&world.wiki, "app"));
+                let request = world.request("GET", &world.wiki, &path).header("cookie", cookie);
+                assert_eq!(request.send().await.unwrap().status(), 400);
+            }
+        }
+        let events = counted(world, "app.sign_in", "state_unknown").await;
+        assert_eq!((events.len(), times(&events)), (2, 80), "{events:#?}");
+        let target = events[0].target.as_ref().unwrap();
+        assert_eq!(target.id, world.wiki.id.to_string());
+        // Whoever is signed in goes home, and did nothing that matters.
+        let (_, cookie) = world.browser(&world.ada, &world.wiki).await;
+        let request = world
+            .request("GET", &world.wiki, "/.chatelaine/callback?code=x&state=y")
+            .header("cookie", cookie);
+        assert_eq!(request.send().await.unwrap().status(), 303);
+        let events = counted(world, "app.sign_in", "state_unknown").await;
+        assert_eq!(times(&events), 80);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_site_that_signs_somebody_out_is_on_record_as_nobodys() {
+    on_each(async |world| {
+        let (_, cookie) = world.browser(&world.ada, &world.wiki).await;
+        for _ in 0..20 {
+            let request = world
+                .request("POST", &world.wiki, "/.chatelaine/logout")
+                .header("cookie", &cookie)
+                .header("sec-fetch-site", "cross-site");
+            assert_eq!(request.send().await.unwrap().status(), 403);
+        }
+        let events = counted(world, "logout", "cross_site").await;
+        assert_eq!((events.len(), times(&events)), (2, 20), "{events:#?}");
+    })
+    .await;
+}

@@ -18,7 +18,7 @@ use http::{
 use serde_json::Value;
 use store::grant::{self, Which};
 use store::{AppView, client::NewClient, client::Registered};
-use wire::{AppId, ClientId, ClientSource, ClientState, ClientTier, RegistrationRules};
+use wire::{AppId, Client, ClientId, ClientSource, ClientState, ClientTier, RegistrationRules};
 
 /// The longest body, in bytes.
 pub(crate) const LONGEST_BODY: usize = 16 * 1024;
@@ -41,17 +41,21 @@ pub(crate) async fn register(
     if !rules.dynamic {
         return Err(OauthError::not_found());
     }
-    oauth
-        .limiters
-        .registration(&view.app.id, request.address())
-        .map_err(OauthError::too_many)?;
+    let room = oauth.limiters.registration(&view.app.id, request.address());
+    if let Err(seconds) = room {
+        let refusal = (OauthError::too_many(seconds), "rate_limited");
+        return Err(refused(&oauth, &view, &request, refusal).await);
+    }
     let asked = read(&view, &headers, &body).and_then(|metadata| {
         admit(&metadata, rules)?;
         Ok(metadata)
     });
     let metadata = match asked {
         Ok(metadata) => metadata,
-        Err(error) => return Err(refused(&oauth, &view, &request, error).await),
+        Err(error) => {
+            let code = error.code;
+            return Err(refused(&oauth, &view, &request, (error, code)).await);
+        }
     };
     let tier = ClientTier::earned_by_all(None, &metadata.redirect_uris);
     let confidential = metadata.auth_method != "none";
@@ -92,15 +96,45 @@ pub(crate) async fn register(
 
 /// A registration that came to nothing: in the log, however many come, so that somebody can see why an agent does not
 /// get in.
-async fn refused(oauth: &Oauth, view: &AppView, request: &Request, error: OauthError) -> OauthError {
+async fn refused(
+    oauth: &Oauth,
+    view: &AppView,
+    request: &Request,
+    (error, reason): (OauthError, &str),
+) -> OauthError {
     let nobody = wire::AuditActor::of(wire::ActorKind::Anonymous);
     let mut event = audit::event(view, request, "client.register", nobody);
     event.outcome = wire::Outcome::Failure;
-    event.reason = Some(error.code.to_owned());
-    if let Err(error) = oauth.store.record_folded(event).await {
-        tracing::error!(%error, source = ?error, "a refused registration could not be recorded");
-    }
+    event.reason = Some(reason.to_owned());
+    audit::stranger(&oauth.store, event).await;
     error
+}
+
+/// A registration that nobody proved to be theirs. What was guessed of its address has no place in the log.
+async fn unproven(oauth: &Oauth, view: &AppView, request: &Request, client: Option<&Client>) {
+    let nobody = wire::AuditActor::of(wire::ActorKind::Anonymous);
+    let mut event = audit::event(view, request, "client.refuse", nobody);
+    audit::refused(&mut event, "credential_invalid".to_owned(), None);
+    match client {
+        Some(client) => audit::about_client(&mut event, client),
+        None => {
+            if let Some(request) = &mut event.request
+                && let Some(at) = request.path.rfind('/')
+            {
+                request.path.truncate(at + 1);
+            }
+        }
+    }
+    audit::stranger(&oauth.store, event).await;
+}
+
+/// Metadata that a client may not take on: its own act, by its registration access token.
+async fn unchanged(oauth: &Oauth, view: &AppView, request: &Request, client: &Client, reason: &str) {
+    let mut event = audit::event(view, request, "client.update", audit::anonymous(client));
+    audit::about_client(&mut event, client);
+    event.outcome = wire::Outcome::Failure;
+    event.reason = Some(reason.to_owned());
+    audit::stranger(&oauth.store, event).await;
 }
 
 /// `GET /oauth/{app}/register/{client}` (RFC 7592 section 2.1)
@@ -108,9 +142,10 @@ pub(crate) async fn show(
     State(oauth): State<Oauth>,
     Live(view): Live,
     Path((_, id)): Path<(AppId, String)>,
+    request: Request,
     headers: HeaderMap,
 ) -> Result<Response, OauthError> {
-    let (registered, token) = owned(&oauth, &view, &id, &headers).await?;
+    let (registered, token) = owned((&oauth, &view), &request, &id, &headers).await?;
     let mut answer = echo(&oauth, &view, &registered);
     answer["registration_access_token"] = token.into();
     Ok(no_store(StatusCode::OK, answer))
@@ -124,18 +159,16 @@ pub(crate) async fn replace(
     (request, headers): (Request, Headers),
     Body(body): Body,
 ) -> Result<Response, OauthError> {
-    let (registered, token) = owned(&oauth, &view, &id, &headers.0).await?;
-    let metadata = read(&view, &headers.0, &body)?;
-    let document: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if document.get("client_id").is_some_and(|stated| *stated != id) {
-        return Err(Refusal::metadata("client_id cannot be changed").into());
-    }
+    let (registered, token) = owned((&oauth, &view), &request, &id, &headers.0).await?;
     let before = &registered.client;
-    if metadata.auth_method != before.token_endpoint_auth_method {
-        return Err(Refusal::metadata("token_endpoint_auth_method cannot be changed; register anew").into());
-    }
     let rules = &view.app.spec.oauth.registration;
-    admit(&metadata, rules)?;
+    let metadata = match renewed(&view, before, &headers.0, &body) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            unchanged(&oauth, &view, &request, before, error.code).await;
+            return Err(error);
+        }
+    };
     let (tier, state) = super::after_change(before, None, &metadata, rules);
     let is_same = super::same(before, &metadata);
     let new = NewClient {
@@ -154,7 +187,10 @@ pub(crate) async fn replace(
     };
     // What changes nothing is nothing to write down.
     if new.metadata != registered.metadata {
-        oauth.limiters.update(&before.id).map_err(OauthError::too_many)?;
+        if let Err(seconds) = oauth.limiters.update(&before.id) {
+            unchanged(&oauth, &view, &request, before, "rate_limited").await;
+            return Err(OauthError::too_many(seconds));
+        }
         let mut tx = oauth.store.begin().await?;
         let (_, event) = super::replace(&mut tx, &view, &request, (before.version, new)).await?;
         // People consented to what it said of itself.
@@ -178,7 +214,7 @@ pub(crate) async fn remove(
     request: Request,
     headers: HeaderMap,
 ) -> Result<Response, OauthError> {
-    let client = owned(&oauth, &view, &id, &headers).await?.0.client;
+    let client = owned((&oauth, &view), &request, &id, &headers).await?.0.client;
     let mut tx = oauth.store.begin().await?;
     store::client::delete(&mut tx, &client.id).await?;
     let mut event = audit::event(&view, &request, "client.delete", audit::anonymous(&client));
@@ -203,29 +239,58 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Headers {
 /// learns which clients exist; one that is blocked has nothing to say any more. Where clients do not register
 /// themselves (any more), there is nothing here.
 async fn owned(
-    oauth: &Oauth,
-    view: &AppView,
+    (oauth, view): (&Oauth, &AppView),
+    request: &Request,
     id: &str,
     headers: &HeaderMap,
 ) -> Result<(Registered, String), OauthError> {
     if !view.app.spec.oauth.registration.dynamic {
         return Err(OauthError::not_found());
     }
-    let refused = || OauthError::new(StatusCode::UNAUTHORIZED, "invalid_token", "no such registration");
     let token = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
     let token = token.and_then(|v| v.split_once(' '));
     let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let token = token.ok_or_else(refused)?.1.trim();
+    let token = token.map(|(_, token)| token.trim());
     let now = oauth.store.clock().now();
     let found = store::client::by_client_id(&oauth.store, &view.app.id, id, now).await?;
-    let proven = |client: &Registered| {
+    let proven = |client: &Registered, token: &str| {
         let hash = client.registration_hash.as_ref();
         client.client.source == ClientSource::Dynamic
             && client.client.state != ClientState::Blocked
             && hash.is_some_and(|hash| crate::secret_is(token, hash))
     };
-    let found = found.filter(proven).ok_or_else(refused)?;
-    Ok((found, token.to_owned()))
+    match (found, token) {
+        (Some(found), Some(token)) if proven(&found, token) => Ok((found, token.to_owned())),
+        (found, _) => {
+            let client = found.as_ref().map(|found| &found.client);
+            unproven(oauth, view, request, client).await;
+            Err(OauthError::new(
+                StatusCode::UNAUTHORIZED,
+                "invalid_token",
+                "no such registration",
+            ))
+        }
+    }
+}
+
+/// What a client says of itself from now on.
+fn renewed(
+    view: &AppView,
+    before: &Client,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Metadata, OauthError> {
+    let metadata = read(view, headers, body)?;
+    let document: Value = serde_json::from_slice(body).unwrap_or_default();
+    let stated = document.get("client_id");
+    if stated.is_some_and(|stated| *stated != before.client_id.as_str()) {
+        return Err(Refusal::metadata("client_id cannot be changed").into());
+    }
+    if metadata.auth_method != before.token_endpoint_auth_method {
+        return Err(Refusal::metadata("token_endpoint_auth_method cannot be changed; register anew").into());
+    }
+    admit(&metadata, &view.app.spec.oauth.registration)?;
+    Ok(metadata)
 }
 
 fn read(view: &AppView, headers: &HeaderMap, body: &[u8]) -> Result<Metadata, OauthError> {

@@ -3,17 +3,69 @@
 //! Real clients differ: some form-encode the parts of a Basic header and some do not, some send Basic and
 //! `client_id` in the body. Secrets are `[A-Za-z0-9_-]`, so both readings of a header mean one secret.
 
-use crate::{Oauth, answer::OauthError, params::Params};
+use crate::answer::OauthError;
+use crate::context::Request;
+use crate::params::Params;
+use crate::{Oauth, audit};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
 use store::{AppView, client::Registered};
+use wire::{ActorKind, AuditActor, ClientState};
 
 /// Who asks, and what happened when they proved it.
-pub(crate) enum Authenticated {
+enum Authenticated {
     /// The client, proven as well as its registration allows.
     Client(Box<Registered>),
-    /// A known client with a wrong secret: worth a line in the log.
+    /// A known client with a wrong secret.
     Refused(Box<Registered>, OauthError),
+    /// Nobody whom the app knows.
+    Unknown(OauthError),
+}
+
+/// What is done with credentials of a client, beyond who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// About its own.
+    Own,
+    /// About tokens of others, for which a client must have a secret and not be blocked.
+    Others,
+}
+
+/// The client of a form that was posted, and the form. Whoever is refused here is in the log, however many come; as
+/// nobody, because nobody proved to be the client that was named.
+pub(crate) async fn client_of(
+    (oauth, view): (&Oauth, &AppView),
+    request: &Request,
+    (headers, body): (&HeaderMap, &[u8]),
+    asks: Asks,
+) -> Result<(Box<Registered>, Params), OauthError> {
+    let nobody = || AuditActor::of(ActorKind::Anonymous);
+    let read = match Params::form(headers, body) {
+        Ok(params) => authenticate(oauth, view, headers, &params)
+            .await
+            .map(|found| (found, params)),
+        Err(error) => Err(error),
+    };
+    let (actor, reason, error) = match read {
+        Ok((Authenticated::Client(client), params)) => {
+            let is_out = client.secret_hash.is_none() || client.client.state == ClientState::Blocked;
+            if asks == Asks::Own || !is_out {
+                return Ok((client, params));
+            }
+            let error = OauthError::invalid_client(false);
+            (audit::anonymous(&client.client), error.code, error)
+        }
+        Ok((Authenticated::Refused(client, error), _)) => {
+            (audit::anonymous(&client.client), error.code, error)
+        }
+        Ok((Authenticated::Unknown(error), _)) => (nobody(), "client_unknown", error),
+        Err(error) if error.status.is_server_error() => return Err(error),
+        Err(error) => (nobody(), error.code, error),
+    };
+    let mut event = audit::event(view, request, "token.refuse", actor);
+    audit::refused(&mut event, reason.to_owned(), None);
+    audit::stranger(&oauth.store, event).await;
+    Err(error)
 }
 
 /// Credentials as sent.
@@ -24,7 +76,7 @@ struct Sent {
 }
 
 /// Finds and authenticates the client of a request.
-pub(crate) async fn authenticate(
+async fn authenticate(
     oauth: &Oauth,
     view: &AppView,
     headers: &HeaderMap,
@@ -49,7 +101,8 @@ pub(crate) async fn authenticate(
             Authenticated::Refused(client, OauthError::invalid_client(sent.basic))
         });
     }
-    Err(OauthError::invalid_client(headers.contains_key(AUTHORIZATION)))
+    let error = OauthError::invalid_client(headers.contains_key(AUTHORIZATION));
+    Ok(Authenticated::Unknown(error))
 }
 
 /// The credentials of a request, in each way in which they can be read.

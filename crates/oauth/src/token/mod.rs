@@ -10,7 +10,7 @@ mod client_auth;
 mod code;
 mod refresh;
 
-pub(crate) use client_auth::{Authenticated, authenticate};
+pub(crate) use client_auth::{Asks, client_of};
 
 use crate::answer::{OauthError, no_store};
 use crate::authorize::same_resource;
@@ -33,21 +33,11 @@ pub(crate) async fn endpoint(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, OauthError> {
-    let params = Params::form(&headers, &body)?;
     if !oauth.store.is_current() {
         return Err(OauthError::unavailable());
     }
-    let client = match authenticate(&oauth, &view, &headers, &params).await? {
-        Authenticated::Client(client) => client,
-        Authenticated::Refused(client, error) => {
-            audit::unproven(
-                &oauth.store,
-                audit::event(&view, &request, "token.refuse", audit::anonymous(&client.client)),
-            )
-            .await;
-            return Err(error);
-        }
-    };
+    let posted = (&headers, body.as_ref());
+    let (client, params) = client_of((&oauth, &view), &request, posted, Asks::Own).await?;
     let exchange = Exchange {
         oauth: &oauth,
         view: &view,

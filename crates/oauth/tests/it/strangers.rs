@@ -352,3 +352,185 @@ async fn a_client_that_is_blocked_or_waits_is_told_that_its_grant_is_over_not_to
     })
     .await;
 }
+
+fn times(event: &wire::AuditEvent) -> u64 {
+    event.repeated.as_ref().map_or(1, |repeated| repeated.count)
+}
+
+/// All events of an action once every count is written, by reason.
+async fn counted(w: &World, action: &str) -> std::collections::BTreeMap<String, Vec<wire::AuditEvent>> {
+    w.store.write_all_folds().await.unwrap();
+    let mut found = std::collections::BTreeMap::<_, Vec<_>>::new();
+    for event in w.events(action).await {
+        let reason = event.reason.clone().unwrap_or_default();
+        found.entry(reason).or_default().push(event);
+    }
+    found
+}
+
+/// One event and one count of the others, at the app, by nobody, and nothing of what was sent.
+fn are_bounded(w: &World, events: &[wire::AuditEvent], count: u64) {
+    assert!(events.len() <= 2, "{events:#?}");
+    assert_eq!(events.iter().map(times).sum::<u64>(), count, "{events:#?}");
+    for event in events {
+        assert_eq!(event.actor, wire::AuditActor::of(ActorKind::Anonymous));
+        assert_eq!(event.outcome, wire::Outcome::Denied);
+        assert_eq!(event.account.as_ref(), Some(&w.account));
+        let text = serde_json::to_string(event).unwrap();
+        assert!(!text.contains("guess"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn clients_that_nobody_knows_are_on_record_wherever_they_are_guessed() {
+    on_each(async |w| {
+        for endpoint in ["token", "introspect", "revoke"] {
+            let path = w.path(endpoint);
+            for n in 0..20 {
+                let id = format!("guess-{n}");
+                let fields = [("client_id", id.as_str()), ("token", "guess"), ("code", "guess")];
+                w.form(&path, &fields).await.expect_error(401, "invalid_client");
+                let answer = w.form_basic(&path, (&id, "guess"), &[("token", "guess")]).await;
+                answer.expect_error(401, "invalid_client");
+                // What is no credential at all, and what is none that can be read.
+                w.form(&path, &[("token", "guess")])
+                    .await
+                    .expect_error(401, "invalid_client");
+                let twice = [("client_id", "guess"), ("client_id", "guess")];
+                w.form(&path, &twice).await.expect_error(400, "invalid_request");
+            }
+        }
+        let found = counted(w, "token.refuse").await;
+        for (reason, each) in [
+            ("client_unknown", 40),
+            ("invalid_client", 20),
+            ("invalid_request", 20),
+        ] {
+            for endpoint in ["token", "introspect", "revoke"] {
+                let at =
+                    |e: &&wire::AuditEvent| e.request.as_ref().is_some_and(|r| r.path == w.path(endpoint));
+                let events: Vec<_> = found[reason].iter().filter(at).cloned().collect();
+                are_bounded(w, &events, each);
+            }
+        }
+        assert_eq!(found.len(), 3, "{found:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn introspection_by_whoever_may_not_ask_is_on_record() {
+    on_each(async |w| {
+        let public = w.register().await;
+        let path = w.path("introspect");
+        for _ in 0..20 {
+            let fields = [("client_id", public.as_str()), ("token", "guess")];
+            w.form(&path, &fields).await.expect_error(401, "invalid_client");
+        }
+        let found = counted(w, "token.refuse").await;
+        let events = &found["invalid_client"];
+        assert_eq!(events.iter().map(times).sum::<u64>(), 20);
+        assert!(events.len() == 2 && events.iter().all(|e| e.actor.kind == ActorKind::Anonymous));
+        assert!(
+            events.iter().all(|e| e.actor.client.is_some()),
+            "whose it is said to be"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn registrations_that_are_not_theirs_are_on_record_and_keep_what_they_are() {
+    on_each(async |w| {
+        let metadata = json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"});
+        let mine = w.register_with(&metadata).await;
+        let id = mine["client_id"].as_str().unwrap();
+        let mut methods = [http::Method::GET, http::Method::PUT, http::Method::DELETE]
+            .into_iter()
+            .cycle();
+        for n in 0..60 {
+            let method = methods.next().unwrap();
+            let unknown = w.path(&format!("register/guess-{n}"));
+            for (path, token) in [
+                (unknown.clone(), Some("guess")),
+                (unknown, None),
+                (w.path(&format!("register/{id}")), Some("guess")),
+                (w.path(&format!("register/{id}")), None),
+            ] {
+                let answer = w.json(method.clone(), &path, token, &metadata).await;
+                answer.expect_error(401, "invalid_token");
+            }
+        }
+        let found = counted(w, "client.refuse").await;
+        let events = &found["credential_invalid"];
+        assert_eq!((found.len(), events.len()), (1, 12), "{events:#?}");
+        for method in ["GET", "PUT", "DELETE"] {
+            let by = |e: &&wire::AuditEvent| e.request.as_ref().is_some_and(|r| r.method == method);
+            let of_client = |e: &wire::AuditEvent| e.target.as_ref().is_some_and(|t| t.id == id);
+            let (theirs, nobodys): (Vec<_>, Vec<_>) = events.iter().filter(by).cloned().partition(of_client);
+            are_bounded(w, &theirs, 40);
+            are_bounded(w, &nobodys, 40);
+        }
+        assert!(w.client(id).await.is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_client_may_not_become_is_on_record_as_its_own_attempt() {
+    on_each(async |w| {
+        let metadata = json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"});
+        let mine = w.register_with(&metadata).await;
+        let (id, token) = (
+            mine["client_id"].as_str().unwrap(),
+            mine["registration_access_token"].as_str(),
+        );
+        let path = w.path(&format!("register/{id}"));
+        for _ in 0..20 {
+            let other = json!({"redirect_uris": ["javascript:alert(1)"]});
+            let answer = w.json(http::Method::PUT, &path, token, &other).await;
+            assert_eq!(answer.status.as_u16(), 400, "{answer:?}");
+        }
+        let found = counted(w, "client.update").await;
+        let events = &found["invalid_redirect_uri"];
+        assert_eq!(events.iter().map(times).sum::<u64>(), 20);
+        assert!(events.len() == 2, "{events:#?}");
+        assert!(
+            events
+                .iter()
+                .all(|e| e.outcome == wire::Outcome::Failure && e.target.as_ref().unwrap().id == id)
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn guesses_bury_no_refusal_of_a_client_that_is_there() {
+    on_each(async |w| {
+        let secret =
+            json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "client_secret_basic"});
+        let secret = w.register_with(&secret).await;
+        let confidential = secret["client_id"].as_str().unwrap();
+        // From very many networks, and along very many paths.
+        for n in 0..200 {
+            let from = format!("198.51.{}.{n}", n % 7);
+            w.from(&from, w.path("token"), &[("client_id", "guess")])
+                .await
+                .expect_error(401, "invalid_client");
+        }
+        let path = w.path("token");
+        let answer = w
+            .form_basic(&path, (confidential, "wrong"), &[("code", "x")])
+            .await;
+        answer.expect_error(401, "invalid_client");
+        let found = counted(w, "token.refuse").await;
+        assert_eq!(found["client_unknown"].len(), 64);
+        assert_eq!(found["various"].len(), 1);
+        let event = &found["invalid_client"][0];
+        assert!(
+            event.actor.client.is_some() && event.request.is_some(),
+            "{event:#?}"
+        );
+    })
+    .await;
+}

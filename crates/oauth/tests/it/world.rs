@@ -220,13 +220,22 @@ impl World {
     // --- requests
 
     pub(crate) async fn send(&self, request: http::request::Builder, body: impl Into<Body>) -> Answer {
+        self.send_from("192.0.2.1", request, body).await
+    }
+
+    /// Posts a form from some address.
+    pub(crate) async fn from(&self, ip: &str, path: String, fields: &[(&str, &str)]) -> Answer {
+        self.send_from(ip, form_request(&path), encode(fields)).await
+    }
+
+    async fn send_from(&self, ip: &str, request: http::request::Builder, body: impl Into<Body>) -> Answer {
         let request = request.body(body.into()).unwrap();
         let number = self.requests.fetch_add(1, Ordering::SeqCst);
         let audit = AuditRequest {
             id: format!("req-{number}"),
             method: request.method().to_string(),
             path: request.uri().path().to_owned(),
-            ip: Some("192.0.2.1".into()),
+            ip: Some(ip.into()),
             user_agent: None,
         };
         let service = self.router.clone().layer(Extension(audit));

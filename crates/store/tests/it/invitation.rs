@@ -178,7 +178,7 @@ async fn an_invitation_is_for_people_of_its_organisation() {
             .unwrap();
         assert_not_found(accept(w, "one", &eve.id).await);
         assert_eq!(state(w, &made).await, InvitationState::Pending);
-        // The same is not made twice.
+        // One like it is found, however its address is written; no other.
         let new = invitation::New {
             email: "ONE@example.com".into(),
             account: None,
@@ -187,10 +187,25 @@ async fn an_invitation_is_for_people_of_its_organisation() {
             created_by: None,
             expires_at: w.clock.now().plus_seconds(60),
         };
-        assert_conflict(
-            w.write(async |tx| invitation::create(tx, &w.org, new, "two").await)
-                .await,
-        );
+        let like = async |new: &invitation::New| {
+            let found = invitation::pending_like(&w.store, &w.org, new, w.clock.now()).await;
+            found
+                .unwrap()
+                .into_iter()
+                .map(|found| found.id)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(like(&new).await, vec![made.id]);
+        let other = invitation::New {
+            role: Role::OrgAdmin,
+            ..new.clone()
+        };
+        assert_eq!(like(&other).await, []);
+        // Where there are two, they give no more than one.
+        w.write(async |tx| invitation::create(tx, &w.org, new.clone(), "two").await)
+            .await
+            .unwrap();
+        assert_eq!(like(&new).await.len(), 2);
     })
     .await;
 }
