@@ -276,3 +276,28 @@ async fn whoever_has_yet_to_sign_in_may_do_so_in_any_way() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn whoever_has_yet_to_sign_in_shows_their_second_factor_then() {
+    on_each(async |world| {
+        let local = &world.acme.local;
+        let binding = json!({"connection": local.id, "accounts": [world.acme.account.id]});
+        make::<Value>(world, "/bindings", binding).await;
+        let scene = Scene::through(world, local, &["pwd"]).await;
+        let wiki = format!("/apps/{}", world.acme.app.id);
+        scene.patch(&wiki, json!({"policies": []})).await;
+        world.own_factor().await;
+        scene
+            .patch("/organisation", json!({"require_second_factor": true}))
+            .await;
+        let path = format!("/policies/{}?dry_run=true", scene.app.spec.policies[0]);
+        let nobody = json!({"require": [{"type": "email", "email": "nobody@example.com"}]});
+        let tried = world.owner(Method::PATCH, &path, Some(nobody)).await;
+        assert_eq!(tried.status, StatusCode::OK, "{}", tried.text);
+        // She has no session that counts, and could come in.
+        let impact = tried.json()["impact"].clone();
+        assert_eq!(impact["lose"]["people"], 0, "{impact}");
+        assert_eq!(impact["sign_in"]["lose"], 1, "{impact}");
+    })
+    .await;
+}

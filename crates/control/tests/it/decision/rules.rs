@@ -82,6 +82,26 @@ async fn another_address_than_a_rule_asks_for() {
 }
 
 #[tokio::test]
+async fn an_address_that_a_rule_asks_for_and_nobody_knows() {
+    let rule = json!({"type": "ip", "ranges": ["203.0.113.0/24"]});
+    case(
+        "no address",
+        request_refused(Reason::NoPolicyMatched),
+        async |s| {
+            s.only(staff_if(&rule)).await;
+            s.ip.set(None);
+        },
+    )
+    .await;
+    case("no address", request_refused(Reason::PolicyDenied), async |s| {
+        s.put_first(json!({"name": "Not from there", "decision": "deny", "include": [rule]}))
+            .await;
+        s.ip.set(None);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_way_of_signing_in_that_is_not_allowed_but_to_come() {
     // Who has signed in so is refused, and who has yet to sign in may do it otherwise.
     case("way", refused(Reason::NoPolicyMatched), async |s| {

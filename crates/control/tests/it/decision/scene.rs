@@ -5,6 +5,7 @@ use axum::Router;
 use gateway::{Gateway, GatewayConfig};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use std::cell::Cell;
 use store::{Change, client, grant, session, user};
 use testkit::{CONTROL, from_json};
 use tokens::{AccessClaims, Act};
@@ -12,7 +13,7 @@ use wire::*;
 
 /// Where the agent gets its codes.
 pub(super) const REDIRECT: &str = "http://127.0.0.1/cb";
-/// Where requests come from.
+/// Where requests come from, if nothing else is said.
 pub(super) const IP: &str = "203.0.113.7";
 /// Where the app lies.
 pub(super) const HOST: &str = "notes.example.com";
@@ -30,6 +31,8 @@ pub(super) struct Scene<'w> {
     pub(super) said_by: ConnectionId,
     pub(super) client: Client,
     pub(super) secret: String,
+    /// Where requests come from, if that is known.
+    pub(super) ip: Cell<Option<&'static str>>,
     /// The session at the control plane.
     pub(super) session: SessionId,
     /// The cookies there and at the app.
@@ -166,6 +169,7 @@ impl<'w> Scene<'w> {
                 control_url: CONTROL.into(),
             }),
             pages: pages(world),
+            ip: Cell::new(Some(IP)),
             session: control_session,
             cookies: (
                 format!("{}={cookie}", broker::cookie_name(CONTROL)),
@@ -261,12 +265,12 @@ fn pages(world: &World) -> Router {
 }
 
 /// What the binary says of each request.
-pub(super) fn context(path: &str) -> AuditRequest {
+pub(super) fn context(path: &str, ip: Option<&str>) -> AuditRequest {
     AuditRequest {
         id: "req-1".into(),
         method: "GET".into(),
         path: path.into(),
-        ip: Some(IP.into()),
+        ip: ip.map(ToOwned::to_owned),
         user_agent: None,
     }
 }

@@ -44,7 +44,7 @@ impl<'w> Open<'w> {
                 .header(SERVICE_TOKEN_SECRET_HEADER, &self.service.1);
         }
         let mut request = request.body(Body::empty()).unwrap();
-        request.extensions_mut().insert(context(path));
+        request.extensions_mut().insert(context(path, Some(IP)));
         let answer = self.scene.gateway.handle(HOST, request).await;
         // The origin is not there: what is let through is a bad gateway.
         answer.status() == StatusCode::BAD_GATEWAY

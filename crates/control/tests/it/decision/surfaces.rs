@@ -1,7 +1,7 @@
 //! Where the decision is asked for.
 
 use super::Expected;
-use super::scene::{HOST, IP, REDIRECT, Scene, context};
+use super::scene::{HOST, REDIRECT, Scene, context};
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -34,7 +34,7 @@ impl Scene<'_> {
     async fn page(&self, request: http::request::Builder, body: String) -> (StatusCode, HeaderMap, String) {
         let mut request = request.body(Body::from(body)).unwrap();
         let path = request.uri().path().to_owned();
-        request.extensions_mut().insert(context(&path));
+        request.extensions_mut().insert(context(&path, self.ip.get()));
         let (parts, body) = self.pages.clone().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (
@@ -62,7 +62,7 @@ impl Scene<'_> {
     async fn gateway(&self, header: (&str, String)) -> (bool, Option<String>) {
         let request = Request::get("/page").header(header.0, header.1);
         let mut request = request.body(Body::empty()).unwrap();
-        request.extensions_mut().insert(context("/page"));
+        request.extensions_mut().insert(context("/page", self.ip.get()));
         let answer = self.gateway.handle(HOST, request).await;
         // The origin is not there: what is let through is a bad gateway.
         let allowed = answer.status() == StatusCode::BAD_GATEWAY;
@@ -103,7 +103,9 @@ impl Scene<'_> {
         let request = Request::get(format!("/.chatelaine/callback?code={code}&state={STATE}"));
         let request = request.header(header::COOKIE, cookie);
         let mut request = request.body(Body::empty()).unwrap();
-        request.extensions_mut().insert(context("/.chatelaine/callback"));
+        request
+            .extensions_mut()
+            .insert(context("/.chatelaine/callback", self.ip.get()));
         let answer = self.gateway.handle(HOST, request).await;
         (
             answer.status() == StatusCode::SEE_OTHER,
@@ -150,7 +152,8 @@ impl Scene<'_> {
     }
 
     async fn tester(&self, is_agent: bool) -> (bool, Option<String>) {
-        let mut test = json!({"app": self.app.id, "user": self.user.id, "path": "/page", "ip": IP});
+        let mut test =
+            json!({"app": self.app.id, "user": self.user.id, "path": "/page", "ip": self.ip.get()});
         if is_agent {
             test["client"] = json!(self.client.id);
         } else {
