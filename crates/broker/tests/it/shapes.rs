@@ -171,7 +171,7 @@ fn table() -> String {
     for (topic, shapes) in all() {
         let _ = write!(
             text,
-            "\n### {topic}\n\n| what comes | known from | outcome |\n|---|---|---|\n"
+            "\n### {topic}\n\n| what comes | such as from | outcome |\n|---|---|---|\n"
         );
         for shape in shapes {
             let (what, who, outcome) = (shape.what, shape.who, shape.outcome);

@@ -48,7 +48,7 @@ pub(super) fn about_the_token() -> Vec<Shape> {
         )
         .claims(json!({"iat": "now+240", "nbf": "now+240", "exp": "now+540"})),
         shape("`nbf` a day ahead", "", BAD_TOKEN).claims(json!({"nbf": "now+86400", "exp": "now+90000"})),
-        shape("`auth_time` as text", "ADFS with claim rules", AS_USUAL)
+        shape("`auth_time` as text", "home-made servers", AS_USUAL)
             .claims(json!({"auth_time": "1800000000"})),
         shape("`nonce` of somebody else, or none", "", BAD_TOKEN).claims(json!({"nonce": null})),
         shape("`at_hash` of another access token", "", BAD_TOKEN).claims(json!({"at_hash": "x".repeat(22)})),
@@ -61,7 +61,7 @@ pub(super) fn about_the_person() -> Vec<Shape> {
     let said = |said: serde_json::Value| json!({"email_verified": said});
     let upn = || json!({"claims": {"email": "preferred_username"}});
     vec![
-        shape("`sub` as a number", "old GitLab, home-made servers", BAD_TOKEN).claims(json!({"sub": 4711})),
+        shape("`sub` as a number", "home-made servers", BAD_TOKEN).claims(json!({"sub": 4711})),
         shape("no `sub`", "", BAD_TOKEN).claims(json!({"sub": null})),
         shape("`sub` of 256 letters", "", BAD_TOKEN).claims(json!({"sub": "x".repeat(256)})),
         shape("`sub` with an invisible character", "", BAD_TOKEN).claims(json!({"sub": "alice\u{200b}"})),
@@ -128,7 +128,7 @@ pub(super) fn about_the_person() -> Vec<Shape> {
         )
         .claims(json!({"locale": {"a": 1}, "address": "Main St", "name": ["Alice"], "updated_at": "now"})),
         shape("claims of 70 kB", "", BAD_TOKEN).claims(json!({"photo": "x".repeat(70_000)})),
-        shape("a required claim as a number", "GitLab, Auth0", AS_USUAL)
+        shape("a required claim as a number", "Auth0", AS_USUAL)
             .claims(json!({"org": 7}))
             .connection(json!({"required_claims": {"org": "7"}})),
         shape("a required claim in a list", "", "refused: `claim_mismatch`")
@@ -149,13 +149,13 @@ pub(super) fn groups() -> Vec<Shape> {
         shape("one text", "ADFS for somebody in one group", AS_USUAL).claims(of(json!("staff"))),
         shape(
             "`\"admins,staff\"`, no separator configured",
-            "Auth0 actions, LDAP bridges",
+            "Auth0 with actions of one's own, LDAP bridges",
             "signed in: groups admins,staff; address verified",
         )
         .claims(of(json!("admins,staff"))),
         shape(
             "`\"admins,staff\"`, `groups_separator` is `,`",
-            "Auth0 actions, LDAP bridges",
+            "Auth0 with actions of one's own, LDAP bridges",
             TWO,
         )
         .claims(of(json!("admins,staff")))
@@ -236,6 +236,11 @@ pub(super) fn groups() -> Vec<Shape> {
             BAD_GROUPS,
         )
         .claims(of(json!(["staff "]))),
-        shape("a number in the list", "GitLab's identifiers", BAD_GROUPS).claims(of(json!(["staff", 7]))),
+        shape(
+            "a number in the list",
+            "servers that send identifiers",
+            BAD_GROUPS,
+        )
+        .claims(of(json!(["staff", 7]))),
     ]
 }
