@@ -1,6 +1,6 @@
 //! What is the matter with app, account and connection.
 
-use super::scene::Scene;
+use super::scene::{Scene, make};
 use super::{Expected, Stages, agents_refused, case, refused, whether};
 use serde_json::json;
 use wire::*;
@@ -32,7 +32,9 @@ async fn a_connection_that_has_drained() {
         let binding = format!("/bindings/{}", s.world.acme.binding.id);
         s.patch(&binding, json!({"state": "draining", "drain_until": until}))
             .await;
-        s.wait(60).await;
+        // The change is heard while the connection still drains; that the time is over is nobody's change.
+        s.wait(5).await;
+        s.wait(55).await;
     })
     .await;
 }
@@ -43,6 +45,38 @@ async fn a_connection_that_is_not_bound_any_more() {
         s.behind(&format!(
             "DELETE FROM bindings WHERE id = '{}'",
             s.world.acme.binding.id
+        ))
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_bound_any_more_beside_one_that_is() {
+    case(
+        "another is bound",
+        refused(Reason::ConnectionNotBound),
+        async |s| {
+            let acme = &s.world.acme;
+            let binding = json!({"connection": acme.local.id, "accounts": [acme.account.id]});
+            make::<serde_json::Value>(s.world, "/bindings", binding).await;
+            s.behind(&format!("DELETE FROM bindings WHERE id = '{}'", acme.binding.id))
+                .await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_beside_an_exclusive_one() {
+    let expected = refused(Reason::ConnectionNotBound);
+    whether(("exclusive", false), expected, async |s| {
+        let acme = &s.world.acme;
+        let binding = json!({"connection": acme.local.id, "accounts": [acme.account.id]});
+        make::<serde_json::Value>(s.world, "/bindings", binding).await;
+        s.behind(&format!(
+            "UPDATE bindings SET mode = 'exclusive' WHERE connection = '{}'",
+            acme.local.id
         ))
         .await;
     })

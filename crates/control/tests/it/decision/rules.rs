@@ -110,6 +110,16 @@ async fn a_way_of_signing_in_that_is_not_allowed_but_to_come() {
     .await;
 }
 
+#[tokio::test]
+async fn a_rule_for_services() {
+    case("services", refused(Reason::NoPolicyMatched), async |s| {
+        s.only(json!({"name": "Services", "decision": "service_auth",
+            "include": [{"type": "request", "path": "/page"}]}))
+            .await;
+    })
+    .await;
+}
+
 /// A policy that denies a path.
 fn not_at(path: &str) -> serde_json::Value {
     json!({"name": "Not there", "decision": "deny", "include": [{"type": "request", "path": path}]})

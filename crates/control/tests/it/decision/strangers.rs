@@ -14,6 +14,13 @@ struct Open<'w> {
     service: (ServiceTokenId, String),
 }
 
+/// With the app as it is now.
+async fn again(scene: Scene<'_>) -> Scene<'_> {
+    let app = scene.world.get(&format!("/apps/{}", scene.app.id)).await;
+    let app: App = serde_json::from_value(app).unwrap();
+    Scene { app, ..scene }
+}
+
 impl<'w> Open<'w> {
     async fn new(world: &'w crate::world::World) -> Self {
         let scene = Scene::new(world, &["pwd"]).await;
@@ -22,10 +29,15 @@ impl<'w> Open<'w> {
         let id: ServiceTokenId = token["id"].as_str().unwrap().parse().unwrap();
         scene
             .put_first(json!({"name": "Robot's", "decision": "service_auth",
-                "include": [{"type": "service_token", "service_token": id}]}))
+                "include": [{"type": "service_token", "service_token": id}],
+                "require": [{"type": "request", "path": "/page"}]}))
             .await;
-        let app: App = serde_json::from_value(world.get(&format!("/apps/{}", scene.app.id)).await).unwrap();
-        let scene = Scene { app, ..scene };
+        let scene = again(scene).await;
+        scene
+            .put_first(json!({"name": "Signed in", "decision": "allow",
+                "include": [{"type": "request", "path": "/people"}]}))
+            .await;
+        let scene = again(scene).await;
         scene
             .put_first(json!({"name": "Open", "decision": "bypass",
                 "include": [{"type": "request", "path": "/open"}]}))
@@ -87,6 +99,8 @@ async fn nobody_and_services_as_rules_say() {
         open.check(("/open", SERVICE), true, "bypassed").await;
         open.check(("/page", SERVICE), true, "service_authenticated")
             .await;
+        open.check(("/people", NOBODY), false, "unauthenticated").await;
+        open.check(("/people", SERVICE), false, "no_policy_matched").await;
     })
     .await;
 }
