@@ -110,7 +110,11 @@ pub(crate) fn require(
         || claims
             .get("_claim_names")
             .is_some_and(|names| names.get("groups").is_some() || names.get(name).is_some());
-    if left_out && claims.get("groups").is_none() && find(claims, name).is_none() {
+    let is_empty = |claim: Option<&Value>| match claim {
+        None | Some(Value::Null) => true,
+        Some(claim) => claim.as_array().is_some_and(Vec::is_empty),
+    };
+    if left_out && is_empty(claims.get("groups")) && is_empty(find(claims, name)) {
         let text = "the provider leaves the groups out because there are too many: let it send only those that \
                     are assigned to the application";
         return Err(trace.failed("claims", Fault::Token(text.to_owned())));
@@ -329,9 +333,15 @@ fn named<'v>(group: &'v Value, member: Option<&str>) -> Option<&'v str> {
     }
 }
 
+/// Whether a text looks like a list or an object in JSON, or in the way in which many programs print one.
+fn is_list_as_text(text: &str) -> bool {
+    let text = text.trim();
+    (text.starts_with('[') && text.ends_with(']')) || (text.starts_with('{') && text.ends_with('}'))
+}
+
 /// The groups of a claim, exactly as they were sent: an array, or a text that is one group, or several with
-/// `separator` between them, or objects of which a `member` counts. One that cannot be told from another at sight, or is too long, and too many of them, are
-/// refused in words: a rule may ask about what would be missing.
+/// `separator` between them, or objects of which a `member` counts. One that cannot be told from another at sight,
+/// or is too long, and too many of them, are refused in words: a rule may ask about what would be missing.
 fn groups(
     claim: Option<&Value>,
     separator: Option<&str>,
@@ -339,6 +349,12 @@ fn groups(
 ) -> Result<Vec<String>, String> {
     let groups: Vec<&str> = match (claim, separator) {
         (None | Some(Value::Null), _) => Vec::new(),
+        // One group of such a name would hide those that are meant from rules that deny.
+        (Some(Value::String(text)), _) if is_list_as_text(text) => {
+            return Err(
+                "is a list that was written into a text: let the provider send it as a list".to_owned(),
+            );
+        }
         (Some(Value::String(text)), Some(separator)) => text.split(separator).collect(),
         (Some(Value::String(text)), None) => vec![text],
         (Some(Value::Array(values)), _) => {
@@ -482,6 +498,9 @@ mod tests {
             (json!(["admins", 5]), "something else than names"),
             (json!(["admins", null]), "something else than names"),
             (json!({"admins": true}), "neither a list"),
+            (json!("[\"admins\",\"staff\"]"), "written into a text"),
+            (json!("[admins, staff]"), "written into a text"),
+            (json!("{\"name\":\"admins\"}"), "written into a text"),
             (json!(["x".repeat(1001)]), "longer than 1000 bytes"),
             (many(1001), "1001 groups, more than 1000"),
         ] {

@@ -7,7 +7,7 @@ use openidconnect::core::{
     CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode,
     CoreResponseType, CoreSubjectIdentifierType,
 };
-use openidconnect::{AdditionalProviderMetadata, DiscoveryError, IssuerUrl, ProviderMetadata};
+use openidconnect::{AdditionalProviderMetadata, IssuerUrl, ProviderMetadata};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
@@ -19,9 +19,12 @@ const SUFFIX: &str = "/.well-known/openid-configuration";
 const TENANT: &str = "{tenantid}";
 /// The algorithms of id tokens that are accepted, where the provider announces them: all asymmetric ones that we can
 /// check.
-pub(crate) const ALGORITHMS: [&str; 9] = [
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA",
+pub(crate) const ALGORITHMS: [&str; 10] = [
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 ];
+/// What a document announces that says nothing of it: every provider must offer this one (OpenID Connect Core 1.0,
+/// section 15.1).
+const UNSAID: &str = "RS256";
 /// Most entries of a list that are shown.
 const MAX_LIST: usize = 200;
 
@@ -97,10 +100,47 @@ impl Document {
             .collect()
     }
 
+    /// The algorithms of id tokens that it announces.
+    fn algorithms(&self) -> Vec<String> {
+        match self.list("id_token_signing_alg_values_supported") {
+            none if none.is_empty() => vec![UNSAID.to_owned()],
+            some => some,
+        }
+    }
+
+    /// What we read of it, in the form that the library wants. How a provider writes the rest, and whether it leaves
+    /// out what says nothing to us, keeps nobody out.
+    fn metadata(&self) -> Result<Metadata, serde_json::Error> {
+        let mut read = serde_json::Map::new();
+        for needed in ["issuer", "authorization_endpoint", "jwks_uri"] {
+            if let Some(value) = self.json.get(needed) {
+                read.insert(needed.to_owned(), value.clone());
+            }
+        }
+        for optional in ["token_endpoint", "userinfo_endpoint", "end_session_endpoint"] {
+            if let Some(url) = self.text(optional).filter(|url| !url.is_empty()) {
+                read.insert(optional.to_owned(), url.into());
+            }
+        }
+        for list in ["token_endpoint_auth_methods_supported", "claims_supported"] {
+            if self.json.get(list).is_some_and(Value::is_array) {
+                read.insert(list.to_owned(), self.list(list).into());
+            }
+        }
+        let named = "authorization_response_iss_parameter_supported";
+        read.insert(named.to_owned(), self.flag(named).into());
+        let algorithms = "id_token_signing_alg_values_supported";
+        read.insert(algorithms.to_owned(), self.algorithms().into());
+        // Required of documents, and of no use here.
+        read.insert("response_types_supported".to_owned(), vec!["code"].into());
+        read.insert("subject_types_supported".to_owned(), vec!["public"].into());
+        serde_json::from_value(read.into())
+    }
+
     /// What would keep sign-in from working, or makes it weaker than it could be.
     fn concerns(&self) -> Vec<String> {
         let mut concerns = Vec::new();
-        let algorithms = self.list("id_token_signing_alg_values_supported");
+        let algorithms = self.algorithms();
         if !algorithms.iter().any(|a| ALGORITHMS.contains(&a.as_str())) {
             concerns.push(format!(
                 "It offers none of the algorithms of id tokens that are accepted: {}.",
@@ -132,14 +172,17 @@ impl Document {
     }
 }
 
+/// Whatever type the provider calls them, and without those of kinds that the library does not know.
 async fn keys(http: &Http, metadata: &Metadata) -> Result<CoreJsonWebKeySet, Fault> {
-    let keys = CoreJsonWebKeySet::fetch_async(metadata.jwks_uri(), http).await;
-    keys.map_err(|error| match error {
-        DiscoveryError::Request(e) => Fault::Unreachable(format!("its keys: {e}")),
-        DiscoveryError::Response(status, ..) => Fault::status("the document with its keys", status),
-        DiscoveryError::Parse(e) => Fault::Answer(format!("its keys: {e}")),
-        other => Fault::Answer(format!("its keys: {other}")),
-    })
+    let url = metadata.jwks_uri().url().as_str();
+    let answer = http.get(url, None).await.map_err(|fault| match fault {
+        Fault::Unreachable(text) => Fault::Unreachable(format!("its keys: {text}")),
+        other => other,
+    })?;
+    if answer.status != http::StatusCode::OK {
+        return Err(Fault::status("the document with its keys", answer.status));
+    }
+    serde_json::from_slice(&answer.body).map_err(|e| Fault::Answer(format!("its keys: {e}")))
 }
 
 /// The issuer that the document must name, and id tokens too. Entra's documents for several tenants name a
@@ -205,8 +248,7 @@ pub(crate) async fn discover(
     }
     trace.ok("issuer", "the document names the issuer of the connection");
 
-    let parsed = serde_json::from_value::<Metadata>(document.json.clone());
-    let metadata = match parsed {
+    let metadata = match document.metadata() {
         Ok(metadata) => metadata,
         Err(error) => {
             let fault = Fault::Answer(format!("its discovery document: {error}"));
@@ -296,7 +338,7 @@ pub(crate) async fn report(http: &Http, typed: &str) -> Result<Discovery, Fault>
         warnings.push(text.to_owned());
     }
     let mut signing_keys = 0;
-    match serde_json::from_value::<Metadata>(document.json.clone()) {
+    match document.metadata() {
         Err(error) => warnings.push(format!("The document cannot be used: {error}")),
         Ok(metadata) => {
             if let Err(fault) = endpoints(&metadata) {

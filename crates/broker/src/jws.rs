@@ -3,7 +3,7 @@
 //! harm.
 
 use crate::discovery::{ALGORITHMS, Metadata};
-use aws_lc_rs::digest;
+use aws_lc_rs::{digest, signature};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use openidconnect::JsonWebKey as _;
 use openidconnect::core::{CoreJsonWebKey, CoreJwsSigningAlgorithm};
@@ -93,25 +93,59 @@ pub(crate) fn verify(token: &str, metadata: &Metadata) -> Result<Jws, Unverified
         return Err(Unverified::Algorithm(crate::claims::clean(&head.alg, 20)));
     };
     let signature = decode(signature)?;
-    let named = |key: &&CoreJsonWebKey| {
-        let kid = head.kid.as_deref();
-        kid.is_none_or(|kid| key.key_id().is_some_and(|id| id.as_str() == kid))
+    // A name is a hint (RFC 7515, section 4.1.4): what has none may be it.
+    let named = |key: &&CoreJsonWebKey| match (head.kid.as_deref(), key.key_id()) {
+        (Some(kid), Some(id)) => id.as_str() == kid,
+        _ => true,
     };
-    let mut result = Err(Unverified::UnknownKey);
-    for key in metadata.jwks().keys().iter().filter(named) {
-        let right = key.verify_signature(&algorithm, message.as_bytes(), &signature);
-        result = right.map_err(|_| Unverified::Signature);
-        if result.is_ok() {
-            break;
-        }
+    let mut keys = metadata.jwks().keys().iter().filter(named).peekable();
+    if keys.peek().is_none() {
+        return Err(Unverified::UnknownKey);
     }
-    result?;
+    if !keys.any(|key| is_right(key, &algorithm, message.as_bytes(), &signature)) {
+        return Err(Unverified::Signature);
+    }
     let claims = serde_json::from_slice(&decode(payload)?).map_err(|_| Unverified::Malformed)?;
     Ok(Jws {
         kind: head.typ,
         claims,
         algorithm: head.alg,
     })
+}
+
+/// Whether a key made a signature.
+fn is_right(
+    key: &CoreJsonWebKey,
+    algorithm: &CoreJwsSigningAlgorithm,
+    message: &[u8],
+    signature: &[u8],
+) -> bool {
+    match algorithm {
+        // The library knows the curve, and cannot check it.
+        CoreJwsSigningAlgorithm::EcdsaP521Sha512 => {
+            point_of_p521(key).is_some_and(|point| is_right_p521(&point, message, signature))
+        }
+        _ => key.verify_signature(algorithm, message, signature).is_ok(),
+    }
+}
+
+fn is_right_p521(point: &[u8], message: &[u8], made: &[u8]) -> bool {
+    let key = signature::UnparsedPublicKey::new(&signature::ECDSA_P521_SHA512_FIXED, point);
+    key.verify(message, made).is_ok()
+}
+
+/// The point of a P-521 key that may sign with ES512 (RFC 7518, section 6.2.1), uncompressed.
+fn point_of_p521(key: &CoreJsonWebKey) -> Option<Vec<u8>> {
+    const SIZE: usize = 66;
+    let key = serde_json::to_value(key).ok()?;
+    let text = |name: &str| key.get(name).and_then(Value::as_str);
+    let fits = text("kty") == Some("EC")
+        && text("crv") == Some("P-521")
+        && text("use").is_none_or(|for_what| for_what == "sig")
+        && text("alg").is_none_or(|alg| alg == "ES512");
+    let coordinate = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
+    let (x, y) = (coordinate("x")?, coordinate("y")?);
+    (fits && x.len() == SIZE && y.len() == SIZE).then(|| [&[4][..], &x, &y].concat())
 }
 
 impl Jws {

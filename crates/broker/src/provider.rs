@@ -3,9 +3,8 @@
 use crate::health::{Breakers, Entry, Outcome, Transition};
 use crate::trace::Trace;
 use crate::{claims, discovery::Known, github};
-use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 use outbound::{Allowed, Outbound};
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use store::{Store, user::Identity};
 use wire::{
     ActorKind, AuditActor, AuditEvent, Authentication, Breaker, Callback, Connection, ConnectionId,
@@ -130,30 +129,6 @@ impl Http {
             None => fetch,
         };
         fetch.send().await.map_err(|e| Fault::Unreachable(e.to_string()))
-    }
-}
-
-/// Why the guarded client has no answer that could be read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HttpError {
-    #[error(transparent)]
-    Outbound(#[from] outbound::Error),
-    #[error("it answered with status {0}")]
-    Status(u16),
-}
-
-impl<'c> AsyncHttpClient<'c> for Http {
-    type Error = HttpError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(async {
-            let answer = self.outbound.http(request, &self.allow).await?;
-            match answer.status() {
-                status if status.is_server_error() => Err(HttpError::Status(status.as_u16())),
-                _ => Ok(answer),
-            }
-        })
     }
 }
 

@@ -4,7 +4,9 @@
 //! What is remembered is keyed by SHA-256 of the credential (with its kind in front), ends with the
 //! credential's own time, and is dropped by the change feed: a grant, person, client, session or token that
 //! ends takes its entries along, a change of configuration takes all. A lookup that began before such a
-//! change does not enter the memory after it: it compares a generation number under the shard's lock.
+//! change does not enter the memory after it: it compares a generation number under the shard's lock. The feed is
+//! heard by a task of its own; as long as it has not heard all that was announced, nothing is taken from memory, so
+//! that what somebody was told has ended has ended.
 
 use crate::site::Site;
 use arc_swap::ArcSwapOption;
@@ -192,6 +194,8 @@ pub(crate) struct Memory {
     shards: [Shard; SHARDS],
     /// Counts changes.
     generation: AtomicU64,
+    /// Changes of the feed that were heard.
+    heard: AtomicU64,
     /// Tells open streams that something changed.
     changed: watch::Sender<u64>,
     /// Whether the change feed is being followed. If not, nothing may be let through.
@@ -199,10 +203,11 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    fn new() -> Self {
+    fn new(heard: u64) -> Self {
         Self {
             shards: Default::default(),
             generation: AtomicU64::new(0),
+            heard: AtomicU64::new(heard),
             changed: watch::Sender::new(0),
             following: AtomicBool::new(true),
         }
@@ -248,6 +253,12 @@ impl Memory {
         }
         self.changed.send_replace(generation);
     }
+
+    /// Forgets what so many changes concern.
+    fn hear(&self, change: &Change, count: u64) {
+        self.forget(change);
+        self.heard.fetch_add(count, Ordering::SeqCst);
+    }
 }
 
 /// Says, however it ends, that the feed is not followed any more.
@@ -279,14 +290,16 @@ pub(crate) enum Invalid {
 impl Credentials {
     /// Begins to follow the change feed.
     pub(crate) fn new(store: Store, keyring: Keyring) -> Self {
-        let memory = Arc::new(Memory::new());
-        let mut changes = store.changes();
+        let (heard, mut changes) = store.follow();
+        let memory = Arc::new(Memory::new(heard));
         let following = Following(Arc::clone(&memory));
         tokio::spawn(async move {
             loop {
                 match changes.recv().await {
-                    Ok(change) => following.0.forget(&change),
-                    Err(broadcast::error::RecvError::Lagged(_)) => following.0.forget(&Change::All),
+                    Ok(change) => following.0.hear(&change, 1),
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        following.0.hear(&Change::All, missed);
+                    }
                     Err(broadcast::error::RecvError::Closed) => break,
                 }
             }
@@ -302,6 +315,11 @@ impl Credentials {
     /// Whether what is remembered can be relied on. If not, everything must be denied.
     pub(crate) fn are_current(&self) -> bool {
         self.memory.following.load(Ordering::Relaxed) && self.store.is_current()
+    }
+
+    /// Whether everything was forgotten that has to be by now.
+    fn has_heard_all(&self) -> bool {
+        self.memory.heard.load(Ordering::SeqCst) >= self.store.announced()
     }
 
     /// Wakes when something changed.
@@ -320,7 +338,8 @@ impl Credentials {
         now: Timestamp,
     ) -> store::Result<Result<Arc<Known>, Invalid>> {
         let key = key(site, credential);
-        if let Some(known) = self.memory.get(&key)
+        if self.has_heard_all()
+            && let Some(known) = self.memory.get(&key)
             && known.app == site.view.app.id
             && now < known.until
         {

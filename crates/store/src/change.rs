@@ -4,9 +4,8 @@
 use crate::db::{DbTx, On};
 use crate::sql::{Run, Sql};
 use crate::{Clock, Error, Result};
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 use wire::{AccountId, ClientId, ConnectionId, GrantId, Id as _, OrgId, ServiceTokenId, SessionId, UserId};
@@ -89,6 +88,10 @@ impl Change {
 /// This process's end of the feed.
 pub(crate) struct Feed {
     sender: broadcast::Sender<Change>,
+    /// How many changes were announced here. Counted before anybody hears of them, under `order`.
+    announced: AtomicU64,
+    /// Whoever begins to listen knows how many came before.
+    order: Mutex<()>,
     /// The last position that was read.
     seen: AtomicI64,
     /// When the reading began of which everything is followed.
@@ -123,6 +126,8 @@ impl Feed {
     pub(crate) async fn start(db: On<'_>, clock: &Clock) -> Result<Self> {
         let feed = Self {
             sender: broadcast::channel(1024).0,
+            announced: AtomicU64::new(0),
+            order: Mutex::default(),
             seen: AtomicI64::new(0),
             current: Mutex::new(Moment::now(clock)),
         };
@@ -139,7 +144,19 @@ impl Feed {
         self.sender.subscribe()
     }
 
+    /// The changes from now on, and how many came before.
+    pub(crate) fn follow(&self) -> (u64, broadcast::Receiver<Change>) {
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.announced(), self.sender.subscribe())
+    }
+
+    pub(crate) fn announced(&self) -> u64 {
+        self.announced.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn announce(&self, change: Change) {
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        self.announced.fetch_add(1, Ordering::SeqCst);
         // No receiver is no error: nobody caches anything then.
         let _ = self.sender.send(change);
     }

@@ -212,6 +212,19 @@ impl Store {
         self.inner.feed.subscribe()
     }
 
+    /// As [`Store::changes`], with how many changes came before: whoever has heard fewer than [`Store::announced`]
+    /// may not rely on what they remember.
+    #[must_use]
+    pub fn follow(&self) -> (u64, broadcast::Receiver<Change>) {
+        self.inner.feed.follow()
+    }
+
+    /// How many changes were announced here so far. One that was committed here counts before the commit returns.
+    #[must_use]
+    pub fn announced(&self) -> u64 {
+        self.inner.feed.announced()
+    }
+
     /// Whether this instance has lately heard what the others ended; if not, it must deny.
     #[must_use]
     pub fn is_current(&self) -> bool {

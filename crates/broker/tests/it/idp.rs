@@ -1,5 +1,7 @@
 //! A provider that says whatever a test wants it to say, rightly signed or not.
 
+use crate::key::Key;
+use aws_lc_rs::hmac;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
@@ -8,8 +10,6 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use jsonwebtoken::jwk::Jwk;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::{
@@ -32,6 +32,8 @@ pub(crate) enum Signing {
     Hmac,
     /// With a key of its own under the published key's id.
     Forged,
+    /// With the published key, without saying which.
+    Nameless,
 }
 
 struct Grant {
@@ -41,37 +43,8 @@ struct Grant {
     claims: Map<String, Value>,
 }
 
-struct Key {
-    id: String,
-    algorithm: Algorithm,
-    signing: EncodingKey,
-    public: Jwk,
-}
-
-fn key(id: &str, algorithm: Algorithm) -> Key {
-    use aws_lc_rs::signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
-    };
-    let random = aws_lc_rs::rand::SystemRandom::new();
-    let curve = match algorithm {
-        Algorithm::ES384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
-        _ => &ECDSA_P256_SHA256_FIXED_SIGNING,
-    };
-    let pkcs8 = EcdsaKeyPair::generate_pkcs8(curve, &random).unwrap();
-    let pem = format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        STANDARD.encode(pkcs8.as_ref())
-    );
-    let signing = EncodingKey::from_ec_pem(pem.as_bytes()).unwrap();
-    let mut public = Jwk::from_encoding_key(&signing, algorithm).unwrap();
-    public.common.key_id = Some(id.to_owned());
-    Key {
-        id: id.to_owned(),
-        algorithm,
-        signing,
-        public,
-    }
-}
+/// An answer as it is.
+pub(crate) type Page = (u16, &'static str, &'static str);
 
 struct Inner {
     issuer: String,
@@ -90,6 +63,12 @@ struct Inner {
     userinfo: Mutex<Value>,
     /// What the token endpoint says otherwise.
     answer: Mutex<Map<String, Value>>,
+    /// The keys that it publishes in place of its own.
+    keys: Mutex<Option<Value>>,
+    /// What else it says at some paths: status, type and text.
+    pages: Mutex<HashMap<&'static str, Page>>,
+    /// What it calls its answers in JSON.
+    content_type: Mutex<&'static str>,
     /// Whether discovery names an end session endpoint.
     signs_out: AtomicBool,
     /// What discovery says otherwise.
@@ -113,7 +92,7 @@ impl Idp {
         let idp = Self(Arc::new(Inner {
             issuer: format!("http://{}", listener.local_addr().unwrap()),
             now,
-            key: Mutex::new(key("one", Algorithm::ES256)),
+            key: Mutex::new(Key::new("one", "ES256")),
             signing: Mutex::new(Signing::Right),
             methods,
             grants: Mutex::default(),
@@ -122,6 +101,9 @@ impl Idp {
             refresh: Mutex::new((400, json!({ "error": "unsupported_grant_type" }))),
             userinfo: Mutex::new(Value::Null),
             answer: Mutex::default(),
+            keys: Mutex::default(),
+            pages: Mutex::default(),
+            content_type: Mutex::new("application/json"),
             signs_out: AtomicBool::new(false),
             document: Mutex::default(),
             is_down: AtomicBool::new(false),
@@ -146,19 +128,46 @@ impl Idp {
         &self.0.issuer
     }
 
+    /// As its document names it.
+    fn stated_issuer(&self) -> String {
+        let document = self.0.document.lock().unwrap();
+        let stated = document.get("issuer").and_then(Value::as_str);
+        stated.unwrap_or(&self.0.issuer).to_owned()
+    }
+
     pub(crate) fn sign(&self, signing: Signing) {
         *self.0.signing.lock().unwrap() = signing;
     }
 
     /// Signs with another key from now on.
     pub(crate) fn rotate(&self) {
-        *self.0.key.lock().unwrap() = key("two", Algorithm::ES256);
+        *self.0.key.lock().unwrap() = Key::new("two", "ES256");
     }
 
     /// Signs with another key from now on, under the name of the one before.
-    pub(crate) fn replace_key(&self, algorithm: Algorithm) {
+    pub(crate) fn replace_key(&self, algorithm: &'static str) {
         let mut now = self.0.key.lock().unwrap();
-        *now = key(&now.id, algorithm);
+        *now = Key::new(&now.id, algorithm);
+    }
+
+    /// The key that it signs with, as it is published.
+    pub(crate) fn public_key(&self) -> Value {
+        self.0.key.lock().unwrap().public()
+    }
+
+    /// Publishes these keys.
+    pub(crate) fn publish(&self, keys: Value) {
+        *self.0.keys.lock().unwrap() = Some(keys);
+    }
+
+    /// Says something else at a path.
+    pub(crate) fn page(&self, path: &'static str, page: Page) {
+        self.0.pages.lock().unwrap().insert(path, page);
+    }
+
+    /// Calls its answers in JSON so.
+    pub(crate) fn call_json(&self, content_type: &'static str) {
+        *self.0.content_type.lock().unwrap() = content_type;
     }
 
     /// Adds to what the token endpoint says, or replaces it.
@@ -267,7 +276,7 @@ impl Idp {
         let pairs = [
             ("code", code.as_str()),
             ("state", &query["state"]),
-            ("iss", &self.0.issuer),
+            ("iss", &self.stated_issuer()),
         ];
         with_query(back, &pairs)
     }
@@ -303,7 +312,18 @@ async fn gate(
     if idp.0.is_down.load(Ordering::SeqCst) {
         return (http::StatusCode::SERVICE_UNAVAILABLE, "<h1>Down</h1>").into_response();
     }
-    next.run(request).await
+    let page = idp.0.pages.lock().unwrap().get(request.uri().path()).copied();
+    if let Some((status, kind, text)) = page {
+        let status = http::StatusCode::from_u16(status).unwrap();
+        return (status, [("content-type", kind)], text).into_response();
+    }
+    let mut answer = next.run(request).await;
+    if let Some(kind) = answer.headers_mut().get_mut("content-type")
+        && kind == "application/json"
+    {
+        *kind = http::HeaderValue::from_static(*idp.0.content_type.lock().unwrap());
+    }
+    answer
 }
 
 async fn discovery(State(idp): State<Idp>) -> Json<Value> {
@@ -336,8 +356,8 @@ async fn discovery(State(idp): State<Idp>) -> Json<Value> {
 }
 
 async fn jwks(State(idp): State<Idp>) -> Json<Value> {
-    let key = idp.0.key.lock().unwrap();
-    Json(json!({ "keys": [key.public] }))
+    let published = idp.0.keys.lock().unwrap().clone();
+    Json(json!({ "keys": published.unwrap_or_else(|| json!([idp.public_key()])) }))
 }
 
 async fn token(
@@ -382,7 +402,7 @@ async fn token(
     }
     let now = idp.0.now;
     let mut claims = json!({
-        "iss": idp.issuer(), "aud": CLIENT_ID, "sub": "alice", "iat": now, "exp": now + 300,
+        "iss": idp.stated_issuer(), "aud": CLIENT_ID, "sub": "alice", "iat": now, "exp": now + 300,
         "nonce": grant.nonce, "email": "alice@acme.example", "email_verified": true, "name": "Alice",
         "groups": ["staff"],
     });
@@ -403,24 +423,28 @@ async fn token(
 }
 
 fn signed(idp: &Idp, kind: Option<&str>, claims: &Value) -> String {
-    let key_now = idp.0.key.lock().unwrap();
-    let with = |algorithm, key: &EncodingKey| {
-        let mut header = Header::new(algorithm);
-        header.kid = Some(key_now.id.clone());
-        header.typ = kind.map(ToOwned::to_owned).or(header.typ);
-        jsonwebtoken::encode(&header, claims, key).unwrap()
+    let key = idp.0.key.lock().unwrap();
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let token = |head: Value, sign: &dyn Fn(&[u8]) -> Vec<u8>| {
+        let message = format!("{}.{}", part(&head), part(claims));
+        let signature = URL_SAFE_NO_PAD.encode(sign(message.as_bytes()));
+        format!("{message}.{signature}")
     };
+    let head = |algorithm: &str| json!({"alg": algorithm, "kid": key.id, "typ": kind.unwrap_or("JWT")});
     match *idp.0.signing.lock().unwrap() {
-        Signing::Right => with(key_now.algorithm, &key_now.signing),
-        Signing::Forged => with(Algorithm::ES256, &key("forged", Algorithm::ES256).signing),
-        Signing::Hmac => with(
-            Algorithm::HS256,
-            &EncodingKey::from_secret(CLIENT_SECRET.as_bytes()),
-        ),
-        Signing::None => {
-            let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-            format!("{}.{}.", part(&json!({"alg": "none"})), part(claims))
+        Signing::Right => token(head(key.algorithm), &|message| key.sign(message)),
+        Signing::Nameless => token(json!({"alg": key.algorithm}), &|message| key.sign(message)),
+        Signing::Forged => {
+            let forged = Key::new("forged", "ES256");
+            token(head("ES256"), &|message| forged.sign(message))
         }
+        Signing::Hmac => {
+            let secret = hmac::Key::new(hmac::HMAC_SHA256, CLIENT_SECRET.as_bytes());
+            token(head("HS256"), &|message| {
+                hmac::sign(&secret, message).as_ref().to_vec()
+            })
+        }
+        Signing::None => token(json!({"alg": "none"}), &|_| Vec::new()),
     }
 }
 

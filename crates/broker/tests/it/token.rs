@@ -3,7 +3,6 @@
 use crate::idp::{Idp, Signing, callback};
 use crate::world::{START, World, from, oidc, on_each};
 use http::StatusCode;
-use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 async fn attempt(w: &World, claims: Value) -> crate::browser::Answer {
@@ -167,41 +166,9 @@ async fn a_token_for_others_too_counts_where_the_connection_trusts_them() {
 }
 
 #[tokio::test]
-async fn what_nobody_asks_for_may_be_of_any_type() {
-    on_each(async |w| {
-        w.idp.answer("expires_in", json!("600"));
-        w.idp.answer("scope", json!(["openid"]));
-        w.idp.answer("token_type", json!("bearer"));
-        let claims = json!({
-            "locale": {"a": 1}, "email_verified": "True", "updated_at": "yesterday", "address": 5, "picture": [],
-            "amr": "pwd", "phone_number_verified": "no", "name": {"en": "Alice"},
-        });
-        assert_eq!(attempt(w, claims).await.location(), "/me");
-        let alice = w.user("alice").await;
-        assert_eq!(alice.email.as_deref(), Some("alice@acme.example"));
-        assert!(!alice.email_verified, "not plainly true");
-        for (said, counts) in [
-            (json!(true), true),
-            (json!("true"), true),
-            (json!("TRUE"), false),
-            (json!("yes"), false),
-            (json!(1), false),
-            (json!([true]), false),
-            (json!(null), false),
-        ] {
-            assert_eq!(attempt(w, json!({"email_verified": said})).await.location(), "/me");
-            assert_eq!(w.user("alice").await.email_verified, counts, "{said}");
-        }
-        w.idp.answer("id_token", json!({"not": "text"}));
-        attempt(w, json!({})).await.is_error(StatusCode::BAD_GATEWAY);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn every_asymmetric_algorithm_that_is_announced_and_can_be_checked_counts() {
     on_each(async |w| {
-        w.idp.replace_key(Algorithm::ES384);
+        w.idp.replace_key("ES384");
         attempt(w, json!({})).await.is_error(StatusCode::BAD_GATEWAY);
         let error = || async {
             let found = store::connection::get(&w.store, &w.org, &w.connection.id).await;
@@ -244,7 +211,7 @@ async fn a_key_that_was_replaced_under_its_name_is_fetched_once() {
     on_each(async |w| {
         attempt(w, json!({})).await.location();
         assert_eq!(w.idp.discoveries(), 1);
-        w.idp.replace_key(Algorithm::ES256);
+        w.idp.replace_key("ES256");
         assert_eq!(attempt(w, json!({})).await.location(), "/me");
         assert_eq!(w.idp.discoveries(), 2);
         assert_eq!(attempt(w, json!({})).await.location(), "/me");
@@ -253,28 +220,6 @@ async fn a_key_that_was_replaced_under_its_name_is_fetched_once() {
             attempt(w, json!({})).await.is_error(StatusCode::BAD_GATEWAY);
         }
         assert_eq!(w.idp.discoveries(), 2, "not for everybody who forges");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn who_vouches_for_one_address_does_not_vouch_for_another() {
-    on_each(async |w| {
-        w.configure(|spec| spec.scopes.push("groups".to_owned())).await;
-        let lean = json!({"email": "ceo@acme.example", "email_verified": null, "groups": null});
-        w.idp.userinfo(json!({
-            "sub": "alice", "email": "alice@elsewhere.example", "email_verified": true, "groups": ["ops"],
-        }));
-        assert_eq!(attempt(w, lean.clone()).await.location(), "/me");
-        let alice = w.user("alice").await;
-        assert_eq!(alice.email.as_deref(), Some("ceo@acme.example"));
-        assert!(!alice.email_verified);
-        assert_eq!(alice.groups, ["ops"]);
-        w.idp.userinfo(json!({
-            "sub": "alice", "email": "ceo@acme.example", "email_verified": true, "groups": ["ops"],
-        }));
-        assert_eq!(attempt(w, lean).await.location(), "/me");
-        assert!(w.user("alice").await.email_verified, "the same address");
     })
     .await;
 }

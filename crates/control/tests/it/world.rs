@@ -149,8 +149,8 @@ impl World {
     }
 
     /// Runs SQL behind the store's back.
-    pub(crate) async fn execute(&self, sql: &str) {
-        testkit::execute(&self.url, sql).await;
+    pub(crate) async fn execute(&self, sql: &str) -> u64 {
+        testkit::execute(&self.url, sql).await
     }
 
     /// Somebody new at Acme with this role.

@@ -301,3 +301,32 @@ async fn what_waits_ends_with_each_way_to_lose_access() {
     });
     futures_util::future::join_all(all).await;
 }
+
+#[tokio::test]
+async fn what_nobody_waits_for_ends_with_the_app_and_with_the_account() {
+    for way in ["the app is switched off", "the account is switched off"] {
+        on_each(async |world| {
+            let spec = testkit::from_json(serde_json::json!({
+                "name": "Public", "decision": "bypass", "include": [{ "type": "request", "path": "/drip" }],
+            }));
+            let policy: wire::Policy = world
+                .write(async |tx| store::rule::create(tx, &world.org, &world.wiki.account, spec).await)
+                .await;
+            world
+                .change(&world.wiki, |spec| spec.policies.insert(0, policy.id))
+                .await;
+            let asked = tokio::spawn(world.request("GET", &world.wiki, "/drip").send());
+            eventually("the origin drips", async || {
+                let _ = world.origin.events.send("x".into());
+                asked.is_finished()
+            })
+            .await;
+            let drip = asked.await.unwrap().unwrap();
+            assert_eq!(drip.status(), 200);
+            let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+            lose(world, way, &agent, &wire::SessionId::fresh()).await;
+            assert!(within(way, drip.bytes()).await.is_err(), "{way}: cut");
+        })
+        .await;
+    }
+}
