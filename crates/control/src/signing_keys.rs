@@ -4,13 +4,13 @@ use crate::Control;
 use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
-use crate::input::{PageQuery, Query, limit};
+use crate::input::{Body, PageQuery, Query, limit};
 use crate::power::Act;
 use crate::write::Write;
 use axum::response::Response;
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use wire::{KeyState, Page, SigningKey};
+use wire::{KeyRotation, KeyState, Page, SigningKey};
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::default()
@@ -35,21 +35,24 @@ async fn list(caller: Caller, Query(query): Query<PageQuery>) -> Answer<Json<Pag
     Ok(Json(caller.cursors().page(&caller.org, items, limit, |k| &k.id)))
 }
 
-/// Lets the next key sign; the active one is published until its last token has expired
-#[utoipa::path(post, path = "/signing-keys/rotate", tag = "signing-keys",
+/// Lets the next key sign; the active one is published until its last token has expired, unless they are compromised
+#[utoipa::path(post, path = "/signing-keys/rotate", tag = "signing-keys", request_body = KeyRotation,
     responses((status = 201, body = SigningKey), (status = 200, body = SigningKey)))]
-async fn rotate(caller: Caller, write: Write) -> Answer<Response> {
+async fn rotate(caller: Caller, write: Write, body: Option<Body>) -> Answer<Response> {
     let warrant = write.warrant(&caller, &Act::RotateKeys)?;
+    let KeyRotation { compromised } = body.map(Body::read).transpose()?.unwrap_or_default();
     let mut event = caller.event("signing_key.update", None, None, None);
     let key = if write.is_dry_run() {
         let now = caller.store().clock().now();
         let keys = store::key::list(caller.store(), &caller.org, now).await?;
         let next = keys.into_iter().find(|k| k.state == KeyState::Next);
-        let next = next.ok_or_else(|| Fault::conflict("there is no next key; a rotation makes one"))?;
-        let key = SigningKey {
-            state: KeyState::Active,
-            ..next
-        };
+        let mut key = next.ok_or_else(|| Fault::conflict("there is no next key; a rotation makes one"))?;
+        key.state = KeyState::Active;
+        if compromised {
+            // It would be a fresh one.
+            key.id = wire::KeyId::fresh();
+            key.created_at = now;
+        }
         event.target = Some(target("signing_key", &key.id, None));
         write.record_dry_run(&warrant, vec![event]).await?;
         key
@@ -59,7 +62,7 @@ async fn rotate(caller: Caller, write: Write) -> Answer<Response> {
             .control
             .inner
             .keyring
-            .rotate(tx, &caller.org, event)
+            .rotate(tx, &caller.org, event, compromised)
             .await?
     };
     let mut response = write.created("signing-keys", 1, &key);

@@ -47,6 +47,8 @@ pub(crate) struct Known {
     pub(crate) by: By,
     /// When the credential ends by itself.
     pub(crate) until: Timestamp,
+    /// Which keys it was proven with, and the headers are signed with.
+    keys: u64,
     /// The headers for the origin, made at the first request and reused for a while.
     pub(crate) minted: ArcSwapOption<Minted>,
 }
@@ -341,11 +343,13 @@ impl Credentials {
         if self.has_heard_all()
             && let Some(known) = self.memory.get(&key)
             && known.app == site.view.app.id
+            && known.keys == self.keyring.generation()
             && now < known.until
         {
             return Ok(Ok(known));
         }
         let generation = self.memory.generation.load(Ordering::SeqCst);
+        let keys = self.keyring.generation();
         let known = match credential {
             Credential::Bearer(token) => self.bearer(site, token, now).await?,
             Credential::Session(cookie) => self.session(site, cookie, now).await?,
@@ -358,6 +362,7 @@ impl Credentials {
             return Ok(Err(Invalid::Wrong));
         };
         let mut known = known;
+        known.keys = keys;
         // After that the provider may have vouched anew: it is looked up once more.
         if let Some(until) = site.view.good_until(known.principal()) {
             known.until = known.until.min(until);
@@ -419,6 +424,7 @@ impl Credentials {
             account: view.account.id.clone(),
             by: By::Agent(Box::new(person), Box::new(agent)),
             until: grant.expires_at.min(Timestamp::from_seconds(claims.exp)),
+            keys: 0,
             minted: ArcSwapOption::empty(),
         }))
     }
@@ -446,6 +452,7 @@ impl Credentials {
                 }),
             ),
             until: record.expires_at,
+            keys: 0,
             minted: ArcSwapOption::empty(),
         }))
     }
@@ -479,6 +486,7 @@ impl Credentials {
             account: view.account.id.clone(),
             by: By::Service(Box::new(service)),
             until: proven.until.unwrap_or(Timestamp(i64::MAX)),
+            keys: 0,
             minted: ArcSwapOption::empty(),
         }))
     }

@@ -163,8 +163,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Keeps a task of the store's own going until it is closed.
-    fn keep<F>(&self, name: &'static str, mut task: impl FnMut(Self) -> F + Send + 'static)
+    /// Keeps a task going until the store is closed; what is made then is not waited for.
+    pub fn keep<F>(&self, name: &'static str, mut task: impl FnMut(Self) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {

@@ -9,7 +9,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, erro
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use store::{Change, Clock, Error, Result, Store, Tx, key::StoredKey};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex, broadcast};
 use wire::{ActorKind, AuditActor, AuditEvent, KeyId, KeyState, OrgId, SigningKey, Timestamp};
 use zeroize::Zeroizing;
 
@@ -17,6 +21,8 @@ use zeroize::Zeroizing;
 const LEEWAY: i64 = 5;
 /// How long a retiring key is still published: the longest life of an access token, and a minute.
 const OVERLAP: i64 = 86_400 + 60;
+/// How long to wait before keys that could not be read are read again.
+const AGAIN: Duration = Duration::from_millis(500);
 const ALGORITHM: Algorithm = Algorithm::ES256;
 
 /// A JSON Web Key Set, as bytes that are computed once.
@@ -30,8 +36,43 @@ pub struct Jwks {
 
 struct OrgKeys {
     signing: Option<(KeyId, EncodingKey)>,
-    verifying: HashMap<String, DecodingKey>,
-    jwks: Jwks,
+    verifying: HashMap<String, (DecodingKey, Option<Timestamp>)>,
+    /// What is published, and until when: each time that a key is over, the next of these.
+    jwks: Vec<(Option<Timestamp>, Jwks)>,
+}
+
+impl OrgKeys {
+    /// The key with this name, and when it is over, unless it is already.
+    fn verifying(&self, kid: &str, now: Timestamp) -> Option<&(DecodingKey, Option<Timestamp>)> {
+        self.verifying
+            .get(kid)
+            .filter(|(_, over)| over.is_none_or(|over| now < over))
+    }
+}
+
+/// Reads the keys anew whenever they change, and again for as long as that fails.
+async fn follow(ring: Keyring, changes: Arc<Mutex<broadcast::Receiver<Change>>>) {
+    let mut changes = changes.lock().await;
+    // Whoever went before may have died of a change that it had heard.
+    let mut owed = true;
+    loop {
+        if owed {
+            match ring.reload().await {
+                Ok(()) => owed = false,
+                Err(error) => {
+                    tracing::error!(%error, source = ?error, "signing keys could not be read");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+            continue;
+        }
+        match changes.recv().await {
+            Ok(Change::Keys | Change::Config | Change::All) | Err(RecvError::Lagged(_)) => owed = true,
+            Ok(_) => {}
+            // The store is gone.
+            Err(RecvError::Closed) => return,
+        }
+    }
 }
 
 /// The signing keys of all organisations. Cheap to clone; follows changes by itself.
@@ -39,6 +80,8 @@ struct OrgKeys {
 pub struct Keyring {
     store: Store,
     keys: Arc<ArcSwap<HashMap<OrgId, OrgKeys>>>,
+    /// Counts how often they were read.
+    generation: Arc<AtomicU64>,
 }
 
 impl Keyring {
@@ -50,23 +93,13 @@ impl Keyring {
         let ring = Self {
             store: store.clone(),
             keys: Arc::new(ArcSwap::default()),
+            generation: Arc::default(),
         };
-        let mut changes = store.changes();
+        let changes = Arc::new(Mutex::new(store.changes()));
         ring.reload().await?;
         let follower = ring.clone();
-        tokio::spawn(async move {
-            use tokio::sync::broadcast::error::RecvError;
-            loop {
-                match changes.recv().await {
-                    Ok(Change::Keys | Change::Config | Change::All) | Err(RecvError::Lagged(_)) => {
-                        if let Err(error) = follower.reload().await {
-                            tracing::error!(%error, source = ?error, "signing keys could not be read");
-                        }
-                    }
-                    Ok(_) => {}
-                    Err(RecvError::Closed) => break,
-                }
-            }
+        store.keep("signing_keys", move |_| {
+            follow(follower.clone(), Arc::clone(&changes))
         });
         Ok(ring)
     }
@@ -78,7 +111,14 @@ impl Keyring {
         }
         let keys = by_org.into_iter().map(|(org, keys)| Ok((org, assemble(&keys)?)));
         self.keys.store(Arc::new(keys.collect::<Result<_>>()?));
+        self.generation.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Which keys these are. Whoever remembers what they verified or signed asks whether it is still the same.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
     /// Makes the first keys of an organisation, unless it has some.
@@ -103,15 +143,25 @@ impl Keyring {
         self.reload().await
     }
 
-    /// Lets the next key sign, the active one retire, and publishes a new next one.
+    /// Lets the next key sign, the active one retire, and publishes a new next one. When they are `compromised`, none of
+    /// those that are there is good for anything from now on, and a fresh one signs.
     ///
     /// # Errors
     /// When the database does not answer; nothing has changed then.
-    pub async fn rotate(&self, mut tx: Tx, org: &OrgId, mut event: AuditEvent) -> Result<SigningKey> {
+    pub async fn rotate(
+        &self,
+        mut tx: Tx,
+        org: &OrgId,
+        mut event: AuditEvent,
+        compromised: bool,
+    ) -> Result<SigningKey> {
         let now = tx.now();
         let mut promoted = None;
         for key in store::key::list(&mut tx, org, now).await? {
             match key.state {
+                _ if compromised => {
+                    store::key::set_state(&mut tx, &key.id, KeyState::Retiring, Some(now)).await?;
+                }
                 KeyState::Active => {
                     let until = now.plus_seconds(OVERLAP);
                     store::key::set_state(&mut tx, &key.id, KeyState::Retiring, Some(until)).await?;
@@ -136,6 +186,9 @@ impl Keyring {
         };
         store::key::create(&mut tx, &generate(org, KeyState::Next, now)?).await?;
         event.target = Some(store::audit::target("signing_key", &promoted.id, None));
+        if compromised {
+            event.reason = Some("compromised".to_owned());
+        }
         tx.commit(event).await?;
         self.reload().await?;
         Ok(promoted)
@@ -144,7 +197,11 @@ impl Keyring {
     /// The published keys of an organisation.
     #[must_use]
     pub fn jwks(&self, org: &OrgId) -> Option<Jwks> {
-        self.keys.load().get(org).map(|keys| keys.jwks.clone())
+        let now = self.store.clock().now();
+        let keys = self.keys.load();
+        let mut published = keys.get(org)?.jwks.iter();
+        let current = published.find(|(until, _)| until.is_none_or(|until| now < until));
+        current.map(|(_, jwks)| jwks.clone())
     }
 
     /// Signs an access token (`typ: at+jwt`).
@@ -184,7 +241,11 @@ impl Keyring {
         issuer: &str,
         audience: &str,
     ) -> std::result::Result<AccessClaims, Refused> {
-        let claims: AccessClaims = self.verify(org, token, "at+jwt")?;
+        let (mut claims, over): (AccessClaims, _) = self.verify(org, token, "at+jwt")?;
+        if let Some(over) = over {
+            // Whoever remembers that the token was good does so for no longer than its key is.
+            claims.exp = claims.exp.min(over.seconds());
+        }
         if claims.iss != issuer {
             return Err(Refused::Claims("iss"));
         }
@@ -200,7 +261,7 @@ impl Keyring {
         org: &OrgId,
         token: &str,
         typ: &str,
-    ) -> std::result::Result<T, Refused> {
+    ) -> std::result::Result<(T, Option<Timestamp>), Refused> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Malformed)?;
         // RFC 9068 section 4: `at+jwt`, with or without the `application/` prefix.
         let typ_ok = header.typ.as_deref().is_some_and(|t| {
@@ -214,9 +275,9 @@ impl Keyring {
         }
         let keys = self.keys.load();
         let kid = header.kid.as_deref().ok_or(Refused::UnknownKey)?;
-        let key = keys
+        let (key, over) = keys
             .get(org)
-            .and_then(|keys| keys.verifying.get(kid))
+            .and_then(|keys| keys.verifying(kid, self.store.clock().now()))
             .ok_or(Refused::UnknownKey)?;
         let mut validation = Validation::new(ALGORITHM);
         // Times, issuer and audience are checked by us: against the injected clock, on strict types.
@@ -225,7 +286,7 @@ impl Keyring {
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
         match jsonwebtoken::decode(token, key, &validation) {
-            Ok(data) => Ok(data.claims),
+            Ok(data) => Ok((data.claims, *over)),
             Err(error) => Err(match error.kind() {
                 ErrorKind::InvalidSignature => Refused::Signature,
                 ErrorKind::InvalidAlgorithm => Refused::Algorithm,
@@ -257,21 +318,41 @@ fn assemble(keys: &[StoredKey]) -> Result<OrgKeys> {
     for stored in keys {
         let jwk = serde_json::from_value(stored.public_jwk.clone()).map_err(Error::internal)?;
         let key = DecodingKey::from_jwk(&jwk).map_err(Error::internal)?;
-        verifying.insert(stored.key.id.to_string(), key);
-        published.push(stored.public_jwk.clone());
+        let over = stored.key.not_after;
+        verifying.insert(stored.key.id.to_string(), (key, over));
+        published.push((over, &stored.public_jwk));
         if stored.key.state == KeyState::Active {
             signing = Some((stored.key.id.clone(), EncodingKey::from_ec_der(&stored.private)));
         }
     }
-    let body = serde_json::json!({ "keys": published }).to_string();
-    let etag = format!("\"{}\"", &store::sha256(&body)[..22]);
+    let mut ends: Vec<_> = published.iter().map(|(over, _)| *over).collect();
+    // Those that have no end come last.
+    ends.sort_by_key(|over| (over.is_none(), *over));
+    ends.push(None);
+    ends.dedup();
+    let jwks = ends.into_iter().map(|until| {
+        let good = |over: Option<Timestamp>| match (over, until) {
+            (None, _) => true,
+            (Some(over), Some(until)) => over >= until,
+            (Some(_), None) => false,
+        };
+        let good: Vec<_> = published
+            .iter()
+            .filter(|(over, _)| good(*over))
+            .map(|(_, jwk)| jwk)
+            .collect();
+        let body = serde_json::json!({ "keys": good }).to_string();
+        let etag = format!("\"{}\"", &store::sha256(&body)[..22]);
+        let jwks = Jwks {
+            body: body.into(),
+            etag: etag.into(),
+        };
+        (until, jwks)
+    });
     Ok(OrgKeys {
         signing,
         verifying,
-        jwks: Jwks {
-            body: body.into(),
-            etag: etag.into(),
-        },
+        jwks: jwks.collect(),
     })
 }
 

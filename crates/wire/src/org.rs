@@ -134,6 +134,17 @@ pub enum KeyState {
     Retiring,
 }
 
+/// `POST /api/v1/signing-keys/rotate`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct KeyRotation {
+    /// Whether somebody else may have the keys: then none of those that are there is good for anything from now on, and
+    /// all tokens that they signed are refused at once.
+    #[serde(default)]
+    pub compromised: bool,
+}
+
 /// A signing key (public part). `/api/v1/signing-keys`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -150,11 +150,21 @@ fn Keys() -> impl IntoView {
     )
     .said("Keys rotated");
     let write = || Write::post("/signing-keys/rotate", &json!({}));
+    let compromised = Act::new(
+        "Replace compromised",
+        "the signing keys",
+        "Fresh keys sign from now on, and none of those that are there counts any more: every token of an agent is refused at once, and agents refresh theirs. Origins that keep the public keys read them anew.",
+    )
+    .said("Keys replaced");
+    let replace = || Write::post("/signing-keys/rotate", &json!({"compromised": true}));
     view! {
         <div class="flex flex-col gap-4">
             <div class="flex flex-wrap items-end justify-between gap-3">
                 <p class="muted max-w-prose">"Tokens and assertions are signed with the active key. Origins read the public keys from each issuer's JWKS."</p>
-                <ActButton act=rotate look=Look::Plain blocked=me().gate(Need::Organisation) write on_done=move |_| keys.reload() />
+                <div class="flex flex-wrap gap-2">
+                    <ActButton act=compromised look=Look::Plain blocked=me().gate(Need::Organisation) write=replace on_done=move |_| keys.reload() />
+                    <ActButton act=rotate look=Look::Plain blocked=me().gate(Need::Organisation) write on_done=move |_| keys.reload() />
+                </div>
             </div>
             {keys
                 .show(|list| {

@@ -496,9 +496,9 @@ pub(crate) static RESOURCES: &[Resource] = &[
             "rotate",
             "Sign with the next key from now on",
             Target::Collection,
-            false,
+            true,
         )],
-        examples: "chatelaine signing-keys rotate",
+        examples: "chatelaine signing-keys rotate\nchatelaine signing-keys rotate --set compromised=true",
     },
     Resource {
         name: "webhooks",

@@ -309,6 +309,16 @@ async fn a_rotation_lets_the_next_key_sign() {
         assert_eq!(states().await, ["retiring", "active", "next"]);
         assert!(!answer.text.contains("private"));
         assert_eq!(world.newest().await.action, "signing_key.update");
+        // Whose keys somebody else may have counts on none of them any more.
+        let body = Some(json!({"compromised": true}));
+        let answer = world.owner(Method::POST, "/signing-keys/rotate", body).await;
+        assert_eq!(answer.status.as_u16(), 201, "{}", answer.text);
+        assert_eq!(states().await, ["active", "next"]);
+        let event = world.newest().await;
+        assert_eq!(event.reason.as_deref(), Some("compromised"));
+        let body = Some(json!({"compromised": "yes"}));
+        let answer = world.owner(Method::POST, "/signing-keys/rotate", body).await;
+        assert_eq!(answer.status.as_u16(), 400, "{}", answer.text);
     })
     .await;
 }

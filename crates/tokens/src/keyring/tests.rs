@@ -168,7 +168,7 @@ async fn rotation_keeps_old_tokens_good_and_publishes_the_next_key_before_it_sig
     };
     let key = b
         .ring
-        .rotate(b.store.begin().await.unwrap(), &b.org, event())
+        .rotate(b.store.begin().await.unwrap(), &b.org, event(), false)
         .await
         .unwrap();
     assert!(
@@ -178,7 +178,67 @@ async fn rotation_keeps_old_tokens_good_and_publishes_the_next_key_before_it_sig
     assert_ne!(b.ring.jwks(&b.org).unwrap().etag, published.etag);
     let after = b.ring.mint_access(&b.org, &claims(b.now())).unwrap();
     assert!(b.verify(&before).is_ok() && b.verify(&after).is_ok());
-    b.store.clock().advance(OVERLAP + 1);
-    b.ring.reload().await.unwrap();
+}
+
+async fn rotate(b: &Bench, compromised: bool) -> SigningKey {
+    let actor = AuditActor::of(ActorKind::Admin);
+    let event = store::audit::event(&b.org, "api", "signing_key.update", actor);
+    let tx = b.store.begin().await.unwrap();
+    b.ring.rotate(tx, &b.org, event, compromised).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_key_ends_at_its_moment_though_nothing_is_read_anew() {
+    let b = bench().await;
+    let lasting = b.forge(|c| c["exp"] = json!(b.now() + 10 * OVERLAP));
+    rotate(&b, false).await;
+    let over = b.now() + OVERLAP;
+    assert_eq!(
+        b.verify(&lasting).unwrap().exp,
+        over,
+        "nobody remembers it for longer"
+    );
+    let keys = |b: &Bench| b.ring.jwks(&b.org).unwrap().body.matches("\"kid\"").count();
+    assert_eq!(keys(&b), 3);
+    b.store.clock().advance(OVERLAP - 1);
+    assert!(b.verify(&lasting).is_ok());
+    let etag = b.ring.jwks(&b.org).unwrap().etag;
+    b.store.clock().advance(1);
+    assert_eq!(b.verify(&lasting), Err(Refused::UnknownKey));
+    assert_eq!(keys(&b), 2);
+    assert_ne!(b.ring.jwks(&b.org).unwrap().etag, etag);
+}
+
+#[tokio::test]
+async fn compromised_keys_are_good_for_nothing_from_that_moment_on_any_instance() {
+    let b = bench().await;
+    let other = Keyring::load(&b.store).await.unwrap();
+    let before = b.ring.mint_access(&b.org, &claims(b.now())).unwrap();
+    let published = b.ring.jwks(&b.org).unwrap();
+    let key = rotate(&b, true).await;
+    assert!(
+        !published.body.contains(&key.id.to_string()),
+        "the next key was there, too"
+    );
     assert_eq!(b.verify(&before), Err(Refused::UnknownKey));
+    let after = b.ring.mint_access(&b.org, &claims(b.now())).unwrap();
+    assert!(b.verify(&after).is_ok());
+    let now = b.ring.jwks(&b.org).unwrap();
+    for jwk in serde_json::from_str::<Value>(&published.body).unwrap()["keys"]
+        .as_array()
+        .unwrap()
+    {
+        assert!(!now.body.contains(jwk["kid"].as_str().unwrap()));
+    }
+    for _ in 0..200 {
+        if other.verify_access(&b.org, &before, ISS, AUD).is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(
+        other.verify_access(&b.org, &before, ISS, AUD),
+        Err(Refused::UnknownKey)
+    );
+    assert!(other.verify_access(&b.org, &after, ISS, AUD).is_ok());
 }
