@@ -153,12 +153,26 @@ pub(crate) fn authentication(claims: &Map<String, Value>) -> Authentication {
     Authentication {
         amr: amr.unwrap_or_default(),
         acr: claims.get("acr").and_then(word),
-        auth_time: claims
-            .get("auth_time")
-            .and_then(Value::as_i64)
-            .map(Timestamp::from_seconds),
+        auth_time: claims.get("auth_time").and_then(asked_at),
         ..Authentication::NONE
     }
+}
+
+/// When the person was asked who they are; nothing where it is not said. What is said and cannot be read is no moment
+/// that anything could be recent since.
+fn asked_at(claim: &Value) -> Option<Timestamp> {
+    /// The last second of the year 9999.
+    const LAST: f64 = 253_402_300_799.0;
+    if claim.is_null() {
+        return None;
+    }
+    let seconds = claim.as_f64().filter(|seconds| (0.0..=LAST).contains(seconds));
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a whole number of seconds, and within bounds"
+    )]
+    let seconds = seconds.map_or(0, |seconds| seconds.floor() as i64);
+    Some(Timestamp::from_seconds(seconds))
 }
 
 /// Who the claims are about.
@@ -355,8 +369,11 @@ fn groups(
                 "is a list that was written into a text: let the provider send it as a list".to_owned(),
             );
         }
-        (Some(Value::String(text)), Some(separator)) => text.split(separator).collect(),
-        (Some(Value::String(text)), None) => vec![text],
+        // Nothing between two separators is no name.
+        (Some(Value::String(text)), separator) => {
+            let names = separator.map_or_else(|| vec![&**text], |separator| text.split(separator).collect());
+            names.into_iter().filter(|name| !name.is_empty()).collect()
+        }
         (Some(Value::Array(values)), _) => {
             let texts = values
                 .iter()
@@ -371,7 +388,6 @@ fn groups(
         }
         (Some(_), _) => return Err("is neither a list of groups nor a text".to_owned()),
     };
-    let groups: Vec<&str> = groups.into_iter().filter(|group| !group.is_empty()).collect();
     if groups.len() > MAX_GROUPS {
         return Err(format!(
             "has {} groups, more than {MAX_GROUPS}: let the provider send only those that matter here",
@@ -385,6 +401,9 @@ fn groups(
             return Err(format!(
                 "{which} has a name that is longer than {MAX_GROUP} bytes"
             ));
+        }
+        if group.is_empty() {
+            return Err(format!("{which} has no name"));
         }
         if let Some(hidden) = group.chars().find(|c| is_deceptive(*c)) {
             let hidden = u32::from(hidden);
@@ -481,7 +500,7 @@ mod tests {
         ] {
             assert_eq!(json!(of(exact.clone()).unwrap().groups), exact);
         }
-        for (none, groups) in [(json!(null), 0), (json!(""), 0), (json!(["", "a"]), 1)] {
+        for (none, groups) in [(json!(null), 0), (json!(""), 0), (json!([]), 0)] {
             assert_eq!(of(none).unwrap().groups.len(), groups);
         }
         let many = |n: usize| json!((0..n).map(|i| format!("g{i}")).collect::<Vec<_>>());
@@ -497,6 +516,7 @@ mod tests {
             (json!(" admins"), "blanks around its name"),
             (json!(["admins", 5]), "something else than names"),
             (json!(["admins", null]), "something else than names"),
+            (json!(["admins", ""]), "number 2 has no name"),
             (json!({"admins": true}), "neither a list"),
             (json!("[\"admins\",\"staff\"]"), "written into a text"),
             (json!("[admins, staff]"), "written into a text"),

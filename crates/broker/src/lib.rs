@@ -219,8 +219,14 @@ enum SentFrom {
 }
 
 impl SentFrom {
-    fn of(headers: &http::HeaderMap) -> Option<Self> {
-        match headers.get("sec-fetch-site")?.as_bytes() {
+    fn of(headers: &http::HeaderMap, control_url: &str) -> Option<Self> {
+        let mut sites = headers.get_all("sec-fetch-site").iter();
+        let site = sites.next()?;
+        // Where a form comes from whose page sends no referrer, the origin is `null`.
+        let origin = |value: &http::HeaderValue| value == control_url || value == "null";
+        let other = !headers.get_all(http::header::ORIGIN).iter().all(origin);
+        match site.as_bytes() {
+            _ if other || sites.next().is_some() => Some(Self::Elsewhere),
             b"same-origin" => Some(Self::Here),
             // Typed, or reloaded.
             b"none" => None,
@@ -290,7 +296,7 @@ impl FromRequestParts<Broker> for Visit {
             session: session.ok_or_else(|| missing("the session layer"))?,
             browser: parts.extensions.get().cloned(),
             attempts: pending::Attempts::of(&parts.headers, broker.control_url()),
-            sent_from: SentFrom::of(&parts.headers),
+            sent_from: SentFrom::of(&parts.headers, broker.control_url()),
         })
     }
 }

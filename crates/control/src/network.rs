@@ -27,7 +27,11 @@ pub(crate) fn check(pointer: &str, list: &[String]) -> Answer<Vec<String>> {
             let detail = "an address such as 192.0.2.7, or a network such as 192.0.2.0/24";
             Fault::invalid(format!("{pointer}/{i}"), detail)
         })?;
-        Ok(network.trunc().to_string())
+        if network.trunc() != network {
+            let detail = format!("it has bits beyond its length: write it as {}", network.trunc());
+            return Err(Fault::invalid(format!("{pointer}/{i}"), detail));
+        }
+        Ok(network.to_string())
     });
     networks.collect()
 }

@@ -6,6 +6,7 @@ use crate::check;
 use crate::fault::{Answer, Fault};
 use ipnet::IpNet;
 use store::split_public_url;
+use url::Host;
 use url::Url;
 use wire::{AppSpec, Organisation};
 
@@ -17,6 +18,15 @@ pub(crate) async fn check(caller: &Caller, spec: &AppSpec, before: Option<&AppSp
     if moved {
         if public.host_str().is_some_and(|host| host.ends_with('.')) {
             return Err(Fault::invalid("/public_url", "no dot at the end of the host"));
+        }
+        let unreachable = match public.host() {
+            Some(Host::Domain(name)) => name.split('.').any(str::is_empty),
+            Some(Host::Ipv4(ip)) => ip.is_unspecified(),
+            Some(Host::Ipv6(ip)) => ip.to_canonical().is_unspecified(),
+            None => true,
+        };
+        if unreachable {
+            return Err(Fault::invalid("/public_url", "nobody can come to this host"));
         }
         if public.host_str().is_some_and(|host| host.contains('*')) {
             return Err(Fault::invalid("/public_url", "one host, without *"));

@@ -211,9 +211,11 @@ fn connection_named(headers: &HeaderMap) -> Vec<String> {
     named
 }
 
-/// Whether a cookie is one of ours, under any prefix.
-fn is_our_cookie(name: &[u8]) -> bool {
-    let mut name = name.trim_ascii();
+/// Whether a cookie is one of ours, under any prefix and whatever a browser may overlook in front of its name: a cookie
+/// without a name is sent back as its value alone.
+fn is_our_cookie(pair: &[u8]) -> bool {
+    let start = pair.iter().position(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    let mut name = start.and_then(|at| pair.get(at..)).unwrap_or_default();
     while let Some(rest) = without_prefix(name, b"__host-").or_else(|| without_prefix(name, b"__secure-")) {
         name = rest;
     }
@@ -225,22 +227,18 @@ fn without_prefix<'n>(name: &'n [u8], prefix: &[u8]) -> Option<&'n [u8]> {
     start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-fn cookie_name(pair: &[u8]) -> &[u8] {
-    pair.split(|b| *b == b'=').next().unwrap_or_default()
-}
-
 fn sets_our_cookie(value: &HeaderValue) -> bool {
-    is_our_cookie(cookie_name(value.as_bytes()))
+    is_our_cookie(value.as_bytes())
 }
 
 fn without_our_cookies(value: HeaderValue) -> Option<HeaderValue> {
     let pairs = || value.as_bytes().split(|b| *b == b';');
-    if !pairs().any(|pair| is_our_cookie(cookie_name(pair))) {
+    if !pairs().any(|pair| is_our_cookie(pair)) {
         return Some(value);
     }
     let theirs: Vec<&[u8]> = pairs()
         .map(<[u8]>::trim_ascii)
-        .filter(|pair| !pair.is_empty() && !is_our_cookie(cookie_name(pair)))
+        .filter(|pair| !pair.is_empty() && !is_our_cookie(pair))
         .collect();
     if theirs.is_empty() {
         return None;
@@ -363,6 +361,12 @@ mod tests {
             ("set-cookie", "a=1; Path=/"),
             ("set-cookie", "chatelaine_app_x=1"),
             ("set-cookie", " __Host-CHATELAINE_app_x=1; Secure"),
+            // Without a name: browsers send the value alone.
+            ("set-cookie", "=chatelaine_session=6"),
+            ("set-cookie", "==__Host-chatelaine_session=7"),
+            ("set-cookie", ";chatelaine_session=5"),
+            ("set-cookie", "\"chatelaine_session\"=17"),
+            ("set-cookie", "\t= __Secure-chatelaine_app_x"),
             ("set-cookie", "b=chatelaine_"),
         ]);
         from_origin(&mut answer);

@@ -426,6 +426,16 @@ pub(crate) fn check_selector(selector: &Selector, pointer: &str) -> Result<(), C
             plain("name", name)?;
             plain("value", value)
         }
+        Selector::Ip { ranges } => ranges.iter().enumerate().try_for_each(|(i, text)| {
+            // A length that was meant for another address opens more than was meant.
+            match text.parse::<IpNet>() {
+                Ok(network) if network.trunc() != network => at(
+                    format!("ranges/{i}"),
+                    format!("it has bits beyond its length: write it as {}", network.trunc()),
+                ),
+                _ => Ok(()),
+            }
+        }),
         _ => Ok(()),
     }
 }
@@ -466,6 +476,9 @@ fn claim(user: &UserFacts<'_>, name: &str, value: &str) -> Answer {
     if held || (name == "groups" && user.groups.iter().any(|group| group == value)) {
         return Answer::Yes;
     }
+    if user.claims.get(name).is_some_and(is_incomparable) {
+        return Answer::Unproven;
+    }
     // A provider that has too many values to send says that they are elsewhere (OpenID Connect Core 5.6.2;
     // Entra does it with groups). What was not sent is not a "no".
     let elsewhere = user
@@ -478,6 +491,20 @@ fn claim(user: &UserFacts<'_>, name: &str, value: &str) -> Answer {
                 .get("hasgroups")
                 .is_some_and(|flag| equals(flag, "true")));
     if elsewhere { Answer::Unproven } else { Answer::No }
+}
+
+/// Whether a claim holds something that no value of a rule can be equal to, though it may be meant: it is not a "no".
+fn is_incomparable(claim: &Value) -> bool {
+    let one = |value: &Value| match value {
+        Value::String(given) => !wire::is_plain(given),
+        Value::Number(given) => given.is_f64(),
+        Value::Array(_) | Value::Object(_) => true,
+        Value::Null | Value::Bool(_) => false,
+    };
+    match claim {
+        Value::Array(items) => items.iter().any(one),
+        value => one(value),
+    }
 }
 
 fn equals(claim: &Value, text: &str) -> bool {

@@ -96,6 +96,31 @@ fn selectors_about_the_person() {
         authentication: by(json!({"amr": ["mfa"]})),
         ..World::default()
     };
+    let dept = |value: serde_json::Value| World {
+        claims: json!({"dept": value}).as_object().unwrap().clone(),
+        ..World::default()
+    };
+    // What a rule cannot compare is not a "no": a rule that denies counts.
+    for (value, expected) in [
+        (json!("5"), Match),
+        (json!(5), Match),
+        (json!(["x", "5"]), Match),
+        (json!("6"), NoMatch),
+        (json!(["x", 6, true, null]), NoMatch),
+        (json!(null), NoMatch),
+        (json!("5\u{200b}"), Missing),
+        (json!("5 "), Missing),
+        (json!(" 5"), Missing),
+        (json!([["5"]]), Missing),
+        (json!({"a": "5"}), Missing),
+        (json!({"5": true}), Missing),
+        (json!(5.0), Missing),
+        (json!(["x", 5.0]), Missing),
+    ] {
+        let world = dept(value.clone());
+        let rule = sel(json!({"type": "claim", "name": "dept", "value": "5"}));
+        assert_eq!(seen(&rule, &world.person(), &[]), expected, "{value}");
+    }
     let overage = World {
         claims: json!({"_claim_names": {"groups": "src1"}})
             .as_object()

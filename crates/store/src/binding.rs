@@ -315,6 +315,9 @@ pub async fn end_held(tx: &mut Tx, connection: &ConnectionId, accounts: &[Accoun
             )
             .then(")")
         };
+        let handoffs = theirs(Sql::new("DELETE FROM handoffs WHERE 1 = 1"));
+        let handoffs = handoffs.then(" AND app IN (SELECT id FROM apps WHERE 1 = 1");
+        tx.run(handoffs.and_in("account", Some(some)).then(")")).await?;
         ended::grants(tx, REASON, |sql| theirs(sql).and_in("account", Some(some))).await?;
         ended::sessions(tx, REASON, |sql| {
             theirs(sql)

@@ -2,7 +2,7 @@
 
 use crate::power::{self, Maker};
 use crate::sql::{Paging, Row, Run, Sql, opt, word};
-use crate::{Error, Result, Tx, ended, org};
+use crate::{Error, Result, Store, Tx, ended, org};
 use wire::{
     AccountId, Id as _, Invitation, InvitationId, InvitationState, Member, NewMember, OrgId, Role, Timestamp,
     UserId,
@@ -172,13 +172,17 @@ pub async fn get(db: impl Run, org: &OrgId, id: &InvitationId, now: Timestamp) -
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn by_token_hash(db: impl Run, hash: &str, now: Timestamp) -> Result<Option<(OrgId, Invitation)>> {
+pub async fn by_token_hash(store: &Store, hash: &str, now: Timestamp) -> Result<Option<(OrgId, Invitation)>> {
     let sql = Sql::new(
         "SELECT * FROM invitations WHERE hash = $1 AND accepted_at IS NULL AND revoked_at IS NULL \
          AND expires_at > $2",
     );
-    let row = opt(db, sql.bind(hash).bind(now)).await?;
-    row.map(|row| Ok((row.id("org")?, read(&row, now)?))).transpose()
+    let Some(row) = opt(store, sql.bind(hash).bind(now)).await? else {
+        return Ok(None);
+    };
+    let (org, invitation) = (row.id("org")?, read(&row, now)?);
+    let good = is_worth_something(store, &org, (&row, &invitation)).await?;
+    Ok(good.then_some((org, invitation)))
 }
 
 /// The invitation that had a secret, whatever became of it: to say in whose log a link was tried.
@@ -196,6 +200,20 @@ pub async fn ever_by_token_hash(
     )
     .await?;
     row.map(|row| Ok((row.id("org")?, read(&row, now)?))).transpose()
+}
+
+/// Whether whoever gave an invitation could give it now, too.
+async fn is_worth_something(
+    store: &Store,
+    org: &OrgId,
+    (row, invitation): (&Row, &Invitation),
+) -> Result<bool> {
+    let Some(maker) = row.opt_text("maker")? else {
+        return Ok(false);
+    };
+    let demand = power::to_give(invitation.role, invitation.account.as_ref(), invitation.local);
+    let maker = Maker::read(&maker)?;
+    Ok(maker.may(store, org, demand).await? && maker.is_vouched_for(store, org).await?)
 }
 
 /// Redeems an invitation: one of any number of attempts succeeds. Who redeems it belongs to its organisation
@@ -218,11 +236,8 @@ pub async fn accept(tx: &mut Tx, org: &OrgId, hash: &str, user: &UserId) -> Resu
     let sql = sql.bind(now).bind(user).bind(hash).bind(org).bind(false);
     let row = opt(&mut *tx, sql).await?.ok_or(Error::NotFound("invitation"))?;
     let invitation = read(&row, now)?;
-    let maker = row.opt_text("maker")?;
-    let maker = maker.ok_or(Error::NotFound("invitation"))?;
-    let demand = power::to_give(invitation.role, invitation.account.as_ref(), invitation.local);
-    let maker = Maker::read(&maker)?;
-    if !(maker.may(&tx.store, org, demand).await? && maker.is_vouched_for(&tx.store, org).await?) {
+    let store = tx.store.clone();
+    if !is_worth_something(&store, org, (&row, &invitation)).await? {
         return Err(Error::NotFound("invitation"));
     }
     let roles = org::given_to(&mut *tx, user).await?;

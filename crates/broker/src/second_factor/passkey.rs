@@ -137,8 +137,25 @@ pub(super) async fn check(
     let Ok(shown) = serde_json::from_str::<PublicKeyCredential>(shown) else {
         return Ok(Err("wrong_passkey"));
     };
+    if is_framed(&shown) {
+        return Ok(Err("wrong_passkey"));
+    }
     let result = webauthn.finish_passkey_authentication(&shown, &state);
     Ok(result.map_err(|error| refused(visit, error)))
+}
+
+/// Whether the passkey was shown in a frame of somebody else's page (Web Authentication level 3, section 5.8.1): none of our
+/// pages is ever in one.
+fn is_framed(shown: &PublicKeyCredential) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Data {
+        #[serde(default)]
+        cross_origin: bool,
+        top_origin: Option<serde::de::IgnoredAny>,
+    }
+    let data = serde_json::from_slice::<Data>(shown.response.client_data_json.as_ref());
+    data.map_or(true, |data| data.cross_origin || data.top_origin.is_some())
 }
 
 fn refused(visit: &Visit, error: WebauthnError) -> &'static str {
@@ -173,6 +190,9 @@ pub(super) async fn check_open(
     let Ok(shown) = serde_json::from_str::<PublicKeyCredential>(shown) else {
         return Ok(Err("wrong_passkey"));
     };
+    if is_framed(&shown) {
+        return Ok(Err("wrong_passkey"));
+    }
     let Ok((handle, id)) = webauthn.identify_discoverable_authentication(&shown) else {
         return Ok(Err("wrong_passkey"));
     };

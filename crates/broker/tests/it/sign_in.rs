@@ -184,6 +184,20 @@ async fn a_sign_in_is_as_recent_as_the_provider_asked() {
             (json!({"auth_time": now - 3600}), false),
             (json!({"auth_time": now + 864_000}), false),
             (json!({}), true),
+            (json!({"auth_time": null}), true),
+            (json!({"auth_time": (now - 10) as f64}), true),
+            (json!({"auth_time": (now - 3600) as f64}), false),
+            // What cannot be read is not "now", and signs in.
+            (json!({"auth_time": (now - 10).to_string()}), false),
+            (json!({"auth_time": [now]}), false),
+            (json!({"auth_time": true}), false),
+            (json!({"auth_time": {}}), false),
+            (json!({"auth_time": now * 1000}), false),
+            (json!({"auth_time": 253_402_300_800_i64}), false),
+            (json!({"auth_time": i64::MAX}), false),
+            (json!({"auth_time": i64::MIN}), false),
+            (json!({"auth_time": -377_705_116_801_i64}), false),
+            (json!({"auth_time": 1e300}), false),
         ] {
             let browser = w.signed_in(claims.clone()).await;
             assert_eq!(is_recent_in(w, &browser).await, is_recent, "{claims}");

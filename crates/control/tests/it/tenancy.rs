@@ -662,7 +662,7 @@ async fn a_token_works_at_its_addresses_only() {
     on_each(async |world| {
         // Requests of these tests come from 203.0.113.7.
         let owner = &world.acme.owner.token;
-        let new = json!({"name": "ci", "scopes": ["read"], "allowed_ips": ["203.0.113.9/24", "::1"]});
+        let new = json!({"name": "ci", "scopes": ["read"], "allowed_ips": ["203.0.113.0/24", "::1"]});
         let new = made(world, owner, "/api-tokens", new).await;
         assert_eq!(new["allowed_ips"], json!(["203.0.113.0/24", "::1/128"]));
         let token = new["token"].as_str().unwrap();

@@ -1,7 +1,7 @@
 //! What is switched off and on again lets nobody in who was let in before.
 
 use crate::world::{World, on_each};
-use store::{app, connection, grant, org, session};
+use store::{app, binding, connection, grant, org, session};
 use wire::*;
 
 /// What Ada holds: a session at the app from one at the control plane, a grant, and a code that begins one.
@@ -224,6 +224,28 @@ async fn a_connection_switched_off_and_on_ends_everything_of_its_people() {
             GrantState::Active
         );
         assert!(session::by_hash(&w.store, "kept", now).await.unwrap().is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_binding_taken_away_and_given_back_ends_what_was_held_through_it() {
+    on_each(async |w| {
+        everybody(w).await;
+        let held = hold(w, 1).await;
+        w.write(async |tx| {
+            let detached = BindingSpec {
+                state: BindingState::Detached,
+                ..w.binding.spec.clone()
+            };
+            let binding = binding::update(tx, &w.binding, detached).await?;
+            binding::end_held(tx, &w.connection.id, std::slice::from_ref(&w.account.id)).await?;
+            let active = w.binding.spec.clone();
+            binding::update(tx, &binding, active).await
+        })
+        .await
+        .unwrap();
+        assert_eq!(held.left(w).await, [true, false, false, false]);
     })
     .await;
 }

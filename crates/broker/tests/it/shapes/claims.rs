@@ -145,7 +145,13 @@ pub(super) fn groups() -> Vec<Shape> {
         shape("a list of texts", "Okta, Keycloak, Authentik, GitLab", TWO)
             .claims(of(json!(["admins", "staff"]))),
         shape("none", "Google", NO_GROUPS).claims(of(json!(null))),
-        shape("an empty list, an empty text in a list", "Authentik", NO_GROUPS).claims(of(json!([""]))),
+        shape("an empty list", "Authentik", NO_GROUPS).claims(of(json!([]))),
+        shape(
+            "an empty text in a list",
+            "rare, and it may hide a group that is meant",
+            "refused: `groups_unusable`",
+        )
+        .claims(of(json!(["", "staff"]))),
         shape("one text", "ADFS for somebody in one group", AS_USUAL).claims(of(json!("staff"))),
         shape(
             "`\"admins,staff\"`, no separator configured",
