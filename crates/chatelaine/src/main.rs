@@ -151,6 +151,9 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
     config.needs_database()?;
     let store = setup::open(config, &key).await?;
     say!("database       ok: schema is current, the key fits");
+    for row in store.directory().unreadable() {
+        say!("database       WARNING: {row}");
+    }
     let mailer = config.mail.mailer(store.clock().clone())?;
     if mailer.is_configured() {
         say!("mail           ok: from {}", config.mail.from);

@@ -346,10 +346,20 @@ impl Surface {
             let title = "The request came from this server";
             return assets::problem(StatusCode::LOOP_DETECTED, "loop-detected", title, id);
         }
+        let id = request_id(&request);
         let mut response = match self.control.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
+        // A session that could not be kept: its layer answers without a word.
+        if response.status() == StatusCode::INTERNAL_SERVER_ERROR
+            && !response.headers().contains_key(header::CONTENT_TYPE)
+        {
+            let title = "The database takes no writes; nothing was changed";
+            response = assets::problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, id);
+            let later = HeaderValue::from_static("2");
+            response.headers_mut().insert(header::RETRY_AFTER, later);
+        }
         if self.https {
             let value = HeaderValue::from_static("max-age=31536000; includeSubDomains");
             response

@@ -233,7 +233,7 @@ fn sets_our_cookie(value: &HeaderValue) -> bool {
 
 fn without_our_cookies(value: HeaderValue) -> Option<HeaderValue> {
     let pairs = || value.as_bytes().split(|b| *b == b';');
-    if !pairs().any(|pair| is_our_cookie(pair)) {
+    if !pairs().any(is_our_cookie) {
         return Some(value);
     }
     let theirs: Vec<&[u8]> = pairs()
