@@ -11,6 +11,7 @@ mod proxy;
 mod say;
 mod server;
 mod setup;
+mod slow;
 mod verify;
 
 use anyhow::Context as _;

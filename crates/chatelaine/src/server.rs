@@ -4,7 +4,7 @@
 use crate::background::{Background, write_digests};
 use crate::config::Config;
 use crate::context::Proxies;
-use crate::{assets, context, observe, proxy, setup};
+use crate::{assets, context, observe, proxy, setup, slow};
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
@@ -330,7 +330,7 @@ impl Surface {
     async fn dispatch(&self, authority: &str, request: Request<Body>) -> Response {
         if authority != self.control_authority {
             if !self.store.directory().at_authority(authority).is_empty() {
-                return self.gateway.handle(authority, request).await;
+                return self.gateway.handle(authority, request.map(slow::for_app)).await;
             }
             // Health checks come by address.
             if !matches!(request.uri().path(), "/healthz" | "/readyz") {
@@ -347,7 +347,7 @@ impl Surface {
             return assets::problem(StatusCode::LOOP_DETECTED, "loop-detected", title, id);
         }
         let id = request_id(&request);
-        let mut response = match self.control.clone().oneshot(request).await {
+        let mut response = match self.control.clone().oneshot(request.map(slow::for_control)).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
