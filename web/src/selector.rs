@@ -107,8 +107,9 @@ impl Draft {
                 value["acr"] = json!(list(&second));
             }
             "time" => {
-                let (from, to, offset) =
-                    read_times(&second).ok_or("Time of the week: write it as 09:00-17:00 UTC+01:00")?;
+                let (from, to, offset) = read_times(&second).ok_or(
+                    "Time of the week: write it as 09:00-17:00 UTC+01:00, with an offset of at most 14 hours",
+                )?;
                 value["days"] = json!(list(&first.to_lowercase()));
                 value["from"] = json!(from);
                 value["to"] = json!(to);
@@ -155,7 +156,10 @@ fn read_times(text: &str) -> Option<(&str, &str, i32)> {
             _ => return None,
         };
         let (hours, minutes) = rest.split_once(':').unwrap_or((rest, "0"));
-        sign * (hours.parse::<i32>().ok()? * 60 + minutes.parse::<i32>().ok()?)
+        let (hours, minutes) = (hours.parse::<i32>().ok()?, minutes.parse::<i32>().ok()?);
+        // No place on earth is farther from UTC.
+        let known = (0..=14).contains(&hours) && (0..60).contains(&minutes) && hours * 60 + minutes <= 840;
+        known.then_some(sign * (hours * 60 + minutes))?
     };
     Some((from.trim(), to.trim(), offset))
 }
