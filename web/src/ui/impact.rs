@@ -62,7 +62,7 @@ pub(crate) fn ImpactOf(write: Write, seen: RwSignal<Seen>) -> impl IntoView {
                 }.into_any(),
                 Some(Ok(preview)) => match preview.impact {
                     Some(impact) => impact_view(impact),
-                    None => view! { <p>"Nobody's access depends on it."</p> }.into_any(),
+                    None => view! { <p>"Nobody's access to an app depends on it."</p> }.into_any(),
                 },
             }}
         </section>
@@ -99,7 +99,7 @@ pub(crate) fn impact_view(impact: Impact) -> AnyView {
     let more = impact.more;
     view! {
         <div class="flex flex-col gap-2">
-            {quiet.then(|| view! { <p>"No live session or grant is affected."</p> })}
+            {quiet.then(|| view! { <p>"No session at an app and no agent's grant is affected."</p> })}
             {share("Lose access", Tone::Bad, impact.lose)}
             {share("Gain access", Tone::Good, impact.gain)}
             {share("Keep access", Tone::Neutral, impact.keep)}
