@@ -1,5 +1,8 @@
-//! One person: who they are upstream, their roles, sessions and grants; disabling them.
+//! One person: who they are upstream, their roles, second factors, sessions and grants; disabling them.
 
+mod factors;
+
+use self::factors::Factors;
 use super::grants::Grants;
 use crate::{
     client::{Write, client},
@@ -35,6 +38,7 @@ pub(crate) fn Page() -> impl IntoView {
                             <div class="border-t border-base-300 pt-3"><Disable remote user /></div>
                         </div>
                         <Roles user=id.clone() />
+                        <Factors user />
                         <section class="flex flex-col gap-3">
                             <h2 class="font-semibold">"Agents allowed"</h2>
                             <Grants path=Signal::stored(grants) />
