@@ -168,6 +168,11 @@ fn shown_once(made: CreatedInvitation) -> Once {
     } else {
         "No mail is set up, so send them this link yourself."
     };
+    let note = if made.record.local {
+        format!("{note} {WITH_LINK}")
+    } else {
+        note.to_owned()
+    };
     Once::new(
         format!("Invitation of {}", made.record.email),
         "Invitation link",
@@ -207,6 +212,10 @@ fn first_account() -> RwSignal<String> {
     RwSignal::new(first.unwrap_or_default())
 }
 
+/// What is true of invitations with a local password.
+const WITH_LINK: &str = "Nothing proves the address: whoever has the link chooses the password and gets the role. Let \
+                         nobody else have it.";
+
 #[component]
 fn Invite(open: RwSignal<bool>, invitations: Remote<Vec<Invitation>>) -> impl IntoView {
     let email = RwSignal::new(String::new());
@@ -233,9 +242,12 @@ fn Invite(open: RwSignal<bool>, invitations: Remote<Vec<Invitation>>) -> impl In
     };
     view! {
         <form class="flex flex-col gap-4" on:submit=send>
-            <TextField label="E-mail" value=email kind="email" required=true hint="Only somebody who signs in with this verified address can accept." error=sending.at("/email") />
+            <TextField label="E-mail" value=email kind="email" required=true error=sending.at("/email") />
             <RoleFields role account sending />
             <Checkbox label="With a local password" hint="For break-glass owners: they set a password instead of signing in through a connection." value=local />
+            <p class="muted" aria-live="polite">
+                {move || if local.get() { WITH_LINK } else { "Only somebody who signs in with this verified address can accept." }}
+            </p>
             <FormError sending />
             <FormButtons open sending>"Invite"</FormButtons>
         </form>
