@@ -2,6 +2,7 @@
 //!
 //! Owns how answers become values or [`Failure`]s. It keeps no resources; pages do.
 
+use crate::labels::{self, Labels};
 use gloo_net::http::{Method, RequestBuilder};
 use leptos::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
@@ -41,6 +42,11 @@ pub(crate) type Answer<T> = Result<T, Failure>;
 impl Failure {
     /// One or two sentences for the person in front of the screen.
     pub(crate) fn message(&self) -> String {
+        self.message_with(&[])
+    }
+
+    /// The same in the words of a form that calls some fields in its own way.
+    pub(crate) fn message_with(&self, own: Labels) -> String {
         match self {
             Self::Problem(_) if self.is_stale() => {
                 "Somebody else changed this in the meantime. Reload it and make your change again.".into()
@@ -49,7 +55,9 @@ impl Failure {
                 "Nothing was changed: this needs a fresh sign-in. Confirm that it is you, then do this again."
                     .into()
             }
-            Self::Problem(problem) => problem.detail.clone().unwrap_or_else(|| problem.title.clone()),
+            Self::Problem(problem) => {
+                labels::sentence(problem.detail.as_deref().unwrap_or(&problem.title), own)
+            }
             Self::Expired => "Your session has ended. Sign in again, then repeat this.".into(),
             Self::Unreachable => "The server cannot be reached. Check the connection and try again.".into(),
             Self::Unexpected(status) => {

@@ -322,10 +322,16 @@ fn values(draft: Draft, names: Directory, disabled: bool) -> AnyView {
             .into_any(),
         "time" => view! { {text("Days", "mon, tue (empty: every day)", draft.first)} {text("Hours", "09:00-17:00 UTC+01:00", draft.second)} }
             .into_any(),
-        "group" => pick(
-            "Group",
-            names.groups.ready().unwrap_or_default().into_iter().map(|g| (g.id.to_string(), g.spec.name)).collect(),
-        ),
+        "group" => match names.groups.ready() {
+            Some(groups) if groups.is_empty() => view! {
+                <span class="self-center text-warning">"A group is needed first. " <a class="link" href="/people?tab=groups">"To the groups"</a></span>
+            }
+            .into_any(),
+            groups => pick(
+                "Group",
+                groups.unwrap_or_default().into_iter().map(|g| (g.id.to_string(), g.spec.name)).collect(),
+            ),
+        },
         "claim" => view! { {text("Claim name", "groups", draft.first)} {text("Value", "engineering", draft.second)} }.into_any(),
         "connection" => pick("Connection", names.connection_options().get()),
         "ip" => text("Networks", "10.0.0.0/8, 2001:db8::/32", draft.first),

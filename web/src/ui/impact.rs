@@ -1,7 +1,10 @@
 //! Who gains and who loses access by a write, asked of the server before it is made.
 
 use super::{Button, Tone, badge, local};
-use crate::client::{Failure, Write, client};
+use crate::{
+    client::{Failure, Write, client},
+    labels::linked,
+};
 use leptos::{prelude::*, task::spawn_local};
 use wire::{Impact, ImpactCount, ImpactName, ImpactShare, Preview};
 
@@ -53,7 +56,7 @@ pub(crate) fn ImpactOf(write: Write, seen: RwSignal<Seen>) -> impl IntoView {
         <section aria-label="Who is affected" aria-live="polite" class="rounded-(--radius-field) border border-base-300 p-3">
             {move || match seen.get() {
                 None => view! { <p class="muted">"Looking who is affected…"</p> }.into_any(),
-                Some(Err(failure)) if failure.is_refusal() => view! { <p class="text-error">{failure.message()}</p> }.into_any(),
+                Some(Err(failure)) if failure.is_refusal() => view! { <p class="text-error">{linked(&failure.message())}</p> }.into_any(),
                 Some(Err(failure)) => view! {
                     <div class="flex flex-col gap-2">
                         <p class="text-error">"Who is affected could not be found out. " {failure.message()}</p>
