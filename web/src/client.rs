@@ -66,6 +66,33 @@ impl Failure {
         }
     }
 
+    /// The same with each value that is not acceptable, for where no form stands that shows them.
+    pub(crate) fn in_full(&self) -> String {
+        let message = self.message();
+        match self {
+            Self::Problem(problem) if !problem.errors.is_empty() => {
+                let wrong: Vec<_> = self.wrong_values(&[]).collect();
+                format!("{}: {}", message.trim_end_matches('.'), wrong.join("; "))
+            }
+            _ => message,
+        }
+    }
+
+    /// The values that are not acceptable, each by the label of its field.
+    pub(crate) fn wrong_values(&self, own: Labels) -> impl Iterator<Item = String> {
+        let errors = match self {
+            Self::Problem(problem) => problem.errors.as_slice(),
+            _ => &[],
+        };
+        errors.iter().map(move |error| {
+            let detail = labels::sentence(&error.detail, own);
+            match labels::field(&error.pointer, own) {
+                field if field.is_empty() => detail,
+                field => format!("{field}: {detail}"),
+            }
+        })
+    }
+
     /// What to quote to an operator.
     pub(crate) fn request_id(&self) -> Option<String> {
         match self {
@@ -385,5 +412,11 @@ mod tests {
         assert_eq!(problem("/scopes").of_field("/scopes"), Some("wrong".into()));
         assert_eq!(problem("/scopes_more").of_field("/scopes"), None);
         assert_eq!(Failure::Unreachable.of_field("/scopes"), None);
+    }
+
+    #[test]
+    fn without_a_form_the_message_says_which_value_is_wrong() {
+        assert_eq!(problem("/scopes/0").in_full(), "Invalid: Scopes, entry 1: wrong");
+        assert_eq!(Failure::Expired.in_full(), Failure::Expired.message());
     }
 }

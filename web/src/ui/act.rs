@@ -174,7 +174,7 @@ impl Acts {
         let work = async move {
             let answer = client.write(write).await;
             if let Err(failure) = &answer {
-                toasts.error(failure.message());
+                toasts.error(failure.in_full());
             }
             answer
         };

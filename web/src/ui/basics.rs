@@ -220,7 +220,7 @@ pub(crate) fn ErrorPanel(failure: Failure, #[prop(into)] retry: Callback<()>) ->
     view! {
         <div role="alert" class="panel border-error flex flex-col items-start gap-3 p-4">
             <p class="font-semibold text-error">{heading}</p>
-            <p>{linked(&failure.message())}</p>
+            <p>{linked(&failure.in_full())}</p>
             {request_id(&failure)}
             <Button on_press=move |()| retry.run(())>"Try again"</Button>
         </div>

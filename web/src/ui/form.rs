@@ -115,20 +115,7 @@ fn focus_first_fault() {
 pub(crate) fn FormError(sending: Sending) -> impl IntoView {
     move || {
         sending.failure.get().map(|failure| {
-            let others: Vec<_> = match &failure {
-                Failure::Problem(problem) => problem
-                    .errors
-                    .iter()
-                    .map(|error| {
-                        let detail = labels::sentence(&error.detail, sending.labels);
-                        match labels::field(&error.pointer, sending.labels) {
-                            field if field.is_empty() => detail,
-                            field => format!("{field}: {detail}"),
-                        }
-                    })
-                    .collect(),
-                _ => Vec::new(),
-            };
+            let others: Vec<_> = failure.wrong_values(sending.labels).collect();
             let id = failure.request_id().filter(|id| !id.is_empty());
             let reload = move |()| drop(window().location().reload());
             view! {

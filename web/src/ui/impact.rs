@@ -56,10 +56,10 @@ pub(crate) fn ImpactOf(write: Write, seen: RwSignal<Seen>) -> impl IntoView {
         <section aria-label="Who is affected" aria-live="polite" class="rounded-(--radius-field) border border-base-300 p-3">
             {move || match seen.get() {
                 None => view! { <p class="muted">"Looking who is affected…"</p> }.into_any(),
-                Some(Err(failure)) if failure.is_refusal() => view! { <p class="text-error">{linked(&failure.message())}</p> }.into_any(),
+                Some(Err(failure)) if failure.is_refusal() => view! { <p class="text-error">{linked(&failure.in_full())}</p> }.into_any(),
                 Some(Err(failure)) => view! {
                     <div class="flex flex-col gap-2">
-                        <p class="text-error">"Who is affected could not be found out. " {failure.message()}</p>
+                        <p class="text-error">"Who is affected could not be found out. " {failure.in_full()}</p>
                         <div><Button on_press=again>"Try again"</Button></div>
                     </div>
                 }.into_any(),
