@@ -159,7 +159,7 @@ fn read_times(text: &str) -> Option<(&str, &str, i32)> {
         let (hours, minutes) = (hours.parse::<i32>().ok()?, minutes.parse::<i32>().ok()?);
         // No place on earth is farther from UTC.
         let known = (0..=14).contains(&hours) && (0..60).contains(&minutes) && hours * 60 + minutes <= 840;
-        known.then_some(sign * (hours * 60 + minutes))?
+        known.then(|| sign * (hours * 60 + minutes))?
     };
     Some((from.trim(), to.trim(), offset))
 }
@@ -471,6 +471,17 @@ mod tests {
                 assert!(KINDS.iter().any(|(kind, _)| *kind == value["type"]), "{value}");
             }
         });
+    }
+
+    #[test]
+    fn an_offset_that_no_place_has_is_refused_in_the_form_in_which_it_is_typed() {
+        assert_eq!(
+            read_times("09:00-17:00 UTC-14:00"),
+            Some(("09:00", "17:00", -840))
+        );
+        for far in ["UTC+14:01", "UTC+99999999", "UTC-15", "UTC+01:75"] {
+            assert_eq!(read_times(&format!("09:00-17:00 {far}")), None, "{far}");
+        }
     }
 
     #[test]
