@@ -2,6 +2,7 @@
 //!
 //! Owns how answers become values or [`Failure`]s. It keeps no resources; pages do.
 
+use crate::labels::{self, Labels};
 use gloo_net::http::{Method, RequestBuilder};
 use leptos::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
@@ -41,6 +42,11 @@ pub(crate) type Answer<T> = Result<T, Failure>;
 impl Failure {
     /// One or two sentences for the person in front of the screen.
     pub(crate) fn message(&self) -> String {
+        self.message_with(&[])
+    }
+
+    /// The same in the words of a form that calls some fields in its own way.
+    pub(crate) fn message_with(&self, own: Labels) -> String {
         match self {
             Self::Problem(_) if self.is_stale() => {
                 "Somebody else changed this in the meantime. Reload it and make your change again.".into()
@@ -49,13 +55,42 @@ impl Failure {
                 "Nothing was changed: this needs a fresh sign-in. Confirm that it is you, then do this again."
                     .into()
             }
-            Self::Problem(problem) => problem.detail.clone().unwrap_or_else(|| problem.title.clone()),
+            Self::Problem(problem) => {
+                labels::sentence(problem.detail.as_deref().unwrap_or(&problem.title), own)
+            }
             Self::Expired => "Your session has ended. Sign in again, then repeat this.".into(),
             Self::Unreachable => "The server cannot be reached. Check the connection and try again.".into(),
             Self::Unexpected(status) => {
                 format!("The server gave an answer that is not understood ({status}).")
             }
         }
+    }
+
+    /// The same with each value that is not acceptable, for where no form stands that shows them.
+    pub(crate) fn in_full(&self) -> String {
+        let message = self.message();
+        match self {
+            Self::Problem(problem) if !problem.errors.is_empty() => {
+                let wrong: Vec<_> = self.wrong_values(&[]).collect();
+                format!("{}: {}", message.trim_end_matches('.'), wrong.join("; "))
+            }
+            _ => message,
+        }
+    }
+
+    /// The values that are not acceptable, each by the label of its field.
+    pub(crate) fn wrong_values(&self, own: Labels) -> impl Iterator<Item = String> {
+        let errors = match self {
+            Self::Problem(problem) => problem.errors.as_slice(),
+            _ => &[],
+        };
+        errors.iter().map(move |error| {
+            let detail = labels::sentence(&error.detail, own);
+            match labels::field(&error.pointer, own) {
+                field if field.is_empty() => detail,
+                field => format!("{field}: {detail}"),
+            }
+        })
     }
 
     /// What to quote to an operator.
@@ -377,5 +412,11 @@ mod tests {
         assert_eq!(problem("/scopes").of_field("/scopes"), Some("wrong".into()));
         assert_eq!(problem("/scopes_more").of_field("/scopes"), None);
         assert_eq!(Failure::Unreachable.of_field("/scopes"), None);
+    }
+
+    #[test]
+    fn without_a_form_the_message_says_which_value_is_wrong() {
+        assert_eq!(problem("/scopes/0").in_full(), "Invalid: Scopes, entry 1: wrong");
+        assert_eq!(Failure::Expired.in_full(), Failure::Expired.message());
     }
 }

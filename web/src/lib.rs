@@ -8,7 +8,9 @@
 )]
 
 mod app;
+mod choice;
 mod client;
+mod labels;
 mod me;
 mod pages;
 mod remote;

@@ -152,25 +152,21 @@ impl Directory {
         self.users.with(name).flatten().unwrap_or_else(|| id.to_string())
     }
 
-    /// Options for a select of accounts, with `all` on top when given.
-    pub(crate) fn account_options(self, all: Option<&'static str>) -> Signal<Vec<(String, String)>> {
+    /// Options for a select of accounts, with `all` on top.
+    pub(crate) fn account_options(self, all: &'static str) -> Signal<Vec<(String, String)>> {
         Signal::derive(move || {
-            let first = all.map(|all| (String::new(), all.to_owned()));
             let rest = self.accounts.ready().unwrap_or_default();
-            first
-                .into_iter()
+            std::iter::once((String::new(), all.to_owned()))
                 .chain(rest.into_iter().map(|x| (x.id.to_string(), x.spec.name)))
                 .collect()
         })
     }
 
-    /// Options for a select of apps.
-    pub(crate) fn app_options(self, all: Option<&'static str>) -> Signal<Vec<(String, String)>> {
+    /// Options for a select of apps, with `all` on top.
+    pub(crate) fn app_options(self, all: &'static str) -> Signal<Vec<(String, String)>> {
         Signal::derive(move || {
-            let first = all.map(|all| (String::new(), all.to_owned()));
             let rest = self.apps.ready().unwrap_or_default();
-            first
-                .into_iter()
+            std::iter::once((String::new(), all.to_owned()))
                 .chain(rest.into_iter().map(|x| (x.id.to_string(), x.spec.name)))
                 .collect()
         })

@@ -107,8 +107,9 @@ impl Draft {
                 value["acr"] = json!(list(&second));
             }
             "time" => {
-                let (from, to, offset) =
-                    read_times(&second).ok_or("Time of the week: write it as 09:00-17:00 UTC+01:00")?;
+                let (from, to, offset) = read_times(&second).ok_or(
+                    "Time of the week: write it as 09:00-17:00 UTC+01:00, with an offset of at most 14 hours",
+                )?;
                 value["days"] = json!(list(&first.to_lowercase()));
                 value["from"] = json!(from);
                 value["to"] = json!(to);
@@ -155,7 +156,10 @@ fn read_times(text: &str) -> Option<(&str, &str, i32)> {
             _ => return None,
         };
         let (hours, minutes) = rest.split_once(':').unwrap_or((rest, "0"));
-        sign * (hours.parse::<i32>().ok()? * 60 + minutes.parse::<i32>().ok()?)
+        let (hours, minutes) = (hours.parse::<i32>().ok()?, minutes.parse::<i32>().ok()?);
+        // No place on earth is farther from UTC.
+        let known = (0..=14).contains(&hours) && (0..60).contains(&minutes) && hours * 60 + minutes <= 840;
+        known.then(|| sign * (hours * 60 + minutes))?
     };
     Some((from.trim(), to.trim(), offset))
 }
@@ -318,10 +322,16 @@ fn values(draft: Draft, names: Directory, disabled: bool) -> AnyView {
             .into_any(),
         "time" => view! { {text("Days", "mon, tue (empty: every day)", draft.first)} {text("Hours", "09:00-17:00 UTC+01:00", draft.second)} }
             .into_any(),
-        "group" => pick(
-            "Group",
-            names.groups.ready().unwrap_or_default().into_iter().map(|g| (g.id.to_string(), g.spec.name)).collect(),
-        ),
+        "group" => match names.groups.ready() {
+            Some(groups) if groups.is_empty() => view! {
+                <span class="self-center text-warning">"A group is needed first. " <a class="link" href="/people?tab=groups">"To the groups"</a></span>
+            }
+            .into_any(),
+            groups => pick(
+                "Group",
+                groups.unwrap_or_default().into_iter().map(|g| (g.id.to_string(), g.spec.name)).collect(),
+            ),
+        },
         "claim" => view! { {text("Claim name", "groups", draft.first)} {text("Value", "engineering", draft.second)} }.into_any(),
         "connection" => pick("Connection", names.connection_options().get()),
         "ip" => text("Networks", "10.0.0.0/8, 2001:db8::/32", draft.first),
@@ -461,6 +471,17 @@ mod tests {
                 assert!(KINDS.iter().any(|(kind, _)| *kind == value["type"]), "{value}");
             }
         });
+    }
+
+    #[test]
+    fn an_offset_that_no_place_has_is_refused_in_the_form_in_which_it_is_typed() {
+        assert_eq!(
+            read_times("09:00-17:00 UTC-14:00"),
+            Some(("09:00", "17:00", -840))
+        );
+        for far in ["UTC+14:01", "UTC+99999999", "UTC-15", "UTC+01:75"] {
+            assert_eq!(read_times(&format!("09:00-17:00 {far}")), None, "{far}");
+        }
     }
 
     #[test]

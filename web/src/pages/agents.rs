@@ -2,6 +2,7 @@
 
 use super::grants::Grants;
 use crate::{
+    choice::{Choice, Thing, lacking},
     client::{Write, client, query},
     me::{Need, directory, me},
     remote::Remote,
@@ -57,7 +58,7 @@ fn Clients() -> impl IntoView {
     ]));
     view! {
         <div class="mb-4 flex flex-wrap gap-3">
-            <FilterSelect label="App" param="app" options=names.app_options(Some("All apps")) />
+            <FilterSelect label="App" param="app" options=names.app_options("All apps") />
             <FilterSelect label="State" param="state" options=states />
         </div>
         {clients
@@ -103,7 +104,7 @@ fn AllGrants() -> impl IntoView {
     ]));
     view! {
         <div class="mb-4 flex flex-wrap gap-3">
-            <FilterSelect label="App" param="app" options=names.app_options(Some("All apps")) />
+            <FilterSelect label="App" param="app" options=names.app_options("All apps") />
             <FilterSelect label="State" param="state" options=states />
         </div>
         <Grants path />
@@ -256,13 +257,12 @@ where
 /// Enters an agent that cannot register itself; its secret, if it has one, is shown once.
 #[component]
 fn Enter(open: RwSignal<bool>) -> impl IntoView {
-    let (names, sheet) = (directory(), sheet());
+    let sheet = sheet();
     let navigate = StoredValue::new_local(use_navigate());
     view! {
         <Dialog open title="Enter an agent">
             {
-                let first = names.apps.now().and_then(|list| list.first().map(|app| app.id.to_string()));
-                let app = RwSignal::new(first.unwrap_or_default());
+                let app = RwSignal::new(String::new());
                 let name = RwSignal::new(String::new());
                 let uris = RwSignal::new(String::new());
                 let confidential = RwSignal::new(false);
@@ -292,12 +292,12 @@ fn Enter(open: RwSignal<bool>) -> impl IntoView {
                 view! {
                     <form class="flex flex-col gap-4" on:submit=send>
                         <p class="muted">"Most agents register themselves. Enter one here when it cannot, or must not."</p>
-                        <Select label="App" value=app options=names.app_options(None) error=sending.at("/app") />
+                        <Choice of=Thing::App label="App" value=app error=sending.at("/app") />
                         <TextField label="Name" value=name required=true hint="Shown to people when they are asked." error=sending.at("/name") />
                         <TextArea label="Redirect URIs" value=uris hint="One on each line, compared exactly; loopback ignores the port." error=sending.at("/redirect_uris") />
                         <Checkbox label="It can keep a secret" hint="It gets a client secret, shown once" value=confidential />
                         <FormError sending />
-                        <FormButtons open sending>"Enter agent"</FormButtons>
+                        <FormButtons open sending blocked=lacking(Thing::App)>"Enter agent"</FormButtons>
                     </form>
                 }
             }

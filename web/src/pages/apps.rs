@@ -1,6 +1,7 @@
 //! Apps: what the gateway protects.
 
 use crate::{
+    choice::{Choice, Thing, lacking},
     client::{client, query},
     me::{Need, directory, me},
     remote::Remote,
@@ -28,7 +29,7 @@ pub(crate) fn Page() -> impl IntoView {
             <Button look=Look::Primary blocked on_press=move |()| create.set(true)>"New app"</Button>
         </PageHead>
         <div class="mb-4 flex flex-wrap gap-3">
-            <FilterSelect label="Account" param="account" options=names.account_options(Some("All accounts")) />
+            <FilterSelect label="Account" param="account" options=names.account_options("All accounts") />
         </div>
         {apps.show(move |apps| list(apps, create))}
         <Create open=create />
@@ -99,8 +100,7 @@ fn Create(open: RwSignal<bool>) -> impl IntoView {
     view! {
         <Dialog open title="New app">
             {
-                let first = names.accounts.now().and_then(|list| list.first().map(|a| a.id.to_string()));
-                let account = RwSignal::new(first.unwrap_or_default());
+                let account = RwSignal::new(String::new());
                 let name = RwSignal::new(String::new());
                 let kind = RwSignal::new("web".to_owned());
                 let public_url = RwSignal::new(String::new());
@@ -125,7 +125,7 @@ fn Create(open: RwSignal<bool>) -> impl IntoView {
                 };
                 view! {
                     <form class="flex flex-col gap-4" on:submit=send>
-                        <Select label="Account" value=account options=names.account_options(None) error=sending.at("/account") />
+                        <Choice of=Thing::Account label="Account" value=account error=sending.at("/account") />
                         <TextField label="Name" value=name required=true error=sending.at("/name") />
                         <Select label="Kind" value=kind options=Signal::stored(kinds()) error=sending.at("/kind") />
                         <TextField label="Public URL" value=public_url required=true placeholder="https://tickets.example.com/mcp"
@@ -133,7 +133,7 @@ fn Create(open: RwSignal<bool>) -> impl IntoView {
                         <TextField label="Origin URL" value=origin_url required=true placeholder="http://10.0.0.5:8080"
                             hint="Where the gateway forwards to: scheme, host and port." error=sending.at("/origin_url") />
                         <FormError sending />
-                        <FormButtons open sending>"Create app"</FormButtons>
+                        <FormButtons open sending blocked=lacking(Thing::Account)>"Create app"</FormButtons>
                     </form>
                 }
             }

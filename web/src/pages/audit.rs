@@ -123,8 +123,8 @@ fn Filters() -> impl IntoView {
         <div class="mb-4 flex flex-wrap items-end gap-3" role="search" aria-label="Filters">
             <FilterSelect label="Time" param="range" options=ranges />
             <FilterSelect label="Outcome" param="outcome" options=outcomes />
-            <FilterSelect label="Account" param="account" options=names.account_options(Some("Any")) />
-            <FilterSelect label="App" param="app" options=names.app_options(Some("Any")) />
+            <FilterSelect label="Account" param="account" options=names.account_options("Any") />
+            <FilterSelect label="App" param="app" options=names.app_options("Any") />
             <FilterSelect label="Person" param="user" options=names.user_options(Some("Anybody")) />
             <FilterText label="Action" param="action" placeholder="login. or app.update" />
             <FilterText label="MCP tool" param="tool" placeholder="create_ticket" />

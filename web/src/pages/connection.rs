@@ -53,7 +53,11 @@ pub(crate) fn Page() -> impl IntoView {
                         {upstream.then(|| view! { <Health id=id.clone() /> <Trials connection /> })}
                         {shared.then(|| view! { <Bindings connection /> })}
                         {(kind != ConnectionKind::Password).then(|| view! { <Settings remote connection /> })}
-                        <Danger remote connection />
+                        {if kind == ConnectionKind::Password {
+                            view! { <LastWayIn /> }.into_any()
+                        } else {
+                            view! { <Danger remote connection /> }.into_any()
+                        }}
                     </div>
                 }
                     .into_any()
@@ -184,6 +188,16 @@ fn OwnCallback(remote: Remote<Connection>, connection: Signal<Connection>) -> im
                 <p>"This connection still uses the redirect URI that all connections shared. First register the one above at the provider, beside the old one. Then switch, test, and take the old one out there."</p>
                 <div><Button blocked on_press=ask>"Switch to the own redirect URI"</Button></div>
             </div>
+        </Panel>
+    }
+}
+
+/// In the place of what the server refuses to do to local passwords.
+#[component]
+fn LastWayIn() -> impl IntoView {
+    view! {
+        <Panel title="Always there">
+            <p>"Local passwords are the owners’ last way in when no identity provider answers, so this connection can be neither disabled nor deleted."</p>
         </Panel>
     }
 }

@@ -1,6 +1,7 @@
 //! Groups: people named one by one, or by rules; policies ask for them.
 
 use crate::{
+    choice::{Choice, Thing, lacking},
     client::Write,
     me::{Need, directory, me, person},
     remote::Remote,
@@ -112,15 +113,16 @@ fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) 
     );
     let existing = group.is_some();
     let group = StoredValue::new(group);
-    let first = names
-        .accounts
-        .now()
-        .and_then(|list| list.first().map(|a| a.id.to_string()));
-    let account = RwSignal::new(first.unwrap_or_default());
+    let account = RwSignal::new(String::new());
+    let blocked = if existing {
+        Signal::stored(None)
+    } else {
+        lacking(Thing::Account)
+    };
     let name = RwSignal::new(spec.name);
     let include = Drafts::of(&spec.include);
     let members = RwSignal::new(spec.members);
-    let sending = Sending::new();
+    let sending = Sending::new().called(&[("/include", "Or anybody with")]);
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let include = match untrack(|| include.build()) {
@@ -160,7 +162,7 @@ fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) 
     };
     view! {
         <form class="flex flex-col gap-4" on:submit=send>
-            {(!existing).then(|| view! { <Select label="Account" value=account options=names.account_options(None) error=sending.at("/account") /> })}
+            {(!existing).then(|| view! { <Choice of=Thing::Account label="Account" value=account error=sending.at("/account") /> })}
             <TextField label="Name" value=name required=true error=sending.at("/name") />
             <fieldset>
                 <legend class="mb-1 font-medium">"Members"</legend>
@@ -170,7 +172,7 @@ fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) 
             </fieldset>
             <SelectorList drafts=include label="Or anybody with" hint="Whoever matches one of these is in the group, too." error=sending.at("/include") />
             <FormError sending />
-            <FormButtons open sending>"Save group"</FormButtons>
+            <FormButtons open sending blocked>"Save group"</FormButtons>
         </form>
     }
 }

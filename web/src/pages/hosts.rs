@@ -1,6 +1,7 @@
 //! Whose public hosts are: shared and moved on purpose, with a look at who is there.
 
 use crate::{
+    choice::{Choice, Thing, lacking},
     client::{Write, client},
     me::{Need, directory, me},
     remote::Remote,
@@ -137,7 +138,7 @@ fn Change(open: RwSignal<bool>, host: Host, hosts: Remote<Vec<Host>>) -> impl In
     view! {
         <form class="flex flex-col gap-4" on:submit=send>
             <p><span class="key">{host.name.clone()}</span></p>
-            <Select label="Belongs to" value=account options=names.account_options(None) />
+            <Choice of=Thing::Account label="Belongs to" value=account />
             <fieldset class="flex flex-col gap-1">
                 <legend class="font-medium">"Other accounts that may publish there"</legend>
                 {guests
@@ -148,7 +149,7 @@ fn Change(open: RwSignal<bool>, host: Host, hosts: Remote<Vec<Host>>) -> impl In
                     .collect_view()}
             </fieldset>
             <p class="muted">"Pages of all of them are one place to browsers: each can read and set the others' cookies."</p>
-            <FormButtons open sending=Sending::new()>"Change host"</FormButtons>
+            <FormButtons open sending=Sending::new() blocked=lacking(Thing::Account)>"Change host"</FormButtons>
         </form>
     }
 }

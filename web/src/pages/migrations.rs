@@ -1,6 +1,7 @@
 //! Switching the identity provider: side by side, links that somebody approves, cut-over, roll-back.
 
 use crate::{
+    choice::{Choice, Thing, lacking},
     client::{Write, client},
     me::{Need, directory, me},
     remote::Remote,
@@ -73,12 +74,8 @@ fn state(state: MigrationState) -> AnyView {
 #[component]
 fn Create(open: RwSignal<bool>) -> impl IntoView {
     let client = client();
-    let names = directory();
     let navigate = StoredValue::new_local(use_navigate());
-    let options = names.connection_options();
-    let known = options.get_untracked();
-    let pick = |i: usize| RwSignal::new(known.get(i).map(|(id, _)| id.clone()).unwrap_or_default());
-    let (from, to) = (pick(0), pick(1));
+    let (from, to) = (RwSignal::new(String::new()), RwSignal::new(String::new()));
     let domains = RwSignal::new(String::new());
     let on_sign_in = RwSignal::new(false);
     let sending = Sending::new();
@@ -105,12 +102,12 @@ fn Create(open: RwSignal<bool>) -> impl IntoView {
     };
     view! {
         <form class="flex flex-col gap-4" on:submit=send>
-            <Select label="From" value=from options hint="People sign in through it now." error=sending.at("/from") />
-            <Select label="To" value=to options hint="It is bound beside it, in the same accounts." error=sending.at("/to") />
+            <Choice of=Thing::TwoProviders label="From" value=from hint="People sign in through it now." error=sending.at("/from") />
+            <Choice of=Thing::TwoProviders nth=1 label="To" value=to hint="It is bound beside it, in the same accounts." error=sending.at("/to") />
             <TextField label="E-mail domains that you own" value=domains required=true hint="Only people with the same verified address in one of these are proposed to be one person." error=sending.at("/domains") />
             <Checkbox label="After the cut-over, link people at their first sign-in by the same rule" hint="Never people with a role in this dashboard." value=on_sign_in />
             <FormError sending />
-            <FormButtons open sending>"Begin side by side"</FormButtons>
+            <FormButtons open sending blocked=lacking(Thing::TwoProviders)>"Begin side by side"</FormButtons>
         </form>
     }
 }

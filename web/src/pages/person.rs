@@ -1,7 +1,11 @@
-//! One person: who they are upstream, their roles, sessions and grants; disabling them.
+//! One person: who they are upstream, their roles, second factors, sessions and grants; disabling them.
 
+mod factors;
+
+use self::factors::Factors;
 use super::grants::Grants;
 use crate::{
+    choice::{Choice, Thing, lacking},
     client::{Write, client},
     me::{Need, directory, me, person},
     remote::Remote,
@@ -35,6 +39,7 @@ pub(crate) fn Page() -> impl IntoView {
                             <div class="border-t border-base-300 pt-3"><Disable remote user /></div>
                         </div>
                         <Roles user=id.clone() />
+                        <Factors user />
                         <section class="flex flex-col gap-3">
                             <h2 class="font-semibold">"Agents allowed"</h2>
                             <Grants path=Signal::stored(grants) />
@@ -223,15 +228,13 @@ fn RemoveRole(member: Member, members: Remote<Vec<Member>>) -> impl IntoView {
 #[component]
 fn AddRole(open: RwSignal<bool>, user: UserId, members: Remote<Vec<Member>>) -> impl IntoView {
     let client = client();
-    let names = directory();
     let toasts = toasts();
     let user = StoredValue::new(user);
     view! {
         <Dialog open title="Add a role">
             {
                 let role = RwSignal::new("org_auditor".to_owned());
-                let first = names.accounts.now().and_then(|list| list.first().map(|a| a.id.to_string()));
-                let account = RwSignal::new(first.unwrap_or_default());
+                let account = RwSignal::new(String::new());
                 let sending = Sending::new();
                 let chosen = move || ROLES.iter().find(|(_, key, _)| *key == role.get()).map(|(role, ..)| *role);
                 let send = move |event: leptos::ev::SubmitEvent| {
@@ -245,15 +248,17 @@ fn AddRole(open: RwSignal<bool>, user: UserId, members: Remote<Vec<Member>>) -> 
                         members.reload();
                     });
                 };
+                let lacks = lacking(Thing::Account);
+                let blocked = Signal::derive(move || lacks.get().filter(|_| chosen().is_some_and(Role::is_account_role)));
                 let options = ROLES.iter().map(|(_, key, name)| ((*key).to_owned(), (*name).to_owned())).collect::<Vec<_>>();
                 view! {
                     <form class="flex flex-col gap-4" on:submit=send>
                         <Select label="Role" value=role options=Signal::stored(options) error=sending.at("/role") />
                         <Show when=move || chosen().is_some_and(Role::is_account_role)>
-                            <Select label="Account" value=account options=names.account_options(None) error=sending.at("/account") />
+                            <Choice of=Thing::Account label="Account" value=account error=sending.at("/account") />
                         </Show>
                         <FormError sending />
-                        <FormButtons open sending>"Add role"</FormButtons>
+                        <FormButtons open sending blocked>"Add role"</FormButtons>
                     </form>
                 }
             }

@@ -27,7 +27,7 @@ pub(crate) fn Page() -> impl IntoView {
             <NewPolicy blocked />
         </PageHead>
         <div class="mb-4 flex flex-wrap gap-3">
-            <FilterSelect label="Account" param="account" options=names.account_options(Some("All accounts")) />
+            <FilterSelect label="Account" param="account" options=names.account_options("All accounts") />
         </div>
         <div class="flex flex-col gap-6">
             <div>{policies.show(list)}</div>

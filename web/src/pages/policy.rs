@@ -2,8 +2,9 @@
 
 use super::tester::Tester;
 use crate::{
+    choice::{Choice, Thing, lacking},
     client::{Write, client},
-    me::{Need, directory, me},
+    me::{Need, me},
     remote::Remote,
     selector::{Drafts, SelectorList},
     ui::*,
@@ -71,7 +72,6 @@ const DECISIONS: &[(PolicyDecision, &str, &str)] = &[
 #[component]
 fn Editor(remote: Remote<Option<Policy>>, policy: Option<Policy>) -> impl IntoView {
     let acts = acts();
-    let names = directory();
     let toasts = toasts();
     let navigate = StoredValue::new_local(use_navigate());
     let spec = policy.as_ref().map_or_else(blank, |policy| policy.spec.clone());
@@ -83,17 +83,6 @@ fn Editor(remote: Remote<Option<Policy>>, policy: Option<Policy>) -> impl IntoVi
     let version = StoredValue::new(policy.as_ref().map_or(0, |policy| policy.version));
     let id = StoredValue::new(policy.map(|policy| policy.id));
     let account = RwSignal::new(String::new());
-    Effect::new(move |_| {
-        let first = names
-            .accounts
-            .with(|list| list.first().map(|a| a.id.to_string()))
-            .flatten();
-        if account.get_untracked().is_empty()
-            && let Some(first) = first
-        {
-            account.set(first);
-        }
-    });
     let name = RwSignal::new(spec.name);
     let key = DECISIONS
         .iter()
@@ -118,6 +107,8 @@ fn Editor(remote: Remote<Option<Policy>>, policy: Option<Policy>) -> impl IntoVi
             exclude: exclude.build().map_err(|missing| ("/exclude", missing))?,
         })
     };
+    let lacks = lacking(Thing::Account);
+    let unsaved = Signal::derive(move || blocked.get().or_else(|| lacks.get().filter(|_| !existing)));
     let sending = Sending::new();
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
@@ -180,7 +171,7 @@ fn Editor(remote: Remote<Option<Policy>>, policy: Option<Policy>) -> impl IntoVi
         <div class="flex flex-col gap-6">
             <form class="panel flex flex-col gap-6 p-4" on:submit=save>
                 <div class="grid gap-4 md:grid-cols-2">
-                    {(!existing).then(|| view! { <Select label="Account" value=account options=names.account_options(None) error=sending.at("/account") /> })}
+                    {(!existing).then(|| view! { <Choice of=Thing::Account label="Account" value=account error=sending.at("/account") /> })}
                     <TextField label="Name" value=name required=true hint="Shown wherever this policy decides." error=sending.at("/name") />
                     <Select label="Decision" value=decision options=Signal::stored(decisions) error=sending.at("/decision") />
                 </div>
@@ -188,7 +179,7 @@ fn Editor(remote: Remote<Option<Policy>>, policy: Option<Policy>) -> impl IntoVi
                 <SelectorList drafts=require label="Require" hint="All of these must match, too." blocked error=sending.at("/require") />
                 <SelectorList drafts=exclude label="Exclude" hint="None of these may match." blocked error=sending.at("/exclude") />
                 <FormError sending />
-                <div><Submit busy=sending.busy blocked>{if existing { "Save policy" } else { "Create policy" }}</Submit></div>
+                <div><Submit busy=sending.busy blocked=unsaved>{if existing { "Save policy" } else { "Create policy" }}</Submit></div>
             </form>
             <Tester draft />
             {existing.then(|| view! { <Delete id=id.get_value().map(|id| id.to_string()).unwrap_or_default() name blocked /> })}

@@ -2,6 +2,7 @@
 
 use super::person::{ROLES, role_name};
 use crate::{
+    choice::{Choice, Thing, lacking},
     client::{Write, client},
     me::{Need, directory, me},
     remote::Remote,
@@ -168,6 +169,11 @@ fn shown_once(made: CreatedInvitation) -> Once {
     } else {
         "No mail is set up, so send them this link yourself."
     };
+    let note = if made.record.local {
+        format!("{note} {WITH_LINK}")
+    } else {
+        note.to_owned()
+    };
     Once::new(
         format!("Invitation of {}", made.record.email),
         "Invitation link",
@@ -186,11 +192,10 @@ fn role_options() -> Signal<Vec<(String, String)>> {
 /// Role and, for account roles, the account.
 #[component]
 fn RoleFields(role: RwSignal<String>, account: RwSignal<String>, sending: Sending) -> impl IntoView {
-    let names = directory();
     view! {
         <Select label="Role" value=role options=role_options() error=sending.at("/role") />
         <Show when=move || role.get().starts_with("account_")>
-            <Select label="Account" value=account options=names.account_options(None) error=sending.at("/account") />
+            <Choice of=Thing::Account label="Account" value=account error=sending.at("/account") />
         </Show>
     }
 }
@@ -201,17 +206,25 @@ fn chosen_account(role: RwSignal<String>, account: RwSignal<String>) -> Option<S
         .then(|| account.get_untracked())
 }
 
-fn first_account() -> RwSignal<String> {
-    let first = directory().accounts.now();
-    let first = first.and_then(|list| list.first().map(|a| a.id.to_string()));
-    RwSignal::new(first.unwrap_or_default())
+/// Why a role cannot be given: it is one in an account, and there is none.
+fn lacking_account(role: RwSignal<String>) -> Signal<Option<String>> {
+    let lacks = lacking(Thing::Account);
+    Signal::derive(move || {
+        lacks
+            .get()
+            .filter(|_| role.with(|role| role.starts_with("account_")))
+    })
 }
+
+/// What is true of invitations with a local password.
+const WITH_LINK: &str = "Nothing proves the address: whoever has the link chooses the password and gets the role. Let \
+                         nobody else have it.";
 
 #[component]
 fn Invite(open: RwSignal<bool>, invitations: Remote<Vec<Invitation>>) -> impl IntoView {
     let email = RwSignal::new(String::new());
     let role = RwSignal::new("org_auditor".to_owned());
-    let account = first_account();
+    let account = RwSignal::new(String::new());
     let local = RwSignal::new(false);
     let (sheet, sending) = (sheet(), Sending::new());
     let send = move |event: leptos::ev::SubmitEvent| {
@@ -233,11 +246,14 @@ fn Invite(open: RwSignal<bool>, invitations: Remote<Vec<Invitation>>) -> impl In
     };
     view! {
         <form class="flex flex-col gap-4" on:submit=send>
-            <TextField label="E-mail" value=email kind="email" required=true hint="Only somebody who signs in with this verified address can accept." error=sending.at("/email") />
+            <TextField label="E-mail" value=email kind="email" required=true error=sending.at("/email") />
             <RoleFields role account sending />
             <Checkbox label="With a local password" hint="For break-glass owners: they set a password instead of signing in through a connection." value=local />
+            <p class="muted" aria-live="polite">
+                {move || if local.get() { WITH_LINK } else { "Only somebody who signs in with this verified address can accept." }}
+            </p>
             <FormError sending />
-            <FormButtons open sending>"Invite"</FormButtons>
+            <FormButtons open sending blocked=lacking_account(role)>"Invite"</FormButtons>
         </form>
     }
 }
@@ -281,15 +297,14 @@ fn mappings_table(list: Vec<RoleMapping>, mappings: Remote<Vec<RoleMapping>>) ->
 #[component]
 fn Map(open: RwSignal<bool>, mappings: Remote<Vec<RoleMapping>>) -> impl IntoView {
     let client = client();
-    let names = directory();
     let toasts = toasts();
     let group = RwSignal::new(String::new());
-    let connections = names.connection_options();
-    let first = connections.get_untracked().first().map(|(id, _)| id.clone());
-    let connection = RwSignal::new(first.unwrap_or_default());
+    let connection = RwSignal::new(String::new());
     let role = RwSignal::new("account_editor".to_owned());
-    let account = first_account();
+    let account = RwSignal::new(String::new());
     let sending = Sending::new();
+    let (no_account, no_provider) = (lacking_account(role), lacking(Thing::Provider));
+    let blocked = Signal::derive(move || no_provider.get().or_else(|| no_account.get()));
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let body = json!({
@@ -309,11 +324,11 @@ fn Map(open: RwSignal<bool>, mappings: Remote<Vec<RoleMapping>>) -> impl IntoVie
     };
     view! {
         <form class="flex flex-col gap-4" on:submit=send>
-            <Select label="Connection" value=connection options=connections error=sending.at("/connection") />
+            <Choice of=Thing::Provider label="Connection" value=connection error=sending.at("/connection") />
             <TextField label="Group" value=group required=true hint="As the identity provider names it." error=sending.at("/group") />
             <RoleFields role account sending />
             <FormError sending />
-            <FormButtons open sending>"Create mapping"</FormButtons>
+            <FormButtons open sending blocked>"Create mapping"</FormButtons>
         </form>
     }
 }

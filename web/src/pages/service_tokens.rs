@@ -1,6 +1,7 @@
 //! Service tokens: machines that come to apps without a person.
 
 use crate::{
+    choice::{Choice, Thing, lacking},
     client::{Write, client},
     me::{Need, directory, me},
     remote::Remote,
@@ -163,13 +164,8 @@ fn Create(open: RwSignal<bool>, tokens: Remote<Vec<ServiceToken>>) -> impl IntoV
 
 #[component]
 fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ServiceToken>>) -> impl IntoView {
-    let names = directory();
     let name = RwSignal::new(String::new());
-    let first = names
-        .accounts
-        .now()
-        .and_then(|list| list.first().map(|a| a.id.to_string()));
-    let account = RwSignal::new(first.unwrap_or_default());
+    let account = RwSignal::new(String::new());
     let days = RwSignal::new("365".to_owned());
     let (sheet, sending) = (sheet(), Sending::new());
     // The same moment for each try: a repeated request is the same request.
@@ -200,10 +196,10 @@ fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ServiceToken>>) -> impl IntoVie
     view! {
         <form class="flex flex-col gap-4" on:submit=send>
             <TextField label="Name" value=name required=true hint="The machine or job that uses it." error=sending.at("/name") />
-            <Select label="Account" value=account options=names.account_options(None) hint="It is good for apps of this account only." error=sending.at("/account") />
+            <Choice of=Thing::Account label="Account" value=account hint="It is good for apps of this account only." error=sending.at("/account") />
             <Select label="Ends" value=days options=ends error=sending.at("/expires_at") />
             <FormError sending />
-            <FormButtons open sending>"Create service token"</FormButtons>
+            <FormButtons open sending blocked=lacking(Thing::Account)>"Create service token"</FormButtons>
         </form>
     }
 }

@@ -33,6 +33,14 @@ pub(crate) fn Page() -> impl IntoView {
     }
 }
 
+/// How old a provider's word may be at most.
+pub(super) const PROOF: Span = Span::days(300..=31_536_000);
+
+/// What a second factor for everybody does that no dry run counts.
+const SIGNED_OUT: &str = "People with a local password who signed in without a second factor, you included if you are \
+                          one of them, are signed out of this dashboard, too. Whoever has none adds one at their next \
+                          sign-in.";
+
 #[component]
 fn OrganisationTab() -> impl IntoView {
     let client = client();
@@ -55,10 +63,9 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
     );
     let floor = Drafts::of(&first.spec.floor);
     let second_factor = RwSignal::new(first.spec.require_second_factor);
-    let days = |seconds: u32| format!("{}", f64::from(seconds) / 86_400.0);
     let oldest = first.spec.oldest_proof;
-    let agents = RwSignal::new(days(oldest.agents_seconds));
-    let sessions = RwSignal::new(days(oldest.sessions_seconds));
+    let agents = RwSignal::new(PROOF.text(oldest.agents_seconds));
+    let sessions = RwSignal::new(PROOF.text(oldest.sessions_seconds));
     let ranges = RwSignal::new(first.spec.allowed_origin_ranges.join(", "));
     let blocked = me().gate(Need::Organisation);
     let sending = Sending::new();
@@ -73,8 +80,13 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
             Ok(floor) => floor,
             Err(missing) => return sending.refuse("/floor", missing),
         };
-        let (Some(agents), Some(sessions)) = (seconds(agents), seconds(sessions)) else {
-            return sending.refuse("/oldest_proof", "a number of days");
+        let agents = match PROOF.read(&agents.get_untracked()) {
+            Ok(seconds) => seconds,
+            Err(why) => return sending.refuse("/oldest_proof/agents_seconds", why),
+        };
+        let sessions = match PROOF.read(&sessions.get_untracked()) {
+            Ok(seconds) => seconds,
+            Err(why) => return sending.refuse("/oldest_proof/sessions_seconds", why),
         };
         let primary = Some(primary.get_untracked()).filter(|id| !id.is_empty());
         let ranges = ranges.get_untracked();
@@ -91,12 +103,18 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
             "allowed_origin_ranges": ranges,
         });
         let now = org.get_untracked();
+        let asks_factor = second_factor.get_untracked() && !now.spec.require_second_factor;
         let act = Act::counted(
             "Save organisation",
             &now.spec.name,
-            "By this change, people lose access or can no longer sign in.",
+            if asks_factor {
+                SIGNED_OUT
+            } else {
+                "By this change, people lose access or can no longer sign in."
+            },
         )
         .asks(format!("Save {}?", now.spec.name));
+        let act = if asks_factor { act.uncounted() } else { act };
         let write = Write::patch("/organisation", now.version, &patch);
         acts.save(sending, act, write, move |saved: Organisation| {
             toasts.done("Organisation saved");
@@ -111,7 +129,7 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
             </div>
             <SelectorList drafts=floor label="Rules of the organisation"
                 hint="Every request in every account has to meet all of these. No account can weaken them." blocked error=sending.at("/floor") />
-            <Checkbox label="People with a local password need a second factor" hint="Whoever has none is asked to set one up at the next sign-in. Until then their sessions and API tokens stop; agents that were allowed without one ask again." value=second_factor />
+            <Checkbox label="People with a local password need a second factor" hint="Whoever has none is asked to set one up at the next sign-in. Until then their sessions, those of this dashboard included, and their API tokens stop; agents that were allowed without one ask again." value=second_factor />
             <fieldset class="grid gap-4 md:grid-cols-2">
                 <legend class="font-semibold">"How long the identity provider's word is good"</legend>
                 <TextField label="For agents, in days" value=agents hint="Agents and API tokens of somebody who has not signed in for longer stop, and go on when they sign in again. So whoever left the company keeps no agent."
@@ -126,17 +144,6 @@ fn OrganisationForm(remote: Remote<Organisation>, org: Signal<Organisation>) -> 
             <div><Submit busy=sending.busy blocked>"Save organisation"</Submit></div>
         </form>
     }
-}
-
-/// What was typed as days, in seconds; the server checks the range.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "what does not fit becomes the nearest number, which is out of range"
-)]
-pub(super) fn seconds(days: RwSignal<String>) -> Option<u32> {
-    let days = days.get_untracked().trim().parse::<f64>().ok()?;
-    Some((days * 86_400.0).round() as u32)
 }
 
 #[component]

@@ -2,6 +2,7 @@
 //! that enforces.
 
 use crate::{
+    choice::{Choice, Thing, lacking},
     client::{client, query},
     me::directory,
     remote::Remote,
@@ -35,17 +36,6 @@ pub(crate) fn Tester(
     let methods = RwSignal::new(String::new());
     let result = RwSignal::new(None::<PolicyTestResult>);
     let sending = Sending::new();
-    Effect::new(move |_| {
-        let known = names
-            .apps
-            .with(|apps| apps.first().map(|first| first.id.to_string()))
-            .flatten();
-        if app.get_untracked().is_empty()
-            && let Some(known) = known
-        {
-            app.set(known);
-        }
-    });
     Effect::new(move |_| {
         let known = names
             .users
@@ -135,7 +125,7 @@ pub(crate) fn Tester(
         <Panel title hint=hint>
             <form class="flex flex-col gap-4" on:submit=send>
                 <div class="grid gap-4 sm:grid-cols-2 lg:grid-cols-3">
-                    <Select label="App" value=app options=names.app_options(None) error=sending.at("/app") />
+                    <Choice of=Thing::App label="App" value=app error=sending.at("/app") />
                     <Select label="Person" value=user options=people error=sending.at("/user") />
                     <Select label="Agent" value=agent options=agents error=sending.at("/client") />
                     <TextField label="Method" value=method placeholder="GET" error=sending.at("/method") />
@@ -145,7 +135,7 @@ pub(crate) fn Tester(
                     <TextField label="Signed in by" value=methods placeholder="as in the newest session" hint="Methods of RFC 8176, such as pwd otp" error=sending.at("/authentication") />
                 </div>
                 <FormError sending />
-                <div><Submit busy=sending.busy>"Test"</Submit></div>
+                <div><Submit busy=sending.busy blocked=lacking(Thing::App)>"Test"</Submit></div>
             </form>
             <div aria-live="polite">{move || result.get().map(|answer| outcome(&answer))}</div>
         </Panel>

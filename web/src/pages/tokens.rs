@@ -2,6 +2,7 @@
 
 use crate::{
     client::{Write, client},
+    labels::Labels,
     me::directory,
     remote::Remote,
     ui::*,
@@ -128,6 +129,9 @@ fn Create(open: RwSignal<bool>, tokens: Remote<Vec<ApiToken>>) -> impl IntoView 
     view! { <Dialog open title="New API token"><Form open tokens /></Dialog> }
 }
 
+/// What this form calls otherwise than others do.
+const CALLED: Labels = &[("/account", "Owner"), ("/role", "What it may do there")];
+
 #[component]
 fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ApiToken>>) -> impl IntoView {
     let names = directory();
@@ -137,7 +141,7 @@ fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ApiToken>>) -> impl IntoView {
     let account = RwSignal::new(String::new());
     let role = RwSignal::new("account_auditor".to_owned());
     let addresses = RwSignal::new(String::new());
-    let (sheet, sending) = (sheet(), Sending::new());
+    let (sheet, sending) = (sheet(), Sending::new().called(CALLED));
     // The same moment for each try: a repeated request is the same request.
     let began = now();
     let send = move |event: leptos::ev::SubmitEvent| {
@@ -181,7 +185,7 @@ fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ApiToken>>) -> impl IntoView {
         ("account_editor", "Changes apps, policies and groups"),
         ("account_admin", "Changes everything in the account"),
     ]);
-    let owners = names.account_options(Some("Me: it acts with my roles"));
+    let owners = names.account_options("Me: it acts with my roles");
     view! {
         <form class="flex flex-col gap-4" on:submit=send>
             <TextField label="Name" value=name required=true hint="What it is for, for example terraform." error=sending.at("/name") />

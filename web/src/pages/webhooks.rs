@@ -2,6 +2,7 @@
 
 use crate::{
     client::{Write, client},
+    labels::Labels,
     me::{Need, directory, me},
     remote::Remote,
     ui::*,
@@ -207,6 +208,12 @@ fn Create(open: RwSignal<bool>, hooks: Remote<Vec<Webhook>>) -> impl IntoView {
     view! { <Dialog open title="New webhook"><Form open hooks /></Dialog> }
 }
 
+/// What this form calls otherwise than others do.
+const CALLED: Labels = &[
+    ("/account", "Of"),
+    ("/allow_internal", "The receiver is on an internal address"),
+];
+
 #[component]
 fn Form(open: RwSignal<bool>, hooks: Remote<Vec<Webhook>>) -> impl IntoView {
     let names = directory();
@@ -214,7 +221,7 @@ fn Form(open: RwSignal<bool>, hooks: Remote<Vec<Webhook>>) -> impl IntoView {
     let events = RwSignal::new("binding. connection. service_token. login.failure".to_owned());
     let account = RwSignal::new(String::new());
     let internal = RwSignal::new(false);
-    let (sheet, sending) = (sheet(), Sending::new());
+    let (sheet, sending) = (sheet(), Sending::new().called(CALLED));
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let account = account.get_untracked();
@@ -236,7 +243,7 @@ fn Form(open: RwSignal<bool>, hooks: Remote<Vec<Webhook>>) -> impl IntoView {
             <TextField label="Name" value=name required=true error=sending.at("/name") />
             <TextField label="URL" value=url kind="url" required=true placeholder="https://siem.example.com/hook" error=sending.at("/url") />
             <TextField label="Events" value=events hint="Actions of the audit log, or beginnings that end in a dot; requests at the gateway only if asked for as gateway.request." error=sending.at("/events") />
-            <Select label="Of" value=account options=names.account_options(Some("The whole organisation")) error=sending.at("/account") />
+            <Select label="Of" value=account options=names.account_options("The whole organisation") error=sending.at("/account") />
             <Checkbox label="The receiver is on an internal address" value=internal />
             <FormError sending />
             <FormButtons open sending>"Create webhook"</FormButtons>

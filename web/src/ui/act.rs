@@ -30,6 +30,8 @@ pub(crate) struct Act {
     word: Option<&'static str>,
     /// Whether access of people and agents may depend on it.
     counts: bool,
+    /// Whether it ends what no dry run counts, such as sessions of this dashboard.
+    uncounted: bool,
 }
 
 impl Act {
@@ -44,6 +46,7 @@ impl Act {
             typed: false,
             word: None,
             counts: false,
+            uncounted: false,
         }
     }
 
@@ -74,6 +77,14 @@ impl Act {
     /// The name has to be typed first, whoever is affected.
     pub(crate) fn typed(self) -> Self {
         Self { typed: true, ..self }
+    }
+
+    /// Asked in any case: somebody loses what the dry run does not count.
+    pub(crate) fn uncounted(self) -> Self {
+        Self {
+            uncounted: true,
+            ..self
+        }
     }
 
     /// What has to be typed, for things whose name a stranger chose.
@@ -137,8 +148,8 @@ impl Acts {
         self.put(act, write, None, done);
     }
 
-    /// Saves what a form changes; asks first when somebody loses access by it. What is wrong with the form is
-    /// said at the form.
+    /// Saves what a form changes; asks first when somebody loses access by it, counted or not. What is wrong with
+    /// the form is said at the form.
     pub(crate) fn save<T, F>(self, sending: Sending, act: Act, write: Write, done: F)
     where
         T: DeserializeOwned + 'static,
@@ -146,7 +157,7 @@ impl Acts {
     {
         let (client, tried) = (self.client, write.clone());
         sending.run(async move { client.preview(tried).await }, move |preview| {
-            if takes_away(&preview) {
+            if act.uncounted || takes_away(&preview) {
                 self.put(act, write, Some(preview), done);
             } else {
                 sending.write(write, done);
@@ -163,7 +174,7 @@ impl Acts {
         let work = async move {
             let answer = client.write(write).await;
             if let Err(failure) = &answer {
-                toasts.error(failure.message());
+                toasts.error(failure.in_full());
             }
             answer
         };

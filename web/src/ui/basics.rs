@@ -1,6 +1,6 @@
 //! Buttons, badges, panels, and the looks of loading, emptiness and failure.
 
-use crate::client::Failure;
+use crate::{client::Failure, labels::linked};
 use leptos::prelude::*;
 
 /// daisyUI's own spinner is an image in the stylesheet, which the policy on images refuses.
@@ -220,7 +220,7 @@ pub(crate) fn ErrorPanel(failure: Failure, #[prop(into)] retry: Callback<()>) ->
     view! {
         <div role="alert" class="panel border-error flex flex-col items-start gap-3 p-4">
             <p class="font-semibold text-error">{heading}</p>
-            <p>{failure.message()}</p>
+            <p>{linked(&failure.in_full())}</p>
             {request_id(&failure)}
             <Button on_press=move |()| retry.run(())>"Try again"</Button>
         </div>

@@ -1,6 +1,9 @@
 //! Sending a form: busy or not, what went wrong, which field is at fault.
 
-use crate::client::{Answer, Client, Failure, Write, client};
+use crate::{
+    client::{Answer, Client, Failure, Write, client},
+    labels::{self, Labels},
+};
 use leptos::{prelude::*, task::spawn_local};
 use serde::de::DeserializeOwned;
 use std::{cell::Cell, future::Future};
@@ -24,6 +27,7 @@ pub(crate) struct Sending {
     pub(crate) busy: RwSignal<bool>,
     pub(crate) failure: RwSignal<Option<Failure>>,
     client: Client,
+    labels: Labels,
 }
 
 impl Sending {
@@ -32,7 +36,13 @@ impl Sending {
             busy: RwSignal::new(false),
             failure: RwSignal::new(None),
             client: client(),
+            labels: &[],
         }
+    }
+
+    /// With the labels of fields that this form calls otherwise than others do.
+    pub(crate) fn called(self, labels: Labels) -> Self {
+        Self { labels, ..self }
     }
 
     /// Makes a write, unless one is under way.
@@ -84,7 +94,11 @@ impl Sending {
 
     /// What is wrong with one field.
     pub(crate) fn at(self, pointer: &'static str) -> Signal<Option<String>> {
-        Signal::derive(move || self.failure.with(|failure| failure.as_ref()?.of_field(pointer)))
+        Signal::derive(move || {
+            let wrong = |failure: &Option<Failure>| failure.as_ref()?.of_field(pointer);
+            let wrong = self.failure.with(wrong)?;
+            Some(labels::sentence(&wrong, self.labels))
+        })
     }
 }
 
@@ -101,19 +115,12 @@ fn focus_first_fault() {
 pub(crate) fn FormError(sending: Sending) -> impl IntoView {
     move || {
         sending.failure.get().map(|failure| {
-            let others: Vec<_> = match &failure {
-                Failure::Problem(problem) => problem
-                    .errors
-                    .iter()
-                    .map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail))
-                    .collect(),
-                _ => Vec::new(),
-            };
+            let others: Vec<_> = failure.wrong_values(sending.labels).collect();
             let id = failure.request_id().filter(|id| !id.is_empty());
             let reload = move |()| drop(window().location().reload());
             view! {
                 <div role="alert" class="rounded-(--radius-field) border border-error p-3">
-                    <p class="font-medium text-error">{failure.message()}</p>
+                    <p class="font-medium text-error">{labels::linked(&failure.message_with(sending.labels))}</p>
                     {(!others.is_empty())
                         .then(|| {
                             view! { <ul class="mt-1 list-disc pl-5">{others.into_iter().map(|text| view! { <li>{text}</li> }).collect_view()}</ul> }
@@ -128,11 +135,16 @@ pub(crate) fn FormError(sending: Sending) -> impl IntoView {
 
 /// Cancel and submit at the end of a dialog's form.
 #[component]
-pub(crate) fn FormButtons(open: RwSignal<bool>, sending: Sending, children: Children) -> impl IntoView {
+pub(crate) fn FormButtons(
+    open: RwSignal<bool>,
+    sending: Sending,
+    #[prop(optional, into)] blocked: Signal<Option<String>>,
+    children: Children,
+) -> impl IntoView {
     view! {
         <div class="flex justify-end gap-2">
             <super::Button on_press=move |()| open.set(false)>"Cancel"</super::Button>
-            <super::Submit busy=sending.busy>{children()}</super::Submit>
+            <super::Submit busy=sending.busy blocked>{children()}</super::Submit>
         </div>
     }
 }

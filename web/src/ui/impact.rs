@@ -1,7 +1,10 @@
 //! Who gains and who loses access by a write, asked of the server before it is made.
 
 use super::{Button, Tone, badge, local};
-use crate::client::{Failure, Write, client};
+use crate::{
+    client::{Failure, Write, client},
+    labels::linked,
+};
 use leptos::{prelude::*, task::spawn_local};
 use wire::{Impact, ImpactCount, ImpactName, ImpactShare, Preview};
 
@@ -53,16 +56,16 @@ pub(crate) fn ImpactOf(write: Write, seen: RwSignal<Seen>) -> impl IntoView {
         <section aria-label="Who is affected" aria-live="polite" class="rounded-(--radius-field) border border-base-300 p-3">
             {move || match seen.get() {
                 None => view! { <p class="muted">"Looking who is affected…"</p> }.into_any(),
-                Some(Err(failure)) if failure.is_refusal() => view! { <p class="text-error">{failure.message()}</p> }.into_any(),
+                Some(Err(failure)) if failure.is_refusal() => view! { <p class="text-error">{linked(&failure.in_full())}</p> }.into_any(),
                 Some(Err(failure)) => view! {
                     <div class="flex flex-col gap-2">
-                        <p class="text-error">"Who is affected could not be found out. " {failure.message()}</p>
+                        <p class="text-error">"Who is affected could not be found out. " {failure.in_full()}</p>
                         <div><Button on_press=again>"Try again"</Button></div>
                     </div>
                 }.into_any(),
                 Some(Ok(preview)) => match preview.impact {
                     Some(impact) => impact_view(impact),
-                    None => view! { <p>"Nobody's access depends on it."</p> }.into_any(),
+                    None => view! { <p>"Nobody's access to an app depends on it."</p> }.into_any(),
                 },
             }}
         </section>
@@ -99,7 +102,7 @@ pub(crate) fn impact_view(impact: Impact) -> AnyView {
     let more = impact.more;
     view! {
         <div class="flex flex-col gap-2">
-            {quiet.then(|| view! { <p>"No live session or grant is affected."</p> })}
+            {quiet.then(|| view! { <p>"No session at an app and no agent's grant is affected."</p> })}
             {share("Lose access", Tone::Bad, impact.lose)}
             {share("Gain access", Tone::Good, impact.gain)}
             {share("Keep access", Tone::Neutral, impact.keep)}

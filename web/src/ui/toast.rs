@@ -1,6 +1,7 @@
 //! Short messages about what has just been done.
 
 use super::{Button, Look};
+use crate::labels::linked;
 use leptos::{prelude::*, task::spawn_local};
 
 #[derive(Clone, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub(crate) fn ToastArea(toasts: Toasts) -> impl IntoView {
                 } else {
                     "panel flex items-center gap-3 px-4 py-2 shadow-lg"
                 }>
-                    <span class="min-w-0 grow break-words">{toast.text.clone()}</span>
+                    <span class="min-w-0 grow break-words">{linked(&toast.text)}</span>
                     <Button look=Look::Quiet label="Dismiss" on_press=move |()| toasts.drop(toast.id)>"✕"</Button>
                 </div>
             </For>

@@ -22,6 +22,11 @@ const PRESETS: &[(RedirectPreset, &str, &str)] = &[
     (RedirectPreset::Cursor, "Cursor", "The editor and its web agents"),
 ];
 
+/// How long an access token may last.
+const TOKEN: Span = Span::minutes(60..=86_400);
+/// How long a grant may last.
+const GRANT: Span = Span::days(300..=31_536_000);
+
 #[derive(Clone, Copy)]
 struct ScopeDraft {
     id: usize,
@@ -99,8 +104,8 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
         })
         .collect::<Vec<_>>();
     let uris = RwSignal::new(rules.redirect_uris.join("\n"));
-    let token_minutes = RwSignal::new((oauth.access_token_seconds / 60).to_string());
-    let grant_days = RwSignal::new(format!("{}", f64::from(oauth.grant_seconds) / 86_400.0));
+    let token_minutes = RwSignal::new(TOKEN.text(oauth.access_token_seconds));
+    let grant_days = RwSignal::new(GRANT.text(oauth.grant_seconds));
     let scopes = RwSignal::new(
         oauth
             .scopes
@@ -114,18 +119,14 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
     let stored = StoredValue::new(presets.clone());
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        let Ok(minutes) = token_minutes.get_untracked().trim().parse::<u32>() else {
-            return sending.refuse("/oauth/access_token_seconds", "a whole number of minutes");
+        let access_token_seconds = match TOKEN.read(&token_minutes.get_untracked()) {
+            Ok(seconds) => seconds,
+            Err(why) => return sending.refuse("/oauth/access_token_seconds", why),
         };
-        let Ok(days) = grant_days.get_untracked().trim().parse::<f64>() else {
-            return sending.refuse("/oauth/grant_seconds", "a number of days");
+        let grant_seconds = match GRANT.read(&grant_days.get_untracked()) {
+            Ok(seconds) => seconds,
+            Err(why) => return sending.refuse("/oauth/grant_seconds", why),
         };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the server checks the range"
-        )]
-        let grant_seconds = (days * 86_400.0) as u32;
         let chosen: Vec<_> = stored.with_value(|presets| {
             presets
                 .iter()
@@ -135,7 +136,7 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
         });
         let patch = json!({ "oauth": {
             "scopes": scopes.get_untracked().into_iter().map(ScopeDraft::build).collect::<Vec<_>>(),
-            "access_token_seconds": minutes.saturating_mul(60),
+            "access_token_seconds": access_token_seconds,
             "grant_seconds": grant_seconds,
             "registration": {
                 "dynamic": dynamic.get_untracked(),

@@ -1,11 +1,18 @@
 //! Names, addresses, sessions of an app; disabling and deleting it.
 
 use super::Subject;
-use crate::{client::Write, pages::connections::words, ui::*};
+use crate::{
+    client::Write,
+    pages::{connections::words, settings::PROOF},
+    ui::*,
+};
 use leptos::prelude::*;
 use leptos_router::{NavigateOptions, hooks::use_navigate};
 use serde_json::json;
 use wire::{App, AppKind};
+
+/// How long a browser session may last.
+const SESSION: Span = Span::hours(60..=2_592_000);
 
 #[component]
 pub(super) fn Settings(subject: Subject) -> impl IntoView {
@@ -13,30 +20,29 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
     let name = RwSignal::new(spec.name);
     let public_url = RwSignal::new(spec.public_url);
     let origin_url = RwSignal::new(spec.origin_url);
-    let hours = RwSignal::new(format!("{}", f64::from(spec.session_seconds) / 3_600.0));
+    let hours = RwSignal::new(SESSION.text(spec.session_seconds));
     let headers = RwSignal::new(spec.identity_headers);
     let is_web = spec.kind == AppKind::Web;
     let methods = RwSignal::new(spec.extra_methods.join(" "));
     let ignores_case = RwSignal::new(spec.case_insensitive_paths);
-    let days =
-        |seconds: Option<u32>| seconds.map_or(String::new(), |s| format!("{}", f64::from(s) / 86_400.0));
+    let days = |seconds: Option<u32>| seconds.map_or(String::new(), |seconds| PROOF.text(seconds));
     let oldest = spec.oldest_proof.unwrap_or_default();
     let agents = RwSignal::new(days(oldest.agents_seconds));
     let sessions = RwSignal::new(days(oldest.sessions_seconds));
     let sending = Sending::new();
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        let Ok(hours) = hours.get_untracked().trim().parse::<f64>() else {
-            return sending.refuse("/session_seconds", "a number of hours");
+        let seconds = match SESSION.read(&hours.get_untracked()) {
+            Ok(seconds) => seconds,
+            Err(why) => return sending.refuse("/session_seconds", why),
         };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the server checks the range"
-        )]
-        let seconds = (hours * 3_600.0) as u32;
-        let (Some(agents), Some(sessions)) = (limit(agents), limit(sessions)) else {
-            return sending.refuse("/oldest_proof", "a number of days, or empty");
+        let agents = match limit(agents) {
+            Ok(seconds) => seconds,
+            Err(why) => return sending.refuse("/oldest_proof/agents_seconds", why),
+        };
+        let sessions = match limit(sessions) {
+            Ok(seconds) => seconds,
+            Err(why) => return sending.refuse("/oldest_proof/sessions_seconds", why),
         };
         let patch = json!({
             "name": name.get_untracked().trim(),
@@ -79,13 +85,14 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
     }
 }
 
-/// A limit in seconds, null where none is given; `None` for what is no number of days.
-fn limit(days: RwSignal<String>) -> Option<serde_json::Value> {
+/// A limit in seconds, none where nothing is typed; else what would be right.
+fn limit(days: RwSignal<String>) -> Result<Option<u32>, String> {
     let text = days.get_untracked();
     if text.trim().is_empty() {
-        return Some(serde_json::Value::Null);
+        return Ok(None);
     }
-    super::super::settings::seconds(days).map(Into::into)
+    let read = PROOF.read(&text).map(Some);
+    read.map_err(|why| format!("{why}, or empty"))
 }
 
 #[component]

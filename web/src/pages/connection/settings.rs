@@ -55,7 +55,13 @@ pub(super) fn Settings(remote: Remote<Connection>, connection: Signal<Connection
     let kind = spec.kind;
     let oidc = kind == ConnectionKind::Oidc;
     let github = kind == ConnectionKind::Github;
-    let sending = Sending::new();
+    let sending = Sending::new().called(&[
+        ("/client_secret", "New client secret"),
+        (
+            "/github_organisations",
+            "Only members of these GitHub organisations",
+        ),
+    ]);
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let now = connection.get_untracked();
