@@ -213,7 +213,7 @@ test('acts that end access ask with numbers, in real Chromium', async (t) => {
     });
     await open(`/connections/${other.id}`);
     await page.getByRole('button', { name: 'Bind to all accounts' }).click();
-    await affected.getByText(/No live session|access/i).first().waitFor();
+    await affected.getByText(/No session at an app|access/i).first().waitFor();
     await looked('bind-to-all');
     assert.equal((await api.list(`/bindings?connection=${other.id}`)).length, 0);
     await press('Bind');
