@@ -186,7 +186,11 @@ async fn list(caller: Caller, Query(query): Query<AuditQuery>) -> Answer<Json<Pa
         None => None,
     };
     let store = caller.store();
-    let (items, next) = caller.release().log(&filter, (order, at), limit).await?;
+    let (items, next) = caller
+        .release()
+        .reporting()
+        .log(&filter, (order, at), limit)
+        .await?;
     if at.is_none() {
         // One event per reading, not per page.
         store.record(query.record(&caller, "audit.read")).await?;

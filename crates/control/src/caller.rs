@@ -29,7 +29,7 @@ use http::{HeaderMap, HeaderValue, header, request::Parts};
 use std::sync::Arc;
 use store::access::Means;
 use store::power::{self, Maker, Verdict};
-use store::{Store, Tx, user::Person};
+use store::{Purpose, Store, Tx, user::Person};
 use tower_sessions::Session;
 use wire::{
     AccountId, ActorKind, ApiToken, AuditActor, AuditChange, AuditEvent, AuditRequest, AuditTarget,
@@ -71,6 +71,11 @@ pub(crate) enum Scope<'a> {
 impl Caller {
     pub(crate) fn store(&self) -> &Store {
         self.control.store()
+    }
+
+    /// For searches, exports and counts, which may read much.
+    pub(crate) fn reports(&self) -> Store {
+        self.store().on(Purpose::Report)
     }
 
     pub(crate) fn cursors(&self) -> &Cursors {

@@ -23,7 +23,7 @@ pub(crate) async fn stream(
     format: Format,
 ) -> Answer<Response> {
     let newest = (Order::Newest, None);
-    let newest = store::audit::list(caller.store(), &caller.org, &Filter::default(), newest, 1).await?;
+    let newest = store::audit::list(&caller.reports(), &caller.org, &Filter::default(), newest, 1).await?;
     let end = newest.first().map_or(0, |event| event.seq);
     let range = (after.unwrap_or(0), end);
     let (kind, name) = match format {
@@ -31,7 +31,7 @@ pub(crate) async fn stream(
         Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"audit.csv\""),
     };
     let mut response = Response::new(Body::from_stream(batches(
-        caller.release(),
+        caller.release().reporting(),
         filter,
         range,
         format,

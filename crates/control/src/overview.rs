@@ -16,7 +16,7 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 #[utoipa::path(get, path = "/overview", tag = "overview", responses((status = 200, body = Overview)))]
 async fn get(caller: Caller) -> Answer<Json<Released<Overview>>> {
     let mine = caller.accounts(Permission::Read);
-    let mut overview = store::overview::load(caller.store(), &caller.org, mine.as_deref()).await?;
+    let mut overview = store::overview::load(&caller.reports(), &caller.org, mine.as_deref()).await?;
     if mine.is_some() {
         overview.totals.connections = i64::try_from(overview.connections.len()).unwrap_or(i64::MAX);
     }

@@ -448,12 +448,13 @@ async fn everyone(caller: &Caller, trial: &Trial<'_>, test: &PolicyTest) -> Answ
     let mut by_decision: HashMap<(Reason, Option<String>), usize> = HashMap::new();
     let (mut allowed, mut refused, mut more) = (0, 0, true);
     let mut left = MOST;
+    let store = caller.reports();
     while more && left > 0 {
         let page = Paging {
             limit: STEP,
             after: after.take(),
         };
-        let mut people = store::user::people(caller.store(), &caller.org, &connections, &page).await?;
+        let mut people = store::user::people(&store, &caller.org, &connections, &page).await?;
         let step = left.min(STEP as usize);
         more = people.len() > step;
         people.truncate(step);
@@ -462,7 +463,7 @@ async fn everyone(caller: &Caller, trial: &Trial<'_>, test: &PolicyTest) -> Answ
         let ids: Vec<UserId> = people.iter().map(|person| person.user.id.clone()).collect();
         let held = match test.authentication {
             Some(_) => HashMap::new(),
-            None => store::session::newest_authentications(caller.store(), &ids).await?,
+            None => store::session::newest_authentications(&store, &ids).await?,
         };
         let unproven = Authentication::NONE;
         for person in &people {

@@ -39,7 +39,7 @@ async fn list(caller: Caller, Query(query): Query<UserQuery>) -> Answer<Json<Pag
     let paging = caller
         .cursors()
         .paging(&caller.org, query.limit, query.cursor.as_deref())?;
-    let (store, org) = (caller.store(), &caller.org);
+    let (store, org) = (&caller.reports(), &caller.org);
     let filter = (query.q.as_deref(), query.connection.as_ref());
     let mut release = caller.release();
     let items = match connections::bound(&caller) {

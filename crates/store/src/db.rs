@@ -409,3 +409,41 @@ async fn interrupt_after(
     });
     Ok(Stop(stop))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_report_that_nobody_waits_for_any_more_is_stopped() {
+        let folder = std::env::temp_dir().join(format!("report_{}", uuid()));
+        let url = format!("sqlite:{}", folder.join("t.db").display());
+        let pools = Pools {
+            report: 1,
+            ..Pools::default()
+        };
+        let db = Db::open(&url, pools).await.unwrap();
+        let endless = || {
+            let text =
+                "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT COUNT(*) FROM c";
+            Sql::new(text)
+        };
+        let mut report = db.on(Purpose::Report);
+        let patience = Duration::from_millis(200);
+        assert!(
+            tokio::time::timeout(patience, report.rows(endless()))
+                .await
+                .is_err()
+        );
+        // There is one connection, and it is free again.
+        let soon = Duration::from_secs(3);
+        let short = report.rows(Sql::new("SELECT seq FROM change_counter"));
+        tokio::time::timeout(soon, short).await.unwrap().unwrap();
+        db.close().await;
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    fn uuid() -> String {
+        wire::EventId::fresh().to_string()
+    }
+}

@@ -14,7 +14,7 @@ mod things;
 use crate::directory::{AccountView, Snapshot};
 use crate::sql::{Run, Sql};
 use crate::user::Person;
-use crate::{Result, Store};
+use crate::{Purpose, Result, Store};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -222,6 +222,13 @@ impl Release {
             place: None,
             people: HashMap::new(),
         }
+    }
+
+    /// For what reads much, which keeps nobody else waiting.
+    #[must_use]
+    pub fn reporting(mut self) -> Self {
+        self.store = self.store.on(Purpose::Report);
+        self
     }
 
     /// For things that do not say themselves which account they are of.
