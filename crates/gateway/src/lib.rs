@@ -303,6 +303,10 @@ impl Gateway {
             return Ok((Ended::Own, own::answer(self, &sites, &parts, audit).await?));
         }
         let view = lying_at(views, path);
+        // Software that reads the path otherwise finds another app's pages there, which has rules of its own.
+        let hidden = hidden_at(views, path, view);
+        let is_plain = is_plain && hidden.is_none();
+        let view = hidden.or(view);
         let Some(view) = view.or(if is_plain { None } else { Some(first) }) else {
             return own(StatusCode::NOT_FOUND, "not_found", "There is no app here.");
         };
@@ -327,6 +331,24 @@ fn lying_at<'v>(views: &'v [Arc<AppView>], path: &str) -> Option<&'v Arc<AppView
     views.iter().find(|view| {
         path.strip_prefix(view.path.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+/// The app to whose pages a path leads an origin that reads it in another spelling, when that lies below the one to which
+/// it leads as it is written.
+fn hidden_at<'v>(
+    views: &'v [Arc<AppView>],
+    path: &str,
+    written: Option<&Arc<AppView>>,
+) -> Option<&'v Arc<AppView>> {
+    let length = written.map_or(0, |view| view.path.len());
+    let mut deeper = views.iter().take_while(|view| view.path.len() > length);
+    deeper.find(|view| {
+        let case = match view.app.spec.case_insensitive_paths {
+            true => policy::Case::Ignored,
+            false => policy::Case::Matters,
+        };
+        policy::lies_below(&view.path, path, case)
     })
 }
 
@@ -404,18 +426,20 @@ impl Visit<'_> {
             let stranger = if live { stranger } else { Reason::Disabled.into() };
             return self.turn_away(&parts, stranger).await;
         }
-        let (Read { mcp, destination }, body) =
-            match (reading::read(&self.site, &mut parts, body).await, &known) {
-                (Ok(read), _) => read,
-                // Strangers learn how to come in, not what is wrong with their message.
-                (Err(_), Err(stranger)) => return self.turn_away(&parts, *stranger).await,
-                (Err(unreadable), Ok(known)) => {
-                    let answer = unreadable.answer(&self.audit.id);
-                    let ruling = Ruling::denied_for(Reason::PolicyDenied, unreadable.detail);
-                    self.record(Some(known), &ruling, None).await?;
-                    return Ok((Ended::Denied, answer));
-                }
-            };
+        let (Read { mcp, destination }, body) = match (
+            reading::read(&self.site, &mut parts, body, |path| self.is_another_apps(path)).await,
+            &known,
+        ) {
+            (Ok(read), _) => read,
+            // Strangers learn how to come in, not what is wrong with their message.
+            (Err(_), Err(stranger)) => return self.turn_away(&parts, *stranger).await,
+            (Err(unreadable), Ok(known)) => {
+                let answer = unreadable.answer(&self.audit.id);
+                let ruling = Ruling::denied_for(Reason::PolicyDenied, unreadable.detail);
+                self.record(Some(known), &ruling, None).await?;
+                return Ok((Ended::Denied, answer));
+            }
+        };
         let ip = self.audit.ip.as_deref().and_then(|ip| ip.parse().ok());
         let stranger = match shown {
             Shown::One(Credential::Bearer(_)) => Actor::Agent,
@@ -463,6 +487,15 @@ impl Visit<'_> {
                     .await
             }
         }
+    }
+
+    /// Whether a path of this host leads to another app, as it is written or as its origin may read it.
+    fn is_another_apps(&self, path: &str) -> bool {
+        let directory = self.gateway.0.store.directory();
+        let views = directory.at_authority(&self.site.view.authority);
+        let view = lying_at(views, path);
+        let view = hidden_at(views, path, view).or(view);
+        view.is_none_or(|view| view.app.id != self.site.view.app.id)
     }
 
     async fn prove(

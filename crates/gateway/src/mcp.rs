@@ -29,8 +29,8 @@ const MAX_NAME: usize = 256;
 pub(crate) struct Asked {
     /// The calls of tools, in order.
     pub(crate) calls: Vec<AuditMcp>,
-    /// The first message that calls no tool, if any.
-    pub(crate) other: Option<AuditMcp>,
+    /// The messages that call no tool, in order.
+    pub(crate) others: Vec<AuditMcp>,
 }
 
 impl Asked {
@@ -85,8 +85,10 @@ pub(crate) fn read(body: &[u8], headers: &HeaderMap) -> Result<Asked, &'static s
     let mut asked = Asked::default();
     for message in &messages {
         let method = message.method.as_deref().unwrap_or("(response)");
-        if method.len() > MAX_NAME {
-            return Err("the method's name is too long");
+        if method.is_empty() || method.len() > MAX_NAME || is_slippery(method) {
+            return Err(
+                "the method's name is empty, too long or holds blanks or characters that cannot be seen",
+            );
         }
         let mut entry = AuditMcp {
             method: method.to_owned(),
@@ -98,16 +100,18 @@ pub(crate) fn read(body: &[u8], headers: &HeaderMap) -> Result<Asked, &'static s
                 .as_ref()
                 .and_then(|p| p.name.as_deref().map(|name| (p, name)));
             let (params, name) = params.ok_or("tools/call without the name of a tool")?;
-            if name.is_empty() || name.len() > MAX_NAME || name.chars().any(wire::is_deceptive) {
-                return Err("the tool's name is empty, too long or holds characters that cannot be seen");
+            if name.is_empty() || name.len() > MAX_NAME || is_slippery(name) {
+                return Err(
+                    "the tool's name is empty, too long or holds blanks or characters that cannot be seen",
+                );
             }
             entry.tool = Some(name.to_owned());
             entry.arguments_sha256 = params.arguments.map(|arguments| {
                 URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, arguments.get().as_bytes()))
             });
             asked.calls.push(entry);
-        } else if asked.other.is_none() {
-            asked.other = Some(entry);
+        } else {
+            asked.others.push(entry);
         }
     }
     check_headers(&messages, headers)?;
@@ -177,8 +181,17 @@ fn folded(key: &str) -> String {
         .collect()
 }
 
+/// Whether software may read a text as another one: it ends at a control, drops what cannot be seen, or trims.
+fn is_slippery(text: &str) -> bool {
+    !wire::is_plain(text) || text.contains(char::is_control)
+}
+
 /// Whether `key` is the member `name`; an error when it is not but could be taken for it, or comes again.
 fn is_member<E: serde::de::Error>(key: &str, name: &str, seen: bool) -> Result<bool, E> {
+    // Some parsers end a name at NUL; in JavaScript this one lends its members to the message.
+    if is_slippery(key) || key == "__proto__" {
+        return Err(E::custom("ambiguous member"));
+    }
     if folded(key) != name {
         return Ok(false);
     }
@@ -198,9 +211,9 @@ impl<'de> Deserialize<'de> for Message<'de> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut message = Message::default();
-                let (mut method, mut params, mut any) = (false, false, false);
+                let (mut method, mut params) = (false, false);
+                let (mut result, mut error) = (false, false);
                 while let Some(key) = map.next_key::<String>()? {
-                    any = true;
                     if is_member::<A::Error>(&key, "method", method)? {
                         method = true;
                         message.method = Some(map.next_value()?);
@@ -212,14 +225,16 @@ impl<'de> Deserialize<'de> for Message<'de> {
                             message.params = Some(serde_json::from_str(raw.get()).map_err(A::Error::custom)?);
                         }
                     } else {
+                        result |= is_member::<A::Error>(&key, "result", result)?;
+                        error |= is_member::<A::Error>(&key, "error", error)?;
                         map.next_value::<IgnoredAny>()?;
                     }
                 }
-                if any {
-                    Ok(message)
-                } else {
-                    Err(A::Error::custom("empty message"))
+                // JSON-RPC 2.0: a request has a method, a response a result or an error.
+                if method == (result || error) {
+                    return Err(A::Error::custom("neither a request nor a response"));
                 }
+                Ok(message)
             }
         }
         deserializer.deserialize_map(Members)
@@ -275,7 +290,7 @@ mod tests {
             asked.calls[0].arguments_sha256,
             Some(store::sha256(r#"{"id": 7}"#))
         );
-        assert!(asked.other.is_none());
+        assert!(asked.others.is_empty());
     }
 
     #[test]
@@ -285,7 +300,30 @@ mod tests {
         )
         .unwrap();
         assert_eq!(asked.tools(), ["a", "b"]);
-        assert_eq!(asked.other.unwrap().method, "ping");
+        assert_eq!(asked.others[0].method, "ping");
+    }
+
+    #[test]
+    fn what_some_parser_takes_for_another_message_is_refused() {
+        for body in [
+            r#"{"method":"ping","method\u0000":"tools/call","params":{"name":"danger"}}"#,
+            r#"{"method":"tools/call","params":{"name":"a","name\u0000":"danger"}}"#,
+            r#"{"method":"tools/call","params":{"name":"a"},"params\u0000":{"name":"danger"}}"#,
+            r#"{"method":"tools/call\u0000","params":{"name":"danger"}}"#,
+            r#"{"method":"tools/call\u200b","params":{"name":"danger"}}"#,
+            r#"{"method":" tools/call","params":{"name":"danger"}}"#,
+            r#"{"method":"tools/call","params":{"name":"danger "}}"#,
+            r#"{"method":"","params":{}}"#,
+            r#"{"method":"ping","x\n":1}"#,
+            r#"{"method":"ping","\ufeffmethod":"tools/call"}"#,
+            r#"{"id":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"__proto__":{"method":"tools/call","params":{"name":"danger"}}}"#,
+            r#"{"id":1,"result":{},"method":"ping"}"#,
+            r#"{"id":1,"Result":{}}"#,
+            r#"{"method":"ping","params":{"__proto__":{"name":"danger"}}}"#,
+        ] {
+            assert!(ask(body).is_err(), "{body}");
+        }
     }
 
     #[test]
@@ -297,7 +335,7 @@ mod tests {
             r#"{"method":"x","params":null}"#,
         ] {
             let asked = ask(body).unwrap();
-            assert!(asked.calls.is_empty() && asked.other.is_some(), "{body}");
+            assert!(asked.calls.is_empty() && asked.others.len() == 1, "{body}");
         }
     }
 

@@ -62,14 +62,20 @@ impl Unreadable {
     }
 }
 
-/// Reads as much of a request as decides; the rest of its body passes unread.
+/// Reads as much of a request as decides; the rest of its body passes unread. `is_another_apps` says of a path whether it
+/// leads to another app of the host.
 ///
 /// # Errors
 /// What is wrong, in words for the caller.
-pub(crate) async fn read(site: &Site, parts: &mut Parts, body: Body) -> Result<(Read, Body), Unreadable> {
+pub(crate) async fn read(
+    site: &Site,
+    parts: &mut Parts,
+    body: Body,
+    is_another_apps: impl Fn(&str) -> bool,
+) -> Result<(Read, Body), Unreadable> {
     method(site, &parts.method)?;
     if site.view.app.spec.kind != AppKind::Mcp {
-        let destination = destination(site, parts)?;
+        let destination = destination(site, parts, is_another_apps)?;
         return Ok((
             Read {
                 mcp: None,
@@ -134,7 +140,11 @@ fn method(site: &Site, method: &Method) -> Result<(), Unreadable> {
 
 /// The path that `Destination` names, if it means anything with this method; else the header does not exist for the
 /// origin. What passes is what was read, written anew.
-fn destination(site: &Site, parts: &mut Parts) -> Result<Option<String>, Unreadable> {
+fn destination(
+    site: &Site,
+    parts: &mut Parts,
+    is_another_apps: impl Fn(&str) -> bool,
+) -> Result<Option<String>, Unreadable> {
     let foreign = Unreadable {
         status: StatusCode::BAD_REQUEST,
         detail: "unreadable_destination",
@@ -161,7 +171,7 @@ fn destination(site: &Site, parts: &mut Parts) -> Result<Option<String>, Unreada
     let path = uri.path();
     let below = path.strip_prefix(site.view.path.as_str());
     let is_within = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if !is_here || !is_within || !policy::path::is_plain(path) {
+    if !is_here || !is_within || is_another_apps(path) || !policy::path::is_plain(path) {
         return Err(foreign);
     }
     let address = format!("{}{path}", site.view.public_origin);

@@ -30,15 +30,9 @@ pub(crate) fn events(
     event.rule.clone_from(&ruling.rule);
     event.request = Some(request);
     let mut messages = asked
-        .map(|asked| {
-            if asked.calls.is_empty() {
-                asked.other.into_iter().collect()
-            } else {
-                asked.calls
-            }
-        })
-        .unwrap_or_default()
-        .into_iter();
+        .map(|asked| asked.calls.into_iter().chain(asked.others))
+        .into_iter()
+        .flatten();
     event.mcp = messages.next();
     let mut events = vec![event];
     for message in messages {

@@ -70,7 +70,7 @@ impl Asked<'_> {
         let view = &site.view;
         let tools = self.mcp.map(mcp::Asked::tools).unwrap_or_default();
         let is_mcp = view.app.spec.kind == wire::AppKind::Mcp;
-        let others = self.mcp.is_some_and(|asked| asked.other.is_some());
+        let others = self.mcp.is_some_and(|asked| !asked.others.is_empty());
         let request = RequestFacts {
             method: self.method,
             path,

@@ -49,7 +49,7 @@ mod week;
 mod words;
 
 pub use facts::{ClientFacts, Facts, McpFacts, RequestFacts, UserFacts};
-pub use pattern::Case;
+pub use pattern::{Case, lies_below};
 pub use ruleset::{Explanation, Ruleset, Verdict, check_floor, check_group, check_policy};
 pub use scope::ScopeSet;
 

@@ -182,6 +182,18 @@ fn decode(path: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(plain)
 }
 
+/// Whether a path lies at `place` or below it, however the origin reads it.
+#[must_use]
+pub fn lies_below(place: &str, path: &str, case: Case) -> bool {
+    let read = |text: &str| match (decode(text.as_bytes()), case) {
+        (plain, Case::Matters) => plain.into_owned(),
+        (plain, Case::Ignored) => folded(&plain),
+    };
+    let (place, path) = (read(place), read(path));
+    let below = path.strip_prefix(place.as_slice());
+    below.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
 /// As it is when case is ignored, as far as it is text: by way of upper case, so that letters meet which only meet there,
 /// such as the long s with s.
 fn folded(bytes: &[u8]) -> Vec<u8> {

@@ -50,15 +50,17 @@ impl OrgKeys {
     }
 }
 
+/// What is heard, and whether the keys have to be read because of it. It outlives the task that follows.
+type Heard = (broadcast::Receiver<Change>, bool);
+
 /// Reads the keys anew whenever they change, and again for as long as that fails.
-async fn follow(ring: Keyring, changes: Arc<Mutex<broadcast::Receiver<Change>>>) {
-    let mut changes = changes.lock().await;
-    // Whoever went before may have died of a change that it had heard.
-    let mut owed = true;
+async fn follow(ring: Keyring, heard: Arc<Mutex<Heard>>) {
+    let mut heard = heard.lock().await;
+    let (changes, owed) = &mut *heard;
     loop {
-        if owed {
+        if *owed {
             match ring.reload().await {
-                Ok(()) => owed = false,
+                Ok(()) => *owed = false,
                 Err(error) => {
                     tracing::error!(%error, source = ?error, "signing keys could not be read");
                     tokio::time::sleep(AGAIN).await;
@@ -67,7 +69,7 @@ async fn follow(ring: Keyring, changes: Arc<Mutex<broadcast::Receiver<Change>>>)
             continue;
         }
         match changes.recv().await {
-            Ok(Change::Keys | Change::Config | Change::All) | Err(RecvError::Lagged(_)) => owed = true,
+            Ok(Change::Keys | Change::Config | Change::All) | Err(RecvError::Lagged(_)) => *owed = true,
             Ok(_) => {}
             // The store is gone.
             Err(RecvError::Closed) => return,
@@ -95,11 +97,11 @@ impl Keyring {
             keys: Arc::new(ArcSwap::default()),
             generation: Arc::default(),
         };
-        let changes = Arc::new(Mutex::new(store.changes()));
+        let heard = Arc::new(Mutex::new((store.changes(), false)));
         ring.reload().await?;
         let follower = ring.clone();
         store.keep("signing_keys", move |_| {
-            follow(follower.clone(), Arc::clone(&changes))
+            follow(follower.clone(), Arc::clone(&heard))
         });
         Ok(ring)
     }
