@@ -52,7 +52,8 @@ test('a foreign place is refused, and shared only on purpose', async (t) => {
       assert.ok(!problem.detail.includes('Production'), 'whose it is, is not told');
     }
     const refused = await events('host.refused');
-    assert.equal(refused.length, 3);
+    // One at once; the same again within a minute is counted in another.
+    assert.equal(refused.length, 1);
     assert.equal(refused[0].outcome, 'denied');
     assert.equal(refused[0].reason, 'foreign_host');
     assert.equal(refused[0].account, labs);

@@ -105,13 +105,17 @@ mod tests {
     fn networks_are_kept_in_their_shortest_form() {
         let kept = check(
             "/x",
-            &list(&["192.0.2.77/24", "::ffff:198.51.100.7", "2001:DB8::/32"]),
+            &list(&["192.0.2.0/24", "::ffff:198.51.100.7", "2001:DB8::/32"]),
         );
         assert_eq!(
             kept.unwrap(),
             ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32"]
         );
         assert!(check("/x", &list(&["192.0.2.0/33"])).is_err());
+        // A length that was meant for another address opens more than was meant.
+        for meant in ["192.0.2.77/24", "127.0.0.1/0", "::ffff:192.0.2.1/96", "2001:db8::1/32"] {
+            assert!(check("/x", &list(&[meant])).is_err(), "{meant}");
+        }
         assert!(check("/x", &list(&["example.com"])).is_err());
     }
 }
