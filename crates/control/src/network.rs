@@ -113,7 +113,12 @@ mod tests {
         );
         assert!(check("/x", &list(&["192.0.2.0/33"])).is_err());
         // A length that was meant for another address opens more than was meant.
-        for meant in ["192.0.2.77/24", "127.0.0.1/0", "::ffff:192.0.2.1/96", "2001:db8::1/32"] {
+        for meant in [
+            "192.0.2.77/24",
+            "127.0.0.1/0",
+            "::ffff:192.0.2.1/96",
+            "2001:db8::1/32",
+        ] {
             assert!(check("/x", &list(&[meant])).is_err(), "{meant}");
         }
         assert!(check("/x", &list(&["example.com"])).is_err());
