@@ -296,3 +296,43 @@ async fn case_is_ignored_where_the_origin_ignores_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_pages_of_another_app_of_the_host_are_reached_through_it_only() {
+    on_each(async |world| {
+        let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+        let mut spec = world.wiki.spec.clone();
+        spec.name = "Vault".into();
+        spec.public_url = "http://wiki.example/vault".into();
+        spec.policies = vec![];
+        let account = &world.wiki.account;
+        let vault = world
+            .write(async |tx| store::app::create(tx, &world.org, account, spec).await)
+            .await;
+        let to = async |method: &str, path: &str, headers: &[(&str, &str)]| {
+            ask(world, &agent, &world.wiki, (method, path, headers)).await
+        };
+        // Another place, as long as the origin minds case.
+        assert_eq!(to("GET", "/VAULT/x", &[]).await, 200);
+        for destination in ["/vault/x", "/vault", "http://wiki.example/vault/x"] {
+            let headers = [("destination", destination)];
+            assert_eq!(to("COPY", "/page", &headers).await, 400, "{destination}");
+            assert_eq!(
+                last(world).await,
+                (Outcome::Denied, "unreadable_destination".to_owned())
+            );
+        }
+        world
+            .change(&vault, |spec| spec.case_insensitive_paths = true)
+            .await;
+        world.origin.take();
+        for path in ["/VAULT/x", "/Vault", "/vaulT/"] {
+            assert_eq!(to("GET", path, &[]).await, 400, "{path}");
+        }
+        assert_eq!(to("MOVE", "/page", &[("destination", "/Vault/x")]).await, 400);
+        assert!(world.origin.take().is_empty());
+        assert_eq!(to("GET", "/vaults/x", &[]).await, 200);
+        assert_eq!(to("GET", "/page", &[]).await, 200);
+    })
+    .await;
+}
