@@ -27,7 +27,9 @@ pub(crate) fn check(pointer: &str, list: &[String]) -> Answer<Vec<String>> {
             let detail = "an address such as 192.0.2.7, or a network such as 192.0.2.0/24";
             Fault::invalid(format!("{pointer}/{i}"), detail)
         })?;
-        if network.trunc() != network {
+        // As it was written: reading IPv4 in IPv6 notation drops what is beyond.
+        let written = text.parse::<IpNet>().unwrap_or(network);
+        if written.trunc() != written {
             let detail = format!("it has bits beyond its length: write it as {}", network.trunc());
             return Err(Fault::invalid(format!("{pointer}/{i}"), detail));
         }
