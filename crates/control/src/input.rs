@@ -249,8 +249,9 @@ impl OptionalFromRequest<Control> for Body {
     type Rejection = Fault;
 
     async fn from_request(request: Request, control: &Control) -> Answer<Option<Self>> {
-        // Some clients name a type for nothing, too.
-        if request.body().size_hint().exact() == Some(0) {
+        let absent = request.body().size_hint().exact() == Some(0)
+            && !request.headers().contains_key(header::CONTENT_TYPE);
+        if absent {
             return Ok(None);
         }
         <Self as FromRequest<Control>>::from_request(request, control)

@@ -196,7 +196,7 @@ async fn dangerous_acts_need_a_proof_of_the_last_15_minutes() {
                 "/organisation".to_owned(),
                 json!({"require_second_factor": true}),
             ),
-            (Method::POST, "/signing-keys/rotate".to_owned(), Value::Null),
+            (Method::POST, "/signing-keys/rotate".to_owned(), json!({})),
             (
                 Method::POST,
                 "/api-tokens".to_owned(),
