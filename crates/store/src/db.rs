@@ -16,7 +16,7 @@ use crate::{Error, Result};
 use sqlx::pool::{PoolConnection, PoolConnectionMetadata, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Database, Executor as _, Row as _, Sqlite};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Database, Executor as _, Row as _, Sqlite};
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -209,6 +209,15 @@ async fn takes_writes(connection: &mut PgConnection) -> Result<(), sqlx::Error> 
     Ok(())
 }
 
+/// Makes a connection fit for its purpose. By statements, because not every pooler in between takes them at the start.
+async fn prepare(connection: &mut PgConnection, purpose: Purpose) -> Result<(), sqlx::Error> {
+    takes_writes(connection).await?;
+    let millis = purpose.patience().as_millis();
+    // Whoever died in a transaction must not keep others waiting.
+    let limits = format!("SET statement_timeout = {millis}; SET idle_in_transaction_session_timeout = 60000");
+    connection.execute(AssertSqlSafe(limits)).await.map(drop)
+}
+
 impl Db {
     /// Opens `sqlite:PATH` or `postgres://…` and brings the schema up to date.
     pub(crate) async fn open(url: &str, pools: Pools) -> Result<Self> {
@@ -228,10 +237,13 @@ impl Db {
                 MIGRATIONS.run(&mut *tx).await.map_err(Error::internal)?;
                 tx.commit().await?;
             }
-            Engine::Postgres(pools) => {
-                let pool = &pools[Purpose::Control as usize];
-                pool.acquire().await.map_err(Error::Unavailable)?;
-                MIGRATIONS.run(pool).await.map_err(Error::internal)?;
+            Engine::Postgres(_) => {
+                // A connection without limits: what a migration does to a large table takes its time, and so does
+                // waiting for another instance that migrates.
+                let mut connection = postgres(url)?.connect().await.map_err(Error::Unavailable)?;
+                takes_writes(&mut connection).await.map_err(Error::Unavailable)?;
+                MIGRATIONS.run(&mut connection).await.map_err(Error::internal)?;
+                connection.close().await?;
             }
         }
         Ok(Self { engine, stale })
@@ -259,19 +271,17 @@ impl Db {
     }
 }
 
+fn postgres(url: &str) -> Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(url).map_err(Error::Unavailable)?;
+    Ok(options.disable_statement_logging())
+}
+
 fn open_postgres(url: &str, pools: Pools, stale: &Stale) -> Result<Engine> {
-    let connect = PgConnectOptions::from_str(url).map_err(Error::Unavailable)?;
-    let connect = connect.disable_statement_logging();
+    let connect = postgres(url)?;
     Ok(Engine::Postgres(Purpose::ALL.map(|purpose| {
-        let millis = purpose.patience().as_millis().to_string();
-        let connect = connect.clone().options([
-            ("statement_timeout", millis.as_str()),
-            // Whoever died in a transaction must not keep others waiting.
-            ("idle_in_transaction_session_timeout", "60000"),
-        ]);
         options(purpose, pools.of(purpose), stale)
-            .after_connect(|connection, _| Box::pin(takes_writes(connection)))
-            .connect_lazy_with(connect)
+            .after_connect(move |connection, _| Box::pin(prepare(connection, purpose)))
+            .connect_lazy_with(connect.clone())
     })))
 }
 
