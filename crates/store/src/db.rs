@@ -13,9 +13,10 @@ pub(crate) use transaction::DbTx;
 
 use crate::sql::{Row, Run, Sql};
 use crate::{Error, Result};
-use sqlx::pool::{PoolConnection, PoolConnectionMetadata, PoolOptions};
+use sqlx::error::DatabaseError;
+use sqlx::pool::{Pool, PoolConnection, PoolConnectionMetadata, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Database, Executor as _, Row as _, Sqlite};
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -230,7 +231,8 @@ impl Db {
         match &engine {
             Engine::Sqlite { write, .. } => {
                 // In one transaction, because nothing else keeps another process from migrating, too.
-                let mut tx = write
+                let mut connection = acquire(write).await.map_err(Error::Unavailable)?;
+                let mut tx = connection
                     .begin_with("BEGIN IMMEDIATE")
                     .await
                     .map_err(Error::Unavailable)?;
@@ -331,7 +333,7 @@ impl On<'_> {
 
     async fn sqlite(self, pool: &SqlitePool, sql: Sql) -> Result<Vec<Row>> {
         let (text, args) = sql.for_sqlite()?;
-        let mut connection = pool.acquire().await?;
+        let mut connection = acquire(pool).await?;
         let _stop = match self.purpose {
             Purpose::Report => Some(interrupt_after(&mut connection, self.purpose.patience()).await?),
             _ => None,
@@ -379,6 +381,27 @@ impl Run for On<'_> {
                     done => done,
                 }
             }
+        }
+    }
+}
+
+/// Whether SQLite says that the file is in use: the low byte of its number is 5, the others say why.
+fn is_busy(error: &dyn DatabaseError) -> bool {
+    let code = error.code().and_then(|c| c.parse::<u32>().ok());
+    error.try_downcast_ref::<SqliteError>().is_some() && code.is_some_and(|c| c & 0xff == 5)
+}
+
+/// A connection of a pool. Another process that is just opening the same file makes SQLite refuse at once, without the
+/// patience that it has for statements: what changes the journal takes the whole file.
+async fn acquire<DB: Database>(pool: &Pool<DB>) -> Result<PoolConnection<DB>, sqlx::Error> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let began = Instant::now();
+    loop {
+        match pool.acquire().await {
+            Err(sqlx::Error::Database(error)) if is_busy(error.as_ref()) && began.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            done => return done,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! or whose statement, failed by a fault (a full disk): SQLite has rolled back by itself, and sqlx believes for ever that a
 //! transaction is open. Here such a connection is closed.
 
-use super::{Purpose, Stale, within};
+use super::{Purpose, Stale, acquire, within};
 use crate::Result;
 use crate::sql::{Arg, Row, Run, Sql};
 use sqlx::pool::{Pool, PoolConnection};
@@ -58,14 +58,14 @@ impl<DB: Words> Open<DB> {
         how: &'static str,
         (purpose, stale): (Purpose, &Stale),
     ) -> Result<Self, sqlx::Error> {
-        let mut connection = pool.acquire().await?;
+        let mut connection = acquire(pool).await?;
         let begun = within(purpose, DB::say(&mut connection, how)).await;
         if let Err(error) = begun {
             connection.close_on_drop();
             // The server was started anew, most likely: another connection is new, too.
             stale.survives(&error);
             drop(connection);
-            connection = pool.acquire().await?;
+            connection = acquire(pool).await?;
             let again = within(purpose, DB::say(&mut connection, how)).await;
             if let Err(error) = again {
                 stale.survives(&error);
