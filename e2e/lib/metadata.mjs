@@ -16,8 +16,9 @@ const PLACE = 'http://127.0.0.1:8999';
 
 /** A server at an address; counts the connections that reach it. */
 async function listen(address, port) {
-  const server = http.createServer({ keepAlive: false }, (_, answer) => {
-    answer.writeHead(200, { connection: 'close' });
+  const server = http.createServer({ keepAlive: false }, (asked, answer) => {
+    const away = new URL(asked.url, 'http://here').searchParams.get('away');
+    answer.writeHead(away ? 302 : 200, { connection: 'close', ...(away && { location: away }) });
     answer.end(`credentials of ${address}`);
   });
   const reached = { server, count: 0 };
@@ -62,7 +63,7 @@ try {
   const publish = (origin) => demo.api.raw('POST', '/apps', {
     body: { account: labs, name: 'Hook', kind: 'web', public_url: PLACE, origin_url: origin, policies: [open.id] },
   });
-  const ask = () => request(`${PLACE}/latest/meta-data/`, { target: control.port });
+  const ask = (query = '') => request(`${PLACE}/latest/meta-data/${query}`, { target: control.port });
   const refusals = async (app) =>
     (await demo.api.get('/audit?action=app.origin_refused')).items.filter((one) => one.target.id === app.id);
 
@@ -82,7 +83,12 @@ try {
     assert.equal(made.status, 201, await made.clone().text());
     const app = await made.json();
     assert.equal((await ask()).status, 200);
-    assert.equal(honest.count, n + 1);
+    assert.equal(honest.count, 2 * n + 1);
+    // A redirect is the browser's to follow.
+    const away = await ask(`?away=${encodeURIComponent(`http://${literal}/latest/meta-data/`)}`);
+    assert.equal(away.status, 302, away.text);
+    assert.deepEqual(reached(), nobody, address);
+    assert.equal(honest.count, 2 * n + 2);
     names(hosts, [[name, address]]);
     const answer = await ask();
     assert.equal(answer.status, 502, answer.text);

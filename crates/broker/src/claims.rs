@@ -98,27 +98,44 @@ fn mismatch<'a>(spec: &'a ConnectionSpec, claims: &Map<String, Value>) -> Option
     })
 }
 
+/// Members by which a provider says that it leaves groups out: Entra, when there are more than 200 (OpenID Connect Core 1.0,
+/// section 5.6.2, names the first).
+const ELSEWHERE: &str = "_claim_names";
+const HAS_GROUPS: &str = "hasgroups";
+
+/// Whether the provider says that there are groups which it does not send. What says so and cannot be read, says so.
+fn leaves_groups_out(mapped: &str, claims: &Map<String, Value>) -> bool {
+    let elsewhere = match claims.get(ELSEWHERE) {
+        None | Some(Value::Null) => false,
+        Some(Value::Object(names)) => names.contains_key("groups") || names.contains_key(mapped),
+        Some(_) => true,
+    };
+    let has_groups = match claims.get(HAS_GROUPS) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(value) => plain(value).is_none_or(|text| !text.eq_ignore_ascii_case("false") && text != "0"),
+    };
+    elsewhere || has_groups
+}
+
+/// Takes over what userinfo says about groups that are left out, beside what the id token says about others.
+pub(crate) fn tell_of_left_out(claims: &mut Map<String, Value>, userinfo: &Map<String, Value>) {
+    for name in [ELSEWHERE, HAS_GROUPS] {
+        let Some(more) = userinfo.get(name).filter(|more| !more.is_null()) else {
+            continue;
+        };
+        match (claims.get_mut(name), more) {
+            (Some(Value::Object(known)), Value::Object(more)) => known.extend(more.clone()),
+            _ => _ = claims.insert(name.to_owned(), more.clone()),
+        }
+    }
+}
+
 /// Goes on with claims that the connection requires, of which none may be missing.
 pub(crate) fn require(
     spec: &ConnectionSpec,
     claims: &Map<String, Value>,
     trace: &mut Trace,
 ) -> Result<(), Fault> {
-    // Entra, when there are more than 200: rather nobody than somebody without the groups that deny.
-    let name = spec.claims.groups.as_str();
-    let left_out = claims.get("hasgroups").and_then(plain).as_deref() == Some("true")
-        || claims
-            .get("_claim_names")
-            .is_some_and(|names| names.get("groups").is_some() || names.get(name).is_some());
-    let is_empty = |claim: Option<&Value>| match claim {
-        None | Some(Value::Null) => true,
-        Some(claim) => claim.as_array().is_some_and(Vec::is_empty),
-    };
-    if left_out && is_empty(claims.get("groups")) && is_empty(find(claims, name)) {
-        let text = "the provider leaves the groups out because there are too many: let it send only those that \
-                    are assigned to the application";
-        return Err(trace.failed("claims", Fault::Token(text.to_owned())));
-    }
     if let Some((name, expected, found)) = mismatch(spec, claims) {
         let text = format!("the claim {name} is not what the connection requires");
         return Err(trace.differs("claims", Fault::Refused(CLAIM_MISMATCH, text), expected, &found));
@@ -207,6 +224,20 @@ pub(crate) fn identity(
     let name = text(&claims, &mapping.name)
         .map(|name| clean(name, MAX_NAME))
         .filter(|n| !n.is_empty());
+    // Rather nobody than somebody without the groups that deny.
+    let is_none = |claim: Option<&Value>| match claim {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.is_empty(),
+        Some(claim) => claim.as_array().is_some_and(Vec::is_empty),
+    };
+    if leaves_groups_out(&mapping.groups, &claims)
+        && is_none(claims.get("groups"))
+        && is_none(find(&claims, &mapping.groups))
+    {
+        let text = "the provider leaves the groups out because there are too many: let it send only those that \
+                    are assigned to the application, or app roles";
+        return Err(Fault::Refused(GROUPS, text.to_owned()));
+    }
     let groups = groups(
         find(&claims, &mapping.groups),
         mapping.groups_separator.as_deref(),
@@ -369,10 +400,14 @@ fn groups(
                 "is a list that was written into a text: let the provider send it as a list".to_owned(),
             );
         }
-        // Nothing between two separators is no name.
+        // An empty text is none (OpenID Connect Core 1.0, section 5.3.2); nothing between two separators is no name.
         (Some(Value::String(text)), separator) => {
             let names = separator.map_or_else(|| vec![&**text], |separator| text.split(separator).collect());
-            names.into_iter().filter(|name| !name.is_empty()).collect()
+            let names: Vec<_> = names.into_iter().filter(|name| !name.is_empty()).collect();
+            if names.is_empty() && !text.is_empty() {
+                return Err("holds separators and no name".to_owned());
+            }
+            names
         }
         (Some(Value::Array(values)), _) => {
             let texts = values

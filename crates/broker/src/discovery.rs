@@ -182,7 +182,22 @@ async fn keys(http: &Http, metadata: &Metadata) -> Result<CoreJsonWebKeySet, Fau
     if answer.status != http::StatusCode::OK {
         return Err(Fault::status("the document with its keys", answer.status));
     }
-    serde_json::from_slice(&answer.body).map_err(|e| Fault::Answer(format!("its keys: {e}")))
+    let wrong = |e: serde_json::Error| Fault::Answer(format!("its keys: {e}"));
+    let mut set: Value = serde_json::from_slice(&answer.body).map_err(wrong)?;
+    if let Some(keys) = set.get_mut("keys").and_then(Value::as_array_mut) {
+        keys.retain(may_verify);
+    }
+    serde_json::from_value(set).map_err(wrong)
+}
+
+/// Whether a key's `key_ops` (RFC 7517, section 4.3) allow what it is wanted for; the library knows of `use` only.
+fn may_verify(key: &Value) -> bool {
+    match key.get("key_ops") {
+        None | Some(Value::Null) => true,
+        Some(operations) => operations
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one == "verify")),
+    }
 }
 
 /// The issuer that the document must name, and id tokens too. Entra's documents for several tenants name a

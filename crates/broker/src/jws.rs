@@ -149,6 +149,14 @@ fn point_of_p521(key: &CoreJsonWebKey) -> Option<Vec<u8>> {
 }
 
 impl Jws {
+    /// Whether it may be an id token by what it calls itself. Those have no type of their own; whatever has one, such as an
+    /// access token or a logout token, is something else (RFC 8725, section 3.11).
+    pub(crate) fn may_be_id_token(&self) -> bool {
+        let kind = self.kind.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let kind = kind.strip_prefix("application/").unwrap_or(&kind);
+        !kind.ends_with("+jwt") || kind == "id_token+jwt"
+    }
+
     /// Whether an access token is the one that came with it, as far as it says (`at_hash`; OpenID Connect Core 1.0,
     /// section 3.1.3.6).
     pub(crate) fn goes_with(&self, access: Option<&str>) -> bool {

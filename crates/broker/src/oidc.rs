@@ -324,7 +324,11 @@ impl Providers {
             // Section 12.2: it must be about the same person, for us.
             let wrong = |text: &str| Fault::Token(text.to_owned());
             let token = self.verify(connection, &known, id_token).await;
-            let claims = token.map_err(|reason| Fault::Token(reason.to_string()))?.claims;
+            let token = token.map_err(|reason| Fault::Token(reason.to_string()))?;
+            if !token.may_be_id_token() {
+                return Err(wrong("it is a token of another kind (typ)").into());
+            }
+            let claims = token.claims;
             let says = |name: &str, text: &str| claims.get(name).and_then(Value::as_str) == Some(text);
             if !says("iss", known.metadata.issuer().as_str()) {
                 return Err(wrong("it comes from another issuer").into());
@@ -375,6 +379,7 @@ impl Providers {
             return Err(trace.failed("userinfo", fault));
         }
         claims.retain(|_, value| !value.is_null());
+        claims::tell_of_left_out(&mut claims, &more);
         // Who vouches for one address does not vouch for another.
         let about_other = claims.contains_key("email") && claims.get("email") != more.get("email");
         for (name, value) in more {
@@ -475,6 +480,9 @@ impl Check<'_> {
                 None => shown("aud"),
             };
             return Err(trace.differs("id_token", wrong(text), client, &found));
+        }
+        if !token.may_be_id_token() {
+            return Err(trace.failed("id_token", wrong("it is a token of another kind (typ)")));
         }
         if !claims.contains_key("exp") {
             return Err(trace.failed("id_token", wrong("it does not say when it expires")));

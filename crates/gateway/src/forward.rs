@@ -361,7 +361,7 @@ fn switch(mut response: Response<Incoming>, browser: OnUpgrade, watch: Arc<Watch
         let (mut browser, mut origin) = (TokioIo::new(browser), TokioIo::new(origin));
         tokio::select! {
             _ = tokio::io::copy_bidirectional(&mut browser, &mut origin) => {}
-            () = watch.ended() => {}
+            () = watch.endless_ended() => {}
         }
     });
     let (mut parts, _) = response.into_parts();

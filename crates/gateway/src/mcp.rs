@@ -90,6 +90,9 @@ pub(crate) fn read(body: &[u8], headers: &HeaderMap) -> Result<Asked, &'static s
                 "the method's name is empty, too long or holds blanks or characters that cannot be seen",
             );
         }
+        if is_nearly_a_call(method) {
+            return Err("the method is tools/call but for case or slashes");
+        }
         let mut entry = AuditMcp {
             method: method.to_owned(),
             ..AuditMcp::default()
@@ -138,10 +141,17 @@ fn check_headers(messages: &[Message<'_>], headers: &HeaderMap) -> Result<(), &'
     let [message] = messages else {
         return Err(DIFFERS);
     };
-    let is_call = message.method.as_deref() == Some("tools/call");
-    let tool = message.params.as_ref().and_then(|p| p.name.as_deref());
+    let params = message.params.as_ref();
+    // What the header repeats is the specification's to say; of other methods it says nothing.
+    let named = match message.method.as_deref() {
+        Some("tools/call" | "prompts/get") => Some(params.and_then(|p| p.name.as_deref())),
+        Some("resources/read" | "resources/subscribe" | "resources/unsubscribe") => {
+            Some(params.and_then(|p| p.uri.as_deref()))
+        }
+        _ => None,
+    };
     if method.is_some_and(|m| message.method.as_deref() != Some(&m))
-        || (is_call && name.is_some_and(|n| tool != Some(&n)))
+        || name.is_some_and(|n| named.is_some_and(|named| named != Some(&n)))
     {
         return Err(DIFFERS);
     }
@@ -166,6 +176,7 @@ struct Message<'a> {
 #[derive(Default)]
 struct Params<'a> {
     name: Option<String>,
+    uri: Option<String>,
     arguments: Option<&'a RawValue>,
 }
 
@@ -184,6 +195,16 @@ fn folded(key: &str) -> String {
 /// Whether software may read a text as another one: it ends at a control, drops what cannot be seen, or trims.
 fn is_slippery(text: &str) -> bool {
     !wire::is_plain(text) || text.contains(char::is_control)
+}
+
+/// Whether an origin that is generous with case and slashes takes a method for `tools/call`, which is not written so.
+fn is_nearly_a_call(method: &str) -> bool {
+    if method == "tools/call" {
+        return false;
+    }
+    let folded = folded(method);
+    let words = folded.split(['/', '\\']).filter(|word| !word.is_empty());
+    words.eq(["tools", "call"])
 }
 
 /// Whether `key` is the member `name`; an error when it is not but could be taken for it, or comes again.
@@ -251,13 +272,17 @@ impl<'de> Deserialize<'de> for Params<'de> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut params = Params::default();
-                let (mut name, mut arguments) = (false, false);
+                let (mut name, mut uri, mut arguments) = (false, false, false);
                 while let Some(key) = map.next_key::<String>()? {
                     if is_member::<A::Error>(&key, "name", name)? {
                         name = true;
                         let raw: &RawValue = map.next_value()?;
                         // Other methods may use the member for something else than text.
                         params.name = serde_json::from_str(raw.get()).ok();
+                    } else if is_member::<A::Error>(&key, "uri", uri)? {
+                        uri = true;
+                        let raw: &RawValue = map.next_value()?;
+                        params.uri = serde_json::from_str(raw.get()).ok();
                     } else if is_member::<A::Error>(&key, "arguments", arguments)? {
                         arguments = true;
                         params.arguments = Some(map.next_value()?);
@@ -312,6 +337,12 @@ mod tests {
             r#"{"method":"tools/call\u0000","params":{"name":"danger"}}"#,
             r#"{"method":"tools/call\u200b","params":{"name":"danger"}}"#,
             r#"{"method":" tools/call","params":{"name":"danger"}}"#,
+            r#"{"method":"Tools/Call","params":{"name":"danger"}}"#,
+            r#"{"method":"tools/call/","params":{"name":"danger"}}"#,
+            r#"{"method":"/tools/call","params":{"name":"danger"}}"#,
+            r#"{"method":"tools//call","params":{"name":"danger"}}"#,
+            r#"{"method":"tools\\call","params":{"name":"danger"}}"#,
+            "{\"method\":\"tool\u{17f}/call\",\"params\":{\"name\":\"danger\"}}",
             r#"{"method":"tools/call","params":{"name":"danger "}}"#,
             r#"{"method":"","params":{}}"#,
             r#"{"method":"ping","x\n":1}"#,
@@ -426,5 +457,34 @@ mod tests {
         assert!(!with("mcp-method", "tools/list"));
         assert!(!with("mcp-name", "b"));
         assert!(!with("mcp-name", "=?base64?Yg==?="));
+        for (body, name, good) in [
+            (r#"{"method":"prompts/get","params":{"name":"a"}}"#, "a", true),
+            (r#"{"method":"prompts/get","params":{"name":"a"}}"#, "b", false),
+            (
+                r#"{"method":"resources/read","params":{"uri":"a:b"}}"#,
+                "a:b",
+                true,
+            ),
+            (
+                r#"{"method":"resources/read","params":{"uri":"a:b"}}"#,
+                "a:c",
+                false,
+            ),
+            (
+                r#"{"method":"resources/read","params":{"name":"a:c"}}"#,
+                "a:c",
+                false,
+            ),
+            (
+                r#"{"method":"tools/call","params":{"name":"a","uri":"b"}}"#,
+                "b",
+                false,
+            ),
+            (r#"{"method":"tasks/get","params":{"taskId":"7"}}"#, "7", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("mcp-name", name.parse().unwrap());
+            assert_eq!(read(body.as_bytes(), &headers).is_ok(), good, "{body}, {name}");
+        }
     }
 }

@@ -19,8 +19,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use wire::{Actor, AppId};
 
-/// How often a stream is looked at when nothing seems to have changed.
-const TICK: Duration = Duration::from_secs(15);
+/// How often what lasts is looked at when nothing seems to have changed: a time may be over.
+const TICK: Duration = Duration::from_secs(4);
+/// The same for what has no end of its own, and of which there are many: event streams and WebSockets.
+const TICK_ENDLESS: Duration = Duration::from_secs(15);
 /// How often in a row the question may stay without answer.
 const PATIENCE: u32 = 2;
 /// How long nothing is asked: most is over by then.
@@ -47,10 +49,19 @@ impl Watch {
     /// Returns when what was let through must end. The questions are made when the first is due, so that what is over
     /// before does not carry them.
     pub(crate) async fn ended(self: Arc<Self>) {
+        self.ended_within(TICK).await;
+    }
+
+    /// The same of what has no end of its own.
+    pub(crate) async fn endless_ended(self: Arc<Self>) {
+        self.ended_within(TICK_ENDLESS).await;
+    }
+
+    async fn ended_within(self: Arc<Self>, tick: Duration) {
         // What changes from here on is heard.
         let changes = self.gateway.0.credentials.changes();
         tokio::time::sleep(GRACE).await;
-        Box::pin(self.ask_again(changes)).await;
+        Box::pin(self.ask_again(changes, tick)).await;
         self.over.store(true, Ordering::Relaxed);
     }
 
@@ -59,7 +70,7 @@ impl Watch {
         self.over.load(Ordering::Relaxed)
     }
 
-    async fn ask_again(&self, mut changes: watch::Receiver<u64>) {
+    async fn ask_again(&self, mut changes: watch::Receiver<u64>, tick: Duration) {
         let mut unanswered = 0;
         loop {
             match self.still_allowed().await {
@@ -73,7 +84,7 @@ impl Watch {
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(TICK) => {}
+                () = tokio::time::sleep(tick) => {}
             }
         }
     }
@@ -154,11 +165,15 @@ impl Watching {
     }
 
     /// Begins where the body turns out to last.
-    fn begin(&mut self, waits: bool, cx: &mut Context<'_>) {
+    fn begin(&mut self, waits: bool, is_events: bool, cx: &mut Context<'_>) {
         let Self::NotYet(watch, frames) = self else { return };
         *frames += 1;
         if waits || *frames == AT_ONCE {
-            let mut ended: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(Arc::clone(watch).ended());
+            let watch = Arc::clone(watch);
+            let mut ended: Pin<Box<dyn Future<Output = ()> + Send>> = match is_events {
+                true => Box::pin(watch.endless_ended()),
+                false => Box::pin(watch.ended()),
+            };
             // So that it wakes the body's reader; it is not over before its grace is.
             let _ = ended.as_mut().poll(cx);
             *self = Self::Until(ended);
@@ -184,7 +199,7 @@ where
             return Poll::Ready((!this.is_events).then(|| Err("access has ended".into())));
         }
         let frame = Pin::new(&mut this.body).poll_frame(cx).map_err(Into::into);
-        this.watching.begin(frame.is_pending(), cx);
+        this.watching.begin(frame.is_pending(), this.is_events, cx);
         frame
     }
 

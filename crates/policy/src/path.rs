@@ -9,7 +9,7 @@
 //! - a percent sign that encodes nothing or another percent sign (double encoding);
 //! - percent-encoded bytes that are not UTF-8 (overlong forms hide `/` and `.`).
 //!
-//! `%20`, `%C3%A4`, `%3F` and the like stay.
+//! `%20`, `%C3%A4`, `%3F` and the like stay; rules read a path with an encoded `?` or `#` in both ways.
 
 /// The longest target that is remembered for somebody.
 const MAX_TARGET: usize = 8192;

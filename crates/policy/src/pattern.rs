@@ -65,20 +65,24 @@ impl PathPattern {
         })
     }
 
-    /// Byte for byte; without case where the origin ignores it.
+    /// Byte for byte; without case where the origin ignores it. A path that some proxies cut matches only if what is left
+    /// of it does, too.
     pub(crate) fn matches(&self, path: &str, case: Case) -> bool {
-        match case {
+        let matches = |path: &str| match case {
             Case::Matters => self.matches_bytes(&self.segments, path.as_bytes()),
             Case::Ignored => self.matches_bytes(&self.lower, path.to_ascii_lowercase().as_bytes()),
-        }
+        };
+        matches(path) && cut(path).is_none_or(matches)
     }
 
     /// Also under every other spelling that an origin may read: with percent-encoding undone, with or without a slash at
     /// the end. For rules that refuse, so that neither `/%61dmin` nor `/admin/` is a way round a rule about `/admin`.
     pub(crate) fn matches_any_spelling(&self, path: &str, case: Case) -> bool {
-        if self.matches(path, case) {
-            return true;
-        }
+        let spelled = |path: &str| self.matches(path, case) || self.matches_decoded(path, case);
+        spelled(path) || cut(path).is_some_and(spelled)
+    }
+
+    fn matches_decoded(&self, path: &str, case: Case) -> bool {
         let plain = decode(path.as_bytes());
         let plain = match plain.as_ref() {
             [rest @ .., b'/'] if !rest.is_empty() => rest,
@@ -104,15 +108,22 @@ impl PathPattern {
         length && pairs.all(|(mine, theirs)| within(mine, theirs))
     }
 
-    /// Whether certainly no path is matched by both.
+    /// Whether certainly no path is matched by both, in whatever spelling.
     pub(crate) fn is_apart(&self, other: &Self) -> bool {
-        let shorter = |a: &Self, b: &Self| !a.any_rest && a.segments.len() < b.segments.len();
+        let is_cut = |pattern: &Self| {
+            let mut bytes = pattern.plain.iter().flatten();
+            bytes.any(|byte| matches!(byte, b'?' | b'#'))
+        };
+        if is_cut(self) || is_cut(other) {
+            return false;
+        }
+        let shorter = |a: &Self, b: &Self| !a.any_rest && a.plain.len() < b.plain.len();
         let apart = |a: &[u8], b: &[u8]| match (is_literal(a), is_literal(b)) {
             (true, _) => !glob(b, a),
             (false, true) => !glob(a, b),
             (false, false) => false,
         };
-        let mut pairs = self.segments.iter().zip(&other.segments);
+        let mut pairs = self.plain_lower.iter().zip(&other.plain_lower);
         shorter(self, other) || shorter(other, self) || pairs.any(|(a, b)| apart(a, b))
     }
 
@@ -162,6 +173,13 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|b| *b == b'*')
 }
 
+/// What is left of a path with an encoded `?` or `#` in it, to whoever undoes that before looking for the query.
+fn cut(path: &str) -> Option<&str> {
+    let is_end = |code: &[u8]| matches!(code, b"%3F" | b"%3f" | b"%23");
+    let at = path.as_bytes().windows(3).position(is_end)?;
+    path.get(..at)
+}
+
 fn decode(path: &[u8]) -> Cow<'_, [u8]> {
     if !path.contains(&b'%') {
         return Cow::Borrowed(path);
@@ -191,7 +209,7 @@ pub fn lies_below(place: &str, path: &str, case: Case) -> bool {
     };
     let (place, path) = (read(place), read(path));
     let below = path.strip_prefix(place.as_slice());
-    below.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    below.is_some_and(|rest| matches!(rest.first(), None | Some(b'/' | b'?' | b'#')))
 }
 
 /// As it is when case is ignored, as far as it is text: by way of upper case, so that letters meet which only meet there,
@@ -240,6 +258,16 @@ impl ToolPattern {
             Self::Prefix(prefix) => tool.starts_with(&**prefix),
         }
     }
+
+    /// Also where only case differs: for rules that refuse, whatever the origin makes of names.
+    pub(crate) fn matches_any_case(&self, tool: &str) -> bool {
+        let (Self::Exact(text) | Self::Prefix(text)) = self;
+        let (pattern, tool) = (folded(text.as_bytes()), folded(tool.as_bytes()));
+        match self {
+            Self::Exact(_) => tool == pattern,
+            Self::Prefix(_) => tool.starts_with(&pattern),
+        }
+    }
 }
 
 impl ToolPattern {
@@ -252,14 +280,16 @@ impl ToolPattern {
         }
     }
 
-    /// Whether no name is matched by both.
+    /// Whether no name is matched by both, in whatever case.
     pub(crate) fn is_apart(&self, other: &Self) -> bool {
+        let (Self::Exact(mine) | Self::Prefix(mine)) = self;
+        let (Self::Exact(theirs) | Self::Prefix(theirs)) = other;
+        let (mine, theirs) = (folded(mine.as_bytes()), folded(theirs.as_bytes()));
         match (self, other) {
-            (Self::Exact(a), Self::Exact(b)) => a != b,
-            (Self::Exact(name), Self::Prefix(prefix)) | (Self::Prefix(prefix), Self::Exact(name)) => {
-                !name.starts_with(&**prefix)
-            }
-            (Self::Prefix(a), Self::Prefix(b)) => !a.starts_with(&**b) && !b.starts_with(&**a),
+            (Self::Exact(_), Self::Exact(_)) => mine != theirs,
+            (Self::Exact(_), Self::Prefix(_)) => !mine.starts_with(&theirs),
+            (Self::Prefix(_), Self::Exact(_)) => !theirs.starts_with(&mine),
+            (Self::Prefix(_), Self::Prefix(_)) => !mine.starts_with(&theirs) && !theirs.starts_with(&mine),
         }
     }
 }
@@ -361,6 +391,60 @@ mod tests {
         assert!(
             !below.matches_any_spelling("/admin/", Case::Matters) || below.matches("/admin/", Case::Matters)
         );
+    }
+
+    #[test]
+    fn a_path_that_some_cut_is_refused_by_either_and_let_through_by_both() {
+        let compile = |pattern| PathPattern::compile(pattern).unwrap();
+        for (pattern, path) in [
+            ("/secret", "/secret%3Fx"),
+            ("/secret", "/secret%3f"),
+            ("/secret", "/secret%23x"),
+            ("/secret", "/secret/%3Fx"),
+            ("/secret/**", "/secret%3Fx"),
+            ("/a/*", "/a/b%3F/c"),
+            ("/secret", "/secre%74%3fx%3f"),
+        ] {
+            let pattern_ = compile(pattern);
+            assert!(
+                pattern_.matches_any_spelling(path, Case::Matters),
+                "{pattern} on {path}"
+            );
+            assert!(!pattern_.matches(path, Case::Matters), "{pattern} on {path}");
+        }
+        for (pattern, path, through) in [
+            ("/public/**", "/public/what%3F", true),
+            ("/public/*", "/public/what%3Fx", true),
+            ("/**", "/what%3F", true),
+            ("/*/public", "/secret%3F/public", false),
+            ("/public/*.pdf", "/public/x%3F.pdf", false),
+            ("/public/x%3F", "/public/x%3F", false),
+        ] {
+            let pattern_ = compile(pattern);
+            assert_eq!(
+                pattern_.matches(path, Case::Matters),
+                through,
+                "{pattern} on {path}"
+            );
+        }
+        assert!(lies_below("/other", "/other%3Fx", Case::Matters));
+        assert!(lies_below("/other", "/other%23", Case::Matters));
+        assert!(!lies_below("/other", "/others%23", Case::Matters));
+    }
+
+    #[test]
+    fn tools_that_differ_by_case_are_refused_alike_and_let_through_apart() {
+        for (pattern, tool) in [
+            ("delete_*", "DELETE_all"),
+            ("Danger", "danger"),
+            ("kill", "\u{212a}ill"),
+        ] {
+            let pattern_ = ToolPattern::compile(pattern).unwrap();
+            assert!(pattern_.matches_any_case(tool), "{pattern} on {tool}");
+            assert!(!pattern_.matches(tool), "{pattern} on {tool}");
+        }
+        let exact = ToolPattern::compile("delete").unwrap();
+        assert!(!exact.matches_any_case("delete_all"));
     }
 
     #[test]

@@ -306,7 +306,13 @@ impl Rule {
                 None => Answer::Open,
             },
             Test::McpTool(pattern) => match facts.request {
-                Some(_) => view.tool.is_some_and(|tool| pattern.matches(tool)).into(),
+                Some(_) => {
+                    let matches = |tool| match view.side {
+                        Side::For => pattern.matches(tool),
+                        Side::Against => pattern.matches_any_case(tool),
+                    };
+                    view.tool.is_some_and(matches).into()
+                }
                 None => Answer::Open,
             },
             Test::Mfa => of_person(facts, |_| {

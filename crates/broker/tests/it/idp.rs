@@ -34,6 +34,8 @@ pub(crate) enum Signing {
     Forged,
     /// With the published key, without saying which.
     Nameless,
+    /// With the published key, and this `typ`.
+    Typed(&'static str),
 }
 
 struct Grant {
@@ -434,6 +436,10 @@ fn signed(idp: &Idp, kind: Option<&str>, claims: &Value) -> String {
     match *idp.0.signing.lock().unwrap() {
         Signing::Right => token(head(key.algorithm), &|message| key.sign(message)),
         Signing::Nameless => token(json!({"alg": key.algorithm}), &|message| key.sign(message)),
+        Signing::Typed(kind) => {
+            let head = json!({"alg": key.algorithm, "kid": key.id, "typ": kind});
+            token(head, &|message| key.sign(message))
+        }
         Signing::Forged => {
             let forged = Key::new("forged", "ES256");
             token(head("ES256"), &|message| forged.sign(message))

@@ -57,6 +57,13 @@ impl Shape {
         Self { claims, ..self }
     }
 
+    /// Further ones than were bent already.
+    fn and_claims(mut self, claims: Value) -> Self {
+        let known = self.claims.as_object_mut().unwrap();
+        known.extend(claims.as_object().unwrap().clone());
+        self
+    }
+
     fn connection(self, connection: Value) -> Self {
         Self { connection, ..self }
     }

@@ -1,6 +1,8 @@
 //! What userinfo and the token endpoint answer.
 
-use super::{AS_USUAL, BAD_ANSWER, BAD_TOKEN, NO_ADDRESS, NO_GROUPS, Shape, UNREACHABLE, UNVERIFIED, shape};
+use super::{
+    AS_USUAL, BAD_ANSWER, BAD_GROUPS, BAD_TOKEN, NO_ADDRESS, NO_GROUPS, Shape, UNREACHABLE, UNVERIFIED, shape,
+};
 use crate::idp::Signing;
 use serde_json::{Value, json};
 
@@ -100,6 +102,23 @@ pub(super) fn userinfo() -> Vec<Shape> {
                     "groups": ["staff"]}),
             );
         }),
+        says(
+            "left out as too many, which is said there",
+            "Entra",
+            (BAD_GROUPS, with("_claim_names", json!({"groups": "src1"}))),
+        )
+        .and_claims(json!({"groups": null})),
+        says(
+            "the same, and the ID token has `_claim_names` of something else",
+            "Entra",
+            (BAD_GROUPS, with("_claim_names", json!({"groups": "src1"}))),
+        )
+        .and_claims(json!({"groups": null, "_claim_names": {"image": "src2"}})),
+        says(
+            "the same, and the ID token has groups",
+            "Entra",
+            (AS_USUAL, with("hasgroups", json!(true))),
+        ),
         shape("groups only there, of somebody else", "", BAD_TOKEN)
             .claims(json!({"groups": null}))
             .connection(json!({"scopes": ["openid", "email", "profile", "groups"]}))

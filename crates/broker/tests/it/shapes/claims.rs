@@ -145,6 +145,15 @@ pub(super) fn groups() -> Vec<Shape> {
         shape("a list of texts", "Okta, Keycloak, Authentik, GitLab", TWO)
             .claims(of(json!(["admins", "staff"]))),
         shape("none", "Google", NO_GROUPS).claims(of(json!(null))),
+        shape(
+            "an empty text",
+            "ADFS, Auth0 with actions of one's own",
+            NO_GROUPS,
+        )
+        .claims(of(json!(""))),
+        shape("a separator and nothing else", "", BAD_GROUPS)
+            .claims(of(json!(",")))
+            .connection(mapped(json!({"groups_separator": ","}))),
         shape("an empty list", "Authentik", NO_GROUPS).claims(of(json!([]))),
         shape(
             "an empty text in a list",
@@ -222,12 +231,26 @@ pub(super) fn groups() -> Vec<Shape> {
         shape("under `cognito:groups`", "Cognito", TWO)
             .claims(json!({"cognito:groups": ["admins", "staff"]}))
             .connection(mapped(json!({"groups": "cognito:groups"}))),
-        shape("left out as too many, `_claim_names`", "Entra", BAD_TOKEN)
+        shape("left out as too many, `_claim_names`", "Entra", BAD_GROUPS)
             .claims(json!({"groups": null, "_claim_names": {"groups": "src1"},
                 "_claim_sources": {"src1": {"endpoint": "https://graph.example/getMemberObjects"}}})),
-        shape("left out as too many, `hasgroups`", "Entra", BAD_TOKEN)
+        shape("left out as too many, `hasgroups`", "Entra", BAD_GROUPS)
             .claims(json!({"groups": null, "hasgroups": true})),
-        shape("an empty list, and `_claim_names`", "", BAD_TOKEN)
+        shape(
+            "the same, `\"true\"` or `1`",
+            "Entra's older endpoint",
+            BAD_GROUPS,
+        )
+        .claims(json!({"groups": null, "hasgroups": 1})),
+        shape("`hasgroups` is `\"false\"`", "", NO_GROUPS)
+            .claims(json!({"groups": null, "hasgroups": "false"})),
+        shape(
+            "`_claim_names` that cannot be read, and no groups",
+            "",
+            BAD_GROUPS,
+        )
+        .claims(json!({"groups": null, "_claim_names": "groups"})),
+        shape("an empty list or text, and `_claim_names`", "", BAD_GROUPS)
             .claims(json!({"groups": [], "_claim_names": {"groups": "src1"}})),
         shape("the same, groups come from `roles`", "Entra with app roles", TWO)
             .claims(json!({"groups": null, "hasgroups": true, "roles": ["admins", "staff"]}))

@@ -114,6 +114,28 @@ pub(super) fn all() -> Vec<Shape> {
         ),
         publishes("a key for encryption", "", (BAD_TOKEN, json!({"use": "enc"}))),
         publishes(
+            "a key whose `key_ops` are `[\"verify\"]`",
+            "home-made servers",
+            (AS_USUAL, json!({"key_ops": ["verify"]})),
+        ),
+        shape("a key whose `key_ops` are for encryption", "", BAD_TOKEN).bent(|idp| {
+            let other = crate::key::Key::new("other", "ES256").public();
+            idp.publish(json!([
+                other,
+                changed(idp, &json!({"key_ops": ["encrypt", "wrapKey"]}))
+            ]));
+        }),
+        shape("a token whose `typ` is `application/jwt`", "", AS_USUAL)
+            .bent(|idp| idp.sign(Signing::Typed("application/jwt"))),
+        shape("an access token (`typ` is `at+jwt`) in its place", "", BAD_TOKEN)
+            .bent(|idp| idp.sign(Signing::Typed("at+jwt"))),
+        shape(
+            "a logout token (`typ` is `logout+jwt`) in its place",
+            "",
+            BAD_TOKEN,
+        )
+        .bent(|idp| idp.sign(Signing::Typed("application/logout+JWT"))),
+        publishes(
             "a key for another algorithm",
             "",
             (BAD_TOKEN, json!({"alg": "ES384"})),
