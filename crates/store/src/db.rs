@@ -5,9 +5,11 @@
 //! What fails heals by itself: a transaction that ended in a fault takes its connection with it, and a connection to a
 //! server that went away, or takes no writes any more, is not used again.
 
+mod explain;
 mod files;
 mod transaction;
 
+pub use explain::explain_statements;
 pub use files::sqlite_file;
 pub(crate) use transaction::DbTx;
 
@@ -216,7 +218,11 @@ async fn prepare(connection: &mut PgConnection, purpose: Purpose) -> Result<(), 
     let millis = purpose.patience().as_millis();
     // Whoever died in a transaction must not keep others waiting.
     let limits = format!("SET statement_timeout = {millis}; SET idle_in_transaction_session_timeout = 60000");
-    connection.execute(AssertSqlSafe(limits)).await.map(drop)
+    connection.execute(AssertSqlSafe(limits)).await?;
+    if explain::is_on() {
+        connection.execute("SET enable_seqscan = off").await?;
+    }
+    Ok(())
 }
 
 impl Db {
@@ -332,8 +338,9 @@ impl On<'_> {
     }
 
     async fn sqlite(self, pool: &SqlitePool, sql: Sql) -> Result<Vec<Row>> {
-        let (text, args) = sql.for_sqlite()?;
         let mut connection = acquire(pool).await?;
+        explain::sqlite(&mut connection, &sql).await;
+        let (text, args) = sql.for_sqlite()?;
         let _stop = match self.purpose {
             Purpose::Report => Some(interrupt_after(&mut connection, self.purpose.patience()).await?),
             _ => None,
@@ -345,8 +352,9 @@ impl On<'_> {
     }
 
     async fn postgres(self, pool: &PgPool, sql: Sql) -> Result<Vec<Row>> {
-        let (text, args) = sql.for_postgres()?;
         let mut connection = pool.acquire().await?;
+        explain::postgres(&mut connection, &sql).await;
+        let (text, args) = sql.for_postgres()?;
         let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(&mut *connection);
         let rows = within(self.purpose, query).await;
         self.settle(&mut connection, &rows);

@@ -60,7 +60,7 @@ pub mod webhook;
 
 pub use change::Change;
 pub use clock::Clock;
-pub use db::{Pools, Purpose, sqlite_file};
+pub use db::{Pools, Purpose, explain_statements, sqlite_file};
 pub use directory::{
     AccountView, AppView, BoundConnection, Directory, Snapshot, Unreadable, split_public_url,
 };

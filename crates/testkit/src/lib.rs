@@ -89,6 +89,7 @@ impl Database {
     /// What a store on the database is opened with.
     #[must_use]
     pub fn options<'a>(&'a self, key: &'a MasterKey, clock: &Clock) -> Options<'a> {
+        store::explain_statements();
         Options {
             database_url: &self.url,
             master_key: key,

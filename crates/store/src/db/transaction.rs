@@ -2,7 +2,7 @@
 //! or whose statement, failed by a fault (a full disk): SQLite has rolled back by itself, and sqlx believes for ever that a
 //! transaction is open. Here such a connection is closed.
 
-use super::{Purpose, Stale, acquire, within};
+use super::{Purpose, Stale, acquire, explain, within};
 use crate::Result;
 use crate::sql::{Arg, Row, Run, Sql};
 use sqlx::pool::{Pool, PoolConnection};
@@ -203,12 +203,14 @@ impl DbTx {
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64> {
         match self {
             Self::Sqlite(tx) => {
+                explain::sqlite(tx.connection()?, &sql).await;
                 let ((text, args), purpose) = (sql.for_sqlite()?, tx.purpose);
                 let query = sqlx::query_with(AssertSqlSafe(text), args).execute(tx.connection()?);
                 let done = within(purpose, query).await;
                 tx.settle(done.map(|done| done.rows_affected()))
             }
             Self::Postgres(tx) => {
+                explain::postgres(tx.connection()?, &sql).await;
                 let ((text, args), purpose) = (sql.for_postgres()?, tx.purpose);
                 let query = sqlx::query_with(AssertSqlSafe(text), args).execute(tx.connection()?);
                 let done = within(purpose, query).await;
@@ -222,6 +224,7 @@ impl Run for &mut DbTx {
     async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
         match self {
             DbTx::Sqlite(tx) => {
+                explain::sqlite(tx.connection()?, &sql).await;
                 let ((text, args), purpose) = (sql.for_sqlite()?, tx.purpose);
                 let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(tx.connection()?);
                 let rows = within(purpose, query).await;
@@ -229,6 +232,7 @@ impl Run for &mut DbTx {
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
             DbTx::Postgres(tx) => {
+                explain::postgres(tx.connection()?, &sql).await;
                 let ((text, args), purpose) = (sql.for_postgres()?, tx.purpose);
                 let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(tx.connection()?);
                 let rows = within(purpose, query).await;

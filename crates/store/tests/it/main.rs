@@ -26,6 +26,7 @@ mod purpose;
 mod readiness;
 mod role_mapping;
 mod rule;
+mod schema;
 mod session;
 mod token;
 mod unreadable;

@@ -1,0 +1,170 @@
+//! Whether a statement reads as a whole a table that grows. In tests only: each statement is explained by its engine when it
+//! is first seen, and one that has no index to go by stops the test, unless [`WHOLE`] says why it may.
+
+use crate::sql::Sql;
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use std::collections::HashSet;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// Beginnings of statements that may read a table as a whole, and why.
+const WHOLE: &[(&str, &str)] = &[
+    (
+        "SELECT * FROM organisations",
+        "few, and what the directory is made of",
+    ),
+    (
+        "SELECT * FROM accounts WHERE 1 = 1",
+        "the directory, when a server starts or reloads",
+    ),
+    ("SELECT * FROM apps WHERE 1 = 1", "the directory"),
+    ("SELECT * FROM policies WHERE 1 = 1", "the directory"),
+    ("SELECT * FROM user_groups WHERE 1 = 1", "the directory"),
+    ("SELECT * FROM bindings WHERE 1 = 1", "the directory"),
+    (
+        "SELECT id, org, spec FROM connections WHERE account IS NULL",
+        "the directory",
+    ),
+    (
+        "SELECT id, account, spec FROM connections WHERE account IS NOT NULL",
+        "the directory",
+    ),
+    ("SELECT host, account FROM host_shares", "the directory"),
+    (
+        "SELECT * FROM signing_keys WHERE (not_after",
+        "the keyring: a few keys of each organisation",
+    ),
+    ("SELECT id FROM organisations LIMIT", "two rows"),
+    (
+        "SELECT * FROM audit_heads",
+        "one row of each organisation, when a server starts or the log is verified",
+    ),
+    (
+        "SELECT w.*, h.seq AS head FROM webhooks",
+        "webhooks are few, and all of them are looked after",
+    ),
+    ("SELECT * FROM webhooks w WHERE w.enabled", "webhooks are few"),
+    (
+        "SELECT a.* FROM apps a JOIN hosts h",
+        "`doctor`, when somebody asks",
+    ),
+    (
+        "SELECT app FROM clients WHERE source",
+        "now and then, of clients that nobody used yet, of which each app keeps a few",
+    ),
+    (
+        "DELETE FROM attempts WHERE (touched_at",
+        "each hour, of a table that is bounded by it",
+    ),
+    (
+        "DELETE FROM upstream_sessions WHERE created_at",
+        "each hour; PostgreSQL may hash the sessions once for all of them",
+    ),
+];
+
+static SEEN: OnceLock<Mutex<HashSet<String>>> = OnceLock::new();
+
+/// Has all statements of this process explained from here on, before any store is opened. For tests.
+pub fn explain_statements() {
+    SEEN.get_or_init(Mutex::default);
+}
+
+/// Whether connections are to plan as if tables were large already, however few rows a test has.
+pub(super) fn is_on() -> bool {
+    SEEN.get().is_some()
+}
+
+/// Whether a statement is new, and may read more than it names.
+fn is_news(engine: &str, text: &str) -> bool {
+    let Some(seen) = SEEN.get() else { return false };
+    if text.starts_with("INSERT") && !text.contains("SELECT") {
+        return false;
+    }
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.insert(format!("{engine} {text}"))
+}
+
+/// Stops the test of a statement that reads a table as a whole.
+fn judge(text: &str, plan: &[String], scanned: &[&String]) {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let may = |(beginning, _): &(&str, &str)| text.starts_with(beginning);
+    assert!(
+        scanned.is_empty() || WHOLE.iter().any(may),
+        "this reads a table as a whole, and `WHOLE` in db/explain.rs does not say why:\n{text}\n{}",
+        plan.join("\n")
+    );
+}
+
+/// Explains a statement to SQLite, whose plans do not depend on how much there is.
+pub(super) async fn sqlite(connection: &mut SqliteConnection, sql: &Sql) {
+    if !is_news("sqlite", &sql.text) {
+        return;
+    }
+    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", sql.text));
+    // What cannot be explained fails by itself.
+    let Ok(rows) = connection.fetch_all(explain).await else {
+        return;
+    };
+    let plan: Vec<String> = rows.iter().filter_map(|row| row.try_get("detail").ok()).collect();
+    let scanned: Vec<_> = plan.iter().filter(|line| line.starts_with("SCAN ")).collect();
+    judge(&sql.text, &plan, &scanned);
+}
+
+/// Explains a statement to PostgreSQL, which is told to avoid reading tables as a whole (see [`is_on`]). Where it does so all
+/// the same, by an index without a condition, too, it has no other way.
+pub(super) async fn postgres(connection: &mut PgConnection, sql: &Sql) {
+    if !is_news("postgres", &sql.text) {
+        return;
+    }
+    let Ok((text, args)) = sql.clone().for_postgres() else {
+        return;
+    };
+    let explain = AssertSqlSafe(format!("EXPLAIN {text}"));
+    let Ok(rows) = sqlx::query_with(explain, args).fetch_all(connection).await else {
+        return;
+    };
+    let plan: Vec<String> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
+    let is_whole = |(n, line): &(usize, &String)| {
+        let details = plan[n + 1..].iter().take_while(|line| !line.contains("->"));
+        let mut details = details.filter(|line| line.contains("Index Cond"));
+        line.contains("Seq Scan on") || (line.contains("Scan using") && details.next().is_none())
+    };
+    let scanned: Vec<_> = plan
+        .iter()
+        .enumerate()
+        .filter(is_whole)
+        .map(|(_, line)| line)
+        .collect();
+    judge(&sql.text, &plan, &scanned);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{Db, Pools, Purpose};
+    use crate::sql::Run as _;
+    use futures_util::FutureExt as _;
+    use std::panic::AssertUnwindSafe;
+
+    async fn stops(text: &'static str) -> bool {
+        explain_statements();
+        let folder = std::env::temp_dir().join(format!("plan_{}", wire::EventId::fresh()));
+        let url = format!("sqlite:{}", folder.join("t.db").display());
+        let db = Db::open(&url, Pools::default()).await.unwrap();
+        let mut statements = db.on(Purpose::Control);
+        let stopped = AssertUnwindSafe(statements.rows(Sql::new(text)))
+            .catch_unwind()
+            .await;
+        std::fs::remove_dir_all(folder).unwrap();
+        stopped.map(|rows| rows.unwrap()).is_err()
+    }
+
+    #[tokio::test]
+    async fn a_statement_without_index_stops_its_test() {
+        assert!(stops("SELECT id FROM grants WHERE redirect_uri = 'x'").await);
+        assert!(stops("DELETE FROM grants WHERE redirect_uri = 'x'").await);
+        assert!(!stops("SELECT id FROM grants WHERE org = 'x' ORDER BY id LIMIT 3").await);
+        assert!(!stops("SELECT * FROM organisations ORDER BY id").await);
+    }
+}
