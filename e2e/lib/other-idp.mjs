@@ -1,25 +1,27 @@
 // Identity providers of other people that come as Python packages: each in an environment of its own, made once, and
 // served by a script of `other-idp/`.
-import { execFileSync, spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 
 const HERE = join(import.meta.dirname, '..');
 
-/** A Python that has the packages: the one that `provider.variable` names, or one of `.cache/`; `null` when there is none. */
-export function python({ name, folder, packages, variable }) {
+/** A Python that has the packages: what `variable` names, or one in `.cache/`; `null` when there can be none. */
+export async function python({ name, folder, packages, variable }) {
   if (process.env[variable]) return process.env[variable];
   const home = join(HERE, '.cache', folder);
   const own = join(home, 'bin', 'python');
   if (existsSync(join(home, 'complete'))) return own;
-  const quiet = { stdio: ['ignore', 'ignore', 'pipe'], timeout: 180_000 };
+  // What the story has open goes on meanwhile.
+  const run = (command, ...args) => promisify(execFile)(command, args, { timeout: 180_000 });
   try {
     rmSync(home, { recursive: true, force: true });
-    execFileSync('python3', ['-m', 'venv', home], quiet);
-    execFileSync(own, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...packages], quiet);
+    await run('python3', '-m', 'venv', home);
+    await run(own, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...packages);
     writeFileSync(join(home, 'complete'), '');
     return own;
   } catch (error) {

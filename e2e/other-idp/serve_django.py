@@ -1,5 +1,5 @@
-"""django-oauth-toolkit (https://django-oauth-toolkit.readthedocs.io), the provider of many a Django site, with two people
-and one client.
+"""django-oauth-toolkit (https://django-oauth-toolkit.readthedocs.io), the provider of many a Django site, with two
+people and one client.
 
 Usage: serve_django.py PORT CLIENT_ID CLIENT_SECRET REDIRECT_URI POST_LOGOUT_REDIRECT_URI
 Keeps everything in a folder that goes away with it; says `ready` when it listens.
@@ -17,7 +17,9 @@ from django.core.management import call_command
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 
 LOGIN = """{% extends "oauth2_provider/base.html" %}
-{% block content %}<form id="login" method="post">{% csrf_token %}{{ form.as_p }}<button>Log in</button></form>{% endblock %}
+{% block content %}
+<form id="login" method="post">{% csrf_token %}{{ form.as_p }}<button>Log in</button></form>
+{% endblock %}
 """
 # Without the package's static files, which nobody serves here.
 BASE = '<!DOCTYPE html><title>Django</title><link rel="icon" href="data:,">{% block content %}{% endblock %}'
@@ -34,6 +36,8 @@ def configure(folder):
         SECRET_KEY="only for this story",
         ALLOWED_HOSTS=["127.0.0.1"],
         ROOT_URLCONF=__name__,
+        # A slow hash would only make the story slow.
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         LOGIN_URL="/accounts/login/",
         USE_TZ=True,
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
@@ -72,7 +76,12 @@ def configure(folder):
             "OIDC_RSA_PRIVATE_KEY": key.decode(),
             "OIDC_RP_INITIATED_LOGOUT_ENABLED": True,
             "OAUTH2_VALIDATOR_CLASS": f"{__name__}.validator",
-            "SCOPES": {"openid": "Who you are", "profile": "Your name", "email": "Your address", "groups": "Your groups"},
+            "SCOPES": {
+                "openid": "Who you are",
+                "profile": "Your name",
+                "email": "Your address",
+                "groups": "Your groups",
+            },
         },
     )
     django.setup()

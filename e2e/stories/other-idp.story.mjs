@@ -31,9 +31,20 @@ const DJANGO = {
   path: '/o',
 };
 
+const IDPYOIDC = {
+  name: 'idpyoidc',
+  folder: 'idpyoidc-5.0.0',
+  packages: ['idpyoidc==5.0.0'],
+  variable: 'IDPYOIDC_PYTHON',
+  script: 'serve_idpyoidc.py',
+  // It does not decode it, either.
+  secret: 'a-secret-between-two-servers',
+  path: '',
+};
+
 /** Runs the provider beside a connection to it, through which `rule` lets people in at Labs' wiki; `null` if it cannot. */
 async function connected(t, demo, provider, { settings, rule }) {
-  const interpreter = python(provider);
+  const interpreter = await python(provider);
   if (!interpreter) return null;
   const { api } = demo;
   const labs = demo.account('Labs').id;
@@ -45,13 +56,14 @@ async function connected(t, demo, provider, { settings, rule }) {
     allow_internal: [`http://127.0.0.1:${port}`], logout: { rp_initiated: true }, ...settings,
   });
   const log = await serve(t, provider, interpreter, [port, 'chatelaine', provider.secret, connection.redirect_uri,
-    connection.post_logout_redirect_uri]);
+    connection.post_logout_redirect_uri, ...(settings.logout?.back_channel ? [connection.backchannel_logout_uri] : [])]);
   await api.post('/bindings', { connection: connection.id, accounts: [labs], mode: 'allowed' });
   const policy = await api.post('/policies', {
     account: labs, name: provider.name, decision: 'allow', include: [rule ?? { type: 'connection', connection: connection.id }],
   });
   const { policies } = await api.get(`/apps/${wiki.id}`);
   await api.patch(`/apps/${wiki.id}`, { policies: [policy.id, ...policies] });
+  const control = demo.info.control_url.replace(/\/$/, '');
   const browser = await launch(t);
   return {
     connection, issuer, wiki,
@@ -64,17 +76,25 @@ async function connected(t, demo, provider, { settings, rule }) {
     /** Waits, and says what the provider said if it is for nothing. */
     told: (page, wait) => wait.catch((error) => { throw new Error(`${error}\nat ${page.url()}\n${log()}`); }),
     atWiki: (page) => page.waitForURL((url) => url.href.startsWith(new URL(wiki.url).origin)),
+    /** Confirms that it is them: `again` is what they do at the provider. */
+    async confirm(page, again) {
+      await page.goto(`${control}/login/confirm?return_to=%2Fme`);
+      await page.getByRole('button', { name: `Continue with ${provider.name}` }).click();
+      await again();
+      await this.told(page, page.waitForURL(`${control}/me`));
+    },
     /** Signs out here; `agree` says yes at the provider, if it asks. */
     async signOut(page, agree) {
-      await page.goto(`${demo.info.control_url}/logout`);
+      await page.goto(`${control}/logout`);
       await page.getByRole('button', { name: 'Sign out' }).click();
       // It asks only when it is not sure who it is.
       await page.waitForLoadState();
       if (page.url().startsWith(issuer)) await agree();
       await this.told(page, page.getByText(`${provider.name} has finished signing you out`).waitFor());
-      await within(5000, 'the end of the session at the app', async () =>
-        (await page.request.get(wiki.url, { maxRedirects: 0 })).status() !== 200);
+      await this.signedOut(page);
     },
+    signedOut: (page) => within(5000, 'the end of the session at the app', async () =>
+      (await page.request.get(wiki.url, { maxRedirects: 0 })).status() !== 200),
   };
 }
 
@@ -114,7 +134,6 @@ async function django(t, demo) {
     rule: { type: 'claim', name: 'groups', value: 'staff' },
   });
   if (!partner) return t.skip('django-oauth-toolkit cannot be installed');
-  const control = demo.info.control_url.replace(/\/$/, '');
   const signIn = async (page, who) => {
     await page.locator('input[name=username]').fill(who);
     await page.locator('input[name=password]').fill(`a long password for ${who}`);
@@ -140,14 +159,43 @@ async function django(t, demo) {
   });
 
   await t.test('it asks once more when somebody has to confirm that it is them', async () => {
-    await page.goto(`${control}/login/confirm?return_to=%2Fme`);
-    await page.getByRole('button', { name: 'Continue with Django' }).click();
-    await signIn(page, 'jane');
-    await partner.told(page, page.waitForURL(`${control}/me`));
+    await partner.confirm(page, () => signIn(page, 'jane'));
   });
 
   await t.test('and out, there as well', async () => {
     await partner.signOut(page, () => page.locator('input[name=allow]').click());
+    await partner.choose(page);
+    await page.locator('input[name=username]').waitFor();
+  });
+}
+
+async function idpyoidc(t, demo) {
+  const partner = await connected(t, demo, IDPYOIDC, {
+    settings: { scopes: ['profile', 'email', 'groups'], logout: { rp_initiated: true, back_channel: true } },
+    rule: { type: 'claim', name: 'groups', value: 'wiki editors' },
+  });
+  if (!partner) return t.skip('idpyoidc cannot be installed');
+  const signIn = async (page, who) => {
+    await page.locator('input[name=username]').fill(who);
+    await page.locator('input[name=password]').fill(`a long password for ${who}`);
+    await page.locator('#login button').click();
+  };
+  const page = await partner.person();
+  await partner.choose(page);
+  await signIn(page, 'jane');
+  await partner.told(page, partner.atWiki(page));
+  assert.match(await page.locator('#visitor').innerText(), /jane@idpy\.example/);
+  const [user, ...others] = await demo.api.list('/users?q=idpy.example');
+  assert.deepEqual(others, []);
+  assert.deepEqual([user.issuer, user.email, user.name, user.email_verified, user.groups],
+    [partner.issuer, 'jane@idpy.example', 'Jane Doe', true, ['staff', 'wiki editors']]);
+
+  await t.test('it asks once more when somebody has to confirm that it is them', async () => {
+    await partner.confirm(page, () => signIn(page, 'jane'));
+  });
+
+  await t.test('and out, there as well', async () => {
+    await partner.signOut(page, () => page.locator('#logout button').click());
     await partner.choose(page);
     await page.locator('input[name=username]').waitFor();
   });
@@ -158,4 +206,5 @@ test('people sign in through providers of other people', async (t) => {
   await demo.api.patch('/organisation', { floor: [] });
   await t.test('Canaille', (t) => canaille(t, demo));
   await t.test('a Django site', (t) => django(t, demo));
+  await t.test('idpyoidc', (t) => idpyoidc(t, demo));
 });
