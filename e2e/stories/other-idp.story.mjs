@@ -199,6 +199,18 @@ async function idpyoidc(t, demo) {
     await partner.choose(page);
     await page.locator('input[name=username]').waitFor();
   });
+
+  // It names sessions by more than 300 characters, and nobody by `sub`.
+  await t.test('who signs out there is signed out here', async () => {
+    const other = await partner.person();
+    await partner.choose(other);
+    await signIn(other, 'kim');
+    await partner.told(other, partner.atWiki(other));
+    await other.goto(`${partner.issuer}/session`);
+    await other.locator('#logout button').click();
+    await partner.told(other, other.getByRole('heading', { name: 'Logged out' }).waitFor());
+    await partner.signedOut(other);
+  });
 }
 
 test('people sign in through providers of other people', async (t) => {
