@@ -3,8 +3,10 @@
 
 use crate::audit::Stray;
 use crate::budget::Act;
+use crate::claims::MAX_SUBJECT;
 use crate::oidc::Signed;
 use crate::provider::Fault;
+use crate::upstream::MOST_SID;
 use crate::{Visit, audit, jws};
 use axum::Json;
 use axum::extract::rejection::FormRejection;
@@ -25,8 +27,8 @@ const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 const FRESH: i64 = 300;
 /// How far the provider's clock may be off at the most, in seconds.
 const LEEWAY: i64 = 300;
-/// Longest `jti`, `sub` and `sid`.
-const MOST: usize = 255;
+/// Longest `jti`.
+const MOST_JTI: usize = 1024;
 /// Longest token.
 const MOST_TOKEN: usize = 16 * 1024;
 
@@ -236,11 +238,14 @@ fn read<'a>(signed: &'a Signed, spec: &ConnectionSpec, now: Timestamp) -> Result
     if claims.contains_key("nonce") {
         return Err(wrong("it has a nonce, as id tokens do"));
     }
-    let (subject, sid) = (text(claims, "sub")?, text(claims, "sid")?);
+    let (subject, sid) = (
+        text(claims, ("sub", MAX_SUBJECT))?,
+        text(claims, ("sid", MOST_SID))?,
+    );
     if subject.is_none() && sid.is_none() {
         return Err(wrong("it names neither `sub` nor `sid`"));
     }
-    let jti = text(claims, "jti")?.ok_or_else(|| wrong("it has no `jti`"))?;
+    let jti = text(claims, ("jti", MOST_JTI))?.ok_or_else(|| wrong("it has no `jti`"))?;
     Ok(LogoutToken {
         jti,
         subject,
@@ -249,13 +254,14 @@ fn read<'a>(signed: &'a Signed, spec: &ConnectionSpec, now: Timestamp) -> Result
     })
 }
 
-fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Refusal> {
+/// A member that is a text of at most so many bytes.
+fn text<'a>(claims: &'a Map<String, Value>, (name, most): (&str, usize)) -> Result<Option<&'a str>, Refusal> {
     match claims.get(name) {
         None => Ok(None),
-        Some(Value::String(text)) if !text.is_empty() && text.len() <= MOST => Ok(Some(text)),
+        Some(Value::String(text)) if !text.is_empty() && text.len() <= most => Ok(Some(text)),
         Some(_) => Err(refused(
             "logout_token_invalid",
-            "one of its members is not as it should be",
+            &format!("its `{name}` is no text of 1 to {most} bytes"),
         )),
     }
 }

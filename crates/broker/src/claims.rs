@@ -11,7 +11,7 @@ use wire::{
 };
 
 /// Longest subject (OpenID Connect Core 1.0, section 2, says 255).
-const MAX_SUBJECT: usize = 255;
+pub(crate) const MAX_SUBJECT: usize = 255;
 /// Longest display name, in characters.
 const MAX_NAME: usize = 200;
 /// Most groups of a person.

@@ -22,6 +22,8 @@ const TENANT: &str = "{tenantid}";
 pub(crate) const ALGORITHMS: [&str; 10] = [
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 ];
+/// The newer name of the last one (RFC 9864, section 2.2), which is the same with the only curve that we can check.
+const ED25519: &str = "Ed25519";
 /// What a document announces that says nothing of it: every provider must offer this one (OpenID Connect Core 1.0,
 /// section 15.1).
 const UNSAID: &str = "RS256";
@@ -104,7 +106,7 @@ impl Document {
     fn algorithms(&self) -> Vec<String> {
         match self.list("id_token_signing_alg_values_supported") {
             none if none.is_empty() => vec![UNSAID.to_owned()],
-            some => some,
+            some => some.iter().map(|name| one_name(name).to_owned()).collect(),
         }
     }
 
@@ -186,8 +188,21 @@ async fn keys(http: &Http, metadata: &Metadata) -> Result<CoreJsonWebKeySet, Fau
     let mut set: Value = serde_json::from_slice(&answer.body).map_err(wrong)?;
     if let Some(keys) = set.get_mut("keys").and_then(Value::as_array_mut) {
         keys.retain(may_verify);
+        for key in keys {
+            if key.get("alg").and_then(Value::as_str) == Some(ED25519) {
+                key["alg"] = one_name(ED25519).into();
+            }
+        }
     }
     serde_json::from_value(set).map_err(wrong)
+}
+
+/// An algorithm by the name that we know it by.
+pub(crate) fn one_name(algorithm: &str) -> &str {
+    match algorithm {
+        ED25519 => "EdDSA",
+        other => other,
+    }
 }
 
 /// Whether a key's `key_ops` (RFC 7517, section 4.3) allow what it is wanted for; the library knows of `use` only.

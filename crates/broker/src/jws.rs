@@ -2,7 +2,7 @@
 //! alike for id tokens and logout tokens. Only what decides is read; a claim of an odd type that nobody asks for does no
 //! harm.
 
-use crate::discovery::{ALGORITHMS, Metadata};
+use crate::discovery::{ALGORITHMS, Metadata, one_name};
 use aws_lc_rs::{digest, signature};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use openidconnect::JsonWebKey as _;
@@ -68,6 +68,7 @@ struct Head {
 /// The algorithm of a name, if it is one that is accepted. Asymmetric ones only: a provider that offers HMAC would
 /// make our client secret a signing key.
 fn algorithm(name: &str, metadata: &Metadata) -> Option<CoreJwsSigningAlgorithm> {
+    let name = one_name(name);
     let known = ALGORITHMS.contains(&name);
     let algorithm = serde_json::from_value(Value::from(name)).ok().filter(|_| known)?;
     let announced = metadata.id_token_signing_alg_values_supported();

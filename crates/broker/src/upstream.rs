@@ -42,8 +42,8 @@ use zeroize::Zeroizing;
 
 /// Longest id token that is kept as a hint for signing out.
 const MOST_ID_TOKEN: usize = 16 * 1024;
-/// Longest name of a provider's session that is kept.
-const MOST_SID: usize = 255;
+/// Longest name of a provider's session that is kept. Nothing bounds it; some are sealed texts of several hundred bytes.
+pub(crate) const MOST_SID: usize = 1024;
 
 /// What came back for an attempt, and to whose redirect URI: none for the shared one.
 pub(crate) struct Returned {

@@ -34,7 +34,7 @@ impl Key {
             "ES256" => elliptic(&ECDSA_P256_SHA256_FIXED_SIGNING),
             "ES384" => elliptic(&ECDSA_P384_SHA384_FIXED_SIGNING),
             "ES512" => elliptic(&ECDSA_P521_SHA512_FIXED_SIGNING),
-            "EdDSA" => Pair::Edwards(Ed25519KeyPair::generate().unwrap()),
+            "EdDSA" | "Ed25519" => Pair::Edwards(Ed25519KeyPair::generate().unwrap()),
             "RS256" => Pair::Rsa(&RSA_PKCS1_SHA256),
             "RS384" => Pair::Rsa(&RSA_PKCS1_SHA384),
             "RS512" => Pair::Rsa(&RSA_PKCS1_SHA512),

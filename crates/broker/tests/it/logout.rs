@@ -188,6 +188,32 @@ async fn is_in(browser: &mut Browser) -> bool {
     browser.get("/me").await.status == StatusCode::OK
 }
 
+/// Some providers name sessions by sealed texts.
+#[tokio::test]
+async fn names_of_sessions_may_be_long() {
+    on_each(async |w| {
+        w.configure(|spec| spec.logout.back_channel = true).await;
+        let (long, other) = ("s".repeat(1024), format!("{}t", "s".repeat(1023)));
+        let mut one = w.signed_in(json!({ "sub": "alice", "sid": long })).await;
+        let mut two = w.signed_in(json!({ "sub": "alice", "sid": other })).await;
+        let jti = "j".repeat(600);
+        let token = w.idp.logout_token(json!({ "sid": long, "jti": jti }));
+        let told = tell(w, &token).await;
+        assert_eq!(told.status, StatusCode::OK, "{}", told.body);
+        assert!(!is_in(&mut one).await);
+        assert!(is_in(&mut two).await);
+        let longer = w.idp.logout_token(json!({ "sid": "s".repeat(1025) }));
+        let told = tell(w, &longer).await;
+        assert_eq!(told.status, StatusCode::BAD_REQUEST);
+        assert!(
+            told.body.contains("`sid` is no text of 1 to 1024 bytes"),
+            "{}",
+            told.body
+        );
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_provider_ends_the_session_that_it_names_and_what_came_from_it() {
     on_each(async |w| {

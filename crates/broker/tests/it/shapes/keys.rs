@@ -50,6 +50,7 @@ pub(super) fn all() -> Vec<Shape> {
         signs("ES384", "Zitadel, Authentik, Ping", "ES384"),
         signs("ES512", "Keycloak, Ping", "ES512"),
         signs("EdDSA", "Keycloak, Zitadel", "EdDSA"),
+        signs("Ed25519, the newer name of it", "idpyoidc, Ping", "Ed25519"),
         shape("ES384 that the document does not announce", "", BAD_TOKEN)
             .bent(|idp| idp.replace_key("ES384")),
         shape(
