@@ -154,7 +154,8 @@ impl Jws {
     /// access token or a logout token, is something else (RFC 8725, section 3.11).
     pub(crate) fn may_be_id_token(&self) -> bool {
         let kind = self.kind.as_deref().unwrap_or_default().to_ascii_lowercase();
-        let kind = kind.strip_prefix("application/").unwrap_or(&kind);
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        let kind = kind.strip_prefix("application/").unwrap_or(kind);
         !kind.ends_with("+jwt") || kind == "id_token+jwt"
     }
 

@@ -347,7 +347,18 @@ impl Surface {
             return assets::problem(StatusCode::LOOP_DETECTED, "loop-detected", title, id);
         }
         let id = request_id(&request);
-        let mut response = match self.control.clone().oneshot(request.map(slow::for_control)).await {
+        let request = match slow::whole(request).await {
+            Ok(request) => request,
+            Err(StatusCode::PAYLOAD_TOO_LARGE) => {
+                let title = "The body of the request is too large";
+                return assets::problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", title, id);
+            }
+            Err(status) => {
+                let title = "The body of the request broke off, or took longer than 30 seconds";
+                return assets::problem(status, "slow-body", title, id);
+            }
+        };
+        let mut response = match self.control.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };

@@ -2,7 +2,9 @@
 
 use axum::body::{Body, Bytes};
 use axum::{BoxError, Error};
+use http::{Request, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,6 +14,8 @@ use tokio::time::{Instant, Sleep};
 const IDLE: Duration = Duration::from_secs(30);
 /// How long the whole body of a request to the control plane may take: they are small.
 const WHOLE: Duration = Duration::from_secs(30);
+/// The largest body that is read at the control plane, in bytes. What takes a body has limits of its own below it.
+const MOST: usize = 1024 * 1024;
 
 /// The body of a request for an app.
 pub(crate) fn for_app<B>(body: B) -> Body
@@ -21,8 +25,26 @@ where
     within(body, None)
 }
 
+/// A request to the control plane once all of it is here: whoever waits with the end of it must not have what held at its
+/// beginning, so that nothing is judged before.
+///
+/// # Errors
+/// The body took too long, broke off, or is larger than anything that is read here.
+pub(crate) async fn whole(request: Request<Body>) -> Result<Request<Body>, StatusCode> {
+    if request.body().is_end_stream() {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    let body = Limited::new(for_control(body), MOST).collect().await;
+    let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+        true => StatusCode::PAYLOAD_TOO_LARGE,
+        false => StatusCode::REQUEST_TIMEOUT,
+    })?;
+    Ok(Request::from_parts(parts, Body::from(body.to_bytes())))
+}
+
 /// The body of a request for the control plane.
-pub(crate) fn for_control<B>(body: B) -> Body
+fn for_control<B>(body: B) -> Body
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
@@ -97,7 +119,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::BodyExt as _;
     use http_body_util::channel::Channel;
 
     #[tokio::test(start_paused = true)]

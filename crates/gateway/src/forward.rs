@@ -7,8 +7,13 @@ use crate::reach::{Connector, Reach, Refused};
 use crate::site::Site;
 use crate::watch::Watch;
 use crate::{Ended, answer};
+use aws_lc_rs::digest;
 use axum::body::Body;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -190,6 +195,16 @@ impl Sent {
         }
     }
 
+    /// The client's body broke off, or was not framed as it should be.
+    fn broken(request_id: &str) -> Self {
+        let message = "The body of the request came to no proper end.";
+        Self {
+            response: answer::json(StatusCode::BAD_REQUEST, "invalid_request", message, request_id),
+            ended: Ended::Denied,
+            refused: None,
+        }
+    }
+
     fn failed(request_id: &str) -> Self {
         Self {
             response: bad_gateway(request_id),
@@ -228,6 +243,7 @@ pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> Sent {
         watch,
     } = passage;
     let upgrade = wanted_upgrade(&site, &mut parts);
+    let accept = parts.headers.get(SEC_WEBSOCKET_KEY).map(accept_of);
     let had_length = parts.headers.contains_key(CONTENT_LENGTH);
     let hop = upstream.hop.onward(&parts.headers);
     let mut headers = headers::to_origin(std::mem::take(&mut parts.headers));
@@ -244,7 +260,7 @@ pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> Sent {
     let Some(request) = outgoing(&site, parts, headers, &ours) else {
         return Sent::failed(&request_id);
     };
-    let request = with_framing(request.map(|()| watch.guard(body, false)), had_length);
+    let request = with_framing(request.map(|()| watch.guard_upload(body)), had_length);
     let sent = tokio::select! {
         biased;
         sent = upstream.send(request, &site.opened) => sent,
@@ -254,6 +270,7 @@ pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> Sent {
         Ok(response) => response,
         // The upload was cut.
         Err(_) if watch.is_over() => return Sent::cut(&request_id),
+        Err(_) if watch.is_broken() => return Sent::broken(&request_id),
         Err(error) => {
             tracing::warn!(app = %site.view.app.id, %error, source = ?error.source(), "the origin did not answer");
             return match Refused::behind(&*error) {
@@ -263,7 +280,12 @@ pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> Sent {
         }
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return match upgrade {
+        let accepted = response
+            .headers()
+            .get(SEC_WEBSOCKET_ACCEPT)
+            .map(HeaderValue::as_bytes);
+        let is_accepted = accept.is_some() && accepted == accept.as_deref().map(str::as_bytes);
+        return match upgrade.filter(|_| is_accepted) {
             Some(browser) => Sent::answered(switch(response, browser, watch)),
             None => Sent::failed(&request_id),
         };
@@ -285,11 +307,23 @@ fn wanted_upgrade(site: &Site, parts: &mut Parts) -> Option<OnUpgrade> {
 }
 
 pub(crate) fn is_websocket(parts: &Parts) -> bool {
+    let mut protocols = parts.headers.get_all(UPGRADE).iter();
+    let (first, second) = (protocols.next(), protocols.next());
+    let mut options = parts.headers.get_all(CONNECTION).iter();
     parts.method == Method::GET
-        && parts
-            .headers
-            .get(UPGRADE)
-            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && second.is_none()
+        && first.is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && options.any(|v| {
+            let mut options = v.as_bytes().split(|b| *b == b',');
+            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        })
+}
+
+/// What an origin that speaks the protocol answers to a key (RFC 6455, section 4.2.2).
+fn accept_of(key: &HeaderValue) -> String {
+    let mut whole = key.as_bytes().to_vec();
+    whole.extend_from_slice(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &whole))
 }
 
 /// What the gateway says in headers.

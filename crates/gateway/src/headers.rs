@@ -131,9 +131,15 @@ const FAMILIES: &[&str] = &[
     "svix-",
 ];
 
+/// Of those families, what names other paths than the request's: nobody would have judged them.
+const OTHER_PATHS: &[&str] = &["upload-concat"];
+
 /// Whether a header of the client reaches the origin.
 fn is_allowed(name: &HeaderName) -> bool {
     let name = name.as_str();
+    if OTHER_PATHS.contains(&name) {
+        return false;
+    }
     ALLOWED.binary_search(&name).is_ok()
         || (FAMILIES.iter().any(|family| name.starts_with(family))
             && name
@@ -165,6 +171,11 @@ pub(crate) fn to_origin(from: HeaderMap) -> HeaderMap {
 
 /// Takes from an origin's headers what is about its connection, and what is ours to say.
 pub(crate) fn from_origin(headers: &mut HeaderMap) {
+    // A length beside chunks says nothing (RFC 9112, section 6.3), nor do two.
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if headers.contains_key(TRANSFER_ENCODING) || (lengths.next().is_some() && lengths.next().is_some()) {
+        headers.remove(CONTENT_LENGTH);
+    }
     for name in connection_named(headers) {
         headers.remove(name.as_str());
     }

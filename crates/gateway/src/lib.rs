@@ -63,6 +63,8 @@ use wire::{Actor, AppId, AuditRequest, AuditResponse, Reason, Timestamp};
 
 pub use reach::{Dialer, Reach};
 
+/// How old proof and rules may be when a message is decided about, which may have come slowly.
+const FRESH: Duration = Duration::from_millis(250);
 /// How long proving a credential, or writing a record, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For how long a refused origin is not mentioned again, in seconds.
@@ -426,25 +428,44 @@ impl Visit<'_> {
             let stranger = if live { stranger } else { Reason::Disabled.into() };
             return self.turn_away(&parts, stranger).await;
         }
-        let (Read { mcp, destination }, body) = match (
-            reading::read(&self.site, &mut parts, body, |path| self.is_another_apps(path)).await,
-            &known,
-        ) {
-            (Ok(read), _) => read,
-            // Strangers learn how to come in, not what is wrong with their message.
-            (Err(_), Err(stranger)) => return self.turn_away(&parts, *stranger).await,
-            (Err(unreadable), Ok(known)) => {
-                let answer = unreadable.answer(&self.audit.id);
-                let ruling = Ruling::denied_for(Reason::PolicyDenied, unreadable.detail);
-                self.record(Some(known), &ruling, None).await?;
-                return Ok((Ended::Denied, answer));
-            }
-        };
         let ip = self.audit.ip.as_deref().and_then(|ip| ip.parse().ok());
         let stranger = match shown {
             Shown::One(Credential::Bearer(_)) => Actor::Agent,
             Shown::One(Credential::Service { .. }) | Shown::NoServiceToken => Actor::Service,
             _ => Actor::Browser,
+        };
+        let began = Instant::now();
+        let read = reading::read(&self.site, &mut parts, body, |path| self.is_another_apps(path)).await;
+        let (Read { mcp, destination }, body) = match read {
+            // Who waits with the end of a message must not have what held at its beginning.
+            Ok((_, body)) if began.elapsed() > FRESH => {
+                let authority = self.site.view.authority.clone();
+                let request = Request::from_parts(parts, body);
+                let gateway = self.gateway;
+                let again = gateway.route(&authority, request, self.audit, self.started);
+                return Box::pin(again).await;
+            }
+            Ok(read) => read,
+            Err(unreadable) => {
+                let asked = Asked {
+                    method: parts.method.as_str(),
+                    path: parts.uri.path(),
+                    destination: None,
+                    mcp: None,
+                    ip,
+                    stranger,
+                };
+                // Strangers learn how to come in, not what is wrong with their message, unless they need not come in.
+                if let Err(unknown) = &known
+                    && !asked.decide(&self.site, None, now).allowed
+                {
+                    return self.turn_away(&parts, *unknown).await;
+                }
+                let answer = unreadable.answer(&self.audit.id);
+                let ruling = Ruling::denied_for(Reason::PolicyDenied, unreadable.detail);
+                self.record(known.as_deref().ok(), &ruling, None).await?;
+                return Ok((Ended::Denied, answer));
+            }
         };
         let asked = Asked {
             method: parts.method.as_str(),
@@ -473,7 +494,7 @@ impl Visit<'_> {
                 };
                 let watch = Watch {
                     gateway: self.gateway.clone(),
-                    app: self.site.view.app.id.clone(),
+                    view: Arc::clone(&self.site.view),
                     credential,
                     stranger,
                     method: parts.method.clone(),
@@ -482,6 +503,7 @@ impl Visit<'_> {
                     mcp: mcp.clone(),
                     ip,
                     over: AtomicBool::new(false),
+                    broken: AtomicBool::new(false),
                 };
                 self.let_through((parts, body), known.as_deref(), ruling, watch)
                     .await

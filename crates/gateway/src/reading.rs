@@ -10,8 +10,11 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::time::Duration;
 use wire::{AppKind, WEB_METHODS};
 
+/// How long a message may take from its first byte to its last.
+const WHOLE: Duration = Duration::from_secs(30);
 /// Those of the Streamable HTTP transport of MCP.
 const MCP_METHODS: &str = "GET, POST, DELETE";
 /// Where COPY and MOVE go (RFC 4918 section 10.3).
@@ -96,7 +99,12 @@ pub(crate) async fn read(
         let message = "An MCP message is application/json in UTF-8, not compressed.";
         return Err(Unreadable::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    let bytes = match Limited::new(body, mcp::MAX_BODY).collect().await {
+    let whole = Limited::new(body, mcp::MAX_BODY).collect();
+    let Ok(whole) = tokio::time::timeout(WHOLE, whole).await else {
+        let message = "The message took longer than 30 seconds.";
+        return Err(Unreadable::message(StatusCode::REQUEST_TIMEOUT, message));
+    };
+    let bytes = match whole {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
             let message = "The message is larger than 1 MiB.";

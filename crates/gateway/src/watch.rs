@@ -9,6 +9,7 @@ use crate::ruling::Asked;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -16,8 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use store::AppView;
 use tokio::sync::watch;
-use wire::{Actor, AppId};
+use wire::Actor;
 
 /// How often what lasts is looked at when nothing seems to have changed: a time may be over.
 const TICK: Duration = Duration::from_secs(4);
@@ -33,7 +35,8 @@ const AT_ONCE: u8 = 16;
 /// What let a stream begin.
 pub(crate) struct Watch {
     pub(crate) gateway: Gateway,
-    pub(crate) app: AppId,
+    /// The app, and where it was.
+    pub(crate) view: Arc<AppView>,
     pub(crate) credential: Option<Credential>,
     pub(crate) stranger: Actor,
     pub(crate) method: http::Method,
@@ -43,6 +46,8 @@ pub(crate) struct Watch {
     pub(crate) ip: Option<IpAddr>,
     /// Set when it was found not to hold any more.
     pub(crate) over: AtomicBool,
+    /// Set when the client's body came to no proper end.
+    pub(crate) broken: AtomicBool,
 }
 
 impl Watch {
@@ -92,9 +97,13 @@ impl Watch {
     async fn still_allowed(&self) -> Option<bool> {
         let gateway = &self.gateway.0;
         let directory = gateway.store.directory();
-        let Some(view) = directory.app(&self.app) else {
+        let Some(view) = directory.app(&self.view.app.id) else {
             return Some(false);
         };
+        // What was let through at one place is not let through at another.
+        if (&view.authority, &view.path) != (&self.view.authority, &self.view.path) {
+            return Some(false);
+        }
         let site = gateway.site(view);
         if !gateway.credentials.are_current() {
             return None;
@@ -118,6 +127,21 @@ impl Watch {
             stranger: self.stranger,
         };
         Some(asked.decide(&site, known.as_deref(), now).allowed)
+    }
+
+    /// The client's body, ended when it must.
+    pub(crate) fn guard_upload(self: &Arc<Self>, body: Body) -> Body {
+        let watch = Arc::clone(self);
+        let body = body.map_err(move |error| {
+            watch.broken.store(true, Ordering::Relaxed);
+            error
+        });
+        self.guard(body, false)
+    }
+
+    /// Whether the client's body came to no proper end.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
     }
 
     /// The body, ended when it must.

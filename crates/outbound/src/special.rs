@@ -26,7 +26,7 @@ const NOBODY: [IpNet; 5] = [
 ];
 
 /// Refused unless somebody opens them.
-const SPECIAL: [IpNet; 16] = [
+const SPECIAL: [IpNet; 18] = [
     v4(169, 254, 0, 0, 16),     // link-local; metadata at nearly every cloud
     v4(192, 0, 0, 0, 24),       // IETF protocol assignments; Oracle's metadata
     v4(100, 100, 100, 200, 32), // Alibaba's metadata
@@ -37,6 +37,8 @@ const SPECIAL: [IpNet; 16] = [
     v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0], 32),  // Google's
     v6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe], 128), // Oracle's
     v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128), // Scaleway's
+    v6([0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 0], 48), // Akamai's
+    v6([0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200], 128), // Alibaba's
     v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64),      // discard only
     v6([0, 0, 0, 0, 0, 0, 0, 0], 96),          // IPv4-compatible, deprecated; all but loopback
     v6([0, 0, 0, 0, 0xffff, 0, 0, 0], 96),     // IPv4-translated (RFC 2765)
@@ -102,6 +104,8 @@ mod tests {
             "fd20:ce::254",
             "fd00:c1::a9fe:a9fe",
             "fd00:42::42",
+            "fd00:a9fe:a9fe::1",
+            "fd00:100::100:200",
             "ff02::1",
             "::ffff:169.254.169.254",
             "::169.254.169.254",

@@ -213,9 +213,9 @@ pub fn lies_below(place: &str, path: &str, case: Case) -> bool {
 }
 
 /// As it is when case is ignored, as far as it is text: by way of upper case, so that letters meet which only meet there,
-/// such as the long s with s.
+/// such as the long s with s; and of lower case before, so that the large sharp s meets the small one, and `ss`.
 fn folded(bytes: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = String::from_utf8_lossy(bytes).to_lowercase();
     text.to_uppercase().to_lowercase().into_bytes()
 }
 
@@ -457,6 +457,7 @@ mod tests {
             ("/secret/**", "/%C5%BFecret/x", false),
             ("/key/**", "/%E2%84%AAey", false),
             ("/stra%C3%9Fe", "/STRASSE", false),
+            ("/stra%C3%9Fe", "/stra%E1%BA%9Ee", false),
         ] {
             let compiled = PathPattern::compile(pattern).unwrap();
             assert!(!compiled.matches(path, Case::Matters));

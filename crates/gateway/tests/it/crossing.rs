@@ -3,7 +3,7 @@
 use crate::world::{World, claims_of, eventually, host, on_each};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use wire::{BindingSpec, Outcome};
 
 /// A request as its bytes are, without a library that tidies it.
@@ -289,6 +289,54 @@ async fn an_origin_that_is_not_there_is_a_502_on_record() {
         })
         .await;
         assert_eq!(world.events().await[0].outcome, Outcome::Allowed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_framed_wrongly_is_the_clients_fault() {
+    on_each(async |world| {
+        let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+        for chunks in [
+            "0\n\n",
+            "-0\r\n\r\n",
+            "0x0\r\n\r\n",
+            "5\r\nabcdeX\r\n0\r\n\r\n",
+            "g\r\n\r\n",
+        ] {
+            let head = format!(
+                "POST /page HTTP/1.1\r\nHost: wiki.example\r\nAuthorization: Bearer {}\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n{chunks}",
+                agent.token
+            );
+            let head = head.trim_end_matches("\r\n\r\n");
+            assert_eq!(raw(world, head).await.0, 400, "{chunks:?}");
+        }
+    })
+    .await;
+}
+
+/// RFC 9112, section 6.3: what chunks bring counts.
+#[tokio::test]
+async fn a_length_beside_chunks_does_not_reach_the_client() {
+    on_each(async |world| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = vec![0; 4096];
+                let _ = stream.read(&mut head).await.unwrap();
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\
+                              connection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        world.change(&world.wiki, |spec| spec.origin_url = url).await;
+        let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+        let request = world
+            .request("GET", &world.wiki, "/page")
+            .bearer_auth(&agent.token);
+        assert_eq!(request.send().await.unwrap().text().await.unwrap(), "hello");
     })
     .await;
 }

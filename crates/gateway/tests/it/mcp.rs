@@ -1,7 +1,10 @@
 //! MCP: what a message asks for is read, judged and recorded.
 
 use crate::world::{World, on_each};
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::time::Duration;
 use wire::Outcome;
 
 fn call(tool: &str, arguments: Value) -> Value {
@@ -175,6 +178,85 @@ async fn strangers_are_challenged_before_their_body_is_read() {
             .request("POST", &world.tickets, "/mcp")
             .header("content-type", "application/json");
         assert_eq!(request.body("nonsense").send().await.unwrap().status(), 401);
+    })
+    .await;
+}
+
+/// Whoever waits with the end of a message has at its end what holds then.
+#[tokio::test]
+async fn a_message_that_comes_slowly_is_judged_once_it_is_whole() {
+    for way in ["revoked", "disabled", "rules", "moved"] {
+        on_each(async |world| {
+            let agent = world.agent(&world.ada, &world.tickets, &["tickets:read"]).await;
+            let body = call("get_ticket", json!({})).to_string();
+            let (begun, rest) = body.split_at(40);
+            let (sender, receiver) = tokio::sync::mpsc::channel::<String>(1);
+            let parts = stream::unfold(receiver, |mut receiver| async move {
+                let part = receiver.recv().await?;
+                Some((Ok::<_, Infallible>(part), receiver))
+            });
+            let request = world
+                .request("POST", &world.tickets, "/mcp")
+                .bearer_auth(&agent.token);
+            let request = request.header("content-type", "application/json");
+            let asked = tokio::spawn(request.body(reqwest::Body::wrap_stream(parts)).send());
+            sender.send(begun.to_owned()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            match way {
+                "revoked" => {
+                    let which = store::grant::Which::One(&agent.grant);
+                    world
+                        .write(async |tx| store::grant::revoke_where(tx, which, "test").await)
+                        .await;
+                }
+                "disabled" => {
+                    world
+                        .write(async |tx| store::user::set_disabled(tx, &world.org, &world.ada, true).await)
+                        .await;
+                }
+                "rules" => {
+                    world.change(&world.tickets, |spec| spec.policies.clear()).await;
+                }
+                _ => {
+                    let moved = "http://elsewhere.example".to_owned();
+                    world.change(&world.tickets, |spec| spec.public_url = moved).await;
+                }
+            }
+            sender.send(rest.to_owned()).await.unwrap();
+            drop(sender);
+            let answer = asked.await.unwrap().unwrap();
+            assert!(answer.status().is_client_error(), "{way}: {}", answer.status());
+            assert_eq!(world.origin.count("/mcp"), 0, "{way}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_comes_slowly_arrives_where_nothing_changed() {
+    on_each(async |world| {
+        let agent = world.agent(&world.ada, &world.tickets, &["tickets:read"]).await;
+        let body = call("get_ticket", json!({})).to_string();
+        let (begun, rest) = body.split_at(40);
+        let parts = [begun.to_owned(), rest.to_owned()];
+        let parts = stream::iter(parts).then(|part| async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Ok::<_, Infallible>(part)
+        });
+        let request = world
+            .request("POST", &world.tickets, "/mcp")
+            .bearer_auth(&agent.token);
+        let request = request.header("content-type", "application/json");
+        let answer = request
+            .body(reqwest::Body::wrap_stream(parts))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.json::<Value>().await.unwrap()["body"], body);
+        let events = world.events().await;
+        let calls = events.iter().filter(|event| event.mcp.is_some()).count();
+        assert_eq!(calls, 1);
     })
     .await;
 }

@@ -21,6 +21,38 @@ async fn last(world: &World) -> (Outcome, String) {
     (event.outcome, event.reason.unwrap_or_default())
 }
 
+/// Whoever needs no credential learns what is wrong, not how to sign in.
+#[tokio::test]
+async fn at_a_public_app_everybody_learns_what_is_wrong_with_a_message() {
+    on_each(async |world| {
+        let spec = testkit::from_json(json!({
+            "name": "Public", "decision": "bypass", "include": [{ "type": "everyone" }],
+        }));
+        let policy: wire::Policy = world
+            .write(async |tx| store::rule::create(tx, &world.org, &world.wiki.account, spec).await)
+            .await;
+        for app in [&world.wiki, &world.tickets] {
+            let id = policy.id.clone();
+            world.change(app, |spec| spec.policies = vec![id]).await;
+        }
+        let ask = async |app, (method, media): (&str, &str), path| {
+            let request = world.request(method, app, path).header("content-type", media);
+            let answer = request.body("{\"method\":\"ping\"}").send().await.unwrap();
+            answer.status().as_u16()
+        };
+        for (app, how, status) in [
+            (&world.tickets, ("POST", "application/json; charset=utf-7"), 415),
+            (&world.tickets, ("PUT", "application/json"), 405),
+            (&world.tickets, ("post", "application/json"), 405),
+            (&world.wiki, ("get", "text/plain"), 400),
+            (&world.wiki, ("REPORT", "text/plain"), 501),
+        ] {
+            assert_eq!(ask(app, how, "/mcp").await, status, "{how:?}");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_charset_that_changes_what_the_bytes_say_is_refused() {
     on_each(async |world| {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::convert::Infallible;
 use std::time::Duration;
 use store::{grant, session};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
 
@@ -231,6 +232,10 @@ async fn lose(world: &World, way: &str, agent: &crate::world::Agent, session: &w
                 .write(async |tx| store::org::update_account(tx, &world.account, spec).await)
                 .await;
         }
+        "the app moves" => {
+            let moved = "http://moved.example".to_owned();
+            world.change(&world.wiki, |spec| spec.public_url = moved).await;
+        }
         // Nobody says so to anybody.
         "its time is over" => {
             world.clock.advance(40 * 86_400);
@@ -247,6 +252,7 @@ async fn what_waits_ends_with_each_way_to_lose_access() {
         "the app is switched off",
         "the rules change",
         "the account is switched off",
+        "the app moves",
         "its time is over",
     ];
     let all = ways.map(async |way| {
@@ -334,4 +340,58 @@ async fn what_nobody_waits_for_ends_with_the_app_and_with_the_account() {
         })
         .await;
     }
+}
+
+/// An answer that says that it is one to another key, or none, opens no tunnel; neither does a request that does not ask
+/// for a switch of this connection.
+#[tokio::test]
+async fn protocols_are_switched_where_both_sides_say_so_only() {
+    on_each(async |world| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = vec![0; 4096];
+                let size = stream.read(&mut head).await.unwrap();
+                let asked = String::from_utf8_lossy(&head[..size]).to_ascii_lowercase();
+                let answer = match asked.contains("upgrade: websocket") {
+                    true => {
+                        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                         sec-websocket-accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\nhello"
+                    }
+                    false => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno",
+                };
+                let _ = stream.write_all(answer.as_bytes()).await;
+                tokio::spawn(async move { stream.read(&mut head).await });
+            }
+        });
+        world.change(&world.wiki, |spec| spec.origin_url = url).await;
+        let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+        let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n";
+        for (asks, status) in [
+            ("connection: upgrade\r\nupgrade: websocket\r\n", "502"),
+            ("upgrade: websocket\r\n", "200"),
+            ("connection: keep-alive\r\nupgrade: websocket\r\n", "200"),
+            (
+                "connection: upgrade\r\nupgrade: websocket\r\nupgrade: h2c\r\n",
+                "200",
+            ),
+            ("connection: upgrade\r\nupgrade: h2c\r\n", "200"),
+        ] {
+            let head = format!(
+                "GET /socket HTTP/1.1\r\nhost: wiki.example\r\nauthorization: Bearer {}\r\n{asks}{key}\r\n",
+                agent.token
+            );
+            let mut stream = TcpStream::connect(&world.address).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 12];
+            within(asks, stream.read_exact(&mut answer)).await.unwrap();
+            assert_eq!(
+                String::from_utf8_lossy(&answer),
+                format!("HTTP/1.1 {status}"),
+                "{asks}"
+            );
+        }
+    })
+    .await;
 }

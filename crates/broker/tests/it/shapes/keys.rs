@@ -130,6 +130,7 @@ pub(super) fn all() -> Vec<Shape> {
             .bent(|idp| idp.sign(Signing::Typed("application/jwt"))),
         shape("an access token (`typ` is `at+jwt`) in its place", "", BAD_TOKEN)
             .bent(|idp| idp.sign(Signing::Typed("at+jwt"))),
+        shape("the same, `at+jwt; x=1`", "", BAD_TOKEN).bent(|idp| idp.sign(Signing::Typed("at+jwt; x=1"))),
         shape(
             "a logout token (`typ` is `logout+jwt`) in its place",
             "",
