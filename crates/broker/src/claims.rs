@@ -98,6 +98,11 @@ fn mismatch<'a>(spec: &'a ConnectionSpec, claims: &Map<String, Value>) -> Option
     })
 }
 
+fn mismatched(name: &str) -> Fault {
+    let text = format!("the claim {name} is not what the connection requires");
+    Fault::Refused(CLAIM_MISMATCH, text)
+}
+
 /// Members by which a provider says that it leaves groups out: Entra, when there are more than 200 (OpenID Connect Core 1.0,
 /// section 5.6.2, names the first).
 const ELSEWHERE: &str = "_claim_names";
@@ -137,8 +142,7 @@ pub(crate) fn require(
     trace: &mut Trace,
 ) -> Result<(), Fault> {
     if let Some((name, expected, found)) = mismatch(spec, claims) {
-        let text = format!("the claim {name} is not what the connection requires");
-        return Err(trace.differs("claims", Fault::Refused(CLAIM_MISMATCH, text), expected, &found));
+        return Err(trace.differs("claims", mismatched(name), expected, &found));
     }
     match spec.required_claims.len() {
         0 => trace.skipped("claims", "the connection requires none"),
@@ -196,7 +200,7 @@ fn asked_at(claim: &Value) -> Option<Timestamp> {
 pub(crate) fn identity(
     connection: &Connection,
     issuer: &str,
-    mut claims: Map<String, Value>,
+    claims: Map<String, Value>,
 ) -> Result<Identity, Fault> {
     let mapping = &connection.spec.claims;
     let subject = text(&claims, "sub").unwrap_or_default().to_owned();
@@ -244,13 +248,7 @@ pub(crate) fn identity(
         mapping.groups_member.as_deref(),
     )
     .map_err(|text| Fault::Refused(GROUPS, format!("the claim {} {text}", mapping.groups)))?;
-    for name in OF_THE_TOKEN {
-        claims.remove(*name);
-    }
-    let size = serde_json::to_string(&claims).map_or(usize::MAX, |text| text.len());
-    if size > MAX_CLAIMS {
-        return Err(Fault::Token("its claims are too long".to_owned()));
-    }
+    let claims = remembered(&claims).ok_or_else(|| Fault::Token("its claims are too long".to_owned()))?;
     Ok(Identity {
         connection: connection.id.clone(),
         issuer: issuer.to_owned(),
@@ -261,6 +259,18 @@ pub(crate) fn identity(
         groups,
         claims,
     })
+}
+
+/// Claims as they are remembered: what is about the person. Nothing where they are too long.
+pub(crate) fn remembered(claims: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let of_the_person = |name: &String| !OF_THE_TOKEN.contains(&name.as_str());
+    let claims: Map<_, _> = claims
+        .iter()
+        .filter(|(name, _)| of_the_person(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let size = serde_json::to_string(&claims).map_or(usize::MAX, |text| text.len());
+    (size <= MAX_CLAIMS).then_some(claims)
 }
 
 /// Why the connection does not let somebody in of whom everything else is known, if it does not.
@@ -346,13 +356,16 @@ pub(crate) fn shown(identity: &Identity) -> MappedIdentity {
 pub(crate) fn preview(
     connection: &Connection,
     claims: &Map<String, Value>,
-) -> Result<(Identity, Vec<String>, Option<&'static str>), Fault> {
+) -> Result<(Identity, Vec<String>, Option<Fault>), Fault> {
     let issuer = connection.spec.issuer.as_deref().unwrap_or_default();
     let (identity, unusable) = match identity(connection, issuer, claims.clone()) {
-        Err(Fault::Refused(reason, _)) => {
-            let mut without = connection.clone();
-            without.spec.claims.groups = String::new();
-            (identity(&without, issuer, claims.clone())?, Some(reason))
+        Err(fault @ Fault::Refused(..)) => {
+            let mut without = (connection.clone(), claims.clone());
+            without.0.spec.claims.groups = String::new();
+            for name in [ELSEWHERE, HAS_GROUPS] {
+                without.1.remove(name);
+            }
+            (identity(&without.0, issuer, without.1)?, Some(fault))
         }
         other => (other?, None),
     };
@@ -364,8 +377,8 @@ pub(crate) fn preview(
     let missing = missing.into_iter().filter(|(_, missing)| *missing);
     let missing = missing.map(|(name, _)| name.to_owned()).collect();
     let refused = match mismatch(&connection.spec, claims) {
-        Some(_) => Some(CLAIM_MISMATCH),
-        None => unusable.or_else(|| refusal(&connection.spec, &identity).map(|fault| fault.reason())),
+        Some((name, ..)) => Some(mismatched(name)),
+        None => unusable.or_else(|| refusal(&connection.spec, &identity)),
     };
     Ok((identity, missing, refused))
 }
@@ -400,6 +413,14 @@ fn groups(
                 "is a list that was written into a text: let the provider send it as a list".to_owned(),
             );
         }
+        // Whether it is one group or several, nobody can say.
+        (Some(Value::String(text)), None) if text.contains([',', ';']) => {
+            return Err(
+                "is one text with a comma or semicolon in it: `groups_separator` of the mapping says what stands \
+                 between groups, blanks included; one that does not occur leaves the text one group"
+                    .to_owned(),
+            );
+        }
         // An empty text is none (OpenID Connect Core 1.0, section 5.3.2); nothing between two separators is no name.
         (Some(Value::String(text)), separator) => {
             let names = separator.map_or_else(|| vec![&**text], |separator| text.split(separator).collect());
@@ -431,24 +452,22 @@ fn groups(
     }
     for (i, group) in groups.iter().enumerate() {
         // Its name is the person's, and this is read by others.
-        let which = format!("has {} groups, of which number {}", groups.len(), i + 1);
+        let which = format!("has at place {} of {}", i + 1, groups.len());
         if group.len() > MAX_GROUP {
-            return Err(format!(
-                "{which} has a name that is longer than {MAX_GROUP} bytes"
-            ));
+            return Err(format!("{which} a name that is longer than {MAX_GROUP} bytes"));
         }
         if group.is_empty() {
-            return Err(format!("{which} has no name"));
+            return Err(format!("{which} a group without name"));
         }
         if let Some(hidden) = group.chars().find(|c| is_deceptive(*c)) {
             let hidden = u32::from(hidden);
             return Err(format!(
-                "{which} holds the character U+{hidden:04X}, which cannot be seen: groups are compared exactly"
+                "{which} a name with the character U+{hidden:04X}, which cannot be seen: groups are compared exactly"
             ));
         }
         if !is_plain(group) {
             return Err(format!(
-                "{which} has blanks around its name: groups are compared exactly"
+                "{which} a name with blanks around it: groups are compared exactly (a separator may hold blanks)"
             ));
         }
     }
@@ -543,15 +562,15 @@ mod tests {
         for (bad, why) in [
             (
                 json!(["admins", "ad\u{200b}mins"]),
-                "number 2 holds the character U+200B",
+                "at place 2 of 2 a name with the character U+200B",
             ),
             (json!(["admins\u{0}"]), "U+0000"),
             (json!(["\u{202e}admins"]), "U+202E"),
-            (json!([" admins "]), "blanks around its name"),
-            (json!(" admins"), "blanks around its name"),
+            (json!([" admins "]), "blanks around it"),
+            (json!(" admins"), "blanks around it"),
             (json!(["admins", 5]), "something else than names"),
             (json!(["admins", null]), "something else than names"),
-            (json!(["admins", ""]), "number 2 has no name"),
+            (json!(["admins", ""]), "at place 2 of 2 a group without name"),
             (json!({"admins": true}), "neither a list"),
             (json!("[\"admins\",\"staff\"]"), "written into a text"),
             (json!("[admins, staff]"), "written into a text"),
@@ -605,7 +624,10 @@ mod tests {
             read(spec, json!({"sub": "1", "groups": groups}))
         };
         let groups = |separator: Value, text: &str| of(separator, text).unwrap().groups;
-        assert_eq!(groups(json!(null), "admins,developers"), ["admins,developers"]);
+        assert!(of(json!(null), "admins,developers").is_err());
+        assert!(of(json!(null), "admins; developers").is_err());
+        assert_eq!(groups(json!(null), "Domain Admins"), ["Domain Admins"]);
+        assert_eq!(groups(json!("|"), "CN=Admins,DC=acme"), ["CN=Admins,DC=acme"]);
         assert_eq!(groups(json!(","), "admins,developers"), ["admins", "developers"]);
         assert_eq!(
             groups(json!(", "), "admins, developers"),
@@ -629,8 +651,10 @@ mod tests {
         let of = |claims: Value| preview(&connection(json!({})), claims.as_object().unwrap()).unwrap();
         let (identity, _, refused) = of(json!({"sub": "1", "groups": [" a"]}));
         assert!(identity.groups.is_empty());
-        assert_eq!(refused, Some(GROUPS));
-        assert_eq!(of(json!({"sub": "1", "groups": ["a"]})).2, None);
+        let refused = refused.unwrap();
+        assert_eq!(refused.reason(), GROUPS);
+        assert!(refused.to_string().contains("blanks"), "{refused}");
+        assert!(of(json!({"sub": "1", "groups": ["a"]})).2.is_none());
     }
 
     #[test]

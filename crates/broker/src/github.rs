@@ -146,6 +146,7 @@ pub(crate) async fn identify(
     trace.ok("teams", format!("{} visible", teams.len()));
 
     let claims = claims_of(profile, email, (organisations, teams));
+    trace.claims = claims::remembered(&claims);
     claims::require(&connection.spec, &claims, trace)?;
     let identity = claims::identity(connection, &origin, claims);
     Ok(Identified {

@@ -285,6 +285,7 @@ impl Providers {
             "id_token",
             "signature, issuer, audience, nonce and times are right",
         );
+        trace.claims = claims::remembered(&claims);
         claims::require(&connection.spec, &claims, trace)?;
 
         let authentication = claims::authentication(&claims);
@@ -292,6 +293,7 @@ impl Providers {
         let bearer = tokens.access_token.as_deref();
         let about = (connection, known.as_ref());
         let claims = self.complete(&http, about, (claims, bearer), trace).await?;
+        trace.claims = claims::remembered(&claims);
         let identity = claims::identity(connection, issuer, claims);
         Ok(Identified {
             identity: identity.map_err(|fault| trace.failed("mapping", fault))?,

@@ -5,6 +5,7 @@
 
 use crate::claims::clean;
 use crate::provider::Fault;
+use serde_json::{Map, Value};
 use std::time::Instant;
 use wire::{StepState, TrialStep};
 
@@ -19,6 +20,8 @@ pub(crate) struct Trace {
     begun: Instant,
     /// Whether the provider was asked something.
     pub(crate) has_asked: bool,
+    /// What the provider said of the person, once that is known to be its word: for whoever repairs the mapping.
+    pub(crate) claims: Option<Map<String, Value>>,
 }
 
 impl Trace {
@@ -33,6 +36,7 @@ impl Trace {
             since: Instant::now(),
             begun: Instant::now(),
             has_asked: false,
+            claims: None,
         }
     }
 

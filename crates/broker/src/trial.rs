@@ -45,8 +45,8 @@ pub struct Reading {
     pub identity: MappedIdentity,
     /// What the mapping names and does not find.
     pub missing: Vec<String>,
-    /// Why a sign-in with them would be refused.
-    pub refused: Option<&'static str>,
+    /// Why a sign-in with them would be refused: the stable reason, and in words.
+    pub refused: Option<(&'static str, String)>,
 }
 
 impl Broker {
@@ -112,7 +112,7 @@ impl Broker {
         Ok(Reading {
             identity: claims::shown(&identity),
             missing,
-            refused,
+            refused: refused.map(|fault| (fault.reason(), fault.to_string())),
         })
     }
 }
@@ -335,10 +335,14 @@ pub(crate) async fn finish(visit: &Visit, id: &TrialId, returned: &Returned) -> 
             Err(trace.failed("callback", fault))
         }
     };
+    let claims = trace.claims.take();
     trial.trace = trace.into_steps();
     let result = match result {
         Err(Fault::Store(error)) => return Err(error.into()),
-        Err(fault) => Err(fault),
+        Err(fault) => {
+            trial.claims = claims;
+            Err(fault)
+        }
         Ok(identity) => {
             trial.identity = Some(claims::shown(&identity));
             trial.claims = Some(identity.claims);

@@ -124,6 +124,14 @@ async fn check(caller: &Caller, account: &AccountId, spec: &AppSpec, before: Opt
     check::name("/name", &spec.name)?;
     places::check(caller, spec, before).await?;
     check::range("/session_seconds", spec.session_seconds, 60..=2_592_000)?;
+    let limits = &spec.origin_limits;
+    for (at, seconds) in [
+        ("/origin_limits/answer_seconds", limits.answer_seconds),
+        ("/origin_limits/idle_seconds", limits.idle_seconds),
+        ("/origin_limits/event_seconds", limits.event_seconds),
+    ] {
+        check::range(at, seconds, 1..=86_400)?;
+    }
     let oldest = spec.oldest_proof.unwrap_or_default();
     check::oldest_proof(oldest.agents_seconds, oldest.sessions_seconds)?;
     check_methods(spec)?;

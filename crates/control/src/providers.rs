@@ -123,11 +123,13 @@ async fn preview(
     }
     let reading = caller.control.broker().read_claims(&connection, &claims);
     let reading = reading.map_err(|fault| Fault::invalid("/sample", fault.to_string()))?;
+    let (refused, refused_because) = reading.refused.unzip();
     Ok(Json(ClaimsPreview {
         source,
         identity: reading.identity,
         missing: reading.missing,
-        refused: reading.refused.map(ToOwned::to_owned),
+        refused: refused.map(ToOwned::to_owned),
+        refused_because,
         claims,
     }))
 }

@@ -5,7 +5,7 @@ use crate::credential::{By, Known, Minted};
 use crate::headers;
 use crate::reach::{Connector, Reach, Refused};
 use crate::site::Site;
-use crate::watch::Watch;
+use crate::watch::{End, Wait, Watch};
 use crate::{Ended, answer};
 use aws_lc_rs::digest;
 use axum::body::Body;
@@ -28,6 +28,7 @@ use outbound::{HOP, Hop};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls_platform_verifier::BuilderVerifierExt;
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use store::AppView;
@@ -67,20 +68,80 @@ pub(crate) struct Upstream {
 /// Connections that were opened under the same rules.
 struct Way {
     connector: Connector,
-    plain: Client<Connector, Body>,
+    plain: Clients<Connector>,
     /// Made when first needed: it reads the system's certificates.
-    tls: OnceLock<Result<Client<HttpsConnector<Connector>, Body>, rustls::Error>>,
+    tls: OnceLock<Result<Clients<HttpsConnector<Connector>>, rustls::Error>>,
 }
 
-fn client<C>(connector: C) -> Client<C, Body>
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// Two ways to the same origins.
+struct Clients<C> {
+    /// By a connection that is there already, if there is one.
+    pooled: Client<C, Body>,
+    /// By a new one, after another turned out to be dead.
+    fresh: Client<C, Body>,
+}
+
+impl<C> Clients<C>
 where
-    C: hyper_util::client::legacy::connect::Connect + Clone,
+    C: hyper_util::client::legacy::connect::Connect + Clone + Send + Sync + 'static,
 {
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(1024)
-        .build(connector)
+    fn new(connector: C) -> Self {
+        let client = |idle| {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(idle)
+                .build(connector.clone())
+        };
+        Self {
+            pooled: client(1024),
+            fresh: client(0),
+        }
+    }
+
+    /// Sends a request, once more where the origin closed the connection instead of an answer and nothing is done twice
+    /// by it (RFC 9112, section 9.3.1).
+    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
+        let again = may_be_repeated(&request).then(|| {
+            let mut again = Request::new(Body::empty());
+            again.method_mut().clone_from(request.method());
+            again.uri_mut().clone_from(request.uri());
+            again.headers_mut().clone_from(request.headers());
+            again
+        });
+        match (self.pooled.request(request).await, again) {
+            (Err(error), Some(again)) if was_closed(&error) => Ok(self.fresh.request(again).await?),
+            (sent, _) => Ok(sent?),
+        }
+    }
+}
+
+fn may_be_repeated(request: &Request<Body>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        && request.body().is_end_stream()
+}
+
+/// Whether the other side closed the connection before it answered.
+fn was_closed(error: &hyper_util::client::legacy::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && (error.is_incomplete_message() || error.is_canceled() || error.is_closed())
+        {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+            return matches!(
+                error.kind(),
+                ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof
+            );
+        }
+        cause = error.source();
+    }
+    false
 }
 
 impl Way {
@@ -90,21 +151,18 @@ impl Way {
             opened: Arc::clone(opened),
         };
         Self {
-            plain: client(connector.clone()),
+            plain: Clients::new(connector.clone()),
             tls: OnceLock::new(),
             connector,
         }
     }
 
-    async fn send(
-        &self,
-        request: Request<Body>,
-    ) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
+    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
         if request.uri().scheme() != Some(&Scheme::HTTPS) {
-            return self.plain.request(request).await.map_err(Into::into);
+            return self.plain.send(request).await;
         }
-        match self.tls.get_or_init(|| tls_client(self.connector.clone())) {
-            Ok(client) => client.request(request).await.map_err(Into::into),
+        match self.tls.get_or_init(|| tls_clients(self.connector.clone())) {
+            Ok(clients) => clients.send(request).await,
             Err(error) => Err(error.clone().into()),
         }
     }
@@ -124,7 +182,7 @@ impl Upstream {
         &self,
         request: Request<Body>,
         opened: &Arc<[IpNet]>,
-    ) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<Response<Incoming>, Failed> {
         if opened.is_empty() {
             return self.usual.send(request).await;
         }
@@ -140,7 +198,7 @@ impl Upstream {
     }
 }
 
-fn tls_client(connector: Connector) -> Result<Client<HttpsConnector<Connector>, Body>, rustls::Error> {
+fn tls_clients(connector: Connector) -> Result<Clients<HttpsConnector<Connector>>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -151,7 +209,7 @@ fn tls_client(connector: Connector) -> Result<Client<HttpsConnector<Connector>, 
         .https_only()
         .enable_http1()
         .wrap_connector(connector);
-    Ok(client(connector))
+    Ok(Clients::new(connector))
 }
 
 /// A request that was let through.
@@ -185,12 +243,25 @@ impl Sent {
         }
     }
 
-    /// What let the request through does not hold any more, and the origin has not answered.
-    fn cut(request_id: &str) -> Self {
-        let message = "Access ended while the app was asked.";
+    /// The origin has not answered, and is not waited for any more.
+    fn ended(end: End, request_id: &str) -> Self {
+        let (status, error, message, ended) = match end {
+            End::Access => (
+                StatusCode::FORBIDDEN,
+                "access_ended",
+                "Access ended while the app was asked.",
+                Ended::Denied,
+            ),
+            End::Silence => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "origin_silent",
+                "The app did not answer in time.",
+                Ended::OriginFailed,
+            ),
+        };
         Self {
-            response: answer::json(StatusCode::FORBIDDEN, "access_ended", message, request_id),
-            ended: Ended::Denied,
+            response: answer::json(status, error, message, request_id),
+            ended,
             refused: None,
         }
     }
@@ -264,14 +335,14 @@ pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> Sent {
     let sent = tokio::select! {
         biased;
         sent = upstream.send(request, &site.opened) => sent,
-        () = Arc::clone(&watch).ended() => return Sent::cut(&request_id),
+        end = Arc::clone(&watch).ended(Wait::Answer) => return Sent::ended(end, &request_id),
     };
-    let mut response = match sent {
-        Ok(response) => response,
+    let mut response = match (sent, watch.end()) {
+        (Ok(response), _) => response,
         // The upload was cut.
-        Err(_) if watch.is_over() => return Sent::cut(&request_id),
-        Err(_) if watch.is_broken() => return Sent::broken(&request_id),
-        Err(error) => {
+        (Err(_), Some(end)) => return Sent::ended(end, &request_id),
+        (Err(_), None) if watch.is_broken() => return Sent::broken(&request_id),
+        (Err(error), None) => {
             tracing::warn!(app = %site.view.app.id, %error, source = ?error.source(), "the origin did not answer");
             return match Refused::behind(&*error) {
                 Some(why) => Sent::refused(why, &request_id),
@@ -296,7 +367,8 @@ pub(crate) async fn forward(upstream: &Upstream, passage: Passage) -> Sent {
             .get(..17)
             .is_some_and(|t| t.eq_ignore_ascii_case(b"text/event-stream"))
     });
-    Sent::answered(response.map(|body| watch.guard(body, is_events)))
+    let wait = if is_events { Wait::Events } else { Wait::Body };
+    Sent::answered(response.map(|body| watch.guard(body, wait)))
 }
 
 /// The client's side of a WebSocket (RFC 6455 section 4.1); no other protocol is switched to. Not for MCP:
@@ -395,7 +467,7 @@ fn switch(mut response: Response<Incoming>, browser: OnUpgrade, watch: Arc<Watch
         let (mut browser, mut origin) = (TokioIo::new(browser), TokioIo::new(origin));
         tokio::select! {
             _ = tokio::io::copy_bidirectional(&mut browser, &mut origin) => {}
-            () = watch.endless_ended() => {}
+            _ = watch.ended(Wait::Socket) => {}
         }
     });
     let (mut parts, _) = response.into_parts();

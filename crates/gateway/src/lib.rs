@@ -52,7 +52,7 @@ use shown::Shown;
 use site::Site;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use store::audit::Unanswered;
@@ -502,7 +502,8 @@ impl Visit<'_> {
                     destination,
                     mcp: mcp.clone(),
                     ip,
-                    over: AtomicBool::new(false),
+                    end: AtomicU8::new(0),
+                    progress: AtomicU64::new(0),
                     broken: AtomicBool::new(false),
                 };
                 self.let_through((parts, body), known.as_deref(), ruling, watch)

@@ -14,9 +14,9 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::AppView;
 use tokio::sync::watch;
 use wire::Actor;
@@ -44,52 +44,100 @@ pub(crate) struct Watch {
     pub(crate) destination: Option<String>,
     pub(crate) mcp: Option<mcp::Asked>,
     pub(crate) ip: Option<IpAddr>,
-    /// Set when it was found not to hold any more.
-    pub(crate) over: AtomicBool,
+    /// An [`End`], once something of it has ended.
+    pub(crate) end: AtomicU8,
+    /// How many parts of bodies came, either way.
+    pub(crate) progress: AtomicU64,
     /// Set when the client's body came to no proper end.
     pub(crate) broken: AtomicBool,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wait {
+    /// The head of the origin's answer.
+    Answer,
+    /// The rest of it, which has an end.
+    Body,
+    /// Events, which have none.
+    Events,
+    /// Messages of a WebSocket; they are not counted, so that none is too late.
+    Socket,
+}
+
+/// Why something ended before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum End {
+    /// What let it through does not hold any more.
+    Access = 1,
+    /// Nothing came for longer than the app allows.
+    Silence = 2,
 }
 
 impl Watch {
     /// Returns when what was let through must end. The questions are made when the first is due, so that what is over
     /// before does not carry them.
-    pub(crate) async fn ended(self: Arc<Self>) {
-        self.ended_within(TICK).await;
-    }
-
-    /// The same of what has no end of its own.
-    pub(crate) async fn endless_ended(self: Arc<Self>) {
-        self.ended_within(TICK_ENDLESS).await;
-    }
-
-    async fn ended_within(self: Arc<Self>, tick: Duration) {
+    pub(crate) async fn ended(self: Arc<Self>, wait: Wait) -> End {
         // What changes from here on is heard.
         let changes = self.gateway.0.credentials.changes();
+        let progress = (self.progress.load(Ordering::Relaxed), Instant::now());
         tokio::time::sleep(GRACE).await;
-        Box::pin(self.ask_again(changes, tick)).await;
-        self.over.store(true, Ordering::Relaxed);
+        let end = Box::pin(self.ask_again(changes, wait, progress)).await;
+        self.end.store(end as u8, Ordering::Relaxed);
+        end
     }
 
-    /// Whether something has ended because of it.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
+    /// Why something of it has ended, if it has.
+    pub(crate) fn end(&self) -> Option<End> {
+        match self.end.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(End::Access),
+            _ => Some(End::Silence),
+        }
     }
 
-    async fn ask_again(&self, mut changes: watch::Receiver<u64>, tick: Duration) {
+    /// How often the question is asked, and how long nothing may come.
+    fn patience(&self, wait: Wait) -> (Duration, Duration) {
+        let limits = &self.view.app.spec.origin_limits;
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        match wait {
+            Wait::Answer => (TICK, seconds(limits.answer_seconds)),
+            Wait::Body => (TICK, seconds(limits.idle_seconds)),
+            Wait::Events => (TICK_ENDLESS, seconds(limits.event_seconds)),
+            Wait::Socket => (TICK_ENDLESS, Duration::MAX),
+        }
+    }
+
+    async fn ask_again(
+        &self,
+        mut changes: watch::Receiver<u64>,
+        wait: Wait,
+        (mut seen, mut since): (u64, Instant),
+    ) -> End {
+        let (tick, silence) = self.patience(wait);
         let mut unanswered = 0;
         loop {
             match self.still_allowed().await {
                 Some(true) => unanswered = 0,
-                Some(false) => return,
-                None if unanswered == PATIENCE => return,
+                Some(false) => return End::Access,
+                None if unanswered == PATIENCE => return End::Access,
                 None => {
                     unanswered += 1;
                     changes.mark_unchanged();
                 }
             }
+            let now = self.progress.load(Ordering::Relaxed);
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+            let left = silence.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return End::Silence;
+            }
             tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(tick) => {}
+                changed = changes.changed() => if changed.is_err() { return End::Access },
+                () = tokio::time::sleep(tick.min(left)) => {}
             }
         }
     }
@@ -136,7 +184,7 @@ impl Watch {
             watch.broken.store(true, Ordering::Relaxed);
             error
         });
-        self.guard(body, false)
+        self.guard(body, Wait::Answer)
     }
 
     /// Whether the client's body came to no proper end.
@@ -145,7 +193,7 @@ impl Watch {
     }
 
     /// The body, ended when it must.
-    pub(crate) fn guard<B>(self: &Arc<Self>, body: B, is_events: bool) -> Body
+    pub(crate) fn guard<B>(self: &Arc<Self>, body: B, wait: Wait) -> Body
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<axum::BoxError>,
@@ -155,52 +203,55 @@ impl Watch {
         }
         Body::new(Guarded {
             body,
-            watching: Watching::NotYet(Arc::clone(self), 0),
-            is_events,
+            watching: Watching::NotYet(0),
+            watch: Arc::clone(self),
+            wait,
         })
     }
 }
 
 struct Guarded<B> {
     body: B,
+    watch: Arc<Watch>,
+    wait: Wait,
     watching: Watching,
-    is_events: bool,
 }
 
 enum Watching {
     /// So far it came without being waited for, in so many frames.
-    NotYet(Arc<Watch>, u8),
-    Until(Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// It has ended.
-    Over,
+    NotYet(u8),
+    Until(Pin<Box<dyn Future<Output = End> + Send>>),
+    Ended(End),
 }
 
-impl Watching {
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let over = match self {
-            Self::NotYet(..) => false,
-            Self::Until(ended) => ended.as_mut().poll(cx).is_ready(),
-            Self::Over => true,
-        };
-        if over {
-            *self = Self::Over;
+impl<B> Guarded<B> {
+    fn end(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        if let Watching::Until(ended) = &mut self.watching
+            && let Poll::Ready(end) = ended.as_mut().poll(cx)
+        {
+            self.watching = Watching::Ended(end);
         }
-        over
+        match self.watching {
+            Watching::Ended(end) => Some(end),
+            _ => None,
+        }
     }
 
-    /// Begins where the body turns out to last.
-    fn begin(&mut self, waits: bool, is_events: bool, cx: &mut Context<'_>) {
-        let Self::NotYet(watch, frames) = self else { return };
+    /// Begins to watch where the body turns out to last.
+    fn note(&mut self, waits: bool, cx: &mut Context<'_>) {
+        if !waits {
+            self.watch.progress.fetch_add(1, Ordering::Relaxed);
+        }
+        let Watching::NotYet(frames) = &mut self.watching else {
+            return;
+        };
         *frames += 1;
         if waits || *frames == AT_ONCE {
-            let watch = Arc::clone(watch);
-            let mut ended: Pin<Box<dyn Future<Output = ()> + Send>> = match is_events {
-                true => Box::pin(watch.endless_ended()),
-                false => Box::pin(watch.ended()),
-            };
+            let ended = Arc::clone(&self.watch).ended(self.wait);
+            let mut ended: Pin<Box<dyn Future<Output = End> + Send>> = Box::pin(ended);
             // So that it wakes the body's reader; it is not over before its grace is.
             let _ = ended.as_mut().poll(cx);
-            *self = Self::Until(ended);
+            self.watching = Watching::Until(ended);
         }
     }
 }
@@ -218,12 +269,15 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        if this.watching.is_over(cx) {
+        match (this.end(cx), this.wait) {
+            (None, _) => {}
             // Events have no end, so stopping between two is none too early; anything else was cut.
-            return Poll::Ready((!this.is_events).then(|| Err("access has ended".into())));
+            (Some(_), Wait::Events) => return Poll::Ready(None),
+            (Some(End::Access), _) => return Poll::Ready(Some(Err("access has ended".into()))),
+            (Some(End::Silence), _) => return Poll::Ready(Some(Err("nothing came for too long".into()))),
         }
         let frame = Pin::new(&mut this.body).poll_frame(cx).map_err(Into::into);
-        this.watching.begin(frame.is_pending(), this.is_events, cx);
+        this.note(frame.is_pending(), cx);
         frame
     }
 

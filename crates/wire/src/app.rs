@@ -72,9 +72,35 @@ pub struct AppSpec {
     /// Whether the origin takes `/Docs` and `/docs` for one, as those on Windows do: rules and scopes then do, too.
     #[serde(default)]
     pub case_insensitive_paths: bool,
+    /// How long the origin is waited for.
+    #[serde(default)]
+    pub origin_limits: OriginLimits,
     /// A disabled app answers nobody.
     #[serde(default = "crate::yes")]
     pub enabled: bool,
+}
+
+/// How long an origin is waited for, in seconds (1 to 86,400 each). What the client still sends counts as progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct OriginLimits {
+    /// For the head of its answer; 300 by default. Then the client gets 504.
+    pub answer_seconds: u32,
+    /// For the next part of its answer; 300 by default. Then the answer is cut.
+    pub idle_seconds: u32,
+    /// For the next event of an event stream; 86,400 by default.
+    pub event_seconds: u32,
+}
+
+impl Default for OriginLimits {
+    fn default() -> Self {
+        Self {
+            answer_seconds: 300,
+            idle_seconds: 300,
+            event_seconds: 86_400,
+        }
+    }
 }
 
 /// Methods of every web app: RFC 9110 (but for CONNECT and TRACE), RFC 5789, RFC 4918, and QUERY. Others name further

@@ -174,6 +174,9 @@ pub struct ClaimsPreview {
     /// `email_malformed`, `groups_unusable`, `organisation_membership`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// The same in words, with what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_because: Option<String>,
     /// The claims themselves.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub claims: Map<String, Value>,

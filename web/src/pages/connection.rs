@@ -1,6 +1,7 @@
 //! One connection: what the provider has to know, how it does, the accounts that it is bound to, settings.
 
 mod bindings;
+mod mapping;
 mod settings;
 mod trial;
 

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 /// Seconds of a minute, an hour and a day, by the names of the units.
-const UNITS: [(&str, u32); 3] = [("day", 86_400), ("hour", 3_600), ("minute", 60)];
+const UNITS: [(&str, u32); 4] = [("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)];
 
 /// How long the API lets something last, and the unit in which that is typed.
 pub(crate) struct Span {
@@ -28,6 +28,11 @@ impl Span {
 
     pub(crate) const fn minutes(range: RangeInclusive<u32>) -> Self {
         let (unit, seconds) = UNITS[2];
+        Self { unit, seconds, range }
+    }
+
+    pub(crate) const fn seconds(range: RangeInclusive<u32>) -> Self {
+        let (unit, seconds) = UNITS[3];
         Self { unit, seconds, range }
     }
 

@@ -126,6 +126,48 @@ async fn anybody_with_the_link_tries_a_disabled_connection_and_is_signed_in_nowh
     .await;
 }
 
+/// Who is to repair a mapping has to see what it is made for.
+#[tokio::test]
+async fn a_trial_that_fails_at_what_the_provider_says_shows_what_it_said() {
+    on_each(async |w| {
+        for (n, (claims, step)) in [
+            (
+                json!({"groups": [{"id": "1", "displayName": "admins"}]}),
+                "mapping",
+            ),
+            (json!({"groups": null, "hasgroups": true}), "mapping"),
+            (json!({"hd": "elsewhere.example"}), "claims"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            if step == "claims" {
+                w.configure(|spec| drop(spec.required_claims.insert("hd".into(), "acme.example".into())))
+                    .await;
+            }
+            let token = format!("{TOKEN}-{n}");
+            let id = trial(w, &token).await;
+            let mut browser = w.browser();
+            let away = begin(&mut browser, &token).await;
+            browser
+                .get(&w.idp.authorize(away.location(), claims.clone()))
+                .await;
+            let seen = stored(w, &id).await;
+            assert_eq!(failing(&seen).name, step);
+            let kept = seen.claims.unwrap();
+            for (name, value) in claims.as_object().unwrap() {
+                assert_eq!(kept.get(name).unwrap_or(&Value::Null), value, "{name}");
+            }
+            assert!(!kept.contains_key("nonce"), "{kept:?}");
+            let last = store::trial::last_claims(&w.store, &w.connection.id)
+                .await
+                .unwrap();
+            assert_eq!(last.unwrap(), kept, "what the preview reads");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn au3_no_step_tells_a_token_a_code_or_a_secret() {
     on_each(async |w| {

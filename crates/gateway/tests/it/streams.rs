@@ -395,3 +395,91 @@ async fn protocols_are_switched_where_both_sides_say_so_only() {
     })
     .await;
 }
+
+/// An origin that reads a request on each connection, says `answers` in turn, and then closes it, or keeps silent.
+async fn saying(answers: &'static [&'static str], closes: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = vec![0; 8192];
+                for answer in answers {
+                    if stream.read(&mut head).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+                if stream.read(&mut head).await.unwrap_or(0) > 0 && !closes {
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_answer_is_not_waited_for_for_ever() {
+    on_each(async |world| {
+        let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+        let silent = saying(&[], false).await;
+        let limits = wire::OriginLimits {
+            answer_seconds: 2,
+            idle_seconds: 2,
+            ..wire::OriginLimits::default()
+        };
+        world
+            .change(&world.wiki, |spec| {
+                (spec.origin_url, spec.origin_limits) = (silent, limits);
+            })
+            .await;
+        let ask = |method| world.request(method, &world.wiki, "/x").bearer_auth(&agent.token);
+        for method in ["GET", "POST"] {
+            let asked = ask(method).body("x").send();
+            let answer = within("504", asked).await.unwrap();
+            assert_eq!(answer.status(), 504, "{method}");
+            let text = answer.text().await.unwrap();
+            assert!(text.contains("origin_silent"), "{text}");
+        }
+        let stops = saying(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nfour"], false).await;
+        world.change(&world.wiki, |spec| spec.origin_url = stops).await;
+        let answer = ask("GET").send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(within("cut", answer.bytes()).await.is_err());
+        // A client that still sends is not kept waiting by the origin.
+        world
+            .change(&world.wiki, |spec| spec.origin_url.clone_from(&world.origin.url))
+            .await;
+        let parts = stream::unfold(0, |n| async move {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            (n < 6).then_some((Ok::<_, Infallible>("x"), n + 1))
+        });
+        let upload = ask("POST").body(reqwest::Body::wrap_stream(parts)).send();
+        assert_eq!(within("an answer", upload).await.unwrap().status(), 200);
+    })
+    .await;
+}
+
+/// RFC 9112, section 9.3.1: what is idempotent is sent once more.
+#[tokio::test]
+async fn a_connection_that_the_origin_closed_costs_no_request() {
+    on_each(async |world| {
+        let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+        let once = saying(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"], true).await;
+        world.change(&world.wiki, |spec| spec.origin_url = once).await;
+        for method in ["GET", "GET", "HEAD", "GET", "OPTIONS"] {
+            let request = world.request(method, &world.wiki, "/x");
+            let answer = request.bearer_auth(&agent.token).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{method}");
+        }
+        let ask = async |method| {
+            let request = world.request(method, &world.wiki, "/x").bearer_auth(&agent.token);
+            request.send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(ask("GET").await, 200);
+        let posted = [ask("POST").await, ask("POST").await];
+        assert!(posted.contains(&502), "nothing is done twice: {posted:?}");
+    })
+    .await;
+}

@@ -14,6 +14,9 @@ use wire::{App, AppKind};
 /// How long a browser session may last.
 const SESSION: Span = Span::hours(60..=2_592_000);
 
+/// How long the origin may be waited for.
+const PATIENCE: Span = Span::seconds(1..=86_400);
+
 #[component]
 pub(super) fn Settings(subject: Subject) -> impl IntoView {
     let spec = subject.app.get_untracked().spec;
@@ -25,6 +28,9 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
     let is_web = spec.kind == AppKind::Web;
     let methods = RwSignal::new(spec.extra_methods.join(" "));
     let ignores_case = RwSignal::new(spec.case_insensitive_paths);
+    let limits = spec.origin_limits;
+    let [answer, idle, events] = [limits.answer_seconds, limits.idle_seconds, limits.event_seconds]
+        .map(|seconds| RwSignal::new(PATIENCE.text(seconds)));
     let days = |seconds: Option<u32>| seconds.map_or(String::new(), |seconds| PROOF.text(seconds));
     let oldest = spec.oldest_proof.unwrap_or_default();
     let agents = RwSignal::new(days(oldest.agents_seconds));
@@ -44,7 +50,19 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
             Ok(seconds) => seconds,
             Err(why) => return sending.refuse("/oldest_proof/sessions_seconds", why),
         };
+        let mut patience = serde_json::Map::new();
+        for (name, typed) in [
+            ("answer_seconds", answer),
+            ("idle_seconds", idle),
+            ("event_seconds", events),
+        ] {
+            match PATIENCE.read(&typed.get_untracked()) {
+                Ok(seconds) => patience.insert(name.to_owned(), seconds.into()),
+                Err(why) => return sending.refuse(&format!("/origin_limits/{name}"), why),
+            };
+        }
         let patch = json!({
+            "origin_limits": patience,
             "name": name.get_untracked().trim(),
             "public_url": public_url.get_untracked().trim(),
             "origin_url": origin_url.get_untracked().trim(),
@@ -69,6 +87,12 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
                             <legend class="font-semibold">"How long the identity provider's word is good here"</legend>
                             <TextField label="For agents, in days" value=agents hint="Empty: as the organisation says. It can only be stricter." error=sending.at("/oldest_proof/agents_seconds") />
                             <TextField label="For browser sessions, in days" value=sessions error=sending.at("/oldest_proof/sessions_seconds") />
+                        </fieldset>
+                        <fieldset class="grid gap-4 sm:grid-cols-3">
+                            <legend class="font-semibold">"How long the origin is waited for"</legend>
+                            <TextField label="Its answer, in seconds" value=answer error=sending.at("/origin_limits/answer_seconds") />
+                            <TextField label="The next part, in seconds" value=idle error=sending.at("/origin_limits/idle_seconds") />
+                            <TextField label="The next event, in seconds" value=events error=sending.at("/origin_limits/event_seconds") />
                         </fieldset>
                         <Checkbox label="Plain identity headers" hint="Adds X-Chatelaine-User, -Email and -Groups for origins that cannot verify the signed assertion" value=headers />
                         {is_web.then(|| view! {

@@ -1,5 +1,6 @@
 //! What an administrator may change about a connection.
 
+use super::mapping::MappingPreview;
 use crate::{
     client::Write,
     me::{Need, directory, me},
@@ -53,6 +54,7 @@ pub(super) fn Settings(remote: Remote<Connection>, connection: Signal<Connection
         RwSignal::new(spec.logout.back_channel),
     );
     let kind = spec.kind;
+    let now_id = connection.get_untracked().id;
     let oidc = kind == ConnectionKind::Oidc;
     let github = kind == ConnectionKind::Github;
     let sending = Sending::new().called(&[
@@ -62,6 +64,18 @@ pub(super) fn Settings(remote: Remote<Connection>, connection: Signal<Connection
             "Only members of these GitHub organisations",
         ),
     ]);
+    let mapping = move || {
+        json!({ "email": email.get_untracked().trim(), "name": display.get_untracked().trim(), "groups": groups.get_untracked().trim(),
+            "groups_separator": Some(separator.get_untracked()).filter(|s| !s.is_empty()),
+            "groups_member": Some(member.get_untracked().trim().to_owned()).filter(|s| !s.is_empty()) })
+    };
+    let asked = Callback::new(move |()| {
+        let required: serde_json::Map<_, _> = pairs(&pins.get_untracked())
+            .into_iter()
+            .map(|(name, value)| (name, json!(value)))
+            .collect();
+        json!({ "claims": mapping(), "email_verification": verification.get_untracked(), "required_claims": required })
+    });
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let now = connection.get_untracked();
@@ -80,9 +94,7 @@ pub(super) fn Settings(remote: Remote<Connection>, connection: Signal<Connection
             patch["github_organisations"] = json!(words(&organisations.get_untracked()));
         }
         if oidc {
-            patch["claims"] = json!({ "email": email.get_untracked().trim(), "name": display.get_untracked().trim(), "groups": groups.get_untracked().trim(),
-                "groups_separator": Some(separator.get_untracked()).filter(|s| !s.is_empty()),
-                "groups_member": Some(member.get_untracked().trim().to_owned()).filter(|s| !s.is_empty()) });
+            patch["claims"] = mapping();
             patch["trusted_audiences"] = json!(words(&audiences.get_untracked()));
             patch["email_verification"] = json!(verification.get_untracked());
             patch["logout"] = json!({ "rp_initiated": sign_out.get_untracked(), "back_channel": back_channel.get_untracked() });
@@ -138,12 +150,13 @@ pub(super) fn Settings(remote: Remote<Connection>, connection: Signal<Connection
                         <TextField label="Claim with the e-mail address" value=email error=sending.at("/claims/email") />
                         <TextField label="Claim with the name" value=display error=sending.at("/claims/name") />
                         <TextField label="Claim with the groups" value=groups error=sending.at("/claims/groups") />
-                        <TextField label="Between groups that come as one text" value=separator hint="Such as , – empty when such a text is one group." error=sending.at("/claims/groups_separator") />
+                        <TextField label="Between groups that come as one text" value=separator hint="Such as , or a comma and a blank. Empty when groups come as a list, or such a text is one group." error=sending.at("/claims/groups_separator") />
                         <TextField label="Member that counts of groups that are objects" value=member hint="Such as name – empty when groups come as text." error=sending.at("/claims/groups_member") />
                         <TextArea label="Other clients its tokens may be meant for" value=audiences rows=2 hint="One a line. Empty refuses tokens with several audiences." error=sending.at("/trusted_audiences") />
                     })}
                 </div>
                 <div class="mt-4 flex flex-col gap-4">
+                    {oidc.then(|| view! { <MappingPreview connection=now_id.clone() asked /> })}
                     {oidc.then(|| view! {
                         <Checkbox label="Signing out here signs out at the provider, too" value=sign_out />
                         <Checkbox label="The provider may end sessions here (back-channel logout)" value=back_channel />

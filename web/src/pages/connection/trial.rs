@@ -113,12 +113,12 @@ fn step(step: TrialStep) -> AnyView {
     };
     let differs = step.expected.zip(step.received);
     view! {
-        <li class="flex flex-wrap items-baseline gap-x-3 gap-y-1">
+        <li class="flex min-w-0 flex-wrap items-baseline gap-x-3 gap-y-1">
             {mark}
             <span class="key">{step.name.replace('_', " ")}</span>
-            <span class="min-w-0 flex-1">{step.detail}</span>
+            <span class="min-w-0 flex-1 break-words">{step.detail}</span>
             {differs.map(|(expected, received)| view! {
-                <span class="muted w-full pl-6 text-[0.8125rem]">"expected " <code>{expected}</code> ", received " <code>{received}</code></span>
+                <span class="muted w-full min-w-0 break-all pl-6 text-[0.8125rem]">"expected " <code>{expected}</code> ", received " <code>{received}</code></span>
             })}
         </li>
     }

@@ -165,7 +165,7 @@ pub(super) fn groups() -> Vec<Shape> {
         shape(
             "`\"admins,staff\"`, no separator configured",
             "Auth0 with actions of one's own, LDAP bridges",
-            "signed in: groups admins,staff; address verified",
+            BAD_GROUPS,
         )
         .claims(of(json!("admins,staff"))),
         shape(
@@ -182,6 +182,20 @@ pub(super) fn groups() -> Vec<Shape> {
         )
         .claims(of(json!("admins staff")))
         .connection(mapped(json!({"groups_separator": " "}))),
+        shape(
+            "one name with a comma, `groups_separator` is one that does not occur",
+            "ADFS with distinguished names, for somebody in one group",
+            "signed in: groups CN=Staff,DC=acme; address verified",
+        )
+        .claims(of(json!("CN=Staff,DC=acme")))
+        .connection(mapped(json!({"groups_separator": "|"}))),
+        shape(
+            "`\"admins, staff\"`, `groups_separator` is `, `",
+            "LDAP bridges",
+            TWO,
+        )
+        .claims(of(json!("admins, staff")))
+        .connection(mapped(json!({"groups_separator": ", "}))),
         shape("`\"admins, staff\"`, `groups_separator` is `,`", "", BAD_GROUPS)
             .claims(of(json!("admins, staff")))
             .connection(mapped(json!({"groups_separator": ","}))),
