@@ -146,6 +146,15 @@ enum Credential {
     Refresh(refresh::Found),
 }
 
+/// A grant, if it is in force.
+fn in_force(grant: Grant) -> Result<Grant, Refusal> {
+    match grant.state {
+        GrantState::Active => Ok(grant),
+        GrantState::Revoked => Err(Refusal::grant("grant_revoked").about(&grant.id)),
+        GrantState::Expired => Err(Refusal::grant("grant_expired").about(&grant.id)),
+    }
+}
+
 /// Everything that the answer consists of, ready before the credential is spent.
 pub(super) struct Ready {
     pub(super) grant: Grant,
@@ -255,11 +264,7 @@ impl Exchange<'_> {
         let now = self.oauth.store.clock().now();
         let grant = store::grant::of_app(&self.oauth.store, &self.view.app.id, id, now).await?;
         let grant = grant.ok_or_else(|| Refusal::grant("other_app"))?;
-        match grant.state {
-            GrantState::Active => Ok(grant),
-            GrantState::Revoked => Err(Refusal::grant("grant_revoked").about(id)),
-            GrantState::Expired => Err(Refusal::grant("grant_expired").about(id)),
-        }
+        in_force(grant)
     }
 
     /// Ends a grant whose credential was used again: whoever holds the tokens, one of two is a thief.

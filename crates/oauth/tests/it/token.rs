@@ -38,6 +38,10 @@ async fn a_code_becomes_a_token_for_exactly_what_was_consented_to() {
         );
         assert_eq!(claims.exp - claims.iat, 900);
         let client = w.client(&id).await.unwrap().client;
+        let client = store::client::get(&w.store, &w.org, &client.id, w.clock.now())
+            .await
+            .unwrap()
+            .client;
         assert_eq!(
             (client.first_user, client.live_grants),
             (Some(browser.user.clone()), 1)

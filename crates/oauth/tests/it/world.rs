@@ -469,7 +469,7 @@ impl World {
     }
 
     pub(crate) async fn client(&self, client_id: &str) -> Option<store::client::Registered> {
-        store::client::by_client_id(&self.store, &self.app, client_id, self.clock.now())
+        store::client::by_client_id(&self.store, &self.app, client_id)
             .await
             .unwrap()
     }
