@@ -5,7 +5,7 @@ use http::{Method, header};
 use serde_json::{Value, json};
 use wire::{GrantState, Outcome};
 
-fn text(value: &Value, name: &str) -> String {
+pub(crate) fn text(value: &Value, name: &str) -> String {
     value[name]
         .as_str()
         .unwrap_or_else(|| panic!("{name} in {value}"))
@@ -445,6 +445,6 @@ async fn malformed_requests_are_told_what_is_wrong() {
     .await;
 }
 
-async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     futures_util::future::join_all(futures).await
 }
