@@ -3,11 +3,10 @@
 //!
 //! `PROPTEST_CASES` says how many lives there are.
 
-use crate::token::text;
-use crate::world::{Browser, World, on_each};
+use crate::token::{all, text};
+use crate::world::{Answer, Browser, World, on_each};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use serde_json::Value;
 use std::cell::Cell;
 use std::collections::HashSet;
 use wire::{GrantId, GrantState, Timestamp};
@@ -34,11 +33,13 @@ enum Step {
         grant: usize,
         as_other: bool,
     },
-    /// A client brings a refresh token, so many before the last one; perhaps the answer is lost.
+    /// A client brings a refresh token, so many before the last one, perhaps several times at once; perhaps the
+    /// answer is lost.
     Refresh {
         grant: usize,
         back: usize,
         as_other: bool,
+        at_once: usize,
         lost: bool,
     },
     /// A client gives a refresh token back.
@@ -73,13 +74,14 @@ fn step() -> impl Strategy<Value = Step> {
         31 * 86_400,
         95 * 86_400,
     ]);
+    let back = prop::sample::select(vec![0, 0, 0, 0, 1, 1, 2, 3]);
     let rarely = || prop::bool::weighted(0.1);
     prop_oneof![
         1 => Just(Step::Register),
         4 => (0..2_usize, 0..3_usize).prop_map(|(person, client)| Step::Consent { person, client }),
         6 => (0..6_usize, rarely()).prop_map(|(grant, as_other)| Step::Redeem { grant, as_other }),
-        14 => (0..6_usize, prop::sample::select(vec![0, 0, 0, 0, 1, 1, 2, 3]), rarely(), rarely()).prop_map(
-            |(grant, back, as_other, lost)| Step::Refresh { grant, back, as_other, lost }
+        14 => (0..6_usize, back, rarely(), prop::sample::select(vec![1, 1, 1, 2, 3]), rarely()).prop_map(
+            |(grant, back, as_other, at_once, lost)| Step::Refresh { grant, back, as_other, at_once, lost }
         ),
         1 => (0..6_usize, 0..3_usize, rarely())
             .prop_map(|(grant, back, as_other)| Step::Revoke { grant, back, as_other }),
@@ -167,10 +169,9 @@ impl Life<'_> {
                 grant,
                 back,
                 as_other,
+                at_once,
                 lost,
-            } => {
-                self.refresh((grant, back), as_other, lost).await?;
-            }
+            } => self.refresh((grant, back), as_other, at_once, lost).await?,
             Step::Revoke {
                 grant,
                 back,
@@ -255,6 +256,7 @@ impl Life<'_> {
         &mut self,
         (grant, back): (usize, usize),
         as_other: bool,
+        at_once: usize,
         lost: bool,
     ) -> Result<(), String> {
         let Some((at, client)) = self.pick(grant, as_other) else {
@@ -268,7 +270,8 @@ impl Life<'_> {
             return Ok(());
         };
         let now = self.now();
-        let answer = self.world().refresh(client, &token, &[]).await;
+        let ask = |n: usize| self.at[(self.turn + n) % 2].refresh(client, &token, &[]);
+        let answers = all((0..at_once).map(ask)).await;
         let is_vouched = now < self.people[held.person].vouched.plus_seconds(VOUCHED);
         let held = &mut self.grants[at];
         let mut good = !as_other && !held.ended && now < held.until;
@@ -278,15 +281,22 @@ impl Life<'_> {
             good = false;
         }
         good = good && is_vouched;
-        ensure!(
-            answer.status.as_u16() == if good { 200 } else { 400 },
-            "refreshed: should be good: {good}, but {answer:?}"
-        );
+        for answer in &answers {
+            ensure!(
+                answer.status.as_u16() == if good { 200 } else { 400 },
+                "refreshed: should be good: {good}, but {answer:?}"
+            );
+        }
         if !good {
-            ensure!(answer.json()["error"] == "invalid_grant", "{answer:?}");
+            let is_told = |answer: &Answer| answer.json()["error"] == "invalid_grant";
+            ensure!(answers.iter().all(is_told), "{answers:?}");
             return Ok(());
         }
-        let next = successor(&answer.json());
+        let next = text(&answers[0].json(), "refresh_token");
+        let is_one = answers
+            .iter()
+            .all(|one| text(&one.json(), "refresh_token") == next);
+        ensure!(is_one, "two successors at once");
         if back == 0 {
             let is_new = held.tokens.iter().flatten().all(|earlier| *earlier != next);
             ensure!(is_new, "a token came back");
@@ -396,10 +406,6 @@ impl Life<'_> {
         ensure!(known.len() == distinct.len(), "two grants have one token");
         Ok(())
     }
-}
-
-fn successor(answer: &Value) -> String {
-    text(answer, "refresh_token")
 }
 
 /// Lives at one database of each engine.

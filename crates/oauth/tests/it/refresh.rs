@@ -156,11 +156,14 @@ async fn what_is_no_token_of_ours_is_unknown_and_one_of_another_client_is_not_it
     on_each(async |w| {
         let (id, grant, token) = begun(w).await;
         let (other, _, _) = begun(w).await;
-        let mut flipped = token.clone().into_bytes();
-        flipped[40] = if flipped[40] == b'A' { b'B' } else { b'A' };
-        let flipped = String::from_utf8(flipped).unwrap();
+        // The checksum is no secret.
+        let (body, _) = token.split_at(token.len() - 6);
+        let mut forged = body.to_owned().into_bytes();
+        forged[40] = if forged[40] == b'A' { b'B' } else { b'A' };
+        let mut forged = String::from_utf8(forged).unwrap();
+        forged.push_str(&store::sha256(&forged)[..6]);
         for junk in [
-            flipped.as_str(),
+            forged.as_str(),
             "chr_",
             "x",
             &"A".repeat(43),
