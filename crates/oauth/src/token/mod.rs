@@ -146,12 +146,12 @@ enum Credential {
     Refresh(refresh::Found),
 }
 
-/// A grant, if it is in force.
-fn in_force(grant: Grant) -> Result<Grant, Refusal> {
+/// Why a grant is not in force.
+const fn why_over(grant: &Grant) -> Option<&'static str> {
     match grant.state {
-        GrantState::Active => Ok(grant),
-        GrantState::Revoked => Err(Refusal::grant("grant_revoked").about(&grant.id)),
-        GrantState::Expired => Err(Refusal::grant("grant_expired").about(&grant.id)),
+        GrantState::Active => None,
+        GrantState::Revoked => Some("grant_revoked"),
+        GrantState::Expired => Some("grant_expired"),
     }
 }
 
@@ -264,7 +264,10 @@ impl Exchange<'_> {
         let now = self.oauth.store.clock().now();
         let grant = store::grant::of_app(&self.oauth.store, &self.view.app.id, id, now).await?;
         let grant = grant.ok_or_else(|| Refusal::grant("other_app"))?;
-        in_force(grant)
+        match why_over(&grant) {
+            None => Ok(grant),
+            Some(reason) => Err(Refusal::grant(reason).about(id)),
+        }
     }
 
     /// Ends a grant whose credential was used again: whoever holds the tokens, one of two is a thief.

@@ -1,6 +1,6 @@
 //! The refresh grant (RFC 6749 section 6), with rotation that does not fork ([`store::refresh`]).
 
-use super::{Exchange, Ready, Refusal, in_force};
+use super::{Exchange, Ready, Refusal, why_over};
 use crate::{answer::OauthError, audit};
 use http::StatusCode;
 use store::refresh::{Held, Standing};
@@ -42,7 +42,10 @@ async fn examine(exchange: &Exchange<'_>, held: &Held) -> Result<(Grant, Standin
         return Err(Refusal::grant("other_client"));
     }
     let standing = rotation.standing(held, now);
-    let grant = in_force(rotation.grant)?;
+    let grant = rotation.grant;
+    if let Some(reason) = why_over(&grant) {
+        return Err(Refusal::grant(reason).about(&grant.id));
+    }
     match standing {
         Standing::Current | Standing::Repeated => Ok((grant, standing)),
         Standing::Replayed => Err(exchange.revoke(&grant.id, "refresh_replayed").await),
