@@ -14,27 +14,8 @@ CREATE TABLE leases (
 );
 
 -- What is over is found by the moment from which its time counts.
-CREATE INDEX IF NOT EXISTS grants_by_end ON grants (expires_at);
-CREATE INDEX IF NOT EXISTS grants_by_revocation ON grants (revoked_at) WHERE revoked_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS grants_never_used ON grants (created_at) WHERE last_used_at IS NULL;
-CREATE INDEX IF NOT EXISTS clients_by_use ON clients (last_used_at, created_at);
-CREATE INDEX IF NOT EXISTS clients_never_used ON clients (app, created_at) WHERE last_used_at IS NULL;
-CREATE INDEX IF NOT EXISTS codes_by_end ON codes (expires_at);
-CREATE INDEX IF NOT EXISTS refresh_tokens_by_end ON refresh_tokens (expires_at);
-CREATE INDEX IF NOT EXISTS revoked_tokens_by_end ON revoked_tokens (expires_at);
-CREATE INDEX IF NOT EXISTS sessions_by_end ON sessions (expires_at);
-CREATE INDEX IF NOT EXISTS handoffs_by_end ON handoffs (expires_at);
-CREATE INDEX IF NOT EXISTS upstream_sessions_by_age ON upstream_sessions (created_at);
-CREATE INDEX IF NOT EXISTS logout_tokens_by_end ON logout_tokens (expires_at);
-CREATE INDEX IF NOT EXISTS deep_links_by_end ON deep_links (expires_at);
-CREATE INDEX IF NOT EXISTS email_codes_by_age ON email_codes (created_at);
-CREATE INDEX IF NOT EXISTS attempts_steady ON attempts (open_at) WHERE act = 'code' OR place = '';
-CREATE INDEX IF NOT EXISTS connection_trials_by_age ON connection_trials (created_at);
-CREATE INDEX IF NOT EXISTS connection_health_by_age ON connection_health (bucket);
-CREATE INDEX IF NOT EXISTS expiry_warnings_by_end ON expiry_warnings (expires_at);
-CREATE INDEX IF NOT EXISTS changes_by_age ON changes (at);
-
--- What hangs on something is looked for when that leaves.
-CREATE INDEX IF NOT EXISTS codes_by_grant ON codes (grant_id);
-CREATE INDEX IF NOT EXISTS codes_by_client ON codes (client);
-CREATE INDEX IF NOT EXISTS refresh_tokens_by_client ON refresh_tokens (client);
+CREATE INDEX grants_by_revocation ON grants (revoked_at) WHERE revoked_at IS NOT NULL;
+CREATE INDEX grants_unused ON grants (created_at) WHERE last_used_at IS NULL;
+CREATE INDEX clients_by_use ON clients (last_used_at);
+CREATE INDEX attempts_steady ON attempts (open_at) WHERE act = 'code' OR place = '';
+CREATE INDEX connection_health_by_age ON connection_health (bucket);

@@ -107,7 +107,8 @@ async fn a_grant_that_ended_gives_nothing_out() {
 }
 
 /// Takes the schema back to what it was before generations.
-const BEFORE: &str = "DROP TABLE leases; ALTER TABLE grants DROP COLUMN generation; \
+const BEFORE: &str = "DROP INDEX grants_by_revocation; DROP INDEX grants_unused; DROP INDEX clients_by_use; \
+     DROP INDEX attempts_steady; DROP INDEX connection_health_by_age; DROP TABLE leases; ALTER TABLE grants DROP COLUMN generation; \
      ALTER TABLE grants DROP COLUMN rotated_at; DELETE FROM _sqlx_migrations WHERE version = 24";
 
 /// A row of the table from before.
@@ -129,6 +130,10 @@ async fn tokens_of_a_database_from_before_are_good_once_more() {
     on_each(async |w| {
         let id = w.used_grant(&w.user, &w.client, "code").await;
         let other = w.used_grant(&w.user, &w.client, "other").await;
+        // PostgreSQL counts what it makes an index for, and reads very small tables as a whole.
+        for _ in 0..50 {
+            w.agent(crate::world::new_client()).await;
+        }
         let (long_ago, last, of_other) = ("a".repeat(43), "b".repeat(43), "c".repeat(43));
         for statement in BEFORE.split(';') {
             w.database.execute(statement).await;

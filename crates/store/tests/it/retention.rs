@@ -210,14 +210,15 @@ async fn the_rest_leaves_in_its_time_too() {
 async fn several_instances_may_sweep_at_once_and_one_does() {
     on_each(async |w| {
         let other = w.other_instance().await;
-        let many = |n: i64| format!("INSERT INTO deep_links VALUES ('{n}', '', '', {})", START.0);
-        for n in 0..1200 {
-            w.database.execute(&many(n)).await;
-        }
+        let many = |numbers: std::ops::Range<i64>| {
+            let rows: Vec<_> = numbers.map(|n| format!("('{n}', '', '', {})", START.0)).collect();
+            format!("INSERT INTO deep_links VALUES {}", rows.join(", "))
+        };
+        w.database.execute(&many(0..1200)).await;
         let (here, there) = tokio::join!(sweep(&w.store), sweep(&other));
         assert_eq!(here.unwrap() + there.unwrap(), 1200);
         // Who died in the middle of it keeps the others from it for a minute.
-        w.database.execute(&many(1)).await;
+        w.database.execute(&many(0..1)).await;
         let lease = format!(
             "INSERT INTO leases VALUES ('retention', 'somebody', {})",
             START.plus_seconds(60).0
