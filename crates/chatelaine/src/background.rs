@@ -103,25 +103,12 @@ async fn sweep(store: Store, oauth: Oauth, stop: CancellationToken) {
             _ = tick.tick() => {}
             () = stop.cancelled() => return,
         }
-        let swept = async {
-            let mut tx = store.begin().await?;
-            store::session::sweep(&mut tx).await?;
-            store::idempotency::sweep(&mut tx).await?;
-            store::expiry::sweep(&mut tx).await?;
-            store::trial::sweep(&mut tx).await?;
-            store::health::sweep(&mut tx).await?;
-            store::webhook::sweep(&mut tx).await?;
-            tx.commit_housekeeping().await
-        };
-        if let Err(error) = swept.await {
-            tracing::warn!(%error, source = ?error, "what is over could not be deleted");
-        }
+        // What fails says so itself, and is done next time.
+        let _ = stop.run_until_cancelled(store::retention::sweep(&store)).await;
         if let Err(error) = store::expiry::warn(&store).await {
             tracing::warn!(%error, source = ?error, "nobody could be warned of what ends soon");
         }
-        if let Err(error) = oauth.reap_unused().await {
-            tracing::warn!(%error, source = ?error, "unused clients could not be deleted");
-        }
+        oauth.tidy();
     }
 }
 

@@ -390,7 +390,7 @@ impl Credentials {
         let (grant, person, client, revoked) = tokio::try_join!(
             store::grant::of_app(&self.store, app, &claims.grant, now),
             store::user::by_id(&self.store, &claims.sub),
-            store::client::by_client_id(&self.store, app, &claims.client_id, now),
+            store::client::by_client_id(&self.store, app, &claims.client_id),
             store::grant::is_access_token_revoked(&self.store, &claims.jti),
         )?;
         let (Some(grant), Some(person), Some(registered), false) = (grant, person, client, revoked) else {

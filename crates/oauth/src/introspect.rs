@@ -11,6 +11,7 @@ use crate::token::{Asks, client_of};
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
+use store::refresh::{Rotation, Standing};
 use store::{AppView, client::Registered};
 use wire::{ClientSource, Grant, GrantId, GrantState};
 
@@ -71,34 +72,43 @@ async fn refresh(
     client: &Registered,
     token: &str,
 ) -> store::Result<Option<Value>> {
-    let found = store::grant::refresh_token(&oauth.store, &store::sha256(token)).await?;
-    let own = |found: &store::grant::Refresh| found.client == client.client.id && found.used_at.is_none();
-    let Some(found) = found.filter(own) else {
+    let Some(held) = store::refresh::read(&oauth.store, token).await? else {
         return Ok(None);
     };
-    let grant = in_force(oauth, view, &found.grant).await?;
+    let now = oauth.store.clock().now();
+    let rotation = store::refresh::rotation(&oauth.store, &held.grant, now).await?;
+    let own = |rotation: &Rotation| {
+        rotation.grant.client == client.client.id && rotation.standing(&held, now) == Standing::Current
+    };
+    let Some(rotation) = rotation.filter(own) else {
+        return Ok(None);
+    };
+    let grant = going_on(oauth, view, rotation.grant).await?;
     Ok(grant.map(|grant| {
         json!({
-            "active": true, "scope": found.scopes.join(" "), "client_id": client.client.client_id,
-            "sub": grant.user, "exp": found.expires_at.seconds(), "grant": grant.id,
+            "active": true, "scope": grant.scopes.join(" "), "client_id": client.client.client_id,
+            "sub": grant.user, "exp": grant.expires_at.seconds(), "grant": grant.id,
         })
     }))
 }
 
-/// The grant, unless the gateway would refuse whatever is asked with it.
+/// The grant behind an access token, unless the gateway would refuse whatever is asked with it.
 async fn in_force(oauth: &Oauth, view: &AppView, id: &GrantId) -> store::Result<Option<Grant>> {
     let now = oauth.store.clock().now();
-    let grant = store::grant::of_app(&oauth.store, &view.app.id, id, now).await?;
-    let Some(grant) = grant.filter(|grant| grant.state == GrantState::Active) else {
+    match store::grant::of_app(&oauth.store, &view.app.id, id, now).await? {
+        Some(grant) => going_on(oauth, view, grant).await,
+        None => Ok(None),
+    }
+}
+
+/// A grant, unless the gateway would refuse whatever is asked with it.
+async fn going_on(oauth: &Oauth, view: &AppView, grant: Grant) -> store::Result<Option<Grant>> {
+    if grant.state != GrantState::Active {
         return Ok(None);
-    };
+    }
+    let now = oauth.store.clock().now();
     let person = store::user::by_id(&oauth.store, &grant.user).await?;
-    let client = store::client::get(&oauth.store, &view.org, &grant.client, now).await;
-    let client = match client {
-        Ok(client) => Some(client),
-        Err(store::Error::NotFound(_)) => None,
-        Err(error) => return Err(error),
-    };
+    let client = store::client::of_app(&oauth.store, &view.app.id, &grant.client).await?;
     let (Some(person), Some(client)) = (person, client) else {
         return Ok(None);
     };

@@ -33,14 +33,6 @@ use store::Store;
 use tokens::Keyring;
 use tower_http::cors::{Any, CorsLayer};
 
-/// Clients that made themselves known and were never used are deleted after this time, in seconds.
-const REAPED_AFTER: i64 = 7 * 86_400;
-
-/// So many of them an app keeps at the most,
-const MOST_UNUSED: u32 = 1000;
-/// but each for this time, in seconds.
-const CROWDS_AFTER: i64 = 3600;
-
 /// The authorization servers of all apps. Cheap to clone.
 #[derive(Clone)]
 pub struct Oauth {
@@ -77,22 +69,9 @@ impl Oauth {
         self.documents.keep(client_id, document).await;
     }
 
-    /// Deletes clients that made themselves known and got no token within 7 days, or within an hour when there are very
-    /// many of them; says how many. To be called now and
-    /// then. Clients with a grant in use are never touched.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn reap_unused(&self) -> store::Result<u64> {
+    /// Forgets whoever has done nothing of late that is limited. To be called now and then.
+    pub fn tidy(&self) {
         self.limiters.tidy();
-        let mut tx = self.store.begin().await?;
-        let before = tx.now().plus_seconds(-REAPED_AFTER);
-        let mut reaped = store::client::reap(&mut tx, before).await?;
-        let before = tx.now().plus_seconds(-CROWDS_AFTER);
-        reaped += store::client::reap_crowds(&mut tx, before, MOST_UNUSED).await?;
-        store::form::sweep(&mut tx).await?;
-        tx.commit_housekeeping().await?;
-        Ok(reaped)
     }
 }
 

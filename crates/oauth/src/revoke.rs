@@ -36,12 +36,12 @@ async fn revoke_refresh(
     (client, request): (&Registered, &Request),
     token: &str,
 ) -> store::Result<bool> {
-    let found = store::grant::refresh_token(&oauth.store, &store::sha256(token)).await?;
-    let Some(found) = found.filter(|found| found.client == client.client.id) else {
+    let Some(held) = store::refresh::read(&oauth.store, token).await? else {
         return Ok(false);
     };
     let now = oauth.store.clock().now();
-    let Some(grant) = store::grant::of_app(&oauth.store, &view.app.id, &found.grant, now).await? else {
+    let grant = store::grant::of_app(&oauth.store, &view.app.id, &held.grant, now).await?;
+    let Some(grant) = grant.filter(|grant| grant.client == client.client.id) else {
         return Ok(false);
     };
     let person = store::user::by_id(&oauth.store, &grant.user).await?;

@@ -7,13 +7,11 @@ use crate::{Result, Tx};
 use wire::Timestamp;
 
 /// How long a place stays known after somebody proved who they are there, in seconds.
-const KNOWN: i64 = 90 * 86_400;
+pub(crate) const KNOWN: i64 = 90 * 86_400;
 /// Known places of one person.
 const PLACES: usize = 20;
 /// The place of all strangers together.
 const STRANGERS: &str = "";
-/// How long failures are remembered, in seconds.
-const MEMORY: i64 = 86_400;
 
 /// Who tries what, and where.
 #[derive(Debug, Clone, Copy)]
@@ -207,18 +205,4 @@ pub async fn note_known(tx: &mut Tx, subject: &str, place: &str) -> Result<()> {
         tx.run(sql.bind(subject).bind(row.text("place")?)).await?;
     }
     Ok(())
-}
-
-/// Deletes what no longer counts.
-///
-/// # Errors
-/// When the database does not answer.
-pub(crate) async fn sweep(tx: &mut Tx, now: Timestamp) -> Result<()> {
-    // A steady lane that is open says nothing any more; of the others the row tells how many failed in a row.
-    let sql = Sql::new(
-        "DELETE FROM attempts WHERE (touched_at < $1 OR act = 'code' OR place = '') AND open_at < $2",
-    );
-    tx.run(sql.bind(now.plus_seconds(-MEMORY)).bind(now)).await?;
-    let sql = Sql::new("DELETE FROM known_places WHERE seen_at < $1").bind(now.plus_seconds(-KNOWN));
-    tx.run(sql).await.map(drop)
 }

@@ -167,9 +167,12 @@ impl Feed {
         current.age(clock) <= STALE_AFTER
     }
 
-    /// Everything that a reading found is followed.
+    /// Everything that a reading found is followed. One that began earlier than the last says nothing new.
     pub(crate) fn followed(&self, reading: Moment) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = reading;
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if reading.steady >= current.steady {
+            *current = reading;
+        }
     }
 
     /// Reads what came since the last time. Changes of this process come twice, which is harmless. What was read is

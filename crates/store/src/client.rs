@@ -2,6 +2,8 @@
 
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
 use crate::{Change, Error, Result, Tx};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use wire::{
     AccountId, AppId, Client, ClientApproval, ClientId, ClientSource, ClientSpec, ClientState, ClientTier,
     OrgId, Timestamp, UserId,
@@ -53,6 +55,9 @@ pub struct NewClient {
 
 const SELECT: &str = "SELECT c.*, (SELECT COUNT(*) FROM grants g WHERE g.client = c.id AND g.revoked_at IS NULL \
      AND g.last_used_at IS NOT NULL AND g.expires_at > $1) AS live_grants FROM clients c WHERE 1 = 1";
+
+/// The same without counting, which is not for where somebody waits for a token.
+pub(crate) const UNCOUNTED: &str = "SELECT c.*, CAST(0 AS BIGINT) AS live_grants FROM clients c WHERE 1 = 1";
 
 pub(crate) fn read(row: &Row) -> Result<Registered> {
     let mut registered = Registered {
@@ -204,20 +209,25 @@ pub async fn get(db: impl Run, org: &OrgId, id: &ClientId, now: Timestamp) -> Re
     read(&opt(db, sql).await?.ok_or(Error::NotFound("client"))?)
 }
 
-/// The client that sends this `client_id` at this app.
+/// The client that sends this `client_id` at this app. Its grants are not counted.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn by_client_id(
-    db: impl Run,
-    app: &AppId,
-    client_id: &str,
-    now: Timestamp,
-) -> Result<Option<Registered>> {
-    let sql = Sql::new(SELECT)
-        .bind(now)
+pub async fn by_client_id(db: impl Run, app: &AppId, client_id: &str) -> Result<Option<Registered>> {
+    let sql = Sql::new(UNCOUNTED)
         .and("c.app =", Some(app))
         .and("c.client_id =", Some(client_id));
+    opt(db, sql).await?.as_ref().map(read).transpose()
+}
+
+/// A client of an app. Its grants are not counted.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn of_app(db: impl Run, app: &AppId, id: &ClientId) -> Result<Option<Registered>> {
+    let sql = Sql::new(UNCOUNTED)
+        .and("c.id =", Some(id))
+        .and("c.app =", Some(app));
     opt(db, sql).await?.as_ref().map(read).transpose()
 }
 
@@ -293,14 +303,48 @@ pub async fn update_metadata(tx: &mut Tx, client: &Client, new: &NewClient) -> R
     Ok(())
 }
 
-/// Notes that a token was issued, and who consented first.
+/// When it was last written down of which client that it is used, at this instance.
+#[derive(Default)]
+pub(crate) struct Noted(Mutex<HashMap<ClientId, Timestamp>>);
+
+/// Uses of a client within so many seconds are written down once.
+const NOTED_EVERY: i64 = 60;
+/// So many clients are remembered; of one that is forgotten a use is written down once more.
+const NOTED: usize = 10_000;
+
+impl Noted {
+    /// Whether it is time to write it down; whoever is told so does.
+    fn is_due(&self, id: &ClientId, now: Timestamp) -> bool {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = |at: &Timestamp| now >= at.plus_seconds(NOTED_EVERY) || now < *at;
+        if !noted.get(id).is_none_or(is_due) {
+            return false;
+        }
+        if noted.len() >= NOTED {
+            noted.retain(|_, at| !is_due(at));
+            if noted.len() >= NOTED {
+                noted.clear();
+            }
+        }
+        noted.insert(id.clone(), now);
+        true
+    }
+}
+
+/// Notes that a token was issued, and who consented first. Once a minute will do, but the first time counts: whoever
+/// never got a token is deleted.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn note_use(tx: &mut Tx, id: &ClientId, user: &UserId) -> Result<()> {
+pub async fn note_use(tx: &mut Tx, client: &Client, user: &UserId) -> Result<()> {
+    if !tx.store.inner.noted.is_due(&client.id, tx.now()) && client.last_used_at.is_some() {
+        return Ok(());
+    }
     let sql =
         Sql::new("UPDATE clients SET last_used_at = $1, first_user = coalesce(first_user, $2) WHERE id = $3");
-    tx.run(sql.bind(tx.now()).bind(user).bind(id)).await.map(drop)
+    tx.run(sql.bind(tx.now()).bind(user).bind(&client.id))
+        .await
+        .map(drop)
 }
 
 /// Deletes a client with its grants.
@@ -320,66 +364,4 @@ pub async fn delete(tx: &mut Tx, id: &ClientId) -> Result<()> {
         .await?;
     tx.changed(Change::Client(id.clone()));
     Ok(())
-}
-
-/// Clients that made themselves known and never got a token. What an administrator approved or blocked is not
-/// among them.
-const UNUSED: &str = "source IN ('dynamic', 'metadata_document') AND tier <> 'approved' \
-     AND state <> 'blocked' AND last_used_at IS NULL";
-
-/// Deletes clients that made themselves known before `before` and never got a token.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn reap(tx: &mut Tx, before: Timestamp) -> Result<u64> {
-    reap_where(tx, |sql| sql.and("created_at <", Some(before))).await
-}
-
-/// Of the clients of an app that made themselves known before `before` and never got a token, keeps the last
-/// `kept`: who registers again and again displaces itself.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn reap_crowds(tx: &mut Tx, before: Timestamp, kept: u32) -> Result<u64> {
-    let text = format!("SELECT app FROM clients WHERE {UNUSED} GROUP BY app HAVING COUNT(*) > $1");
-    let crowded = (&mut *tx)
-        .rows(Sql::assembled(text).bind(i64::from(kept)))
-        .await?;
-    let mut reaped = 0;
-    for row in crowded {
-        let app: AppId = row.id("app")?;
-        let last =
-            format!("SELECT created_at FROM clients WHERE {UNUSED} AND app = $1 ORDER BY created_at DESC");
-        let last = Sql::assembled(last).bind(&app).limit(kept);
-        let Some(oldest) = (&mut *tx).rows(last).await?.pop() else {
-            continue;
-        };
-        let oldest = oldest.time("created_at")?;
-        let crowd = |sql: Sql| {
-            let sql = sql.and("app =", Some(&app));
-            sql.and("created_at <", Some(oldest))
-                .and("created_at <", Some(before))
-        };
-        reaped += reap_where(tx, crowd).await?;
-    }
-    Ok(reaped)
-}
-
-async fn reap_where(tx: &mut Tx, which: impl Fn(Sql) -> Sql) -> Result<u64> {
-    // Consents whose code was never redeemed hang on them.
-    crate::ended::grants(tx, "client_unused", |sql| {
-        let of_unused = sql
-            .then(" AND client IN (SELECT id FROM clients WHERE ")
-            .then(UNUSED);
-        which(of_unused).then(")")
-    })
-    .await?;
-    for table in ["codes", "grants"] {
-        let text = format!("DELETE FROM {table} WHERE client IN (SELECT id FROM clients WHERE {UNUSED}");
-        tx.run(which(Sql::assembled(text)).then(")")).await?;
-    }
-    tx.run(which(Sql::assembled(format!(
-        "DELETE FROM clients WHERE {UNUSED}"
-    ))))
-    .await
 }

@@ -5,7 +5,6 @@
 use crate::sql::{Sql, opt};
 use crate::{Result, Tx};
 use std::net::IpAddr;
-use wire::Timestamp;
 
 /// How long one is kept, in seconds: as long as the state that it belongs to.
 pub const LIFE: i64 = 600;
@@ -51,13 +50,4 @@ pub async fn take(tx: &mut Tx, state_hash: &str) -> Result<Option<String>> {
     let sql = sql.bind(state_hash).bind(tx.now());
     let row = opt(tx, sql).await?;
     row.map(|row| row.text("target")).transpose()
-}
-
-/// Deletes what nobody came back for.
-///
-/// # Errors
-/// When the database does not answer.
-pub(crate) async fn sweep(tx: &mut Tx, now: Timestamp) -> Result<()> {
-    let sql = Sql::new("DELETE FROM deep_links WHERE expires_at < $1").bind(now);
-    tx.run(sql).await.map(drop)
 }

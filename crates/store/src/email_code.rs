@@ -4,14 +4,12 @@ use crate::sql::{Sql, opt};
 use crate::{Result, Tx, Vault};
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use wire::{ConnectionId, Timestamp};
+use wire::ConnectionId;
 
 /// How long a code is good, in seconds.
 pub const LIFE: i64 = 600;
 /// Guesses per code.
 pub const TRIES: i64 = 5;
-/// How long a code is kept, in seconds.
-const KEPT: i64 = 900;
 
 /// A code that is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -98,13 +96,4 @@ pub async fn redeem(tx: &mut Tx, attempt: &str, code: &str) -> Result<Guess> {
         (None, 0) => Guess::Over,
         (None, left) => Guess::Wrong(left),
     })
-}
-
-/// Deletes what no longer counts.
-///
-/// # Errors
-/// When the database does not answer.
-pub(crate) async fn sweep(tx: &mut Tx, now: Timestamp) -> Result<()> {
-    let sql = Sql::new("DELETE FROM email_codes WHERE created_at < $1").bind(now.plus_seconds(-KEPT - LIFE));
-    tx.run(sql).await.map(drop)
 }

@@ -4,7 +4,7 @@
 use crate::sql::{Arg, Run, Sql};
 use crate::{Result, Store, audit};
 use serde_json::json;
-use wire::{ActorKind, AuditActor, AuditChange, AuditTarget, Timestamp};
+use wire::{ActorKind, AuditActor, AuditChange, AuditTarget};
 
 /// How many days before the end there is a warning.
 const DAYS: [i64; 4] = [1, 7, 14, 30];
@@ -88,15 +88,4 @@ pub async fn warn(store: &Store) -> Result<usize> {
         }
     }
     Ok(written)
-}
-
-/// Forgets warnings about what is over.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn sweep(tx: &mut crate::Tx) -> Result<()> {
-    let before: Timestamp = tx.now();
-    tx.run(Sql::new("DELETE FROM expiry_warnings WHERE expires_at < $1").bind(before))
-        .await
-        .map(drop)
 }

@@ -14,12 +14,3 @@ pub async fn spend(tx: &mut Tx, hash: &str, expires_at: Timestamp) -> Result<boo
     let sql = Sql::insert("spent_forms", values).then(" ON CONFLICT DO NOTHING");
     Ok(tx.run(sql).await? == 1)
 }
-
-/// Forgets those that are worth nothing any more.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn sweep(tx: &mut Tx) -> Result<()> {
-    let sql = Sql::new("DELETE FROM spent_forms WHERE expires_at <= $1");
-    tx.run(sql.bind(tx.now())).await.map(drop)
-}

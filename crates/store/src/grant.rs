@@ -1,4 +1,4 @@
-//! Grants and what hangs on them: authorization codes and refresh tokens.
+//! Grants and what hangs on them: authorization codes, and by their generation refresh tokens ([`crate::refresh`]).
 //!
 //! ```text
 //! consent ── issue() ──> grant (+ code, ≤ 60 s)
@@ -17,16 +17,14 @@ use wire::{
     UserId,
 };
 
-/// How long the old refresh token still returns its successor, in seconds.
-pub const ROTATION_WINDOW: i64 = 60;
 /// Life of an authorization code, in seconds.
 pub const CODE_LIFE: i64 = 60;
 
-const SELECT: &str = "SELECT g.*, u.email AS user_email, c.name AS client_name, a.name AS app_name \
+pub(crate) const SELECT: &str = "SELECT g.*, u.email AS user_email, c.name AS client_name, a.name AS app_name \
      FROM grants g JOIN users u ON u.id = g.user_id JOIN clients c ON c.id = g.client \
      JOIN apps a ON a.id = g.app WHERE 1 = 1";
 
-fn read(row: &Row, now: Timestamp) -> Result<Grant> {
+pub(crate) fn read(row: &Row, now: Timestamp) -> Result<Grant> {
     let (expires_at, revoked_at) = (row.time("expires_at")?, row.opt_time("revoked_at")?);
     let state = if revoked_at.is_some() {
         GrantState::Revoked
@@ -274,17 +272,6 @@ pub async fn of_app(db: impl Run, app: &AppId, id: &GrantId, now: Timestamp) -> 
     opt(db, sql).await?.as_ref().map(|row| read(row, now)).transpose()
 }
 
-/// Notes that a token was issued for the grant.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn note_use(tx: &mut Tx, id: &GrantId) -> Result<()> {
-    let sql = Sql::new("UPDATE grants SET last_used_at = $1 WHERE id = $2")
-        .bind(tx.now())
-        .bind(id);
-    tx.run(sql).await.map(drop)
-}
-
 /// Which grants to revoke.
 #[derive(Debug, Clone, Copy)]
 pub enum Which<'a> {
@@ -318,71 +305,6 @@ pub async fn revoke_where(tx: &mut Tx, which: Which<'_>, reason: &'static str) -
             .then(")"),
     })
     .await
-}
-
-/// A refresh token, by its hash.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refresh {
-    /// The grant that it hangs on.
-    pub grant: GrantId,
-    /// Only this client may use it.
-    pub client: ClientId,
-    /// What it may ask for.
-    pub scopes: Vec<String>,
-    /// Until then.
-    pub expires_at: Timestamp,
-    /// When it was used; after that only its successor counts.
-    pub used_at: Option<Timestamp>,
-}
-
-/// The refresh token of a hash.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn refresh_token(db: impl Run, hash: &str) -> Result<Option<Refresh>> {
-    let row = opt(
-        db,
-        Sql::new("SELECT * FROM refresh_tokens WHERE hash = $1").bind(hash),
-    )
-    .await?;
-    row.map(|row| {
-        Ok(Refresh {
-            grant: row.id("grant_id")?,
-            client: row.id("client")?,
-            scopes: row.json("scopes")?,
-            expires_at: row.time("expires_at")?,
-            used_at: row.opt_time("used_at")?,
-        })
-    })
-    .transpose()
-}
-
-/// Stores a refresh token under its hash; one that is there already stays as it is.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn add_refresh_token(tx: &mut Tx, hash: &str, token: &Refresh) -> Result<()> {
-    let values = [
-        ("hash", hash.into()),
-        ("grant_id", (&token.grant).into()),
-        ("client", (&token.client).into()),
-        ("scopes", json(&token.scopes)?),
-        ("created_at", tx.now().into()),
-        ("expires_at", token.expires_at.into()),
-    ];
-    let sql = Sql::insert("refresh_tokens", values).then(" ON CONFLICT (hash) DO NOTHING");
-    tx.run(sql).await.map(drop)
-}
-
-/// Marks a refresh token as used: of any number of attempts exactly one gets `true`.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn use_refresh_token(tx: &mut Tx, hash: &str) -> Result<bool> {
-    let sql =
-        Sql::new("UPDATE refresh_tokens SET used_at = $1 WHERE hash = $2 AND used_at IS NULL RETURNING hash");
-    let sql = sql.bind(tx.now()).bind(hash);
-    Ok(opt(&mut *tx, sql).await?.is_some())
 }
 
 /// Refuses an access token by its `jti` from now on.

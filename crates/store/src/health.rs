@@ -7,8 +7,6 @@ use wire::{ConnectionId, HealthHour, Timestamp};
 
 /// Sign-ins are counted by so many seconds.
 const BUCKET: i64 = 600;
-/// How long counts are kept, in seconds.
-const KEEP: i64 = 7 * 86_400;
 /// The outcome of a sign-in that worked.
 const SUCCESS: &str = "success";
 
@@ -86,16 +84,6 @@ pub async fn counts(mut store: &Store, connection: &ConnectionId) -> Result<Coun
         }
     }
     Ok(counts)
-}
-
-/// Deletes counts of long ago.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn sweep(tx: &mut Tx) -> Result<()> {
-    let before = tx.now().plus_seconds(-KEEP);
-    let sql = Sql::new("DELETE FROM connection_health WHERE bucket < $1").bind(before);
-    tx.run(sql).await.map(drop)
 }
 
 /// The start of the stretch of `seconds` in which a moment lies.

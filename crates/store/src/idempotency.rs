@@ -2,10 +2,10 @@
 //! was, without being carried out again.
 
 use crate::sql::{Sql, opt};
-use crate::{Result, Store, Tx};
+use crate::{Result, Store};
 
 /// How long an answer is kept, in seconds.
-const KEPT: i64 = 24 * 3600;
+pub(crate) const KEPT: i64 = 24 * 3600;
 
 /// What is known of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,14 +75,4 @@ pub async fn forget(store: &Store, hash: &str) -> Result<()> {
     tx.run(Sql::new("DELETE FROM idempotency_keys WHERE hash = $1").bind(hash))
         .await?;
     tx.commit_housekeeping().await
-}
-
-/// Deletes answers that are older than a day.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn sweep(tx: &mut Tx) -> Result<()> {
-    let before = tx.now().plus_seconds(-KEPT);
-    let sql = Sql::new("DELETE FROM idempotency_keys WHERE created_at <= $1").bind(before);
-    tx.run(sql).await.map(drop)
 }

@@ -36,6 +36,7 @@ pub mod idempotency;
 mod impact;
 pub mod invitation;
 pub mod key;
+mod lease;
 pub mod migration;
 pub mod notice;
 pub mod org;
@@ -43,7 +44,9 @@ pub mod overview;
 pub mod pending_login;
 pub mod power;
 pub mod readiness;
+pub mod refresh;
 pub mod release;
+pub mod retention;
 pub mod role_mapping;
 pub mod rule;
 mod secret_form;
@@ -94,6 +97,7 @@ struct Inner {
     audit: mpsc::Sender<audit::Entry>,
     folds: fold::Folds,
     seal: audit::Seal,
+    noted: client::Noted,
     tasks: Arc<Tasks>,
     probe: readiness::Probe,
     /// Where the database lies, if it is a file here.
@@ -144,6 +148,7 @@ impl Store {
             audit,
             folds: fold::Folds::default(),
             seal,
+            noted: client::Noted::default(),
             tasks: Arc::default(),
             probe: readiness::Probe::default(),
             file: sqlite_file(options.database_url),
@@ -229,6 +234,12 @@ impl Store {
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.inner.feed.is_current(&self.inner.clock)
+    }
+
+    /// Reads the change feed now: for tests that move the clock.
+    #[doc(hidden)]
+    pub async fn catch_up(&self) {
+        follow_once(&self.on(Purpose::Feed), &mut Vec::new()).await;
     }
 
     /// Whether the database answers.
@@ -511,28 +522,32 @@ async fn follow(store: Store) {
         {
             return;
         }
-        let feed = &store.inner.feed;
-        let (reading, changes) = match feed.poll(store.db().on(Purpose::Feed), store.clock()).await {
-            Ok(read) => read,
-            Err(error) => {
-                tracing::warn!(%error, source = ?error, "the change feed could not be read");
-                continue;
+        follow_once(&store, &mut owed).await;
+    }
+}
+
+async fn follow_once(store: &Store, owed: &mut Vec<Change>) {
+    let feed = &store.inner.feed;
+    let (reading, changes) = match feed.poll(store.db().on(Purpose::Feed), store.clock()).await {
+        Ok(read) => read,
+        Err(error) => {
+            tracing::warn!(%error, source = ?error, "the change feed could not be read");
+            return;
+        }
+    };
+    owed.extend(changes.iter().cloned());
+    match store.refresh(owed).await {
+        Ok(()) => {
+            owed.clear();
+            store.announce(changes);
+            feed.followed(reading);
+        }
+        Err(error) => {
+            tracing::error!(%error, source = ?error, "the configuration could not be read back");
+            if owed.len() > ANNOUNCED {
+                *owed = vec![Change::All];
             }
-        };
-        owed.extend(changes.iter().cloned());
-        match store.refresh(&owed).await {
-            Ok(()) => {
-                owed.clear();
-                store.announce(changes);
-                feed.followed(reading);
-            }
-            Err(error) => {
-                tracing::error!(%error, source = ?error, "the configuration could not be read back");
-                if owed.len() > ANNOUNCED {
-                    owed = vec![Change::All];
-                }
-                store.announce(changes);
-            }
+            store.announce(changes);
         }
     }
 }

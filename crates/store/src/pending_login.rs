@@ -3,7 +3,6 @@
 use crate::sql::{Sql, opt};
 use crate::{Result, Tx};
 use serde::{Serialize, de::DeserializeOwned};
-use wire::Timestamp;
 
 /// Keeps an attempt under the hash of its state, for so many seconds; `holder` is the hash of what its browser shows.
 ///
@@ -41,13 +40,4 @@ pub async fn take<T: DeserializeOwned>(tx: &mut Tx, (state_hash, holder): (&str,
     serde_json::from_slice(&data)
         .map(Some)
         .map_err(crate::Error::internal)
-}
-
-/// Deletes what nobody came back for.
-///
-/// # Errors
-/// When the database does not answer.
-pub(crate) async fn sweep(tx: &mut Tx, now: Timestamp) -> Result<()> {
-    let sql = Sql::new("DELETE FROM pending_logins WHERE expires_at < $1").bind(now);
-    tx.run(sql).await.map(drop)
 }

@@ -14,6 +14,8 @@ const SHOWN: usize = 12;
 #[derive(Debug, Clone, Copy)]
 pub struct SecretForm {
     prefix: &'static str,
+    /// How many characters stand between prefix and checksum.
+    length: usize,
 }
 
 /// A fresh secret.
@@ -30,7 +32,12 @@ impl SecretForm {
     /// Secrets that begin with `prefix`.
     #[must_use]
     pub const fn new(prefix: &'static str) -> Self {
-        Self { prefix }
+        Self::sized(prefix, SECRET)
+    }
+
+    /// Secrets that say something in `length` characters.
+    pub(crate) const fn sized(prefix: &'static str, length: usize) -> Self {
+        Self { prefix, length }
     }
 
     /// Makes one.
@@ -50,9 +57,22 @@ impl SecretForm {
     /// The hash to look a secret up by, unless the text cannot be one of this form.
     #[must_use]
     pub fn hash_of(self, text: &str) -> Option<String> {
-        let whole = text.len() == self.prefix.len() + SECRET + CHECKSUM && text.is_ascii();
+        self.said_by(text).map(|_| sha256(text))
+    }
+
+    /// What stands between prefix and checksum, unless the text cannot be one of this form.
+    pub(crate) fn said_by(self, text: &str) -> Option<&str> {
+        let whole = text.len() == self.prefix.len() + self.length + CHECKSUM && text.is_ascii();
         let (body, sum) = whole.then(|| text.split_at(text.len() - CHECKSUM))?;
-        (body.starts_with(self.prefix) && checksum(body) == sum).then(|| sha256(text))
+        let said = body.strip_prefix(self.prefix)?;
+        (checksum(body) == sum).then_some(said)
+    }
+
+    /// The secret that says this.
+    pub(crate) fn saying(self, text: &str) -> String {
+        let mut secret = format!("{}{text}", self.prefix);
+        secret.push_str(&checksum(&secret));
+        secret
     }
 }
 

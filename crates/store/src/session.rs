@@ -281,28 +281,3 @@ pub async fn redeem_handoff(
     })
     .transpose()
 }
-
-/// Deletes what is over: sessions, handoffs, codes, used refresh tokens, revocations, old changes.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn sweep(tx: &mut Tx) -> Result<()> {
-    let now = tx.now();
-    let day_ago = now.plus_seconds(-86_400);
-    for sql in [
-        Sql::new("DELETE FROM sessions WHERE expires_at < $1").bind(now),
-        Sql::new("DELETE FROM handoffs WHERE expires_at < $1").bind(day_ago),
-        Sql::new("DELETE FROM codes WHERE expires_at < $1").bind(day_ago),
-        Sql::new("DELETE FROM refresh_tokens WHERE expires_at < $1").bind(now),
-        Sql::new("DELETE FROM revoked_tokens WHERE expires_at < $1").bind(day_ago),
-        Sql::new("DELETE FROM changes WHERE at < $1").bind(day_ago),
-    ] {
-        tx.run(sql).await?;
-    }
-    crate::attempt::sweep(tx, now).await?;
-    crate::email_code::sweep(tx, now).await?;
-    crate::deep_link::sweep(tx, now).await?;
-    crate::pending_login::sweep(tx, now).await?;
-    crate::upstream_token::sweep(tx, now).await?;
-    crate::upstream_session::sweep(tx, now).await
-}

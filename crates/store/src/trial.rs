@@ -7,8 +7,6 @@ use wire::{ConnectionId, OrgId, Timestamp, Trial, TrialId, TrialState, TrialStep
 
 /// How long the URL of a trial works, in seconds.
 const LIFE: i64 = 3600;
-/// How long trials are kept, in seconds.
-const KEEP: i64 = 30 * 86_400;
 
 fn read(row: &Row, now: Timestamp) -> Result<Trial> {
     let expires_at = row.time("expires_at")?;
@@ -195,14 +193,4 @@ pub async fn last_claims(store: &Store, connection: &ConnectionId) -> Result<Opt
     );
     let row = opt(store, sql.bind(connection)).await?;
     row.map(|row| row.json("claims")).transpose()
-}
-
-/// Deletes trials of long ago: they hold claims of people.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn sweep(tx: &mut Tx) -> Result<()> {
-    let before = tx.now().plus_seconds(-KEEP);
-    let sql = Sql::new("DELETE FROM connection_trials WHERE created_at < $1").bind(before);
-    tx.run(sql).await.map(drop)
 }

@@ -6,9 +6,6 @@ use std::collections::HashSet;
 use wire::{ConnectionId, SessionId, Timestamp, UserId};
 use zeroize::Zeroizing;
 
-/// How long a row may wait for its session to be written, in seconds.
-const GRACE: i64 = 600;
-
 /// What the provider said about its session when somebody signed in.
 #[derive(Clone, Copy)]
 pub struct Upstream<'a> {
@@ -121,17 +118,4 @@ pub async fn spend_token(
     );
     let hash = crate::sha256(format!("{connection} {jti}"));
     Ok(tx.run(sql.bind(hash).bind(until)).await? > 0)
-}
-
-/// Deletes what no longer counts.
-///
-/// # Errors
-/// When the database does not answer.
-pub(crate) async fn sweep(tx: &mut Tx, now: Timestamp) -> Result<()> {
-    let orphans = "DELETE FROM upstream_sessions WHERE created_at < $1 \
-                   AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = upstream_sessions.session) \
-                   AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.parent = upstream_sessions.session)";
-    tx.run(Sql::new(orphans).bind(now.plus_seconds(-GRACE))).await?;
-    let tokens = Sql::new("DELETE FROM logout_tokens WHERE expires_at < $1");
-    tx.run(tokens.bind(now)).await.map(drop)
 }

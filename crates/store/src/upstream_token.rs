@@ -7,10 +7,6 @@ use crate::{Change, Result, Store, Tx, audit, session};
 use wire::{ActorKind, AuditActor, AuditEvent, Connection, ConnectionId, Timestamp, UserId};
 use zeroize::Zeroizing;
 
-/// How long one is kept after the provider last said yes, in seconds. Longer than that nobody's agents go on anyway,
-/// unless the organisation lets them.
-const KEPT: i64 = 30 * 86_400;
-
 /// Why a person's sessions end when the provider does not vouch for them any more, in the log.
 const WITHDRAWN: &str = "provider_withdrew";
 
@@ -193,13 +189,4 @@ pub async fn forget(tx: &mut Tx, claimed: &Claimed) -> Result<bool> {
 pub async fn drop_of(tx: &mut Tx, user: &UserId) -> Result<()> {
     let sql = Sql::new("DELETE FROM upstream_tokens WHERE user_id = $1");
     tx.run(sql.bind(user)).await.map(drop)
-}
-
-/// Deletes those with which no provider said yes for long.
-///
-/// # Errors
-/// When the database does not answer.
-pub(crate) async fn sweep(tx: &mut Tx, now: Timestamp) -> Result<()> {
-    let sql = Sql::new("DELETE FROM upstream_tokens WHERE used_at < $1");
-    tx.run(sql.bind(now.plus_seconds(-KEPT))).await.map(drop)
 }

@@ -18,8 +18,6 @@ const BATCH: u32 = 200;
 const STRIDE: i64 = 20_000;
 /// How long an attempt may take before somebody else makes it, in seconds; far longer than one may.
 const LEASE: i64 = 30;
-/// How long deliveries are kept, in seconds.
-const KEPT: i64 = 30 * 86_400;
 
 /// A webhook as the server works with it.
 pub struct Stored {
@@ -594,15 +592,4 @@ pub async fn replay(
     let now = tx.now();
     tx.run(sql.bind(now).bind(webhook).bind(id)).await?;
     delivery(tx, webhook, id).await
-}
-
-/// Forgets deliveries that are older than 30 days.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn sweep(tx: &mut Tx) -> Result<()> {
-    let before = tx.now().plus_seconds(-KEPT);
-    tx.run(Sql::new("DELETE FROM webhook_deliveries WHERE created_at < $1").bind(before))
-        .await
-        .map(drop)
 }

@@ -123,9 +123,7 @@ async fn au3_the_id_token_kept_for_signing_out_is_sealed_and_goes_with_its_sessi
         let kept = kept.unwrap();
         sign_out(&mut browser).await.location();
         w.clock.advance(700);
-        let mut tx = w.store.begin().await.unwrap();
-        store::session::sweep(&mut tx).await.unwrap();
-        tx.commit_housekeeping().await.unwrap();
+        store::retention::sweep(&w.store).await.unwrap();
         let gone = store::upstream_session::id_token(&w.store, &session)
             .await
             .unwrap();
@@ -288,9 +286,7 @@ async fn a_session_at_an_app_that_outlived_the_one_it_came_from_ends_as_well() {
         store::session::save(&mut tx, "app", &record).await.unwrap();
         tx.commit_housekeeping().await.unwrap();
         w.clock.advance(13 * 3600);
-        let mut tx = w.store.begin().await.unwrap();
-        store::session::sweep(&mut tx).await.unwrap();
-        tx.commit_housekeeping().await.unwrap();
+        store::retention::sweep(&w.store).await.unwrap();
         let left = sessions(w, &alice).await;
         assert_eq!(left.iter().map(|s| &s.id).collect::<Vec<_>>(), [&record.id]);
         let iat = w.clock.now().seconds();

@@ -43,7 +43,7 @@ async fn grant(w: &World, user: &UserId, name: &str) -> GrantId {
     let id = grant::issue(&mut tx, &consent, &store::sha256(code), ("", "", ""))
         .await
         .unwrap();
-    grant::note_use(&mut tx, &id).await.unwrap();
+    store::refresh::begin(&mut tx, &id).await.unwrap();
     tx.commit_housekeeping().await.unwrap();
     id
 }

@@ -408,9 +408,7 @@ async fn cn2_a_trial_answers_only_to_the_browser_that_began_it_and_its_link_ends
         assert_eq!(stored(w, &id).await.state, TrialState::Expired);
 
         w.clock.advance(31 * 86_400);
-        let mut tx = w.store.begin().await.unwrap();
-        store::trial::sweep(&mut tx).await.unwrap();
-        tx.commit_housekeeping().await.unwrap();
+        store::retention::sweep(&w.store).await.unwrap();
         assert!(
             store::trial::get(&w.store, (&w.org, &w.connection.id), &id)
                 .await

@@ -201,9 +201,7 @@ async fn nothing_is_kept_that_was_not_asked_for_or_is_not_needed() {
         assert!(ask(w).await.is_empty());
         assert_eq!(kept(w).await, 1);
         w.clock.advance(31 * 86_400);
-        let mut tx = w.store.begin().await.unwrap();
-        store::session::sweep(&mut tx).await.unwrap();
-        tx.commit_housekeeping().await.unwrap();
+        store::retention::sweep(&w.store).await.unwrap();
         assert!(kept(w).await == 0, "long unused");
         again(w).await;
         assert_eq!(kept(w).await, 1);

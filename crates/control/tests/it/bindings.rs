@@ -83,10 +83,8 @@ async fn granted(world: &World, user: &User) -> GrantId {
     let code = store::sha256(user.id.to_string());
     let bound = ("https://x/cb", "challenge", "https://x");
     let id = grant::issue(&mut tx, &consent, &code, bound).await.unwrap();
-    grant::note_use(&mut tx, &id).await.unwrap();
-    client::note_use(&mut tx, &acme.client.id, &user.id)
-        .await
-        .unwrap();
+    store::refresh::begin(&mut tx, &id).await.unwrap();
+    client::note_use(&mut tx, &acme.client, &user.id).await.unwrap();
     tx.commit_housekeeping().await.unwrap();
     id
 }

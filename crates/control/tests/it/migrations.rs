@@ -97,7 +97,7 @@ async fn live_grant(world: &World, user: &User) -> GrantId {
     )
     .await
     .unwrap();
-    grant::note_use(&mut tx, &id).await.unwrap();
+    store::refresh::begin(&mut tx, &id).await.unwrap();
     tx.commit_housekeeping().await.unwrap();
     id
 }

@@ -264,7 +264,7 @@ async fn grant_of(world: &World, who: &Colleague) -> wire::GrantId {
     let id = store::grant::issue(&mut tx, &consent, &code, bound)
         .await
         .unwrap();
-    store::grant::note_use(&mut tx, &id).await.unwrap();
+    store::refresh::begin(&mut tx, &id).await.unwrap();
     tx.commit_housekeeping().await.unwrap();
     id
 }

@@ -157,12 +157,10 @@ impl Flock {
             let code = store::sha256(format!("{} {n}", user.id));
             let ends = ("https://x/cb", "challenge", "https://x");
             let id = grant::issue(&mut tx, &consent, &code, ends).await.unwrap();
-            grant::note_use(&mut tx, &id).await.unwrap();
+            store::refresh::begin(&mut tx, &id).await.unwrap();
             grants.push(id);
         }
-        client::note_use(&mut tx, &acme.client.id, &user.id)
-            .await
-            .unwrap();
+        client::note_use(&mut tx, &acme.client, &user.id).await.unwrap();
         let id = SessionId::fresh();
         let row = session::Record {
             id: id.clone(),

@@ -376,7 +376,7 @@ impl Company {
             ("https://x/cb", "challenge", "https://x"),
         );
         let grant = grant.await.unwrap();
-        grant::note_use(&mut tx, &grant).await.unwrap();
+        store::refresh::begin(&mut tx, &grant).await.unwrap();
         let session = SessionId::fresh();
         let row = session::Record {
             id: session.clone(),

@@ -341,7 +341,7 @@ async fn deep_links_that_nobody_comes_back_for_are_bounded_and_go() {
         assert_eq!(back().await, "/");
         world.advance(store::deep_link::LIFE + 1).await;
         assert_eq!(back().await, link);
-        world.write(async |tx| session::sweep(tx).await).await;
+        store::retention::sweep(&world.store).await.unwrap();
         assert_eq!(back().await, link);
     })
     .await;

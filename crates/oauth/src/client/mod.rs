@@ -54,7 +54,7 @@ pub(crate) async fn find(
     request: &Request,
 ) -> Result<Agent, Missing> {
     let now = oauth.store.clock().now();
-    let known = store::client::by_client_id(&oauth.store, &view.app.id, client_id, now).await?;
+    let known = store::client::by_client_id(&oauth.store, &view.app.id, client_id).await?;
     let known = known.map(|registered| registered.client);
     if let Some(client) = &known
         && client.source != ClientSource::MetadataDocument
@@ -168,8 +168,7 @@ impl Agent {
             Err(store::Error::Conflict(_) | store::Error::Stale) => {
                 drop(tx);
                 let (app, id) = (&view.app.id, &self.client.client_id);
-                let now = oauth.store.clock().now();
-                let row = store::client::by_client_id(&oauth.store, app, id, now).await?;
+                let row = store::client::by_client_id(&oauth.store, app, id).await?;
                 let row = row.map(|registered| registered.client);
                 let said = |row: &Client| self.news.as_ref().is_some_and(|news| same(row, news));
                 let client = row.filter(said).ok_or(store::Error::Stale)?;

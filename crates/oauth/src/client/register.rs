@@ -251,8 +251,7 @@ async fn owned(
     let token = token.and_then(|v| v.split_once(' '));
     let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let token = token.map(|(_, token)| token.trim());
-    let now = oauth.store.clock().now();
-    let found = store::client::by_client_id(&oauth.store, &view.app.id, id, now).await?;
+    let found = store::client::by_client_id(&oauth.store, &view.app.id, id).await?;
     let proven = |client: &Registered, token: &str| {
         let hash = client.registration_hash.as_ref();
         client.client.source == ClientSource::Dynamic

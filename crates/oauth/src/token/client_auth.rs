@@ -83,9 +83,8 @@ async fn authenticate(
     params: &Params,
 ) -> Result<Authenticated, OauthError> {
     for sent in read(headers, params)? {
-        let now = oauth.store.clock().now();
         let id = &sent.client_id;
-        let Some(client) = store::client::by_client_id(&oauth.store, &view.app.id, id, now).await? else {
+        let Some(client) = store::client::by_client_id(&oauth.store, &view.app.id, id).await? else {
             continue;
         };
         let proven = match (&client.secret_hash, sent.secret.as_deref()) {

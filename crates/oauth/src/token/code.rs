@@ -6,7 +6,6 @@
 use super::{Exchange, Ready, Refusal};
 use crate::{answer::OauthError, audit};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use store::grant::Refresh;
 use wire::{Grant, GrantId};
 
 /// A code that may be redeemed.
@@ -50,7 +49,6 @@ pub(super) async fn find(exchange: &Exchange<'_>) -> Result<Found, Refusal> {
 /// Redeems the code: the grant comes to life with its first refresh token.
 pub(super) async fn spend(exchange: &Exchange<'_>, found: &Found, ready: &Ready) -> Result<String, Refusal> {
     let grant = &ready.grant;
-    let refresh_token = store::random_secret("")?;
     let mut tx = exchange.oauth.store.begin().await?;
     if !store::grant::redeem(&mut tx, &found.hash).await? {
         drop(tx);
@@ -61,16 +59,10 @@ pub(super) async fn spend(exchange: &Exchange<'_>, found: &Found, ready: &Ready)
             _ => Refusal::grant("code_expired").about(&grant.id),
         });
     }
-    let token = Refresh {
-        grant: grant.id.clone(),
-        client: grant.client.clone(),
-        scopes: grant.scopes.clone(),
-        expires_at: grant.expires_at,
-        used_at: None,
-    };
-    store::grant::add_refresh_token(&mut tx, &store::sha256(&refresh_token), &token).await?;
-    store::grant::note_use(&mut tx, &grant.id).await?;
-    store::client::note_use(&mut tx, &grant.client, &grant.user).await?;
+    let first = store::refresh::begin(&mut tx, &grant.id).await?;
+    // Revoked, or over, since it was looked at.
+    let refresh_token = first.ok_or_else(|| Refusal::grant("grant_revoked").about(&grant.id))?;
+    store::client::note_use(&mut tx, &exchange.client.client, &grant.user).await?;
     let actor = audit::agent_of(&exchange.client.client, &ready.person, grant);
     let mut event = audit::event(exchange.view, exchange.request, "token.issue", actor);
     audit::decided(&mut event, &ready.decision);

@@ -146,6 +146,15 @@ enum Credential {
     Refresh(refresh::Found),
 }
 
+/// Why a grant is not in force.
+const fn why_over(grant: &Grant) -> Option<&'static str> {
+    match grant.state {
+        GrantState::Active => None,
+        GrantState::Revoked => Some("grant_revoked"),
+        GrantState::Expired => Some("grant_expired"),
+    }
+}
+
 /// Everything that the answer consists of, ready before the credential is spent.
 pub(super) struct Ready {
     pub(super) grant: Grant,
@@ -255,10 +264,9 @@ impl Exchange<'_> {
         let now = self.oauth.store.clock().now();
         let grant = store::grant::of_app(&self.oauth.store, &self.view.app.id, id, now).await?;
         let grant = grant.ok_or_else(|| Refusal::grant("other_app"))?;
-        match grant.state {
-            GrantState::Active => Ok(grant),
-            GrantState::Revoked => Err(Refusal::grant("grant_revoked").about(id)),
-            GrantState::Expired => Err(Refusal::grant("grant_expired").about(id)),
+        match why_over(&grant) {
+            None => Ok(grant),
+            Some(reason) => Err(Refusal::grant(reason).about(id)),
         }
     }
 

@@ -185,10 +185,7 @@ async fn a_token_of_a_blocked_client_is_not_active_and_only_a_blocked_caller_is_
             (wire::ClientState::Pending, 200),
             (wire::ClientState::Blocked, 401),
         ] {
-            let now = w.clock.now();
-            let found = store::client::by_client_id(&w.store, &w.app, id, now)
-                .await
-                .unwrap();
+            let found = store::client::by_client_id(&w.store, &w.app, id).await.unwrap();
             let client = found.unwrap().client;
             let spec = wire::ClientSpec {
                 tier: client.tier,

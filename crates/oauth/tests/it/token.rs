@@ -5,7 +5,7 @@ use http::{Method, header};
 use serde_json::{Value, json};
 use wire::{GrantState, Outcome};
 
-fn text(value: &Value, name: &str) -> String {
+pub(crate) fn text(value: &Value, name: &str) -> String {
     value[name]
         .as_str()
         .unwrap_or_else(|| panic!("{name} in {value}"))
@@ -38,6 +38,10 @@ async fn a_code_becomes_a_token_for_exactly_what_was_consented_to() {
         );
         assert_eq!(claims.exp - claims.iat, 900);
         let client = w.client(&id).await.unwrap().client;
+        let client = store::client::get(&w.store, &w.org, &client.id, w.clock.now())
+            .await
+            .unwrap()
+            .client;
         assert_eq!(
             (client.first_user, client.live_grants),
             (Some(browser.user.clone()), 1)
@@ -441,6 +445,6 @@ async fn malformed_requests_are_told_what_is_wrong() {
     .await;
 }
 
-async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     futures_util::future::join_all(futures).await
 }

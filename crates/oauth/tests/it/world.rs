@@ -48,7 +48,20 @@ async fn on_server(server: &str, sql: String) {
     connection.execute(AssertSqlSafe(sql)).await.unwrap();
 }
 
+async fn open(url: &str, key: &MasterKey, clock: &Clock) -> Store {
+    let options = Options {
+        database_url: url,
+        master_key: key,
+        clock: clock.clone(),
+        control_url: CONTROL,
+        pools: store::Pools::default(),
+    };
+    Store::open(options).await.unwrap()
+}
+
 pub(crate) struct World {
+    pub(crate) url: String,
+    key: MasterKey,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) keyring: Keyring,
@@ -140,17 +153,50 @@ pub(crate) struct Browser {
 }
 
 impl World {
+    /// Another instance on the same database, which strangers may ask as often as they like.
+    pub(crate) async fn beside(&self) -> Self {
+        self.beside_at(&self.url).await
+    }
+
+    /// The same by another way to the database.
+    pub(crate) async fn beside_at(&self, url: &str) -> Self {
+        let store = open(url, &self.key, &self.clock).await;
+        let keyring = Keyring::load(&store).await.unwrap();
+        let many = oauth::Allowance {
+            burst: u32::MAX.try_into().unwrap(),
+            per_minute: u32::MAX.try_into().unwrap(),
+        };
+        let limits = oauth::Limits {
+            registrations_per_address: many,
+            registrations_per_app: many,
+            documents_per_address: many,
+            updates_per_client: many,
+        };
+        let outbound = Outbound::new(outbound::Policy::default());
+        let oauth = Oauth::new(store.clone(), keyring.clone(), outbound, CONTROL).with_limits(&limits);
+        let router = oauth::router(oauth.clone()).layer(broker::session_layer(&store, CONTROL));
+        Self {
+            url: self.url.clone(),
+            key: MasterKey::parse(&self.key.to_text()).unwrap(),
+            clock: self.clock.clone(),
+            org: self.org.clone(),
+            account: self.account.clone(),
+            connection: self.connection.clone(),
+            app: self.app.clone(),
+            other_app: self.other_app.clone(),
+            off_app: self.off_app.clone(),
+            requests: AtomicU32::new(0),
+            store,
+            keyring,
+            oauth,
+            router,
+        }
+    }
+
     async fn new(url: &str) -> Self {
         let clock = Clock::manual(Timestamp::from_seconds(1_800_000_000));
         let key = MasterKey::generate().unwrap();
-        let options = Options {
-            database_url: url,
-            master_key: &key,
-            clock: clock.clone(),
-            control_url: CONTROL,
-            pools: store::Pools::default(),
-        };
-        let store = Store::open(options).await.unwrap();
+        let store = open(url, &key, &clock).await;
         let mut tx = store.begin().await.unwrap();
         let spec = serde_json::from_value(json!({"name": "Acme"})).unwrap();
         let org = store::org::create(&mut tx, "acme", spec).await.unwrap().id;
@@ -202,6 +248,8 @@ impl World {
         let router = oauth::router(oauth.clone()).layer(broker::session_layer(&store, CONTROL));
         let [app, other_app, off_app] = apps.try_into().unwrap();
         Self {
+            url: url.to_owned(),
+            key,
             store,
             clock,
             keyring,
@@ -469,7 +517,7 @@ impl World {
     }
 
     pub(crate) async fn client(&self, client_id: &str) -> Option<store::client::Registered> {
-        store::client::by_client_id(&self.store, &self.app, client_id, self.clock.now())
+        store::client::by_client_id(&self.store, &self.app, client_id)
             .await
             .unwrap()
     }
@@ -518,7 +566,7 @@ impl World {
     pub(crate) async fn advance(&self, seconds: i64) {
         self.clock.advance(seconds);
         while !self.store.is_current() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            self.store.catch_up().await;
         }
     }
 }

@@ -50,16 +50,16 @@ const WHOLE: &[(&str, &str)] = &[
         "`doctor`, when somebody asks",
     ),
     (
-        "SELECT app FROM clients WHERE source",
+        "DELETE FROM clients WHERE (id) IN (SELECT id FROM (SELECT id, created_at, ROW_NUMBER()",
         "now and then, of clients that nobody used yet, of which each app keeps a few",
     ),
     (
-        "DELETE FROM attempts WHERE (touched_at",
-        "each hour, of a table that is bounded by it",
+        "DELETE FROM clients WHERE id = ANY (ARRAY (SELECT id FROM (SELECT id, created_at, ROW_NUMBER()",
+        "the same",
     ),
     (
-        "DELETE FROM upstream_sessions WHERE created_at",
-        "each hour; PostgreSQL may hash the sessions once for all of them",
+        "DELETE FROM refresh_tokens WHERE hash = ANY (ARRAY (SELECT hash FROM grants g",
+        "of a table that gets no new rows",
     ),
 ];
 

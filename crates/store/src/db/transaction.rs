@@ -200,6 +200,21 @@ impl DbTx {
     }
 
     /// Runs a statement and says how many rows it touched.
+    /// The statement that deletes `most` rows of a table, told apart by the columns of `key`, of those that a `SELECT` from
+    /// `rows` finds. PostgreSQL would rather read the whole table than go by the index of its key, unless it is given
+    /// a list.
+    pub(crate) fn delete_some(&self, (table, key): (&str, &str), (rows, most): (&str, u64)) -> Sql {
+        let which = |key: &str| format!("SELECT {key} FROM {rows} LIMIT {most}");
+        Sql::assembled(match self {
+            Self::Sqlite(_) => format!("DELETE FROM {table} WHERE ({key}) IN ({})", which(key)),
+            // Where a row lies is a key in one column.
+            Self::Postgres(_) => {
+                let key = if key.contains(',') { "ctid" } else { key };
+                format!("DELETE FROM {table} WHERE {key} = ANY (ARRAY ({}))", which(key))
+            }
+        })
+    }
+
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64> {
         match self {
             Self::Sqlite(tx) => {

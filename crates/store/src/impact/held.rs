@@ -140,8 +140,10 @@ impl Held {
             .chain(wanted.clients.iter().cloned())
             .collect();
         for some in clients.chunks(BATCH) {
-            let text = "SELECT c.*, CAST(0 AS BIGINT) AS live_grants FROM clients c WHERE 1 = 1";
-            for row in db.rows(Sql::new(text).and_in("c.id", Some(some))).await? {
+            for row in db
+                .rows(Sql::new(client::UNCOUNTED).and_in("c.id", Some(some)))
+                .await?
+            {
                 let client = client::read(&row)?.client;
                 held.clients.insert(client.id.clone(), client);
             }

@@ -33,7 +33,7 @@ async fn a_client_is_known_by_its_client_id_at_its_app_only() {
         w.write(async |tx| client::create(tx, &w.org, place, again).await)
             .await
             .unwrap();
-        let found = client::by_client_id(&w.store, &w.app.id, &new.client_id, now)
+        let found = client::by_client_id(&w.store, &w.app.id, &new.client_id)
             .await
             .unwrap()
             .unwrap();
@@ -42,7 +42,7 @@ async fn a_client_is_known_by_its_client_id_at_its_app_only() {
         assert_eq!(found.secret_hash.as_deref(), Some("secret"));
         assert_eq!(found.registration_hash.as_deref(), Some("registration"));
         assert!(
-            client::by_client_id(&w.store, &AppId::fresh(), &new.client_id, now)
+            client::by_client_id(&w.store, &AppId::fresh(), &new.client_id)
                 .await
                 .unwrap()
                 .is_none()
@@ -110,6 +110,42 @@ async fn the_first_user_stays_the_first() {
             .await
             .unwrap();
         assert_eq!(found.client.first_user.as_ref(), Some(&w.user.id));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn that_a_client_is_used_is_written_down_once_a_minute() {
+    on_each(async |w| {
+        let used = async |store: &store::Store, seen: &wire::Client| {
+            w.write_at(store, async |tx| client::note_use(tx, seen, &w.user.id).await)
+                .await
+                .unwrap();
+            let now = client::of_app(store, &w.app.id, &w.client.id).await.unwrap();
+            now.unwrap().client
+        };
+        let start = Some(w.clock.now());
+        let seen = used(&w.store, &w.client).await;
+        assert_eq!(seen.last_used_at, start);
+        w.clock.advance(59);
+        assert_eq!(used(&w.store, &seen).await.last_used_at, start);
+        // Another instance does not know.
+        let other = w.other_instance().await;
+        assert_eq!(used(&other, &seen).await.last_used_at, Some(w.clock.now()));
+        w.clock.advance(1);
+        let seen = used(&w.store, &seen).await;
+        assert_eq!(seen.last_used_at, Some(w.clock.now()));
+        // What was not committed was not written; the first time counts.
+        let fresh = w.agent(new_client()).await;
+        let mut tx = w.store.begin().await.unwrap();
+        client::note_use(&mut tx, &fresh, &w.user.id).await.unwrap();
+        drop(tx);
+        w.write(async |tx| client::note_use(tx, &fresh, &w.user.id).await)
+            .await
+            .unwrap();
+        let fresh = client::of_app(&w.store, &w.app.id, &fresh.id).await.unwrap();
+        assert!(fresh.unwrap().client.last_used_at.is_some());
+        other.close().await;
     })
     .await;
 }

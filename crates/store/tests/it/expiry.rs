@@ -101,7 +101,7 @@ async fn another_end_is_announced_anew() {
         expiry::warn(&w.store).await.unwrap();
         assert_eq!(warned(w, it.id.as_ref()).await, [1, 30]);
         w.clock.advance(30 * DAY);
-        w.write(async |tx| expiry::sweep(tx).await).await.unwrap();
+        store::retention::sweep(&w.store).await.unwrap();
         assert_eq!(w.database.execute("DELETE FROM expiry_warnings").await, 0);
     })
     .await;

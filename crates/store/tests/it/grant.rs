@@ -39,39 +39,6 @@ async fn a_code_is_worth_nothing_after_a_minute() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_is_used_by_exactly_one_of_twenty() {
-    on_each(async |w| {
-        let id = w.used_grant(&w.user, &w.client, "code").await;
-        let token = grant::Refresh {
-            grant: id,
-            client: w.client.id.clone(),
-            scopes: vec!["access".into()],
-            expires_at: w.clock.now().plus_seconds(3600),
-            used_at: None,
-        };
-        w.write(async |tx| grant::add_refresh_token(tx, "r1", &token).await)
-            .await
-            .unwrap();
-        assert_eq!(
-            grant::refresh_token(&w.store, "r1").await.unwrap().as_ref(),
-            Some(&token)
-        );
-        let attempts = (0..20).map(|_| w.write(async |tx| grant::use_refresh_token(tx, "r1").await));
-        let used = join_all(attempts).await;
-        assert_eq!(used.into_iter().filter(|r| *r.as_ref().unwrap()).count(), 1);
-        let used_at = Some(w.clock.now());
-        // A used token that is stored again stays used.
-        w.write(async |tx| grant::add_refresh_token(tx, "r1", &token).await)
-            .await
-            .unwrap();
-        let stored = grant::refresh_token(&w.store, "r1").await.unwrap().unwrap();
-        assert_eq!(stored.used_at, used_at);
-        assert!(grant::refresh_token(&w.store, "r2").await.unwrap().is_none());
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_grant_shows_only_once_it_yielded_a_token() {
     on_each(async |w| {
         let id = w.grant(&w.user, &w.client, "code").await;
@@ -87,7 +54,9 @@ async fn a_grant_shows_only_once_it_yielded_a_token() {
             .unwrap()
         };
         assert!(list().await.is_empty());
-        w.write(async |tx| grant::note_use(tx, &id).await).await.unwrap();
+        w.write(async |tx| store::refresh::begin(tx, &id).await)
+            .await
+            .unwrap();
         let shown = list().await.remove(0);
         assert_eq!(shown.id, id);
         assert_eq!(shown.user_email.as_deref(), Some("ada@example.com"));

@@ -24,6 +24,8 @@ mod overview;
 mod paging;
 mod purpose;
 mod readiness;
+mod refresh;
+mod retention;
 mod role_mapping;
 mod rule;
 mod schema;

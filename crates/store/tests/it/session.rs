@@ -2,7 +2,7 @@
 
 use crate::world::{World, app_spec, assert_not_found, connection_spec, new_client, on_each};
 use futures_util::future::join_all;
-use store::{Change, Paging, client, connection, grant, session};
+use store::{Change, Paging, connection, session};
 use wire::{Authentication, NewConnectionMigration, OrgId, SessionId};
 
 async fn saved(w: &World, hash: &str) -> Option<session::Record> {
@@ -172,109 +172,6 @@ async fn a_handoff_dies_with_its_session_and_after_a_minute() {
         offer(w, "b", &second).await;
         w.clock.advance(60);
         assert_eq!(redeem("b").await, None);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn the_sweep_takes_what_is_over_and_nothing_else() {
-    on_each(async |w| {
-        let session = w.session("control", w.record(&w.user)).await;
-        offer(w, "handoff", &session).await;
-        let id = w.used_grant(&w.user, &w.client, "code").await;
-        let token = grant::Refresh {
-            grant: id.clone(),
-            client: w.client.id.clone(),
-            scopes: vec![],
-            expires_at: w.clock.now().plus_seconds(7200),
-            used_at: None,
-        };
-        w.write(async |tx| {
-            grant::add_refresh_token(tx, "refresh", &token).await?;
-            grant::revoke_access_token(tx, "jti", tx.now().plus_seconds(60)).await
-        })
-        .await
-        .unwrap();
-        let sweep = async || w.write(async |tx| session::sweep(tx).await).await.unwrap();
-        sweep().await;
-        assert!(saved(w, "control").await.is_some());
-        w.clock.advance(7201);
-        sweep().await;
-        assert_eq!(w.database.execute("DELETE FROM sessions").await, 0);
-        assert!(grant::refresh_token(&w.store, "refresh").await.unwrap().is_none());
-        // Replays of codes and of revoked tokens are noticed for a day longer.
-        assert!(grant::code(&w.store, "code").await.unwrap().is_some());
-        assert!(grant::is_access_token_revoked(&w.store, "jti").await.unwrap());
-        w.clock.advance(86_400);
-        sweep().await;
-        assert!(grant::code(&w.store, "code").await.unwrap().is_none());
-        assert!(!grant::is_access_token_revoked(&w.store, "jti").await.unwrap());
-        assert_eq!(w.database.execute("DELETE FROM handoffs").await, 0);
-        assert_eq!(w.grant_now(&id).await.id, id);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn of_very_many_clients_that_never_got_a_token_the_last_are_kept() {
-    on_each(async |w| {
-        let new = crate::world::new_client;
-        let mut made = Vec::new();
-        for _ in 0..5 {
-            made.push(w.agent(new()).await);
-            w.clock.advance(60);
-        }
-        w.used_grant(&w.user, &w.client, "used").await;
-        let blocked = client::NewClient {
-            state: wire::ClientState::Blocked,
-            ..new()
-        };
-        let blocked = w.agent(blocked).await;
-        let reap = async |before| {
-            w.write(async |tx| client::reap_crowds(tx, before, 2).await)
-                .await
-                .unwrap()
-        };
-        let now = w.clock.now();
-        assert_eq!(reap(made[1].created_at).await, 1, "the others are too young");
-        assert_eq!(reap(now).await, 2);
-        assert_eq!(reap(now).await, 0);
-        for gone in &made[..3] {
-            assert_not_found(client::get(&w.store, &w.org, &gone.id, now).await);
-        }
-        for kept in [&made[3], &made[4], &blocked, &w.client] {
-            assert!(client::get(&w.store, &w.org, &kept.id, now).await.is_ok());
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn clients_that_never_got_a_token_are_reaped() {
-    on_each(async |w| {
-        let new = crate::world::new_client;
-        let idle = w.agent(new()).await;
-        w.grant(&w.user, &idle, "abandoned").await;
-        let approved = client::NewClient {
-            tier: wire::ClientTier::Approved,
-            ..new()
-        };
-        let approved = w.agent(approved).await;
-        let entered = client::NewClient {
-            source: wire::ClientSource::Preregistered,
-            ..new()
-        };
-        let entered = w.agent(entered).await;
-        w.used_grant(&w.user, &w.client, "used").await;
-        w.clock.advance(3600);
-        let young = w.agent(new()).await;
-        let before = w.clock.now();
-        let reaped = w.write(async |tx| client::reap(tx, before).await).await.unwrap();
-        assert_eq!(reaped, 1);
-        assert_not_found(client::get(&w.store, &w.org, &idle.id, before).await);
-        for kept in [approved, entered, young, w.client.clone()] {
-            assert!(client::get(&w.store, &w.org, &kept.id, before).await.is_ok());
-        }
     })
     .await;
 }

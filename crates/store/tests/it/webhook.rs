@@ -271,7 +271,7 @@ async fn deliveries_are_forgotten_after_30_days_and_go_with_their_webhook() {
         w.clock.advance(29 * 86_400);
         log(w, None, "x.new").await;
         webhook::collect(&w.store).await.unwrap();
-        let sweep = async || w.write(async |tx| webhook::sweep(tx).await).await.unwrap();
+        let sweep = async || store::retention::sweep(&w.store).await.unwrap();
         sweep().await;
         assert_eq!(waiting(w, &hook).await, ["x.old", "x.new"]);
         w.clock.advance(86_401);

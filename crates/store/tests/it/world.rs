@@ -163,8 +163,8 @@ impl World {
     pub(crate) async fn used_grant(&self, user: &User, client: &Client, code_hash: &str) -> GrantId {
         let id = self.grant(user, client, code_hash).await;
         self.write(async |tx| {
-            grant::note_use(tx, &id).await?;
-            client::note_use(tx, &client.id, &user.id).await
+            store::refresh::begin(tx, &id).await?;
+            client::note_use(tx, client, &user.id).await
         })
         .await
         .unwrap();

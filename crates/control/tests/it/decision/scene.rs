@@ -104,18 +104,7 @@ impl<'w> Scene<'w> {
         };
         let bound = (REDIRECT, "challenge", app.spec.public_url.as_str());
         let grant = grant::issue(&mut tx, &consent, "unused", bound).await.unwrap();
-        grant::note_use(&mut tx, &grant).await.unwrap();
-        let refresh_token = store::random_secret("").unwrap();
-        let kept = grant::Refresh {
-            grant: grant.clone(),
-            client: client.id.clone(),
-            scopes: scopes.to_vec(),
-            expires_at: now.plus_seconds(90 * 86_400),
-            used_at: None,
-        };
-        grant::add_refresh_token(&mut tx, &store::sha256(&refresh_token), &kept)
-            .await
-            .unwrap();
+        let refresh_token = store::refresh::begin(&mut tx, &grant).await.unwrap().unwrap();
         let cookie = tower_sessions::session::Id::default();
         let control_session = SessionId::fresh();
         let login = json!({"login": {"session": control_session, "user": user.id, "org": acme.org,
