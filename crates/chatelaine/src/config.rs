@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) master_key: Option<String>,
     /// Empty: beside the database, or in the working folder.
     pub(crate) audit_digest_file: PathBuf,
+    /// Empty: beside the digests.
+    pub(crate) mark_file: PathBuf,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) forwarded_header: ForwardedHeader,
     pub(crate) log: String,
@@ -122,6 +124,7 @@ impl Default for Config {
             master_key_file: "chatelaine.key".into(),
             master_key: None,
             audit_digest_file: PathBuf::new(),
+            mark_file: PathBuf::new(),
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::XForwardedFor,
             log: "info".into(),
@@ -194,6 +197,14 @@ impl Config {
         format!("{}.digests", self.database_file().unwrap_or("chatelaine")).into()
     }
 
+    /// Where this instance notes how far the database is.
+    pub(crate) fn mark_file(&self) -> PathBuf {
+        match self.mark_file.as_os_str().is_empty() {
+            true => self.audit_digest_file().with_extension("mark"),
+            false => self.mark_file.clone(),
+        }
+    }
+
     /// The master key from the environment or from its file.
     pub(crate) fn master_key(&self) -> anyhow::Result<MasterKey> {
         if let Some(text) = &self.master_key {
@@ -251,6 +262,12 @@ mod tests {
         assert_eq!(at("sqlite:///var/lib/c.db?mode=rwc", ""), "/var/lib/c.db.digests");
         assert_eq!(at("postgres://host/database", ""), "chatelaine.digests");
         assert_eq!(at("sqlite:c.db", "/logs/one.digests"), "/logs/one.digests");
+        let config = Config {
+            audit_digest_file: "/logs/one.digests".into(),
+            ..Config::default()
+        };
+        assert_eq!(config.mark_file(), Path::new("/logs/one.mark"));
+        assert_eq!(Config::default().mark_file(), Path::new("chatelaine.db.mark"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod assets;
 mod background;
+mod backup;
 mod config;
 mod context;
 mod demo;
@@ -48,6 +49,10 @@ enum Command {
     /// Help owners who cannot sign in any more. Works on the database itself, on the server.
     #[command(subcommand)]
     Owner(Owner),
+    /// Write everything that the database holds into one file, while servers go on.
+    Backup(backup::Args),
+    /// Put a backup into an empty place, and end everything that was alive in it.
+    Restore(backup::RestoreArgs),
     /// Look after the audit log.
     #[command(subcommand)]
     Audit(Audit),
@@ -129,6 +134,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = Config::load(cli.config.as_deref())?;
             setup::reset_owner(&config, args).await
         }
+        Command::Backup(args) => {
+            let config = Config::load(cli.config.as_deref())?;
+            backup::take(&config, args).await
+        }
+        Command::Restore(args) => {
+            let config = Config::load(cli.config.as_deref())?;
+            backup::restore(&config, args).await
+        }
         Command::Audit(Audit::Verify(args)) => {
             let config = Config::load(cli.config.as_deref())?;
             verify::run(&config, &args).await
@@ -152,6 +165,13 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
     config.needs_database()?;
     let store = setup::open(config, &key).await?;
     say!("database       ok: schema is current, the key fits");
+    match backup::check(config, &store).await? {
+        Some(time) => say!("rollback       ok: the database is no older than it was seen on {time}"),
+        None => say!(
+            "rollback       not known: a server writes {} first",
+            config.mark_file().display()
+        ),
+    }
     for row in store.directory().unreadable() {
         say!("database       WARNING: {row}");
     }

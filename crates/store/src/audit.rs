@@ -9,6 +9,7 @@
 mod append;
 mod copy;
 mod digest;
+mod jump;
 mod query;
 mod seal;
 mod verify;
@@ -18,6 +19,8 @@ pub(crate) use append::append;
 pub use append::chain;
 pub use copy::verify_copy;
 pub use digest::{Digest, DigestFile, Digests, PublicKey};
+pub use jump::Jump;
+pub(crate) use jump::{RESTORED, Seen, dealt_with, given_out, holds, leap, seen};
 pub use query::{ANSWERED_WITHIN, Filter, Order, get, list};
 pub(crate) use query::{is_final, read};
 pub(crate) use seal::{Head, Seal, seal_heads};

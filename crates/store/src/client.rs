@@ -383,3 +383,9 @@ async fn reap_where(tx: &mut Tx, which: impl Fn(Sql) -> Sql) -> Result<u64> {
     ))))
     .await
 }
+
+/// Takes away with what agents change their registrations: later tokens may have been given out. They register anew.
+pub(crate) async fn end_registrations(tx: &mut Tx) -> Result<()> {
+    let sql = Sql::new("UPDATE clients SET registration_hash = NULL WHERE registration_hash IS NOT NULL");
+    tx.run(sql).await.map(drop)
+}

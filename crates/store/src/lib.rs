@@ -13,6 +13,7 @@ pub mod api_token;
 pub mod app;
 pub mod attempt;
 pub mod audit;
+pub mod backup;
 pub mod binding;
 mod change;
 pub mod client;
@@ -99,6 +100,8 @@ struct Inner {
     /// Where the database lies, if it is a file here.
     file: Option<std::path::PathBuf>,
     closed: CancellationToken,
+    /// Why nothing may be allowed any more, whatever the database says.
+    denied: std::sync::OnceLock<String>,
 }
 
 /// What is needed to open a store.
@@ -126,10 +129,25 @@ impl Store {
     /// `Unavailable` when the database does not answer, `Invalid` at `/master_key` when the key is not the
     /// one that the database began with.
     pub async fn open(options: Options<'_>) -> Result<Self> {
+        Self::open_as(options, false).await
+    }
+
+    /// The same for a database of which a restore was not finished.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_restored(options: Options<'_>) -> Result<Self> {
+        Self::open_as(options, true).await
+    }
+
+    async fn open_as(options: Options<'_>, unfinished: bool) -> Result<Self> {
         let db = Db::open(options.database_url, options.pools).await?;
         let vault = Vault::new(options.master_key)?;
         let control = db.on(Purpose::Control);
         check_key(control, &vault).await?;
+        if !unfinished {
+            backup::is_finished(control).await?;
+        }
         let seal = audit::Seal::new(&vault)?;
         audit::seal_heads(control, &seal).await?;
         let feed = change::Feed::start(control, &options.clock).await?;
@@ -148,6 +166,7 @@ impl Store {
             probe: readiness::Probe::default(),
             file: sqlite_file(options.database_url),
             closed: CancellationToken::new(),
+            denied: std::sync::OnceLock::new(),
         };
         let store = Self {
             inner: Arc::new(inner),
@@ -228,7 +247,18 @@ impl Store {
     /// Whether this instance has lately heard what the others ended; if not, it must deny.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.inner.feed.is_current(&self.inner.clock)
+        self.inner.denied.get().is_none() && self.inner.feed.is_current(&self.inner.clock)
+    }
+
+    /// Denies from now on, until the process ends: what the database says cannot be relied on.
+    pub fn deny(&self, why: &str) {
+        let _ = self.inner.denied.set(why.to_owned());
+    }
+
+    /// Why it denies, if it does.
+    #[must_use]
+    pub fn denied(&self) -> Option<&str> {
+        self.inner.denied.get().map(String::as_str)
     }
 
     /// Whether the database answers.
@@ -403,6 +433,13 @@ impl Tx {
         }
     }
 
+    /// Says that everything must be forgotten everywhere once this is committed.
+    pub(crate) fn changed_all(&mut self) {
+        self.changes.clear();
+        self.said.clear();
+        self.changed(Change::All);
+    }
+
     /// An event that is written together with those of the commit.
     pub(crate) fn note(&mut self, event: AuditEvent) {
         self.noted.push(event);
@@ -466,23 +503,33 @@ impl Tx {
     }
 }
 
+/// Where a database keeps by what its master key is known.
+const KEY_CHECK: &str = "master_key_check";
+const KEY_TEXT: &[u8] = b"chatelaine";
+const OTHER_KEY: &str = "it is not the key that this database was begun with";
+
+fn key_check() -> Sql {
+    Sql::new("SELECT value FROM meta WHERE key = $1").bind(KEY_CHECK)
+}
+
+/// Whether what a database keeps was sealed under this master key.
+fn fits_key(vault: &Vault, sealed: &str) -> bool {
+    let opened = vault.open(KEY_CHECK, sealed);
+    opened.is_ok_and(|text| text.as_slice() == KEY_TEXT)
+}
+
 /// Refuses a master key that is not the one that the database began with; on a new database, remembers it.
 async fn check_key(db: On<'_>, vault: &Vault) -> Result<()> {
-    const KEY: &str = "master_key_check";
-    const TEXT: &[u8] = b"chatelaine";
-    let row = sql::opt(db, Sql::new("SELECT value FROM meta WHERE key = $1").bind(KEY)).await?;
+    let row = sql::opt(db, key_check()).await?;
     if let Some(row) = row {
-        let opened = vault.open(KEY, &row.text("value")?);
-        return match opened {
-            Ok(text) if text.as_slice() == TEXT => Ok(()),
-            _ => Err(Error::invalid(
-                "/master_key",
-                "it is not the key that this database was begun with",
-            )),
+        return match fits_key(vault, &row.text("value")?) {
+            true => Ok(()),
+            false => Err(Error::invalid("/master_key", OTHER_KEY)),
         };
     }
     let mut tx = db.begin().await?;
-    let values = [("key", KEY.into()), ("value", vault.seal(KEY, TEXT)?.into())];
+    let sealed = vault.seal(KEY_CHECK, KEY_TEXT)?;
+    let values = [("key", KEY_CHECK.into()), ("value", sealed.into())];
     match tx.run(Sql::insert("meta", values)).await {
         Ok(_) => tx.commit().await,
         // Another instance began the database at the same moment: check against its key.

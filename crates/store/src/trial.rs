@@ -197,6 +197,13 @@ pub async fn last_claims(store: &Store, connection: &ConnectionId) -> Result<Opt
     row.map(|row| row.json("claims")).transpose()
 }
 
+/// Ends those that are not finished.
+pub(crate) async fn end_all(tx: &mut Tx) -> Result<()> {
+    let now = tx.now();
+    let sql = Sql::new("UPDATE connection_trials SET expires_at = $1 WHERE expires_at > $1");
+    tx.run(sql.bind(now)).await.map(drop)
+}
+
 /// Deletes trials of long ago: they hold claims of people.
 ///
 /// # Errors

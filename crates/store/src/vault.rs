@@ -110,6 +110,12 @@ impl Vault {
         )
     }
 
+    /// What the master key is called where it must not be shown. It says nothing about the key.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        URL_SAFE_NO_PAD.encode(&expand(&self.root, b"fingerprint")[..12])
+    }
+
     /// 32 bytes for one purpose, from which a key pair follows.
     pub(crate) fn seed(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
         expand(&self.root, purpose.as_bytes())

@@ -1,8 +1,9 @@
 //! Digests: what this server vouches for, kept where whoever can write the database cannot. Each names the head of an
 //! organisation's log at a moment, signed with a key that follows from the master key.
 
+use super::jump::{Seen, holds};
 use super::seal::{Head, signing_key};
-use crate::sql::{Run, Sql, opt};
+use crate::sql::{Run, Sql};
 use crate::{Error, Result, Store, Vault};
 use aws_lc_rs::signature::{ED25519, KeyPair as _, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -65,15 +66,12 @@ impl Digest {
 
     /// Whether the log goes on from what this digest saw.
     async fn holds(&self, store: &Store, head: &Head) -> Result<bool> {
-        if head.seq < self.seq || head.answers < self.answers {
-            return Ok(false);
-        }
-        if self.seq == 0 {
-            return Ok(true);
-        }
-        let sql = Sql::new("SELECT hash FROM audit_events WHERE org = $1 AND seq = $2");
-        let row = opt(store, sql.bind(&self.org).bind(self.seq)).await?;
-        Ok(row.is_some_and(|row| row.text("hash").is_ok_and(|hash| hash == self.hash)))
+        let then = Seen {
+            seq: self.seq,
+            hash: self.hash.clone(),
+            answers: self.answers,
+        };
+        holds(store, (&self.org, &then), (head.seq, head.answers)).await
     }
 }
 

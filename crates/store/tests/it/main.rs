@@ -5,6 +5,7 @@
 
 mod attempt;
 mod audit;
+mod backup;
 mod change;
 mod client;
 mod connection;
