@@ -65,8 +65,15 @@ fn in_words(error: store::Error) -> anyhow::Error {
 
 pub(crate) async fn take(config: &Config, args: Args) -> anyhow::Result<()> {
     config.needs_database()?;
+    let version = env!("CARGO_PKG_VERSION");
     let key = config.master_key()?;
-    let taken = store::backup::take(&options(config, &key), &args.file, env!("CARGO_PKG_VERSION")).await;
+    let mut taken = store::backup::take(&options(config, &key), &args.file, version).await;
+    if let (Err(store::Error::Invalid { pointer, .. }), Some(next)) = (&taken, config.next_master_key()?)
+        && pointer == "/master_key"
+    {
+        // It was changed, and the configuration still says both.
+        taken = store::backup::take(&options(config, &next), &args.file, version).await;
+    }
     let taken = taken.map_err(in_words)?;
     say!("backup        {}", args.file.display());
     say!("holds         {} rows, {} bytes", taken.rows, taken.bytes);
@@ -105,7 +112,11 @@ pub(crate) async fn restore(config: &Config, args: RestoreArgs) -> anyhow::Resul
             say!("database      holds a backup from an attempt that was not finished: finishing it")
         }
     }
-    let store = Store::open_restored(options(config, &key))
+    let opening = store::Opening {
+        restored: true,
+        ..store::Opening::default()
+    };
+    let store = Store::open_with(options(config, &key), opening)
         .await
         .map_err(in_words)?;
     finish(config, &store, Cause::Backup).await

@@ -9,6 +9,7 @@ mod demo;
 mod observe;
 mod permissions;
 mod proxy;
+mod rekey;
 mod say;
 mod server;
 mod setup;
@@ -53,6 +54,8 @@ enum Command {
     Backup(backup::Args),
     /// Put a backup into an empty place, and end everything that was alive in it.
     Restore(backup::RestoreArgs),
+    /// Seal everything under another master key, while servers go on.
+    Rekey(rekey::Args),
     /// Look after the audit log.
     #[command(subcommand)]
     Audit(Audit),
@@ -142,6 +145,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = Config::load(cli.config.as_deref())?;
             backup::restore(&config, args).await
         }
+        Command::Rekey(args) => {
+            let config = Config::load(cli.config.as_deref())?;
+            rekey::run(&config, args).await
+        }
         Command::Audit(Audit::Verify(args)) => {
             let config = Config::load(cli.config.as_deref())?;
             verify::run(&config, &args).await
@@ -165,6 +172,11 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
     config.needs_database()?;
     let store = setup::open(config, &key).await?;
     say!("database       ok: schema is current, the key fits");
+    if store.is_rekeying().await? {
+        say!(
+            "master key     WARNING: it is being changed, and that was not finished: run `chatelaine rekey` again"
+        );
+    }
     match backup::check(config, &store).await? {
         Some(time) => say!("rollback       ok: the database is no older than it was seen on {time}"),
         None => say!(

@@ -12,6 +12,9 @@ pub(crate) fn concerns(config: &Config) -> io::Result<Vec<String>> {
     if config.master_key.is_none() {
         files.push(config.master_key_file.clone());
     }
+    if !config.next_master_key_file.as_os_str().is_empty() {
+        files.push(config.next_master_key_file.clone());
+    }
     let mut concerns = Vec::new();
     if let Some(database) = store::sqlite_file(&config.database_url) {
         let folder = match database.parent() {

@@ -23,7 +23,7 @@ pub use jump::Jump;
 pub(crate) use jump::{RESTORED, Seen, dealt_with, given_out, holds, leap, seen};
 pub use query::{ANSWERED_WITHIN, Filter, Order, get, list};
 pub(crate) use query::{is_final, read};
-pub(crate) use seal::{Head, Seal, seal_heads};
+pub(crate) use seal::{Head, Seal, reseal_head, seal_heads};
 pub use verify::{Break, Verified, verify};
 pub use writer::Unanswered;
 pub(crate) use writer::{Entry, write_loop};

@@ -44,6 +44,7 @@ pub mod overview;
 pub mod pending_login;
 pub mod power;
 pub mod readiness;
+pub mod rekey;
 pub mod release;
 pub mod role_mapping;
 pub mod rule;
@@ -72,7 +73,7 @@ pub use sql::{Paging, Run};
 pub use tasks::Tasks;
 pub use vault::{MasterKey, Vault, random_secret, sha256};
 
-use db::{Db, DbTx, On};
+use db::{Db, DbTx};
 use sql::{Row, Sql};
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -118,6 +119,15 @@ pub struct Options<'a> {
     pub pools: Pools,
 }
 
+/// In which circumstances a store is opened, beside the common ones.
+#[derive(Default, Clone, Copy)]
+pub struct Opening<'a> {
+    /// The master key that comes after the one there is, while it is being changed.
+    pub next_key: Option<&'a MasterKey>,
+    /// A restore of the database has not been finished, and is about to be.
+    pub restored: bool,
+}
+
 /// So many changes at once are announced one by one; more are one [`Change::All`], because every receiver
 /// goes through what it remembers for each.
 const ANNOUNCED: usize = 256;
@@ -129,23 +139,19 @@ impl Store {
     /// `Unavailable` when the database does not answer, `Invalid` at `/master_key` when the key is not the
     /// one that the database began with.
     pub async fn open(options: Options<'_>) -> Result<Self> {
-        Self::open_as(options, false).await
+        Self::open_with(options, Opening::default()).await
     }
 
-    /// The same for a database of which a restore was not finished.
+    /// The same, in other circumstances.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub async fn open_restored(options: Options<'_>) -> Result<Self> {
-        Self::open_as(options, true).await
-    }
-
-    async fn open_as(options: Options<'_>, unfinished: bool) -> Result<Self> {
+    pub async fn open_with(options: Options<'_>, opening: Opening<'_>) -> Result<Self> {
         let db = Db::open(options.database_url, options.pools).await?;
-        let vault = Vault::new(options.master_key)?;
+        let vault = Vault::of_both(options.master_key, opening.next_key)?;
         let control = db.on(Purpose::Control);
-        check_key(control, &vault).await?;
-        if !unfinished {
+        rekey::check_key(control, &vault).await?;
+        if !opening.restored {
             backup::is_finished(control).await?;
         }
         let seal = audit::Seal::new(&vault)?;
@@ -503,44 +509,6 @@ impl Tx {
     }
 }
 
-/// Where a database keeps by what its master key is known.
-const KEY_CHECK: &str = "master_key_check";
-const KEY_TEXT: &[u8] = b"chatelaine";
-const OTHER_KEY: &str = "it is not the key that this database was begun with";
-
-fn key_check() -> Sql {
-    Sql::new("SELECT value FROM meta WHERE key = $1").bind(KEY_CHECK)
-}
-
-/// Whether what a database keeps was sealed under this master key.
-fn fits_key(vault: &Vault, sealed: &str) -> bool {
-    let opened = vault.open(KEY_CHECK, sealed);
-    opened.is_ok_and(|text| text.as_slice() == KEY_TEXT)
-}
-
-/// Refuses a master key that is not the one that the database began with; on a new database, remembers it.
-async fn check_key(db: On<'_>, vault: &Vault) -> Result<()> {
-    let row = sql::opt(db, key_check()).await?;
-    if let Some(row) = row {
-        return match fits_key(vault, &row.text("value")?) {
-            true => Ok(()),
-            false => Err(Error::invalid("/master_key", OTHER_KEY)),
-        };
-    }
-    let mut tx = db.begin().await?;
-    let sealed = vault.seal(KEY_CHECK, KEY_TEXT)?;
-    let values = [("key", KEY_CHECK.into()), ("value", sealed.into())];
-    match tx.run(Sql::insert("meta", values)).await {
-        Ok(_) => tx.commit().await,
-        // Another instance began the database at the same moment: check against its key.
-        Err(Error::Conflict(_)) => {
-            drop(tx);
-            Box::pin(check_key(db, vault)).await
-        }
-        Err(other) => Err(other),
-    }
-}
-
 /// Follows the change feed of the other instances for as long as the process runs.
 async fn follow(store: Store) {
     let store = store.on(Purpose::Feed);
@@ -548,6 +516,8 @@ async fn follow(store: Store) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // What could not be read back at its time.
     let mut owed = Vec::new();
+    // Whether it is to be found out which master key seals.
+    let mut unsettled = false;
     loop {
         if store
             .inner
@@ -567,18 +537,27 @@ async fn follow(store: Store) {
             }
         };
         owed.extend(changes.iter().cloned());
-        match store.refresh(&owed).await {
+        // Which master key seals may be another one now. Who does not know must not go on.
+        unsettled |= changes.iter().any(|c| matches!(c, Change::Keys | Change::All));
+        let followed = async {
+            if unsettled {
+                rekey::settle(store.db().on(Purpose::Feed), store.vault()).await?;
+            }
+            store.refresh(&owed).await
+        };
+        let followed = followed.await;
+        store.announce(changes);
+        match followed {
             Ok(()) => {
+                unsettled = false;
                 owed.clear();
-                store.announce(changes);
                 feed.followed(reading);
             }
             Err(error) => {
-                tracing::error!(%error, source = ?error, "the configuration could not be read back");
+                tracing::error!(%error, source = ?error, "what changed could not be read back");
                 if owed.len() > ANNOUNCED {
                     owed = vec![Change::All];
                 }
-                store.announce(changes);
             }
         }
     }

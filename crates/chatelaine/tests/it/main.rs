@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot set up has failed")]
 
 mod backup;
+mod rekey;
 mod world;

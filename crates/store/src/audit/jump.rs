@@ -88,11 +88,13 @@ pub(crate) async fn leap(tx: &mut Tx, org: &OrgId, known: i64) -> Result<Jump> {
     let mac = row.text("mac")?;
     let is_ours = tx.store.seal().fits(&head, &mac);
     let sql = Sql::new(
-        "SELECT COALESCE((SELECT e.time FROM audit_events e WHERE e.org = $1 AND e.seq = $2), \
-         (SELECT o.created_at FROM organisations o WHERE o.id = $1)) AS since",
+        "SELECT o.created_at, e.time FROM organisations o \
+         LEFT JOIN audit_events e ON e.org = o.id AND e.seq = $2 WHERE o.id = $1",
     );
-    let row = opt(&mut *tx, sql.bind(org).bind(head.seq)).await?;
-    let since = row.map(|row| row.opt_time("since")).transpose()?.flatten();
+    let since = match opt(&mut *tx, sql.bind(org).bind(head.seq)).await? {
+        Some(row) => row.opt_time("time")?.or(row.opt_time("created_at")?),
+        None => None,
+    };
     let now = tx.now();
     let jump = Jump {
         from: head.seq + 1,

@@ -97,7 +97,8 @@ impl Store {
         let mut ended = end(&mut tx, &mut events).await?;
         ended.logs = logs;
         for (table, _) in FATES.iter().filter(|(_, fate)| *fate == Fate::Goes) {
-            tx.run(Sql::assembled(format!("DELETE FROM {table}"))).await?;
+            tx.run(Sql::assembled(format!("DELETE FROM {table} WHERE 1 = 1")))
+                .await?;
         }
         let known = mark.map_or(0, |mark| mark.changes);
         let ahead = given_out(since.unwrap_or(now), now);

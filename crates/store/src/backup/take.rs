@@ -4,7 +4,7 @@ use super::file::{Header, LogHead, Writer};
 use super::raw::{Raw, Table};
 use crate::db;
 use crate::sql::Sql;
-use crate::{Error, Options, Result, Vault};
+use crate::{Error, Options, Result, Vault, rekey};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use std::path::Path;
 
@@ -87,10 +87,17 @@ async fn write(mut raw: Raw<'_>, (mut writer, vault, what): (Writer, &Vault, Wha
 
 /// A backup that nobody could restore is none.
 async fn is_ours(raw: &mut Raw<'_>, vault: &Vault) -> Result<()> {
-    let known = raw.rows(crate::key_check()).await?;
+    let known = raw.rows(rekey::key_check()).await?;
     let sealed = known.first().map(|row| row.text("value")).transpose()?;
-    if sealed.is_none_or(|sealed| !crate::fits_key(vault, &sealed)) {
-        return Err(Error::invalid("/master_key", crate::OTHER_KEY));
+    if sealed.is_none_or(|sealed| !rekey::fits_key(vault, &sealed)) {
+        return Err(Error::invalid("/master_key", rekey::OTHER_KEY));
+    }
+    let sql = Sql::new("SELECT key FROM meta WHERE key = $1").bind(rekey::UNDER_WAY);
+    if !raw.rows(sql).await?.is_empty() {
+        return Err(Error::invalid(
+            "/master_key",
+            "the master key is being changed: finish that first (`chatelaine rekey`)",
+        ));
     }
     let sql = Sql::new("SELECT key FROM meta WHERE key = $1").bind(super::UNFINISHED);
     if !raw.rows(sql).await?.is_empty() {
