@@ -55,9 +55,8 @@ impl Browser {
         let found = one.and_then(|(_, value)| {
             let (id, tag) = value.split_once('.')?;
             let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
-            let key = store.vault().mac_key("browser");
-            hmac::verify(&key, id.as_bytes(), &tag).ok()?;
-            Some(id.to_owned())
+            let is_ours = store.vault().mac_fits("browser", id.as_bytes(), &tag);
+            is_ours.then(|| id.to_owned())
         });
         Ok(match found {
             Some(id) => Self { id, is_ours: true },

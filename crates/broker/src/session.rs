@@ -402,11 +402,12 @@ fn csrf_token(store: &Store, secret: &str, purpose: &str) -> String {
 }
 
 fn csrf_matches(store: &Store, secret: &str, purpose: &str, token: &str) -> bool {
-    let key = store.vault().mac_key("csrf");
     let Ok(tag) = URL_SAFE_NO_PAD.decode(token) else {
         return false;
     };
-    hmac::verify(&key, csrf_text(secret, purpose).as_bytes(), &tag).is_ok()
+    store
+        .vault()
+        .mac_fits("csrf", csrf_text(secret, purpose).as_bytes(), &tag)
 }
 
 /// The CSRF token of somebody who is not signed in; remembers the browser from then on.

@@ -1,6 +1,7 @@
 //! What goes on without anybody asking: each is a task of its own that is started again should it fail
 //! ([`store::Tasks`]).
 
+use crate::backup::Keeper;
 use oauth::Oauth;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 const SWEEP: Duration = Duration::from_secs(600);
 /// How often a digest of the audit log is written.
 const DIGEST: Duration = Duration::from_secs(3600);
+/// How often it is noted how far the database is: so much may be lost unnoticed when it goes back in time.
+const MARK: Duration = Duration::from_secs(5);
 /// How often it is looked whether a binding has drained.
 const DETACH: Duration = Duration::from_secs(10);
 
@@ -25,6 +28,7 @@ pub(crate) struct Background {
     pub(crate) broker: broker::Broker,
     pub(crate) ask_every: Duration,
     pub(crate) digests: Arc<Mutex<DigestFile>>,
+    pub(crate) mark: Arc<Mutex<Keeper>>,
 }
 
 impl Background {
@@ -42,7 +46,9 @@ impl Background {
             broker,
             ask_every,
             digests,
+            mark,
         } = self;
+        let marking = store.clone();
         let detaching = store.clone();
         let digesting = store.clone();
         vec![
@@ -74,6 +80,10 @@ impl Background {
                 "digests",
                 Box::new(move |stop| Box::pin(digest(digesting.clone(), Arc::clone(&digests), stop))),
             ),
+            run(
+                "mark",
+                Box::new(move |stop| Box::pin(keep_mark(marking.clone(), Arc::clone(&mark), stop))),
+            ),
         ]
     }
 }
@@ -85,6 +95,21 @@ async fn digest(store: Store, file: Arc<Mutex<DigestFile>>, stop: CancellationTo
     let mut tick = tokio::time::interval(DIGEST);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         write_digests(&store, &file).await;
+    }
+}
+
+/// Notes how far the database is, now, every few seconds, and after `stop`.
+async fn keep_mark(store: Store, mark: Arc<Mutex<Keeper>>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(MARK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let goes_on = stop.run_until_cancelled(tick.tick()).await.is_some();
+        if let Err(error) = mark.lock().await.keep(&store).await {
+            tracing::warn!(error = %format_args!("{error:#}"), "it could not be noted how far the database is");
+        }
+        if !goes_on {
+            return;
+        }
     }
 }
 

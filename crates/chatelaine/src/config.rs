@@ -26,8 +26,14 @@ pub(crate) struct Config {
     pub(crate) master_key_file: PathBuf,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) master_key: Option<String>,
+    /// The one that comes after it, while it is being changed; empty otherwise.
+    pub(crate) next_master_key_file: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next_master_key: Option<String>,
     /// Empty: beside the database, or in the working folder.
     pub(crate) audit_digest_file: PathBuf,
+    /// Empty: beside the digests.
+    pub(crate) mark_file: PathBuf,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) forwarded_header: ForwardedHeader,
     pub(crate) log: String,
@@ -121,7 +127,10 @@ impl Default for Config {
             database_connections: Connections::default(),
             master_key_file: "chatelaine.key".into(),
             master_key: None,
+            next_master_key_file: PathBuf::new(),
+            next_master_key: None,
             audit_digest_file: PathBuf::new(),
+            mark_file: PathBuf::new(),
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::XForwardedFor,
             log: "info".into(),
@@ -194,22 +203,51 @@ impl Config {
         format!("{}.digests", self.database_file().unwrap_or("chatelaine")).into()
     }
 
+    /// Where this instance notes how far the database is.
+    pub(crate) fn mark_file(&self) -> PathBuf {
+        match self.mark_file.as_os_str().is_empty() {
+            true => self.audit_digest_file().with_extension("mark"),
+            false => self.mark_file.clone(),
+        }
+    }
+
     /// The master key from the environment or from its file.
     pub(crate) fn master_key(&self) -> anyhow::Result<MasterKey> {
         if let Some(text) = &self.master_key {
             return MasterKey::parse(text).context("CHATELAINE_MASTER_KEY is not a master key");
         }
         let path = &self.master_key_file;
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
+        read_key(path)?.with_context(|| {
+            format!(
                 "no master key at {}: put it back, or run `chatelaine setup` on a new database",
                 path.display()
-            ),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
-        MasterKey::parse(&text).with_context(|| format!("{} is not a master key", path.display()))
+            )
+        })
     }
+
+    /// The master key that comes after it, while it is being changed. A file that is named and not there is an error
+    /// where it is needed, and would be one at every other start.
+    pub(crate) fn next_master_key(&self) -> anyhow::Result<Option<MasterKey>> {
+        if let Some(text) = &self.next_master_key {
+            let key = MasterKey::parse(text).context("CHATELAINE_NEXT_MASTER_KEY is not a master key")?;
+            return Ok(Some(key));
+        }
+        match self.next_master_key_file.as_os_str().is_empty() {
+            true => Ok(None),
+            false => read_key(&self.next_master_key_file),
+        }
+    }
+}
+
+/// The master key in a file; `None` where there is no file.
+fn read_key(path: &Path) -> anyhow::Result<Option<MasterKey>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let key = MasterKey::parse(&text).with_context(|| format!("{} is not a master key", path.display()))?;
+    Ok(Some(key))
 }
 
 /// Writes a secret to a new file that only its owner can read.
@@ -251,6 +289,12 @@ mod tests {
         assert_eq!(at("sqlite:///var/lib/c.db?mode=rwc", ""), "/var/lib/c.db.digests");
         assert_eq!(at("postgres://host/database", ""), "chatelaine.digests");
         assert_eq!(at("sqlite:c.db", "/logs/one.digests"), "/logs/one.digests");
+        let config = Config {
+            audit_digest_file: "/logs/one.digests".into(),
+            ..Config::default()
+        };
+        assert_eq!(config.mark_file(), Path::new("/logs/one.mark"));
+        assert_eq!(Config::default().mark_file(), Path::new("chatelaine.db.mark"));
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 mod assets;
 mod background;
+mod backup;
 mod config;
 mod context;
 mod demo;
 mod observe;
 mod permissions;
 mod proxy;
+mod rekey;
 mod say;
 mod server;
 mod setup;
@@ -48,6 +50,12 @@ enum Command {
     /// Help owners who cannot sign in any more. Works on the database itself, on the server.
     #[command(subcommand)]
     Owner(Owner),
+    /// Write everything that the database holds into one file, while servers go on.
+    Backup(backup::Args),
+    /// Put a backup into an empty place, and end everything that was alive in it.
+    Restore(backup::RestoreArgs),
+    /// Seal everything under another master key, while servers go on.
+    Rekey(rekey::Args),
     /// Look after the audit log.
     #[command(subcommand)]
     Audit(Audit),
@@ -129,6 +137,18 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = Config::load(cli.config.as_deref())?;
             setup::reset_owner(&config, args).await
         }
+        Command::Backup(args) => {
+            let config = Config::load(cli.config.as_deref())?;
+            backup::take(&config, args).await
+        }
+        Command::Restore(args) => {
+            let config = Config::load(cli.config.as_deref())?;
+            backup::restore(&config, args).await
+        }
+        Command::Rekey(args) => {
+            let config = Config::load(cli.config.as_deref())?;
+            rekey::run(&config, args).await
+        }
         Command::Audit(Audit::Verify(args)) => {
             let config = Config::load(cli.config.as_deref())?;
             verify::run(&config, &args).await
@@ -152,6 +172,18 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
     config.needs_database()?;
     let store = setup::open(config, &key).await?;
     say!("database       ok: schema is current, the key fits");
+    if store.is_rekeying().await? {
+        say!(
+            "master key     WARNING: it is being changed, and that was not finished: run `chatelaine rekey` again"
+        );
+    }
+    match backup::check(config, &store).await? {
+        Some(time) => say!("rollback       ok: the database is no older than it was seen on {time}"),
+        None => say!(
+            "rollback       not known: a server writes {} first",
+            config.mark_file().display()
+        ),
+    }
     for row in store.directory().unreadable() {
         say!("database       WARNING: {row}");
     }

@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 
 /// What others can read or enter, with what to do about it.
 pub(crate) fn concerns(config: &Config) -> io::Result<Vec<String>> {
-    let mut files = vec![config.audit_digest_file()];
+    let mut files = vec![config.audit_digest_file(), config.mark_file()];
     if config.master_key.is_none() {
         files.push(config.master_key_file.clone());
+    }
+    if !config.next_master_key_file.as_os_str().is_empty() {
+        files.push(config.next_master_key_file.clone());
     }
     let mut concerns = Vec::new();
     if let Some(database) = store::sqlite_file(&config.database_url) {

@@ -4,7 +4,7 @@
 use crate::background::{Background, write_digests};
 use crate::config::Config;
 use crate::context::Proxies;
-use crate::{assets, context, observe, proxy, setup, slow};
+use crate::{assets, backup, context, observe, proxy, setup, slow};
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
@@ -51,6 +51,7 @@ pub(crate) struct Server {
     ask_every: Duration,
     mailer: broker::mail::Mailer,
     digests: DigestFile,
+    mark: backup::Keeper,
     listeners: Vec<TcpListener>,
     surface: Arc<Surface>,
     shutdown: Duration,
@@ -78,6 +79,7 @@ impl Server {
             listeners.push(listener.with_context(|| format!("cannot listen on {address}"))?);
         }
         let store = setup::open_with(config, key, clock).await?;
+        backup::check(config, &store).await?;
         let digests = config.audit_digest_file();
         let digests = DigestFile::open(digests.clone(), &store)
             .with_context(|| format!("cannot read the audit digests in {}", digests.display()))?;
@@ -176,6 +178,7 @@ impl Server {
             ask_every: Duration::from_secs(config.ask_providers_seconds),
             mailer,
             digests,
+            mark: backup::Keeper::new(config),
             listeners,
             surface: Arc::new(surface),
             shutdown: Duration::from_secs(config.shutdown_seconds),
@@ -208,6 +211,7 @@ impl Server {
             broker: self.broker,
             ask_every: self.ask_every,
             digests: Arc::clone(&digests),
+            mark: Arc::new(Mutex::new(self.mark)),
         };
         let tasks = background.start(&stop);
         for task in accepting {

@@ -43,10 +43,17 @@ pub(crate) async fn open_with(config: &Config, key: &MasterKey, clock: Clock) ->
         control_url: &config.public_url,
         pools: config.database_connections.into(),
     };
-    Store::open(options).await.map_err(|error| match error {
-        store::Error::Invalid { detail, .. } => anyhow::anyhow!("{detail}"),
-        other => anyhow::Error::new(other).context("the database cannot be used"),
-    })
+    let next = config.next_master_key()?;
+    let opening = store::Opening {
+        next_key: next.as_ref(),
+        ..store::Opening::default()
+    };
+    Store::open_with(options, opening)
+        .await
+        .map_err(|error| match error {
+            store::Error::Invalid { detail, .. } => anyhow::anyhow!("{detail}"),
+            other => anyhow::Error::new(other).context("the database cannot be used"),
+        })
 }
 
 /// The configured master key; when there is none, a new one, and whether it still has to be written down.

@@ -77,6 +77,21 @@ impl Report {
         self.lines.push(line.into());
     }
 
+    /// Where the log says itself that it went back in time.
+    fn jumps(&mut self, org: &str, found: &Verified) {
+        for (jump, digests) in &found.jumps {
+            self.add(format!(
+                "{org}: restored on {}: the database went back in time, and the log goes on at event {}; {}",
+                jump.time,
+                jump.to + 1,
+                match digests {
+                    0 => "no digest knows of events that were lost by it".to_owned(),
+                    n => format!("events that were lost by it are known to {n} of the digests"),
+                }
+            ));
+        }
+    }
+
     fn tell(self) -> anyhow::Result<()> {
         for line in self.lines {
             say!("{line}");
@@ -99,6 +114,7 @@ async fn of_database(store: &Store, paths: &[PathBuf]) -> anyhow::Result<Report>
     for org in store::org::all(store).await? {
         let found = store::audit::verify(store, &org.id, &digests).await?;
         report.add(format!("{}: {}", org.slug, words(&found, false, paths)));
+        report.jumps(&org.slug, &found);
         if found.broken.is_none()
             && let Some(behind) = behind(&found)
         {
@@ -134,6 +150,7 @@ fn of_copy(copy: impl BufRead, key: &PublicKey, paths: &[PathBuf]) -> anyhow::Re
         ),
         _ => format!("{org}: {}", words(&found, true, paths)),
     });
+    report.jumps(&org, &found);
     report.wrong |= found.broken.is_some();
     if found.broken.is_some() {
         return Ok(report);
@@ -165,7 +182,10 @@ fn of_copy(copy: impl BufRead, key: &PublicKey, paths: &[PathBuf]) -> anyhow::Re
 fn behind(found: &Verified) -> Option<String> {
     let first = match found.vouched {
         Some((seq, _)) => seq + 1,
-        None => found.reaches - i64::try_from(found.checked).ok()? + 1,
+        None => {
+            let skipped: i64 = found.jumps.iter().map(|(jump, _)| jump.skipped()).sum();
+            found.reaches - skipped - i64::try_from(found.checked).ok()? + 1
+        }
     };
     match found.reaches - first {
         ..0 => None,

@@ -365,3 +365,9 @@ pub async fn delete(tx: &mut Tx, id: &ClientId) -> Result<()> {
     tx.changed(Change::Client(id.clone()));
     Ok(())
 }
+
+/// Takes away with what agents change their registrations: later tokens may have been given out. They register anew.
+pub(crate) async fn end_registrations(tx: &mut Tx) -> Result<()> {
+    let sql = Sql::new("UPDATE clients SET registration_hash = NULL WHERE registration_hash IS NOT NULL");
+    tx.run(sql).await.map(drop)
+}

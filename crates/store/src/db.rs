@@ -181,9 +181,15 @@ fn is_gone(error: &sqlx::Error) -> bool {
     }
 }
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
+pub(crate) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 
-fn is_postgres(url: &str) -> bool {
+/// Whether this binary knows a version of the schema, and the newest that it knows.
+pub(crate) fn knows_schema(version: i64) -> (bool, i64) {
+    let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
+    (MIGRATIONS.version_exists(version), newest.unwrap_or_default())
+}
+
+pub(crate) fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres:") || url.starts_with("postgresql:")
 }
 
@@ -279,7 +285,7 @@ impl Db {
     }
 }
 
-fn postgres(url: &str) -> Result<PgConnectOptions> {
+pub(crate) fn postgres(url: &str) -> Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url).map_err(Error::Unavailable)?;
     Ok(options.disable_statement_logging())
 }
@@ -293,10 +299,10 @@ fn open_postgres(url: &str, pools: Pools, stale: &Stale) -> Result<Engine> {
     })))
 }
 
-fn open_sqlite(url: &str, pools: Pools, stale: &Stale) -> Result<Engine> {
-    let connect = SqliteConnectOptions::from_str(url)
+/// How a database in SQLite is opened, wherever it is.
+pub(crate) fn sqlite(url: &str) -> Result<SqliteConnectOptions> {
+    let options = SqliteConnectOptions::from_str(url)
         .map_err(|_| Error::invalid("/database_url", "neither sqlite: nor postgres://"))?
-        .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
@@ -305,9 +311,19 @@ fn open_sqlite(url: &str, pools: Pools, stale: &Stale) -> Result<Engine> {
         .statement_cache_capacity(256)
         .busy_timeout(Duration::from_secs(5))
         .disable_statement_logging();
-    if let Some(file) = sqlite_file(url) {
-        files::make_private(&file).map_err(|error| Error::Unavailable(error.into()))?;
-    }
+    Ok(options)
+}
+
+/// Makes the file of a database that is one, unless it is there.
+pub(crate) fn make_file(url: &str) -> Result<()> {
+    sqlite_file(url).map_or(Ok(()), |file| {
+        files::make_private(&file).map_err(|error| Error::Unavailable(error.into()))
+    })
+}
+
+fn open_sqlite(url: &str, pools: Pools, stale: &Stale) -> Result<Engine> {
+    let connect = sqlite(url)?.create_if_missing(true);
+    make_file(url)?;
     let write = options(Purpose::Control, 1, stale).connect_lazy_with(connect.clone());
     let connect = connect.read_only(true);
     let read = Purpose::ALL.map(|purpose| {

@@ -176,6 +176,17 @@ pub async fn spend_step(tx: &mut Tx, id: &FactorId, step: i64) -> Result<bool> {
     Ok(tx.run(sql.bind(step).bind(now).bind(id)).await? > 0)
 }
 
+/// Spends all time steps until now, and the one that counts early, because nobody knows which were.
+pub(crate) async fn spend_steps(tx: &mut Tx) -> Result<()> {
+    /// Seconds of one step (RFC 6238, section 4).
+    const STEP: i64 = 30;
+    let sql = Sql::new("UPDATE second_factors SET counter = $1 WHERE kind = $2 AND counter < $1");
+    let step = tx.now().seconds() / STEP + 1;
+    tx.run(sql.bind(step).bind(word(FactorKind::Totp)?))
+        .await
+        .map(drop)
+}
+
 /// Notes the use of a passkey: says `false` when its signature counter did not grow. Passkeys that do not
 /// count always say 0.
 ///
@@ -192,9 +203,11 @@ pub async fn note_passkey(tx: &mut Tx, id: &FactorId, secret: &[u8], counter: i6
     Ok(tx.run(sql).await? > 0)
 }
 
-fn recovery_hash(tx: &Tx, user: &UserId, code: &str) -> String {
-    let key = tx.vault().mac_key("recovery");
-    URL_SAFE_NO_PAD.encode(hmac::sign(&key, format!("{user}|{code}").as_bytes()))
+/// Under the master key first, then under those before it, from which codes may be.
+fn recovery_hashes(tx: &Tx, user: &UserId, code: &str) -> Vec<String> {
+    let keys = tx.vault().mac_keys("recovery").into_iter();
+    let hash = |key| URL_SAFE_NO_PAD.encode(hmac::sign(&key, format!("{user}|{code}").as_bytes()));
+    keys.map(hash).collect()
 }
 
 /// Replaces the recovery codes of a person.
@@ -205,8 +218,11 @@ pub async fn set_recovery_codes(tx: &mut Tx, user: &UserId, codes: &[String]) ->
     let sql = Sql::new("DELETE FROM recovery_codes WHERE user_id = $1").bind(user);
     tx.run(sql).await?;
     for code in codes {
+        let Some(hash) = recovery_hashes(tx, user, code).into_iter().next() else {
+            continue;
+        };
         let values = [
-            ("hash", recovery_hash(tx, user, code).into()),
+            ("hash", hash.into()),
             ("user_id", user.into()),
             ("created_at", tx.now().into()),
         ];
@@ -220,12 +236,11 @@ pub async fn set_recovery_codes(tx: &mut Tx, user: &UserId, codes: &[String]) ->
 /// # Errors
 /// When the database does not answer.
 pub async fn spend_recovery_code(tx: &mut Tx, user: &UserId, code: &str) -> Result<bool> {
-    let hash = recovery_hash(tx, user, code);
-    let sql = Sql::new(
-        "UPDATE recovery_codes SET used_at = $1 WHERE hash = $2 AND user_id = $3 AND used_at IS NULL",
-    );
-    let now = tx.now();
-    Ok(tx.run(sql.bind(now).bind(hash).bind(user)).await? > 0)
+    let hashes = recovery_hashes(tx, user, code);
+    let hashes: Vec<&str> = hashes.iter().map(String::as_str).collect();
+    let sql = Sql::new("UPDATE recovery_codes SET used_at = $1 WHERE user_id = $2 AND used_at IS NULL");
+    let sql = sql.bind(tx.now()).bind(user).and_among("hash", &hashes);
+    Ok(tx.run(sql).await? > 0)
 }
 
 /// How many recovery codes a person has left.

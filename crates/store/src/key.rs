@@ -49,6 +49,18 @@ pub async fn set_state(tx: &mut Tx, id: &KeyId, state: KeyState, not_after: Opti
     Ok(())
 }
 
+/// Ends all keys now: none signs or verifies any more. Says which.
+pub(crate) async fn end_all(tx: &mut Tx) -> Result<Vec<Row>> {
+    let alive = "SELECT id, org, not_after AS before FROM signing_keys \
+         WHERE (not_after IS NULL OR not_after > $1) ORDER BY id";
+    let now = tx.now();
+    let rows = (&mut *tx).rows(Sql::new(alive).bind(now)).await?;
+    for row in &rows {
+        set_state(tx, &row.id("id")?, KeyState::Retiring, Some(now)).await?;
+    }
+    Ok(rows)
+}
+
 /// All keys of all organisations that are not over, oldest first, with their private parts.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ pub mod api_token;
 pub mod app;
 pub mod attempt;
 pub mod audit;
+pub mod backup;
 pub mod binding;
 mod change;
 pub mod client;
@@ -45,6 +46,7 @@ pub mod pending_login;
 pub mod power;
 pub mod readiness;
 pub mod refresh;
+pub mod rekey;
 pub mod release;
 pub mod retention;
 pub mod role_mapping;
@@ -74,7 +76,7 @@ pub use sql::{Paging, Run};
 pub use tasks::Tasks;
 pub use vault::{MasterKey, Vault, random_secret, sha256};
 
-use db::{Db, DbTx, On};
+use db::{Db, DbTx};
 use sql::{Row, Sql};
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -103,6 +105,8 @@ struct Inner {
     /// Where the database lies, if it is a file here.
     file: Option<std::path::PathBuf>,
     closed: CancellationToken,
+    /// Why nothing may be allowed any more, whatever the database says.
+    denied: std::sync::OnceLock<String>,
 }
 
 /// What is needed to open a store.
@@ -119,6 +123,15 @@ pub struct Options<'a> {
     pub pools: Pools,
 }
 
+/// In which circumstances a store is opened, beside the common ones.
+#[derive(Default, Clone, Copy)]
+pub struct Opening<'a> {
+    /// The master key that comes after the one there is, while it is being changed.
+    pub next_key: Option<&'a MasterKey>,
+    /// A restore of the database has not been finished, and is about to be.
+    pub restored: bool,
+}
+
 /// So many changes at once are announced one by one; more are one [`Change::All`], because every receiver
 /// goes through what it remembers for each.
 const ANNOUNCED: usize = 256;
@@ -130,10 +143,21 @@ impl Store {
     /// `Unavailable` when the database does not answer, `Invalid` at `/master_key` when the key is not the
     /// one that the database began with.
     pub async fn open(options: Options<'_>) -> Result<Self> {
+        Self::open_with(options, Opening::default()).await
+    }
+
+    /// The same, in other circumstances.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_with(options: Options<'_>, opening: Opening<'_>) -> Result<Self> {
         let db = Db::open(options.database_url, options.pools).await?;
-        let vault = Vault::new(options.master_key)?;
+        let vault = Vault::of_both(options.master_key, opening.next_key)?;
         let control = db.on(Purpose::Control);
-        check_key(control, &vault).await?;
+        rekey::check_key(control, &vault).await?;
+        if !opening.restored {
+            backup::is_finished(control).await?;
+        }
         let seal = audit::Seal::new(&vault)?;
         audit::seal_heads(control, &seal).await?;
         let feed = change::Feed::start(control, &options.clock).await?;
@@ -153,6 +177,7 @@ impl Store {
             probe: readiness::Probe::default(),
             file: sqlite_file(options.database_url),
             closed: CancellationToken::new(),
+            denied: std::sync::OnceLock::new(),
         };
         let store = Self {
             inner: Arc::new(inner),
@@ -233,13 +258,24 @@ impl Store {
     /// Whether this instance has lately heard what the others ended; if not, it must deny.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.inner.feed.is_current(&self.inner.clock)
+        self.inner.denied.get().is_none() && self.inner.feed.is_current(&self.inner.clock)
+    }
+
+    /// Denies from now on, until the process ends: what the database says cannot be relied on.
+    pub fn deny(&self, why: &str) {
+        let _ = self.inner.denied.set(why.to_owned());
+    }
+
+    /// Why it denies, if it does.
+    #[must_use]
+    pub fn denied(&self) -> Option<&str> {
+        self.inner.denied.get().map(String::as_str)
     }
 
     /// Reads the change feed now: for tests that move the clock.
     #[doc(hidden)]
     pub async fn catch_up(&self) {
-        follow_once(&self.on(Purpose::Feed), &mut Vec::new()).await;
+        follow_once(&self.on(Purpose::Feed), &mut Owed::default()).await;
     }
 
     /// Whether the database answers.
@@ -414,6 +450,13 @@ impl Tx {
         }
     }
 
+    /// Says that everything must be forgotten everywhere once this is committed.
+    pub(crate) fn changed_all(&mut self) {
+        self.changes.clear();
+        self.said.clear();
+        self.changed(Change::All);
+    }
+
     /// An event that is written together with those of the commit.
     pub(crate) fn note(&mut self, event: AuditEvent) {
         self.noted.push(event);
@@ -477,41 +520,13 @@ impl Tx {
     }
 }
 
-/// Refuses a master key that is not the one that the database began with; on a new database, remembers it.
-async fn check_key(db: On<'_>, vault: &Vault) -> Result<()> {
-    const KEY: &str = "master_key_check";
-    const TEXT: &[u8] = b"chatelaine";
-    let row = sql::opt(db, Sql::new("SELECT value FROM meta WHERE key = $1").bind(KEY)).await?;
-    if let Some(row) = row {
-        let opened = vault.open(KEY, &row.text("value")?);
-        return match opened {
-            Ok(text) if text.as_slice() == TEXT => Ok(()),
-            _ => Err(Error::invalid(
-                "/master_key",
-                "it is not the key that this database was begun with",
-            )),
-        };
-    }
-    let mut tx = db.begin().await?;
-    let values = [("key", KEY.into()), ("value", vault.seal(KEY, TEXT)?.into())];
-    match tx.run(Sql::insert("meta", values)).await {
-        Ok(_) => tx.commit().await,
-        // Another instance began the database at the same moment: check against its key.
-        Err(Error::Conflict(_)) => {
-            drop(tx);
-            Box::pin(check_key(db, vault)).await
-        }
-        Err(other) => Err(other),
-    }
-}
-
 /// Follows the change feed of the other instances for as long as the process runs.
 async fn follow(store: Store) {
     let store = store.on(Purpose::Feed);
     let mut tick = tokio::time::interval(change::POLL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // What could not be read back at its time.
-    let mut owed = Vec::new();
+    let mut owed = Owed::default();
     loop {
         if store
             .inner
@@ -526,7 +541,15 @@ async fn follow(store: Store) {
     }
 }
 
-async fn follow_once(store: &Store, owed: &mut Vec<Change>) {
+/// What was read of the feed and is not applied yet.
+#[derive(Default)]
+struct Owed {
+    changes: Vec<Change>,
+    /// Whether another master key may seal by now. Who does not know must not go on.
+    unsettled: bool,
+}
+
+async fn follow_once(store: &Store, owed: &mut Owed) {
     let feed = &store.inner.feed;
     let (reading, changes) = match feed.poll(store.db().on(Purpose::Feed), store.clock()).await {
         Ok(read) => read,
@@ -535,17 +558,26 @@ async fn follow_once(store: &Store, owed: &mut Vec<Change>) {
             return;
         }
     };
-    owed.extend(changes.iter().cloned());
-    match store.refresh(owed).await {
+    owed.changes.extend(changes.iter().cloned());
+    owed.unsettled |= changes.iter().any(|c| matches!(c, Change::Keys | Change::All));
+    let followed = async {
+        if owed.unsettled {
+            rekey::settle(store.db().on(Purpose::Feed), store.vault()).await?;
+        }
+        store.refresh(&owed.changes).await
+    };
+    let followed = followed.await;
+    match followed {
         Ok(()) => {
-            owed.clear();
+            owed.unsettled = false;
+            owed.changes.clear();
             store.announce(changes);
             feed.followed(reading);
         }
         Err(error) => {
-            tracing::error!(%error, source = ?error, "the configuration could not be read back");
-            if owed.len() > ANNOUNCED {
-                *owed = vec![Change::All];
+            tracing::error!(%error, source = ?error, "what changed could not be read back");
+            if owed.changes.len() > ANNOUNCED {
+                owed.changes = vec![Change::All];
             }
             store.announce(changes);
         }

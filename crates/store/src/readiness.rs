@@ -37,7 +37,9 @@ impl Store {
                 .faults
                 .push(format!("the database takes no writes: {fault}"));
         }
-        if !self.is_current() {
+        if let Some(why) = self.denied() {
+            readiness.faults.push(why.to_owned());
+        } else if !self.is_current() {
             let words = "what other instances changed or ended is not followed";
             readiness.faults.push(words.to_owned());
         }

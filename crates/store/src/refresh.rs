@@ -26,11 +26,6 @@ const NAMES: usize = 24;
 const MAC: usize = 32;
 const FORM: SecretForm = SecretForm::sized("chr_", (NAMES + MAC) * 4 / 3 + 1);
 
-/// The key of all tokens. Whatever shall make the tokens of a time worthless goes into its purpose.
-fn key(vault: &Vault) -> hmac::Key {
-    vault.mac_key("refresh token")
-}
-
 /// The token of a generation.
 fn token(vault: &Vault, grant: &GrantId, generation: i64) -> String {
     let mut bytes = Vec::with_capacity(NAMES + MAC);
@@ -38,7 +33,7 @@ fn token(vault: &Vault, grant: &GrantId, generation: i64) -> String {
     // An identifier is 32 digits in hexadecimal.
     bytes.extend_from_slice(&u128::from_str_radix(id, 16).unwrap_or_default().to_be_bytes());
     bytes.extend_from_slice(&generation.to_be_bytes());
-    let mac = hmac::sign(&key(vault), &bytes);
+    let mac = hmac::sign(&vault.mac_key("refresh token"), &bytes);
     bytes.extend_from_slice(mac.as_ref());
     FORM.saying(&URL_SAFE_NO_PAD.encode(bytes))
 }
@@ -125,8 +120,8 @@ pub async fn read(store: &Store, text: &str) -> Result<Option<Held>> {
 fn named(vault: &Vault, text: &str) -> Option<Held> {
     let bytes = URL_SAFE_NO_PAD.decode(FORM.said_by(text)?).ok()?;
     let (names, mac) = bytes.split_at_checked(NAMES)?;
-    // In constant time.
-    hmac::verify(&key(vault), names, mac).ok()?;
+    // In constant time; those of a master key that was changed count, too.
+    vault.mac_fits("refresh token", names, mac).then_some(())?;
     let (id, generation) = names.split_first_chunk()?;
     let held = Held {
         grant: format!("gnt_{:032x}", u128::from_be_bytes(*id)).parse().ok()?,

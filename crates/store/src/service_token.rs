@@ -165,6 +165,26 @@ pub async fn delete(tx: &mut Tx, token: &ServiceToken) -> Result<()> {
     Ok(())
 }
 
+/// Takes all secrets away: each needs a new one. Says of which tokens.
+pub(crate) async fn void(tx: &mut Tx) -> Result<Vec<Row>> {
+    let ids = (&mut *tx)
+        .rows(Sql::new("SELECT id FROM service_tokens ORDER BY id"))
+        .await?;
+    let mut voided = Vec::with_capacity(ids.len());
+    for id in ids {
+        // What nobody has ever seen.
+        let secret = SECRET.mint()?;
+        let sql = Sql::new(
+            "UPDATE service_tokens SET hash = $1, prefix = $2, previous_hash = NULL, previous_until = NULL, \
+             rotated_at = $3, version = version + 1 WHERE id = $4 RETURNING id, org, account, name",
+        );
+        let sql = sql.bind(secret.hash.as_str()).bind(secret.prefix.as_str());
+        let sql = sql.bind(tx.now()).bind(id.text("id")?);
+        voided.extend((&mut *tx).rows(sql).await?);
+    }
+    Ok(voided)
+}
+
 /// A token that a secret proved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proven {

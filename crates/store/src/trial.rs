@@ -194,3 +194,10 @@ pub async fn last_claims(store: &Store, connection: &ConnectionId) -> Result<Opt
     let row = opt(store, sql.bind(connection)).await?;
     row.map(|row| row.json("claims")).transpose()
 }
+
+/// Ends those that are not finished.
+pub(crate) async fn end_all(tx: &mut Tx) -> Result<()> {
+    let now = tx.now();
+    let sql = Sql::new("UPDATE connection_trials SET expires_at = $1 WHERE expires_at > $1");
+    tx.run(sql.bind(now)).await.map(drop)
+}

@@ -4,6 +4,9 @@
 use crate::{Error, Result};
 use aws_lc_rs::{aead, digest, hkdf, hmac, rand};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
 /// 256 bits from which everything else is derived.
@@ -42,18 +45,14 @@ impl MasterKey {
     }
 }
 
-/// Seals and opens secrets under the master key.
-pub struct Vault {
+/// What follows from one master key.
+struct Keys {
     sealing: aead::LessSafeKey,
     root: hkdf::Prk,
 }
 
-impl Vault {
-    /// A vault under `key`.
-    ///
-    /// # Errors
-    /// When the library refuses the derived key; does not happen for 256-bit keys.
-    pub fn new(key: &MasterKey) -> Result<Self> {
+impl Keys {
+    fn new(key: &MasterKey) -> Result<Self> {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"chatelaine").extract(key.0.as_slice());
         let bytes = expand(&root, b"seal");
         let sealing = aead::UnboundKey::new(&aead::AES_256_GCM, bytes.as_slice())
@@ -64,11 +63,18 @@ impl Vault {
         })
     }
 
-    /// Encrypts; `context` (the row's id) must be the same at [`Vault::open`].
-    ///
-    /// # Errors
-    /// When the system has no randomness.
-    pub fn seal(&self, context: &str, secret: &[u8]) -> Result<String> {
+    fn mac(&self, purpose: &str) -> hmac::Key {
+        hmac::Key::new(
+            hmac::HMAC_SHA256,
+            expand(&self.root, purpose.as_bytes()).as_slice(),
+        )
+    }
+
+    fn fingerprint(&self) -> String {
+        URL_SAFE_NO_PAD.encode(&expand(&self.root, b"fingerprint")[..12])
+    }
+
+    fn seal(&self, context: &str, secret: &[u8]) -> Result<String> {
         let mut nonce = [0; aead::NONCE_LEN];
         rand::fill(&mut nonce).map_err(|_| Error::internal("no randomness"))?;
         let mut sealed = secret.to_vec();
@@ -84,35 +90,189 @@ impl Vault {
         Ok(URL_SAFE_NO_PAD.encode(out))
     }
 
+    fn open(&self, context: &str, sealed: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let (nonce, rest) = bytes.split_at_checked(aead::NONCE_LEN)?;
+        let nonce = aead::Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut rest = Zeroizing::new(rest.to_vec());
+        let plain = self
+            .sealing
+            .open_in_place(nonce, aead::Aad::from(context.as_bytes()), rest.as_mut_slice())
+            .ok()?;
+        Some(Zeroizing::new(plain.to_vec()))
+    }
+}
+
+/// What is still needed of master keys that are gone. It is sealed under the one that is there.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    /// Keys by purpose, of [`crate::rekey::CARRIED`].
+    pub(crate) keys: Vec<(String, String)>,
+    /// Public keys of digests.
+    pub(crate) digests: Vec<String>,
+}
+
+/// Seals and opens secrets under the master key. While the master key is being changed there are two: both open, and one
+/// seals, the one that the database says.
+pub struct Vault {
+    keys: Vec<Keys>,
+    /// Which of them seals.
+    sealing: Arc<AtomicUsize>,
+    carried: RwLock<Carried>,
+}
+
+impl Vault {
+    /// A vault under `key`.
+    ///
+    /// # Errors
+    /// When the library refuses the derived key; does not happen for 256-bit keys.
+    pub fn new(key: &MasterKey) -> Result<Self> {
+        Self::of_both(key, None)
+    }
+
+    /// A vault under `key`, and perhaps the one that comes after it.
+    ///
+    /// # Errors
+    /// As [`Vault::new`].
+    pub fn of_both(key: &MasterKey, next: Option<&MasterKey>) -> Result<Self> {
+        let next = next.filter(|next| next.0 != key.0);
+        let keys = std::iter::once(key).chain(next).map(Keys::new);
+        Ok(Self {
+            keys: keys.collect::<Result<_>>()?,
+            sealing: Arc::default(),
+            carried: RwLock::default(),
+        })
+    }
+
+    fn current(&self) -> &Keys {
+        // It is one of them: `seal_by` has looked.
+        &self.keys[self.sealing()]
+    }
+
+    /// Which of the keys seals.
+    pub(crate) fn sealing(&self) -> usize {
+        self.sealing.load(Ordering::SeqCst)
+    }
+
+    /// The same for whoever has keys of its own, in the same order.
+    pub(crate) fn sealing_shared(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.sealing)
+    }
+
+    /// How many master keys there are.
+    pub(crate) const fn count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Seals by another one of the keys from now on.
+    pub(crate) fn seal_by(&self, which: usize) {
+        if which < self.keys.len() {
+            self.sealing.store(which, Ordering::SeqCst);
+        }
+    }
+
+    /// Which of the keys opens something.
+    pub(crate) fn opens(&self, context: &str, sealed: &str) -> Option<usize> {
+        self.keys
+            .iter()
+            .position(|keys| keys.open(context, sealed).is_some())
+    }
+
+    pub(crate) fn carry(&self, carried: Carried) {
+        *self.carried.write().unwrap_or_else(PoisonError::into_inner) = carried;
+    }
+
+    /// The public keys of digests that are carried on.
+    pub(crate) fn carried_digests(&self) -> Vec<String> {
+        let carried = self.carried.read().unwrap_or_else(PoisonError::into_inner);
+        carried.digests.clone()
+    }
+
+    /// Whether a tag is that of some data under the key for one purpose: of any master key that there is, or of one before
+    /// where that is carried on.
+    #[must_use]
+    pub fn mac_fits(&self, purpose: &str, data: &[u8], tag: &[u8]) -> bool {
+        let keys = self.mac_keys(purpose);
+        keys.iter().any(|key| hmac::verify(key, data, tag).is_ok())
+    }
+
+    /// The keys for one purpose that count: first the one of [`Vault::mac_key`].
+    pub(crate) fn mac_keys(&self, purpose: &str) -> Vec<hmac::Key> {
+        let mut keys = vec![self.mac_key(purpose)];
+        let others = (0..self.keys.len()).filter(|n| *n != self.sealing());
+        keys.extend(others.map(|n| self.keys[n].mac(purpose)));
+        let carried = self.carried.read().unwrap_or_else(PoisonError::into_inner);
+        for (name, key) in &carried.keys {
+            if name == purpose
+                && let Ok(bytes) = URL_SAFE_NO_PAD.decode(key).map(Zeroizing::new)
+            {
+                keys.push(hmac::Key::new(hmac::HMAC_SHA256, &bytes));
+            }
+        }
+        keys
+    }
+
+    /// The keys for one purpose that have to be carried on when the one that seals goes, as text.
+    pub(crate) fn carriable(&self, purpose: &str) -> Vec<String> {
+        let own = expand(&self.current().root, purpose.as_bytes());
+        let carried = self.carried.read().unwrap_or_else(PoisonError::into_inner);
+        let before = carried.keys.iter().filter(|(name, _)| name == purpose);
+        let before = before.map(|(_, key)| key.clone());
+        std::iter::once(URL_SAFE_NO_PAD.encode(own.as_slice()))
+            .chain(before)
+            .collect()
+    }
+
+    /// 32 bytes for one purpose, of each master key that there is, in their order.
+    pub(crate) fn seeds(&self, purpose: &str) -> Vec<Zeroizing<[u8; 32]>> {
+        let seeds = self
+            .keys
+            .iter()
+            .map(|keys| expand(&keys.root, purpose.as_bytes()));
+        seeds.collect()
+    }
+
+    /// What each master key is called.
+    pub(crate) fn fingerprints(&self) -> Vec<String> {
+        self.keys.iter().map(Keys::fingerprint).collect()
+    }
+
+    /// Encrypts; `context` (the row's id) must be the same at [`Vault::open`].
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn seal(&self, context: &str, secret: &[u8]) -> Result<String> {
+        self.current().seal(context, secret)
+    }
+
+    /// The same by one of the keys.
+    pub(crate) fn seal_with(&self, which: usize, (context, secret): (&str, &[u8])) -> Result<String> {
+        let keys = self.keys.get(which);
+        let keys = keys.ok_or_else(|| Error::internal("there is no such master key"))?;
+        keys.seal(context, secret)
+    }
+
     /// Decrypts what [`Vault::seal`] made for the same `context`.
     ///
     /// # Errors
     /// `Internal` when key, context or text are not the ones of sealing.
     pub fn open(&self, context: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>> {
         let wrong = || Error::internal("a sealed secret does not open: wrong master key or changed row");
-        let bytes = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| wrong())?;
-        let (nonce, rest) = bytes.split_at_checked(aead::NONCE_LEN).ok_or_else(wrong)?;
-        let nonce = aead::Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;
-        let mut rest = Zeroizing::new(rest.to_vec());
-        let plain = self
-            .sealing
-            .open_in_place(nonce, aead::Aad::from(context.as_bytes()), rest.as_mut_slice())
-            .map_err(|_| wrong())?;
-        Ok(Zeroizing::new(plain.to_vec()))
+        let opened = self.current().open(context, sealed);
+        let opened = opened.or_else(|| self.keys.iter().find_map(|keys| keys.open(context, sealed)));
+        opened.ok_or_else(wrong)
     }
 
     /// An HMAC-SHA-256 key for one purpose, the same on every instance with this master key.
     #[must_use]
     pub fn mac_key(&self, purpose: &str) -> hmac::Key {
-        hmac::Key::new(
-            hmac::HMAC_SHA256,
-            expand(&self.root, purpose.as_bytes()).as_slice(),
-        )
+        self.current().mac(purpose)
     }
 
-    /// 32 bytes for one purpose, from which a key pair follows.
-    pub(crate) fn seed(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
-        expand(&self.root, purpose.as_bytes())
+    /// What the master key is called where it must not be shown. It says nothing about the key.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.current().fingerprint()
     }
 }
 

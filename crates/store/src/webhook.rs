@@ -292,6 +292,7 @@ async fn collect_for(store: &Store, stored: &Stored, head: i64) -> Result<usize>
     let rows = db.rows(wanted(stored, upto)).await?;
     let mut to = match rows.last() {
         Some(last) if rows.len() == BATCH as usize => last.int("seq")?,
+        None if upto < head => behind_gap(store, &stored.org, upto).await?,
         _ => upto,
     };
     let mut events = Vec::with_capacity(rows.len());
@@ -325,6 +326,14 @@ async fn collect_for(store: &Store, stored: &Stored, head: i64) -> Result<usize>
     }
     tx.commit_housekeeping().await?;
     Ok(events.len())
+}
+
+/// The position before the next event behind one: a log that went back in time goes on far away.
+async fn behind_gap(store: &Store, org: &OrgId, at: i64) -> Result<i64> {
+    let sql =
+        Sql::new("SELECT COALESCE(MIN(seq) - 1, $2) AS at FROM audit_events WHERE org = $1 AND seq > $2");
+    let row = opt(store, sql.bind(org).bind(at)).await?;
+    row.map_or(Ok(at), |row| row.int("at"))
 }
 
 /// What is signed and sent about an event.

@@ -107,7 +107,15 @@ pub(crate) struct DemoApp {
 const STATE: &str = "demo.json";
 /// Where the demo's mail goes: a folder in the folder.
 const MAIL: &str = "mail";
-const FILES: [&str; 5] = [STATE, "demo.db", "demo.db-wal", "demo.db-shm", "master.key"];
+const FILES: [&str; 7] = [
+    STATE,
+    "demo.db",
+    "demo.db-wal",
+    "demo.db-shm",
+    "master.key",
+    "digests",
+    "digests.mark",
+];
 
 pub(crate) async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     let ports = Ports(args.port_base);

@@ -1,8 +1,9 @@
 //! Digests: what this server vouches for, kept where whoever can write the database cannot. Each names the head of an
 //! organisation's log at a moment, signed with a key that follows from the master key.
 
-use super::seal::{Head, signing_key};
-use crate::sql::{Run, Sql, opt};
+use super::jump::{Seen, holds};
+use super::seal::{Head, signing_keys};
+use crate::sql::{Run, Sql};
 use crate::{Error, Result, Store, Vault};
 use aws_lc_rs::signature::{ED25519, KeyPair as _, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -58,28 +59,25 @@ impl Digest {
             answers_hash: head.answers_hash,
             signature: String::new(),
         };
-        let signature = store.seal().signing.sign(digest.text().as_bytes());
-        digest.signature = URL_SAFE_NO_PAD.encode(signature);
+        digest.signature = store.seal().sign(&digest.text());
         digest
     }
 
     /// Whether the log goes on from what this digest saw.
     async fn holds(&self, store: &Store, head: &Head) -> Result<bool> {
-        if head.seq < self.seq || head.answers < self.answers {
-            return Ok(false);
-        }
-        if self.seq == 0 {
-            return Ok(true);
-        }
-        let sql = Sql::new("SELECT hash FROM audit_events WHERE org = $1 AND seq = $2");
-        let row = opt(store, sql.bind(&self.org).bind(self.seq)).await?;
-        Ok(row.is_some_and(|row| row.text("hash").is_ok_and(|hash| hash == self.hash)))
+        let then = Seen {
+            seq: self.seq,
+            hash: self.hash.clone(),
+            answers: self.answers,
+        };
+        holds(store, (&self.org, &then), (head.seq, head.answers)).await
     }
 }
 
-/// Whom digests come from: the public half of a key that follows from the master key. Base64url.
+/// Whom digests come from: the public half of a key that follows from the master key, and of those of master keys before.
+/// Base64url, joined by commas.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicKey(Vec<u8>);
+pub struct PublicKey(Vec<Vec<u8>>);
 
 impl PublicKey {
     /// That of a server with this vault.
@@ -87,22 +85,43 @@ impl PublicKey {
     /// # Errors
     /// When the library refuses the key; does not happen.
     pub fn of(vault: &Vault) -> Result<Self> {
-        Ok(Self(signing_key(vault)?.public_key().as_ref().to_vec()))
+        let mut keys: Vec<_> = signing_keys(vault)?
+            .iter()
+            .map(|pair| pair.public_key().as_ref().to_vec())
+            .collect();
+        keys.swap(0, vault.sealing());
+        for text in vault.carried_digests() {
+            keys.extend(
+                URL_SAFE_NO_PAD
+                    .decode(text)
+                    .ok()
+                    .filter(|key| !keys.contains(key)),
+            );
+        }
+        Ok(Self(keys))
     }
 
     /// Whether the digest comes from there, unaltered.
     #[must_use]
     pub fn signed(&self, digest: &Digest) -> bool {
-        let key = UnparsedPublicKey::new(&ED25519, &self.0);
-        URL_SAFE_NO_PAD
-            .decode(&digest.signature)
-            .is_ok_and(|signature| key.verify(digest.text().as_bytes(), &signature).is_ok())
+        let Ok(signature) = URL_SAFE_NO_PAD.decode(&digest.signature) else {
+            return false;
+        };
+        self.0.iter().any(|key| {
+            let key = UnparsedPublicKey::new(&ED25519, key);
+            key.verify(digest.text().as_bytes(), &signature).is_ok()
+        })
+    }
+
+    /// Each for itself.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.0.iter().map(|key| URL_SAFE_NO_PAD.encode(key)).collect()
     }
 }
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&URL_SAFE_NO_PAD.encode(&self.0))
+        f.write_str(&self.texts().join(","))
     }
 }
 
@@ -110,10 +129,11 @@ impl FromStr for PublicKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match URL_SAFE_NO_PAD.decode(text.trim()) {
-            Ok(key) if key.len() == 32 => Ok(Self(key)),
+        let read = |text: &str| match URL_SAFE_NO_PAD.decode(text.trim()) {
+            Ok(key) if key.len() == 32 => Ok(key),
             _ => Err(Error::invalid("", "not a key of digests: 32 bytes in base64url")),
-        }
+        };
+        text.split(',').map(read).collect::<Result<_>>().map(Self)
     }
 }
 

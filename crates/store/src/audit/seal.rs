@@ -3,11 +3,12 @@
 
 use crate::db::On;
 use crate::sql::{Row, Run, Sql};
-use crate::{Error, Result, Vault};
+use crate::{Error, Result, Tx, Vault};
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use wire::OrgId;
 
 /// Where an organisation's log ends.
@@ -61,31 +62,49 @@ impl Head {
     }
 }
 
-/// What this server proves its heads and digests with.
+/// What this server proves its heads and digests with: of each master key that there is, in their order.
 pub(crate) struct Seal {
-    mac: hmac::Key,
-    pub(super) signing: Ed25519KeyPair,
+    keys: Vec<(hmac::Key, Ed25519KeyPair)>,
+    /// Which of them it is.
+    sealing: Arc<AtomicUsize>,
     /// Whether it was said already that a head is not ours.
     said: AtomicBool,
 }
 
 impl Seal {
     pub(crate) fn new(vault: &Vault) -> Result<Self> {
+        let macs = vault.seeds("audit head").into_iter();
+        let macs = macs.map(|seed| hmac::Key::new(hmac::HMAC_SHA256, seed.as_slice()));
         Ok(Self {
-            mac: vault.mac_key("audit head"),
-            signing: signing_key(vault)?,
+            keys: macs.zip(signing_keys(vault)?).collect(),
+            sealing: vault.sealing_shared(),
             said: AtomicBool::new(false),
         })
     }
 
+    fn current(&self) -> &(hmac::Key, Ed25519KeyPair) {
+        // The vault looks that it is one of them.
+        &self.keys[self.sealing.load(Ordering::SeqCst)]
+    }
+
+    /// The MAC of a head, by the key that seals.
     pub(crate) fn mac(&self, head: &Head) -> String {
-        URL_SAFE_NO_PAD.encode(hmac::sign(&self.mac, head.text().as_bytes()))
+        let (key, _) = self.current();
+        URL_SAFE_NO_PAD.encode(hmac::sign(key, head.text().as_bytes()))
+    }
+
+    /// Signs a digest, by the key that seals.
+    pub(super) fn sign(&self, text: &str) -> String {
+        let (_, key) = self.current();
+        URL_SAFE_NO_PAD.encode(key.sign(text.as_bytes()))
     }
 
     pub(crate) fn fits(&self, head: &Head, mac: &str) -> bool {
-        URL_SAFE_NO_PAD
-            .decode(mac)
-            .is_ok_and(|mac| hmac::verify(&self.mac, head.text().as_bytes(), &mac).is_ok())
+        let fits = |mac: Vec<u8>| {
+            let mut keys = self.keys.iter();
+            keys.any(|(key, _)| hmac::verify(key, head.text().as_bytes(), &mac).is_ok())
+        };
+        URL_SAFE_NO_PAD.decode(mac).is_ok_and(fits)
     }
 
     /// The MAC of a head that follows from one that is not ours: it fits nothing.
@@ -98,10 +117,14 @@ impl Seal {
     }
 }
 
-/// The key of digests.
-pub(super) fn signing_key(vault: &Vault) -> Result<Ed25519KeyPair> {
-    Ed25519KeyPair::from_seed_unchecked(vault.seed("audit digest").as_slice())
-        .map_err(|_| Error::internal("signing key refused"))
+/// The keys of digests, of each master key that there is, in their order.
+pub(super) fn signing_keys(vault: &Vault) -> Result<Vec<Ed25519KeyPair>> {
+    let seeds = vault.seeds("audit digest").into_iter();
+    let pairs = seeds.map(|seed| {
+        Ed25519KeyPair::from_seed_unchecked(seed.as_slice())
+            .map_err(|_| Error::internal("signing key refused"))
+    });
+    pairs.collect()
 }
 
 /// Computes the MACs of heads from before there were any, once in the life of a database.
@@ -128,4 +151,24 @@ pub(crate) async fn seal_heads(db: On<'_>, seal: &Seal) -> Result<()> {
         tx.run(sql.bind(seal.mac(&head)).bind(&head.org)).await?;
     }
     tx.commit().await
+}
+
+/// Computes the MAC of a head anew, by the key that seals now. One that is not ours stays so.
+pub(crate) async fn reseal_head(tx: &mut Tx, org: &OrgId) -> Result<()> {
+    // It is locked by this until the commit.
+    let sql = Sql::new(
+        "UPDATE audit_heads SET seq = seq WHERE org = $1 \
+         RETURNING org, seq, hash, answers, answers_hash, answers_after, mac",
+    );
+    let Some(row) = crate::sql::opt(&mut *tx, sql.bind(org)).await? else {
+        return Ok(());
+    };
+    let head = Head::read(&row)?;
+    let seal = tx.store.seal();
+    if seal.fits(&head, &row.text("mac")?) {
+        let sql = Sql::new("UPDATE audit_heads SET mac = $1 WHERE org = $2");
+        let sql = sql.bind(seal.mac(&head)).bind(org);
+        tx.run(sql).await?;
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use super::append::{COLUMNS, chain_answer, columns};
 use super::chain;
 use super::digest::Digest;
+use super::jump::{Jump, jumps};
 use super::seal::Head;
 use crate::sql::{Arg, Row, Run, Sql, opt, without_nul};
 use crate::{Error, Result, Store};
@@ -30,6 +31,8 @@ pub struct Verified {
     pub digests: usize,
     /// The newest event that a digest vouches for, and when it did.
     pub vouched: Option<(i64, Timestamp)>,
+    /// Where the database went back in time and said so, and how many of the digests saw what was lost by it.
+    pub jumps: Vec<(Jump, usize)>,
     /// The first thing that is wrong.
     pub broken: Option<Break>,
 }
@@ -159,6 +162,7 @@ impl<'a> Walk<'a> {
                 reaches: 0,
                 digests: 0,
                 vouched: None,
+                jumps: Vec::new(),
                 broken: None,
             },
         }
@@ -167,7 +171,11 @@ impl<'a> Walk<'a> {
     /// Takes the event of the next position.
     pub(super) fn step(&mut self, seq: i64, body: &str) -> Result<(), Break> {
         if seq != self.at + 1 {
-            return Err(Break::Missing(self.at + 1));
+            let jump = Jump::read(body).filter(|jump| (jump.from, jump.to) == (self.at + 1, seq - 1));
+            let jump = jump.ok_or(Break::Missing(self.at + 1))?;
+            let lost = self.digests.values().flatten();
+            let lost = lost.filter(|digest| jump.lost((digest.seq, digest.answers)));
+            self.found.jumps.push((jump, lost.count()));
         }
         self.hash = chain(&self.hash, body);
         self.at = seq;
@@ -224,6 +232,13 @@ impl<'a> Walk<'a> {
 pub async fn verify(store: &Store, org: &OrgId, digests: &[Digest]) -> Result<Verified> {
     let mine: Vec<_> = digests.iter().filter(|digest| digest.org == *org).collect();
     let mut walk = Walk::new(mine.iter().copied());
+    // What they saw of answers is gone as well. That the gaps are not made up is for the walk to tell.
+    let jumps = jumps(store, org).await?;
+    let gone = |digest: &&Digest| {
+        let seen = (digest.seq, digest.answers);
+        jumps.iter().any(|jump| jump.lost(seen))
+    };
+    let mine: Vec<_> = mine.into_iter().filter(|digest| !gone(digest)).collect();
     let sql = Sql::new("SELECT * FROM audit_heads WHERE org = $1").bind(org);
     let row = opt(store, sql).await?.ok_or(Error::NotFound("organisation"))?;
     let head = Head::read(&row)?;

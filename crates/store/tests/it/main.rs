@@ -5,6 +5,7 @@
 
 mod attempt;
 mod audit;
+mod backup;
 mod change;
 mod client;
 mod connection;
@@ -25,6 +26,7 @@ mod paging;
 mod purpose;
 mod readiness;
 mod refresh;
+mod rekey;
 mod retention;
 mod role_mapping;
 mod rule;
@@ -34,4 +36,5 @@ mod token;
 mod unreadable;
 mod user;
 mod webhook;
+mod went_back;
 mod world;
