@@ -226,7 +226,9 @@ async fn prepare(connection: &mut PgConnection, purpose: Purpose) -> Result<(), 
     let limits = format!("SET statement_timeout = {millis}; SET idle_in_transaction_session_timeout = 60000");
     connection.execute(AssertSqlSafe(limits)).await?;
     if explain::is_on() {
-        connection.execute("SET enable_seqscan = off").await?;
+        // As if there were so much that only indexes help: no table is read as a whole to be joined.
+        let large = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+        connection.execute(large).await?;
     }
     Ok(())
 }

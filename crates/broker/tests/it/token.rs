@@ -265,6 +265,12 @@ async fn groups_and_addresses_decide_as_they_were_sent_or_not_at_all() {
         }
         assert_eq!(attempt(w, json!({"groups": ["admins"]})).await.location(), "/");
         assert!(is_admin().await);
+        // Whether it is one group or two, nobody can say.
+        attempt(w, json!({"groups": "admins,developers"}))
+            .await
+            .is_error(StatusCode::FORBIDDEN);
+        w.configure(|spec| spec.claims.groups_separator = Some("|".to_owned()))
+            .await;
         attempt(w, json!({"groups": "admins,developers"}))
             .await
             .location();

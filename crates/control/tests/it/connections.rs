@@ -410,6 +410,12 @@ async fn a_mapping_is_tried_on_a_sample_or_a_persons_claims() {
             (
                 json!("admins,developers"),
                 json!(null),
+                json!([]),
+                json!("groups_unusable"),
+            ),
+            (
+                json!("admins,developers"),
+                json!("|"),
                 json!(["admins,developers"]),
                 json!(null),
             ),
@@ -427,6 +433,8 @@ async fn a_mapping_is_tried_on_a_sample_or_a_persons_claims() {
             let found = post(world, &preview, body).await;
             assert_eq!(found["identity"]["groups"], mapped, "{groups}");
             assert_eq!(found["refused"], refused, "{groups}");
+            let why = found["refused_because"].as_str().unwrap_or_default();
+            assert_eq!(why.contains("the claim groups"), !refused.is_null(), "{why}");
         }
 
         let found = post(world, &preview, json!({"user": acme.employee.id})).await;

@@ -255,7 +255,11 @@ impl Reader {
         self.rows = 0;
         self.next = self.read()?;
         let line = self.take()?;
-        let value: Value = serde_json::from_slice(&line).map_err(|_| not_one())?;
+        let value = serde_json::from_slice::<Value>(&line);
+        let value = value.map_err(|_| match line.starts_with(b"{\"chatelaine_backup\"") {
+            true => damaged("its first line cannot be read"),
+            false => not_one(),
+        })?;
         match value.get("chatelaine_backup").and_then(Value::as_u64) {
             Some(form) if form == u64::from(FORM) => {}
             Some(form) => {
