@@ -28,15 +28,17 @@ function send(port, bytes) {
   });
 }
 
-async function flood(port, host, make, count, seed) {
+/** Sends `count` requests, each with the lines `more` below its `Host`; says how often each status came. */
+async function flood(port, { host, more = '' }, make, [count, seed]) {
   const r = random(seed);
   let left = count;
   const statuses = new Map();
   const worker = async () => {
     while (left > 0) {
       left -= 1;
-      const bytes = Buffer.from(make(r).toString('latin1').replaceAll(HOST, host), 'latin1');
-      const status = await send(port, bytes);
+      const text = make(r).toString('latin1').replaceAll(HOST, host);
+      const bytes = text.replace(`Host: ${host}\r\n`, (line) => line + more);
+      const status = await send(port, Buffer.from(bytes, 'latin1'));
       statuses.set(status, (statuses.get(status) ?? 0) + 1);
     }
   };
@@ -65,9 +67,12 @@ test('origins read what was judged', { timeout: 3_600_000 }, async (t) => {
     await policy('Nothing deleted', 'deny', [{ type: 'request', methods: ['DELETE'] }]),
     await policy('No danger', 'deny', [{ type: 'mcp_tool', tool: 'danger' }]),
     await policy('The rest is public', 'bypass', [{ type: 'everyone' }]),
+    await policy('Machines may the rest', 'service_auth', [{ type: 'any_service_token' }]),
   ];
-  // At an MCP endpoint DELETE ends a session.
-  const rules = { web: [policies[0], policies[1], policies[3]], mcp: [policies[2], policies[3]] };
+  // At an MCP endpoint DELETE ends a session. There the caller is known, and may call other tools.
+  const rules = { web: [policies[0], policies[1], policies[3]], mcp: [policies[2], policies[4]] };
+  const token = await api.post('/service-tokens', { account, name: 'Caller' });
+  const credential = `Chatelaine-Client-Id: ${token.id}\r\nChatelaine-Client-Secret: ${token.client_secret}\r\n`;
   const servers = [await origins.expressWeb(t), await origins.sdk(t, false), await origins.sdk(t, true)];
   if (hasNginx()) servers.push(await origins.nginx(t, scratch(t, 'nginx')));
   if (PYTHON) {
@@ -84,16 +89,17 @@ test('origins read what was judged', { timeout: 3_600_000 }, async (t) => {
       });
       const make = server.kind === 'mcp' ? mcpRequest : webRequest;
       // Asked directly, it does what must not be: the requests are good for something.
-      await flood(server.port, host, make, 300, 1000 + n);
+      await flood(server.port, { host }, make, [300, 1000 + n]);
       // Some are noticed only when the connection is over.
       await new Promise((resolve) => setTimeout(resolve, 1000));
       const before = { ...server.counts() };
       assert.ok(before.forbidden > 0, 'no request reached what is forbidden, even directly');
       const count = Math.ceil(ALL / servers.length);
-      const statuses = await flood(Number(port), host, make, count, n);
+      const caller = { host, more: server.kind === 'mcp' ? credential : '' };
+      const statuses = await flood(Number(port), caller, make, [count, n]);
       const after = server.counts();
       const told = [...statuses].sort(([a], [b]) => a - b).map(([status, times]) => `${status}: ${times}`).join(', ');
-      console.log(`  ${server.name}: ${count} requests; ${told}; ${after.open - before.open} let through and read as open`);
+      console.log(`  ${server.name}: ${count} requests; ${told}; ${after.open - before.open} let through and read as open; directly, ${before.forbidden} of 300 did what is forbidden`);
       assert.equal(after.forbidden - before.forbidden, 0, `${server.name} read something else than was judged: ${after.last ?? ''}`);
       assert.ok(after.open > before.open, 'nothing is let through');
     });

@@ -39,6 +39,10 @@ pub(crate) struct Config {
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
     pub(crate) shutdown_seconds: u64,
+    /// How long a server that is stopped goes on serving, not ready, before it takes no more connections.
+    pub(crate) drain_seconds: u64,
+    pub(crate) max_connections: usize,
+    pub(crate) max_connections_of_one: usize,
     pub(crate) allow_internal: Vec<String>,
     /// How often a provider is asked about each person, in seconds.
     pub(crate) ask_providers_seconds: u64,
@@ -136,6 +140,9 @@ impl Default for Config {
             log: "info".into(),
             log_format: LogFormat::Text,
             shutdown_seconds: 30,
+            drain_seconds: 0,
+            max_connections: 10_000,
+            max_connections_of_one: 1000,
             allow_internal: Vec::new(),
             ask_providers_seconds: 3600,
             mail: Mail::default(),
@@ -170,6 +177,10 @@ impl Config {
         anyhow::ensure!(
             [hot, control, report].iter().all(|n| (1..=500).contains(n)),
             "database_connections: from 1 to 500 of each kind"
+        );
+        anyhow::ensure!(
+            config.max_connections > 0 && config.max_connections_of_one > 0,
+            "max_connections and max_connections_of_one: at least 1"
         );
         anyhow::ensure!(
             config.ask_providers_seconds > 0,

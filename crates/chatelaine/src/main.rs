@@ -6,6 +6,7 @@ mod backup;
 mod config;
 mod context;
 mod demo;
+mod door;
 mod observe;
 mod permissions;
 mod proxy;

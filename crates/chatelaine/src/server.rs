@@ -4,6 +4,7 @@
 use crate::background::{Background, write_digests};
 use crate::config::Config;
 use crate::context::Proxies;
+use crate::door::Door;
 use crate::{assets, backup, context, observe, proxy, setup, slow};
 use anyhow::Context as _;
 use axum::Router;
@@ -25,6 +26,7 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::audit::DigestFile;
 use store::{Clock, MasterKey, Purpose, Store};
@@ -54,6 +56,11 @@ pub(crate) struct Server {
     mark: backup::Keeper,
     listeners: Vec<TcpListener>,
     surface: Arc<Surface>,
+    door: Arc<Door>,
+    /// Set once it is to stop.
+    stopping: Arc<AtomicBool>,
+    /// For how long it goes on then as if nothing were.
+    drain: Duration,
     shutdown: Duration,
 }
 
@@ -130,7 +137,9 @@ impl Server {
             tracing::warn!("{concern}");
         }
         let untrusted = Arc::<proxy::Untrusted>::default();
+        let stopping = Arc::new(AtomicBool::new(false));
         let operations = Operations {
+            stopping: Arc::clone(&stopping),
             store: store.clone(),
             untrusted: Arc::clone(&untrusted),
             metrics: observe::metrics()?,
@@ -182,12 +191,30 @@ impl Server {
             listeners,
             surface: Arc::new(surface),
             shutdown: Duration::from_secs(config.shutdown_seconds),
+            drain: Duration::from_secs(config.drain_seconds),
+            stopping,
+            door: Arc::new(Door::new(
+                config.max_connections,
+                config.max_connections_of_one,
+                &config.trusted_proxies,
+            )),
         })
     }
 
     /// Serves until `stop`, then lets requests in flight end.
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let connections = TaskTracker::new();
+        // Whoever sends requests here is told first, and goes elsewhere while they are still answered.
+        let closing = CancellationToken::new();
+        let (told, drain) = (stop.clone(), self.drain);
+        let (stopping, closes) = (Arc::clone(&self.stopping), closing.clone());
+        tokio::spawn(async move {
+            told.cancelled().await;
+            stopping.store(true, Ordering::Relaxed);
+            tokio::time::sleep(drain).await;
+            closes.cancel();
+        });
+        let stop = closing;
         for listener in &self.listeners {
             tracing::info!(address = %listener.local_addr()?, "listening");
         }
@@ -197,7 +224,7 @@ impl Server {
             .map(|listener| {
                 tokio::spawn(accept(
                     listener,
-                    Arc::clone(&self.surface),
+                    (Arc::clone(&self.surface), Arc::clone(&self.door)),
                     connections.clone(),
                     stop.clone(),
                 ))
@@ -245,7 +272,7 @@ impl Server {
 
 async fn accept(
     listener: TcpListener,
-    surface: Arc<Surface>,
+    (surface, door): (Arc<Surface>, Arc<Door>),
     connections: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -263,6 +290,9 @@ async fn accept(
                 continue;
             }
         };
+        let Some(admitted) = door.admit(peer.ip()) else {
+            continue;
+        };
         // Without it, small answers wait for the peer's acknowledgement.
         let _ = stream.set_nodelay(true);
         let surface = Arc::clone(&surface);
@@ -277,6 +307,7 @@ async fn accept(
             .with_upgrades();
         let stop = stop.clone();
         connections.spawn(async move {
+            let _admitted = admitted;
             let mut connection = pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -428,11 +459,15 @@ struct Operations {
     untrusted: Arc<proxy::Untrusted>,
     keyring: Keyring,
     metrics: PrometheusHandle,
+    stopping: Arc<AtomicBool>,
 }
 
 /// Ready, and what somebody should look at; or why not.
 async fn ready(State(operations): State<Operations>) -> Response {
     let mut readiness = operations.store.readiness().await;
+    if operations.stopping.load(Ordering::Relaxed) {
+        readiness.faults.push("the server is being stopped".to_owned());
+    }
     if let Some(seen) = operations.untrusted.seen(operations.store.clock().now()) {
         readiness.warnings.push(seen);
     }

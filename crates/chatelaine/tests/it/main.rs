@@ -4,4 +4,5 @@
 
 mod backup;
 mod rekey;
+mod stopping;
 mod world;

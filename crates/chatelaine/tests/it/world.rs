@@ -148,6 +148,32 @@ impl Place {
 /// Killed when dropped.
 pub(crate) struct Running(Child);
 
+impl Running {
+    /// Asks it to stop, as service managers do.
+    pub(crate) fn terminate(&self) {
+        let pid = self.0.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Whether it stopped by itself, and well, within a while.
+    pub(crate) fn stops_within(&mut self, patience: Duration) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < patience {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
