@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Form;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use serde::{Deserialize, Serialize};
@@ -180,12 +180,17 @@ pub(super) struct Credentials {
 
 pub(super) async fn login(
     State(provider): State<Arc<Provider>>,
-    jar: CookieJar,
+    (jar, headers): (CookieJar, HeaderMap),
     Form(typed): Form<Credentials>,
 ) -> Response {
+    // Of tabs that are opened at once each gets a cookie, and the last one stays: a form that the browser says is from here
+    // is as good.
+    let is_ours = headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site == "same-origin");
     let ticket = provider.keys.unseal::<Ticket>(&typed.ticket).filter(|ticket| {
         let browser = jar.get(LOGIN_COOKIE).map(|cookie| keys::sha256(cookie.value()));
-        browser.as_ref() == Some(&ticket.browser)
+        (is_ours || browser.as_ref() == Some(&ticket.browser))
             && provider.now() < ticket.until
             && provider.use_ticket(&ticket.id, ticket.until)
     });
