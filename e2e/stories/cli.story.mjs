@@ -89,6 +89,7 @@ function story(engine, portBase, database) {
       CHATELAINE_LISTEN: `["127.0.0.1:${portBase + 30}"]`,
       CHATELAINE_DATABASE_URL: (await database(t)) ?? `sqlite:${join(folder, 'second.db')}`,
       CHATELAINE_MASTER_KEY_FILE: join(folder, 'second.key'),
+      CHATELAINE_AUDIT_DIGEST_FILE: join(folder, 'second.digests'),
     };
     const password = 'correct-horse-battery-staple';
     const made = await run(
