@@ -2,8 +2,9 @@
 //! network do not use up what such a browser may try, nor what people may try from where they signed in before.
 
 use crate::audit::Stray;
+use crate::csrf::FormSecret;
 use crate::page::Failure;
-use crate::{Broker, budget::Act, session, signed_in};
+use crate::{Broker, budget::Act, cookie, session, signed_in};
 use aws_lc_rs::hmac;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -16,8 +17,8 @@ use tower_sessions::Session;
 use wire::AuditRequest;
 
 /// How long a browser keeps its cookie, in seconds.
-const LIFE: u32 = 400 * 86_400;
-/// Where a page may make a session for somebody who is not signed in.
+const LIFE: i64 = 400 * 86_400;
+/// Where a form may make a session for somebody who is not signed in.
 const BEGINNINGS: [&str; 2] = ["/login", "/invite/"];
 /// Where an attempt is put down that waits for a provider's answer.
 const WAITING: [&str; 2] = ["/login/oidc/", "/login/confirm/provider"];
@@ -41,18 +42,8 @@ fn cookie_name(control_url: &str) -> &'static str {
 
 impl Browser {
     fn of(store: &Store, control_url: &str, headers: &HeaderMap) -> store::Result<Self> {
-        let name = cookie_name(control_url);
-        let pairs = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|v| v.to_str().ok());
-        let mut pairs = pairs
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='));
-        let one = pairs.find(|(found, _)| *found == name);
-        // Of several, nobody knows which one is ours.
-        let one = one.filter(|_| !pairs.any(|(found, _)| found == name));
-        let found = one.and_then(|(_, value)| {
+        let one = cookie::one(headers, cookie_name(control_url));
+        let found = one.and_then(|value| {
             let (id, tag) = value.split_once('.')?;
             let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
             let is_ours = store.vault().mac_fits("browser", id.as_bytes(), &tag);
@@ -83,17 +74,8 @@ impl Browser {
     fn cookie(&self, store: &Store, control_url: &str) -> Option<HeaderValue> {
         let key = store.vault().mac_key("browser");
         let tag = URL_SAFE_NO_PAD.encode(hmac::sign(&key, self.id.as_bytes()));
-        let name = cookie_name(control_url);
-        let secure = if control_url.starts_with("https:") {
-            "; Secure"
-        } else {
-            ""
-        };
-        let text = format!(
-            "{name}={}.{tag}; Path=/; Max-Age={LIFE}; HttpOnly; SameSite=Lax{secure}",
-            self.id
-        );
-        HeaderValue::from_str(&text).ok()
+        let value = format!("{}.{tag}", self.id);
+        cookie::set(control_url, (cookie_name(control_url), &value), Some(LIFE))
     }
 }
 
@@ -122,12 +104,14 @@ async fn misused(broker: &Broker, session: &Session, mut context: AuditRequest, 
     stray.record(broker, &context).await;
 }
 
-/// Tells handlers the browser, bounds how many sessions of nobody come into being, and gives a browser its cookie when
-/// somebody signs in.
+/// Tells handlers the browser, bounds how many sessions of nobody come into being, and gives a browser its cookies: the
+/// secret of its forms with the first of them, its own when somebody signs in.
 pub(crate) async fn recognise(State(broker): State<Broker>, mut request: Request, next: Next) -> Response {
     let (store, control_url) = (broker.store(), broker.control_url());
-    let browser = match Browser::of(store, control_url, request.headers()) {
-        Ok(browser) => browser,
+    let known = Browser::of(store, control_url, request.headers())
+        .and_then(|browser| Ok((browser, FormSecret::of(request.headers(), control_url)?)));
+    let (browser, forms) = match known {
+        Ok(known) => known,
         Err(error) => return Failure::from(error).into_response(),
     };
     let session = request.extensions().get::<Session>().cloned();
@@ -141,7 +125,7 @@ pub(crate) async fn recognise(State(broker): State<Broker>, mut request: Request
     let posts = request.method() == Method::POST;
     // Each of these makes something that waits, whoever asks.
     let waits = WAITING.iter().any(|known| path.starts_with(known));
-    if waits || begins && !session::is_there(&session).await {
+    if waits || begins && posts && !session::is_there(&session).await {
         let now = store.clock().now();
         let by = browser.or_network(&context);
         if !broker.budgets().spend(Act::Begin, &by, now) {
@@ -151,11 +135,15 @@ pub(crate) async fn recognise(State(broker): State<Broker>, mut request: Request
         }
     }
     request.extensions_mut().insert(browser.clone());
+    request.extensions_mut().insert(forms.clone());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
     let failure = response.extensions().get::<Arc<Failure>>();
     if failure.is_some_and(|failure| matches!(**failure, Failure::Csrf)) {
         misused(&broker, &session, context, route).await;
+    }
+    if let Some(cookie) = forms.cookie(control_url) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     let may_have_begun = posts || response.status().is_redirection();
     if !browser.is_ours

@@ -1,4 +1,4 @@
-//! Which session cookie counts, before anything reads one.
+//! Cookies: how ours are set, and which one counts where several came.
 //!
 //! A cookie that comes twice was planted by somebody, and nobody can tell which of the two: then there is none. Nor does
 //! a name count that only becomes ours by decoding it: browsers hold `__Host-` to its promise, not `__Host%2D`.
@@ -8,6 +8,37 @@ use http::{HeaderMap, HeaderValue, Request};
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 use tower_sessions::session::Id;
+
+/// The value of the one cookie with exactly this name; none where it came several times.
+pub(crate) fn one<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut found = pairs(headers).filter(|(key, _)| *key == name);
+    match (found.next(), found.next()) {
+        (Some((_, value)), None) => Some(value),
+        _ => None,
+    }
+}
+
+/// All cookies of a request, in the order in which they were sent.
+pub(crate) fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let values = headers.get_all(COOKIE).iter();
+    let pairs = values.flat_map(|value| value.as_bytes().split(|b| *b == b';'));
+    pairs.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='))
+}
+
+/// The `Set-Cookie` header for one of ours: no script reads it, other sites' pages only lead here with it. It lasts for so
+/// many seconds (none: until now), or for as long as the browser is open.
+pub(crate) fn set(control_url: &str, (name, value): (&str, &str), life: Option<i64>) -> Option<HeaderValue> {
+    let secure = if control_url.starts_with("https:") {
+        "; Secure"
+    } else {
+        ""
+    };
+    let life = life.map_or_else(String::new, |seconds| format!("; Max-Age={seconds}"));
+    HeaderValue::try_from(format!(
+        "{name}={value}; Path=/{life}; HttpOnly; SameSite=Lax{secure}"
+    ))
+    .ok()
+}
 
 /// Leaves a request the one cookie of this name, if it has one that can be a session's; cookies of other names stay.
 #[derive(Debug, Clone, Copy)]
@@ -60,16 +91,9 @@ fn others<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h st
     })
 }
 
-/// The value of the one cookie with exactly this name, if there is one and it can be a session's.
+/// As [`one`], if it can be a session's.
 fn only<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let values = headers.get_all(COOKIE).iter();
-    let pairs = values.flat_map(|value| value.as_bytes().split(|b| *b == b';'));
-    let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='));
-    let mut found = pairs.filter(|(key, _)| *key == name);
-    match (found.next(), found.next()) {
-        (Some((_, value)), None) => value.parse::<Id>().is_ok().then_some(value),
-        _ => None,
-    }
+    one(headers, name).filter(|value| value.parse::<Id>().is_ok())
 }
 
 #[cfg(test)]

@@ -158,7 +158,7 @@ impl Here {
         address: &str,
         error: Option<(StatusCode, &str)>,
     ) -> Result<Response, Failure> {
-        let csrf = session::form_token(&visit.session, visit.store(), PURPOSE).await?;
+        let csrf = visit.form_token(PURPOSE);
         let page = EmailPage {
             organisation: &self.place.org.spec.name,
             connection: &self.connection.spec.name,
@@ -180,7 +180,7 @@ impl Here {
         waiting: &Waiting,
         error: Option<(StatusCode, &str)>,
     ) -> Result<Response, Failure> {
-        let csrf = session::form_token(&visit.session, visit.store(), &waiting.purpose()).await?;
+        let csrf = visit.form_token(&waiting.purpose());
         let page = CodePage {
             organisation: &self.place.org.spec.name,
             address: &waiting.address,
@@ -478,7 +478,7 @@ async fn submitted(visit: &Visit, form: Submitted) -> Result<Typed, Failure> {
         return Err(Failure::Csrf);
     };
     let csrf = typed.csrf.as_deref().unwrap_or_default();
-    if !visit.is_our_form(PURPOSE, csrf).await? {
+    if !visit.is_our_form(PURPOSE, csrf) {
         return Err(Failure::Csrf);
     }
     Ok(typed)
@@ -510,7 +510,7 @@ async fn waiting(visit: &Visit, connection: &ConnectionId, csrf: &str) -> Result
     all.retain(|waiting| waiting.connection == *connection);
     let none = all.is_empty();
     for waiting in all {
-        if session::form_token_ok(&visit.session, visit.store(), &waiting.purpose(), csrf).await? {
+        if visit.form_token_ok(&waiting.purpose(), csrf) {
             return Ok(Some(waiting));
         }
     }

@@ -8,7 +8,7 @@ use crate::login::display_name;
 use crate::page::{Failure, Forms, html, redirect};
 use crate::return_to::with_query;
 use crate::second_factor::{self, Half};
-use crate::{SignedIn, Visit, audit, claims, hash_password, me, session};
+use crate::{SignedIn, Visit, audit, claims, hash_password, me};
 use askama::Template;
 use axum::Form;
 use axum::extract::Path;
@@ -218,7 +218,7 @@ async fn page(
     let sign_in = matches!(way, Way::SignIn).then(|| with_query("/login", &pairs));
     let csrf = match &way {
         Way::Accept(who) => who.csrf(visit.store(), &open.purpose()),
-        Way::SetPassword => session::form_token(&visit.session, visit.store(), &open.purpose()).await?,
+        Way::SetPassword => visit.form_token(&open.purpose()),
         Way::SignIn | Way::Other(_) => String::new(),
     };
     let (role, may) = words(invitation.role);
@@ -300,7 +300,7 @@ pub(crate) async fn accept(
             Ok(redirect("/"))
         }
         Way::SetPassword => {
-            if !session::form_token_ok(&visit.session, visit.store(), &open.purpose(), csrf).await? {
+            if !visit.form_token_ok(&open.purpose(), csrf) {
                 return Err(Failure::Csrf);
             }
             set_password(&visit, &secret, &open, typed).await

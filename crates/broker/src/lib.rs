@@ -14,6 +14,7 @@ mod budget;
 mod claims;
 mod confirm;
 mod cookie;
+mod csrf;
 mod discovery;
 mod email_code;
 mod github;
@@ -204,6 +205,8 @@ struct Visit {
     session: Session,
     /// Absent for machines.
     browser: Option<browser::Browser>,
+    /// What its forms hang on while nobody is signed in.
+    forms: csrf::FormSecret,
     /// What its browser has out at providers.
     attempts: pending::Attempts,
     /// From where the browser says that the request was sent (`Sec-Fetch-Site`), if it says so.
@@ -245,14 +248,24 @@ impl Visit {
     }
 
     /// Whether a form with which nobody is signed in yet came from our own page: by the browser's word where it gives
-    /// one, else by the token. Tabs that are opened at once each begin a session, and only one of those stays: the token
+    /// one, else by the token. Tabs that are opened at once each get a secret, and only one of those stays: the token
     /// of the others is worth nothing any more, though nothing is wrong with them.
-    async fn is_our_form(&self, purpose: &str, token: &str) -> store::Result<bool> {
+    fn is_our_form(&self, purpose: &str, token: &str) -> bool {
         match self.sent_from {
-            Some(SentFrom::Here) => Ok(true),
-            Some(SentFrom::Elsewhere) => Ok(false),
-            None => session::form_token_ok(&self.session, self.store(), purpose, token).await,
+            Some(SentFrom::Here) => true,
+            Some(SentFrom::Elsewhere) => false,
+            None => self.form_token_ok(purpose, token),
         }
+    }
+
+    /// The CSRF token for a form with which nobody is signed in yet.
+    fn form_token(&self, purpose: &str) -> String {
+        self.forms.token(self.store(), purpose)
+    }
+
+    /// Whether `token` is the one of [`Visit::form_token`].
+    fn form_token_ok(&self, purpose: &str, token: &str) -> bool {
+        self.forms.fits(self.store(), purpose, token)
     }
 
     /// Whether this browser, or its network if it is none that is known, has tried too much of a kind of late. Not
@@ -295,6 +308,10 @@ impl FromRequestParts<Broker> for Visit {
             request: request.ok_or_else(|| missing("the request context"))?,
             session: session.ok_or_else(|| missing("the session layer"))?,
             browser: parts.extensions.get().cloned(),
+            forms: match parts.extensions.get().cloned() {
+                Some(forms) => forms,
+                None => csrf::FormSecret::of(&parts.headers, broker.control_url())?,
+            },
             attempts: pending::Attempts::of(&parts.headers, broker.control_url()),
             sent_from: SentFrom::of(&parts.headers, broker.control_url()),
         })

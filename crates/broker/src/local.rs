@@ -53,7 +53,7 @@ pub(crate) async fn sign_in(
         return Err(Failure::Csrf);
     };
     let csrf = typed.csrf.as_deref().unwrap_or_default();
-    if !visit.is_our_form(PURPOSE, csrf).await? {
+    if !visit.is_our_form(PURPOSE, csrf) {
         return Err(Failure::Csrf);
     }
     let asked = Asked {

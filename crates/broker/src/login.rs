@@ -2,7 +2,7 @@
 
 use crate::page::{Failure, Forms, html, redirect};
 use crate::return_to::{safe, with_query};
-use crate::{SignedIn, Visit, session, vouch};
+use crate::{SignedIn, Visit, vouch};
 use askama::Template;
 use axum::extract::Query;
 use axum::response::Response;
@@ -183,7 +183,7 @@ pub(crate) async fn page(
         return Ok(redirect(&only.href));
     }
     let csrf = if with_password {
-        session::form_token(&visit.session, visit.store(), PURPOSE).await?
+        visit.form_token(PURPOSE)
     } else {
         String::new()
     };

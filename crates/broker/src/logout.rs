@@ -9,7 +9,7 @@ use axum::Form;
 use axum::extract::Query;
 use axum::extract::rejection::FormRejection;
 use axum::response::Response;
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wire::{Connection, ConnectionKind, OrgId};
@@ -112,7 +112,7 @@ pub(crate) async fn logout(
 
 /// Makes the browser forget its session.
 fn forget(visit: &Visit, mut response: Response) -> Response {
-    if let Ok(cookie) = HeaderValue::try_from(session::forget_cookie(visit.broker.control_url())) {
+    if let Some(cookie) = session::forget_cookie(visit.broker.control_url()) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     response

@@ -4,11 +4,11 @@
 //! An attempt is the browser's that shows its cookie, and is taken out before the provider is asked anything. A browser
 //! holds [`MOST`] at once: with a new one, the oldest go.
 
-use crate::Visit;
 use crate::page::{Failure, redirect};
 use crate::provider::Attempt;
+use crate::{Visit, cookie};
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 use serde::{Deserialize, Serialize};
 use store::pending_login;
 use wire::{AccountId, Connection, ConnectionId, SessionId, Timestamp, TrialId, UserId};
@@ -116,10 +116,8 @@ fn prefix(control_url: &str) -> &'static str {
 
 fn append(headers: &mut HeaderMap, visit: &Visit, tag: &str, (value, life): (&str, i64)) {
     let url = visit.broker.control_url();
-    let secure = if url.starts_with("https:") { "; Secure" } else { "" };
-    let name = prefix(url);
-    let text = format!("{name}{tag}={value}; Path=/; Max-Age={life}; HttpOnly; SameSite=Lax{secure}");
-    if let Ok(cookie) = HeaderValue::try_from(text) {
+    let name = format!("{}{tag}", prefix(url));
+    if let Some(cookie) = cookie::set(url, (&name, value), Some(life)) {
         headers.append(header::SET_COOKIE, cookie);
     }
 }
@@ -130,12 +128,7 @@ pub(crate) struct Attempts(Vec<(String, String)>);
 
 impl Attempts {
     pub(crate) fn of(headers: &HeaderMap, control_url: &str) -> Self {
-        let lines = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|v| v.to_str().ok());
-        let pairs = lines.flat_map(|line| line.split(';'));
-        let pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
+        let pairs = cookie::pairs(headers);
         let ours = pairs.filter_map(|(name, value)| Some((name.strip_prefix(prefix(control_url))?, value)));
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         let ours = ours.filter(|(tag, _)| tag.len() == TAG && tag.bytes().all(plain));

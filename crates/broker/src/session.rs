@@ -1,9 +1,9 @@
 //! The control plane's browser session: a tower-sessions record in our own `sessions` table, and who is
 //! signed in by it. The table is read on every request, so ending a row signs out at once.
 
-use crate::cookie::OneCookie;
-use aws_lc_rs::hmac;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use crate::cookie::{self, OneCookie};
+use crate::csrf;
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
@@ -28,8 +28,6 @@ const RECENT: i64 = 15 * 60;
 const SKEW: i64 = 300;
 /// The key of [`Login`] in a session.
 const LOGIN: &str = "login";
-/// The key of the secret behind the CSRF tokens of somebody who is not signed in.
-const FORM: &str = "form";
 
 /// The name of the session cookie: with the `__Host-` prefix where the control plane is reached by https.
 #[must_use]
@@ -59,10 +57,8 @@ pub fn session_layer(store: &Store, control_url: &str) -> Stack<SessionManagerLa
 }
 
 /// The `Set-Cookie` header that makes a browser forget its session.
-pub(crate) fn forget_cookie(control_url: &str) -> String {
-    let secure = if is_https(control_url) { "; Secure" } else { "" };
-    let name = cookie_name(control_url);
-    format!("{name}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{secure}")
+pub(crate) fn forget_cookie(control_url: &str) -> Option<HeaderValue> {
+    cookie::set(control_url, (cookie_name(control_url), ""), Some(0))
 }
 
 /// The sessions of the control plane, as tower-sessions wants them.
@@ -326,7 +322,6 @@ pub(crate) async fn begin(
     };
     let begun = async {
         session.cycle_id().await?;
-        session.remove_value(FORM).await?;
         session.insert(LOGIN, login).await
     };
     match begun.await {
@@ -382,59 +377,12 @@ impl SignedIn {
     /// The CSRF token of this session for forms of one purpose.
     #[must_use]
     pub fn csrf(&self, store: &Store, purpose: &str) -> String {
-        csrf_token(store, self.session.as_ref(), purpose)
+        csrf::token(store, self.session.as_ref(), purpose)
     }
 
     /// Whether `token` is the one of [`SignedIn::csrf`], compared in constant time.
     #[must_use]
     pub fn csrf_ok(&self, store: &Store, purpose: &str, token: &str) -> bool {
-        csrf_matches(store, self.session.as_ref(), purpose, token)
-    }
-}
-
-fn csrf_text(secret: &str, purpose: &str) -> String {
-    format!("{secret}|{purpose}")
-}
-
-fn csrf_token(store: &Store, secret: &str, purpose: &str) -> String {
-    let key = store.vault().mac_key("csrf");
-    URL_SAFE_NO_PAD.encode(hmac::sign(&key, csrf_text(secret, purpose).as_bytes()))
-}
-
-fn csrf_matches(store: &Store, secret: &str, purpose: &str, token: &str) -> bool {
-    let Ok(tag) = URL_SAFE_NO_PAD.decode(token) else {
-        return false;
-    };
-    store
-        .vault()
-        .mac_fits("csrf", csrf_text(secret, purpose).as_bytes(), &tag)
-}
-
-/// The CSRF token of somebody who is not signed in; remembers the browser from then on.
-pub(crate) async fn form_token(session: &Session, store: &Store, purpose: &str) -> store::Result<String> {
-    let secret = match session.get::<String>(FORM).await {
-        Ok(Some(secret)) => secret,
-        Ok(None) => {
-            let secret = store::random_secret("")?;
-            if let Err(error) = session.insert(FORM, &secret).await {
-                return Err(failure(store, error).await);
-            }
-            secret
-        }
-        Err(error) => return Err(failure(store, error).await),
-    };
-    Ok(csrf_token(store, &secret, purpose))
-}
-
-/// Whether `token` is the one of [`form_token`].
-pub(crate) async fn form_token_ok(
-    session: &Session,
-    store: &Store,
-    purpose: &str,
-    token: &str,
-) -> store::Result<bool> {
-    match session.get::<String>(FORM).await {
-        Ok(secret) => Ok(secret.is_some_and(|secret| csrf_matches(store, &secret, purpose, token))),
-        Err(error) => Err(failure(store, error).await),
+        csrf::fits(store, self.session.as_ref(), purpose, token)
     }
 }

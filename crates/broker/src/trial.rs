@@ -8,7 +8,7 @@ use crate::pending::{Pending, Purpose};
 use crate::provider::{Attempt, Fault, Http, Prompt, Providers};
 use crate::trace::Trace;
 use crate::upstream::Returned;
-use crate::{Broker, Visit, audit, claims, session};
+use crate::{Broker, Visit, audit, claims};
 use askama::Template;
 use axum::Form;
 use axum::extract::Path;
@@ -255,7 +255,7 @@ async fn page(
 /// `GET /login/trial/{token}`: begins nothing by itself, because mail scanners follow links.
 pub(crate) async fn show(visit: Visit, Path(token): Path<String>) -> Result<Response, Failure> {
     let (org, connection, trial) = load(&visit, &token).await?;
-    let csrf = session::form_token(&visit.session, visit.store(), &purpose(&trial)).await?;
+    let csrf = visit.form_token(&purpose(&trial));
     let form = Some((token.as_str(), csrf.as_str()));
     page(&visit, (&org, &connection, &trial), form).await
 }
@@ -274,7 +274,7 @@ pub(crate) async fn run(
 ) -> Result<Response, Failure> {
     let csrf = form.ok().and_then(|Form(form)| form.csrf).unwrap_or_default();
     let (org, connection, mut trial) = load(&visit, &token).await?;
-    if !session::form_token_ok(&visit.session, visit.store(), &purpose(&trial), &csrf).await? {
+    if !visit.form_token_ok(&purpose(&trial), &csrf) {
         return Err(Failure::Csrf);
     }
     // By link: whoever does not have it uses up nothing.

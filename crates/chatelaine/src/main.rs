@@ -60,6 +60,8 @@ enum Command {
     /// Look after the audit log.
     #[command(subcommand)]
     Audit(Audit),
+    /// Bring the database's schema up to what this version needs, as `serve` does when it starts.
+    Migrate,
     /// Check that configuration, master key and database fit together.
     Doctor,
     /// Print the REST API's OpenAPI 3.1 document.
@@ -154,6 +156,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = Config::load(cli.config.as_deref())?;
             verify::run(&config, &args).await
         }
+        Command::Migrate => {
+            let config = Config::load(cli.config.as_deref())?;
+            setup::migrate(&config).await
+        }
         Command::Doctor => {
             let config = Config::load(cli.config.as_deref())?;
             doctor(&config).await
@@ -172,7 +178,7 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
     say!("master key     ok");
     config.needs_database()?;
     let store = setup::open(config, &key).await?;
-    say!("database       ok: schema is current, the key fits");
+    say!("database       ok: the schema is one that this version can use, the key fits");
     if store.is_rekeying().await? {
         say!(
             "master key     WARNING: it is being changed, and that was not finished: run `chatelaine rekey` again"

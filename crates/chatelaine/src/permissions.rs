@@ -65,7 +65,9 @@ mod tests {
             ..Config::default()
         };
         let key = store::MasterKey::generate().unwrap();
-        let store = crate::setup::open(&config, &key).await.unwrap();
+        let store = crate::setup::open_with(&config, &key, (store::Clock::system(), store::Upgrade::Always))
+            .await
+            .unwrap();
         crate::config::write_secret(&config.master_key_file, &key.to_text()).unwrap();
         let keyring = tokens::Keyring::load(&store).await.unwrap();
         let owner = ("owner@acme.example", "a password of some length");

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::audit::DigestFile;
-use store::{Clock, MasterKey, Purpose, Store};
+use store::{Clock, MasterKey, Purpose, Store, Upgrade};
 use tokens::Keyring;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -85,7 +85,7 @@ impl Server {
             let listener = TcpListener::bind(address).await;
             listeners.push(listener.with_context(|| format!("cannot listen on {address}"))?);
         }
-        let store = setup::open_with(config, key, clock).await?;
+        let store = setup::open_with(config, key, (clock, Upgrade::Always)).await?;
         backup::check(config, &store).await?;
         let digests = config.audit_digest_file();
         let digests = DigestFile::open(digests.clone(), &store)

@@ -5,7 +5,7 @@ use crate::say::say;
 use anyhow::Context as _;
 use serde_json::{Map, json};
 use store::user::{Identity, Person};
-use store::{Clock, MasterKey, Paging, Store};
+use store::{Clock, MasterKey, Paging, Store, Upgrade};
 use tokens::Keyring;
 use wire::{
     ActorKind, AuditActor, Callback, Connection, ConnectionKind, ConnectionSpec, NewMember, OrgId,
@@ -29,13 +29,17 @@ pub(crate) struct Args {
     password_stdin: bool,
 }
 
-/// Opens the store of a configuration.
+/// Opens the store of a configuration, whose schema stays as it is.
 pub(crate) async fn open(config: &Config, key: &MasterKey) -> anyhow::Result<Store> {
-    open_with(config, key, Clock::system()).await
+    open_with(config, key, (Clock::system(), Upgrade::Never)).await
 }
 
-/// Opens the store of a configuration with a clock of the caller's.
-pub(crate) async fn open_with(config: &Config, key: &MasterKey, clock: Clock) -> anyhow::Result<Store> {
+/// Opens the store of a configuration with a clock and, perhaps, a new schema.
+pub(crate) async fn open_with(
+    config: &Config,
+    key: &MasterKey,
+    (clock, schema): (Clock, Upgrade),
+) -> anyhow::Result<Store> {
     let options = store::Options {
         database_url: &config.database_url,
         master_key: key,
@@ -46,14 +50,35 @@ pub(crate) async fn open_with(config: &Config, key: &MasterKey, clock: Clock) ->
     let next = config.next_master_key()?;
     let opening = store::Opening {
         next_key: next.as_ref(),
+        schema,
         ..store::Opening::default()
     };
-    Store::open_with(options, opening)
-        .await
-        .map_err(|error| match error {
-            store::Error::Invalid { detail, .. } => anyhow::anyhow!("{detail}"),
-            other => anyhow::Error::new(other).context("the database cannot be used"),
-        })
+    Store::open_with(options, opening).await.map_err(in_words)
+}
+
+fn in_words(error: store::Error) -> anyhow::Error {
+    match error {
+        store::Error::Invalid { detail, .. } => anyhow::anyhow!("{detail}"),
+        other => anyhow::Error::new(other).context("the database cannot be used"),
+    }
+}
+
+/// Brings the schema up to date, and says from where to where.
+pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
+    config.needs_database()?;
+    let done = store::upgrade(&config.database_url).await.map_err(in_words)?;
+    match done.from {
+        Some(from) if from == done.to && done.to > done.newest => {
+            say!("schema        {from}, of a newer version, which this one can use as well: nothing to do")
+        }
+        Some(from) if from == done.to => say!("schema        {from}, up to date: nothing to do"),
+        Some(from) => say!("schema        {} (it was {from})", done.to),
+        None => say!(
+            "schema        {} (there was none): `chatelaine setup` makes an organisation",
+            done.to
+        ),
+    }
+    Ok(())
 }
 
 /// The configured master key; when there is none, a new one, and whether it still has to be written down.
@@ -66,7 +91,7 @@ pub(crate) fn key_or_new(config: &Config) -> anyhow::Result<(MasterKey, bool)> {
 
 pub(crate) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
     let (key, is_new) = key_or_new(config)?;
-    let store = open(config, &key).await?;
+    let store = open_with(config, &key, (Clock::system(), Upgrade::IfEmpty)).await?;
     if is_new {
         // Only now: had the database existed under another key, it would have refused this one.
         write_secret(&config.master_key_file, &key.to_text())?;

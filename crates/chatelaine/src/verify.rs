@@ -264,7 +264,9 @@ mod tests {
                 audit_digest_file: folder.join("digests"),
                 ..Config::default()
             };
-            let store = setup::open(&config, &key).await.unwrap();
+            let store = setup::open_with(&config, &key, (store::Clock::system(), store::Upgrade::Always))
+                .await
+                .unwrap();
             let keyring = tokens::Keyring::load(&store).await.unwrap();
             let owner = ("owner@acme.example", "a password of some length");
             let made = setup::organisation(&store, &keyring, ("Acme", "acme"), owner)

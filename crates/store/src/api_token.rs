@@ -102,12 +102,14 @@ struct OfOwner {
 /// # Errors
 /// When the database does not answer.
 pub async fn by_hash(db: impl Run, hash: &str, now: Timestamp) -> Result<Option<(OrgId, ApiToken)>> {
-    let sql = Sql::new(
-        "SELECT t.*, c.spec AS connection_spec FROM api_tokens t LEFT JOIN users u ON u.id = t.owner \
+    let sql = Sql::new(concat!(
+        "SELECT ",
+        api_tokens!("t"),
+        ", c.spec AS connection_spec FROM api_tokens t LEFT JOIN users u ON u.id = t.owner \
          LEFT JOIN connections c ON c.id = u.connection LEFT JOIN accounts a ON a.id = t.account \
          WHERE (t.hash = $1 OR (t.previous_hash = $1 AND t.previous_until > $2)) \
-         AND (t.expires_at IS NULL OR t.expires_at > $2) AND (u.disabled = $3 OR a.enabled = $4)",
-    );
+         AND (t.expires_at IS NULL OR t.expires_at > $2) AND (u.disabled = $3 OR a.enabled = $4)"
+    ));
     let row = opt(db, sql.bind(hash).bind(now).bind(false).bind(true)).await?;
     let Some(row) = row else { return Ok(None) };
     let token = read(&row)?;
@@ -138,7 +140,7 @@ pub async fn list(
     filter: &Filter<'_>,
     page: &Paging<ApiTokenId>,
 ) -> Result<Vec<ApiToken>> {
-    let mut sql = Sql::new("SELECT * FROM api_tokens WHERE org = $1").bind(org);
+    let mut sql = Sql::new(select!(api_tokens, "WHERE org = $1")).bind(org);
     if let Some((owner, accounts)) = filter.visible {
         let places: Vec<String> = (0..accounts.len()).map(|i| format!("${}", i + 3)).collect();
         let accounts_too = if places.is_empty() {
@@ -147,7 +149,8 @@ pub async fn list(
             format!(" OR account IN ({})", places.join(", "))
         };
         sql = Sql::assembled(format!(
-            "SELECT * FROM api_tokens WHERE org = $1 AND (owner = $2{accounts_too})"
+            "{}{accounts_too})",
+            select!(api_tokens, "WHERE org = $1 AND (owner = $2")
         ));
         sql = sql.bind(org).bind(owner);
         for account in accounts {
@@ -168,7 +171,7 @@ pub async fn list(
 pub async fn get(db: impl Run, org: &OrgId, id: &ApiTokenId) -> Result<ApiToken> {
     let row = opt(
         db,
-        Sql::new("SELECT * FROM api_tokens WHERE id = $1 AND org = $2")
+        Sql::new(select!(api_tokens, "WHERE id = $1 AND org = $2"))
             .bind(id)
             .bind(org),
     )

@@ -68,7 +68,7 @@ pub async fn list(
     accounts: Option<&[AccountId]>,
     page: &Paging<AppId>,
 ) -> Result<Vec<App>> {
-    let sql = Sql::new("SELECT * FROM apps WHERE org = $1")
+    let sql = Sql::new(select!(apps, "WHERE org = $1"))
         .bind(org)
         .and_in("account", accounts)
         .page(page);
@@ -88,7 +88,7 @@ pub async fn list(
 pub async fn get(store: &Store, org: &OrgId, id: &AppId) -> Result<App> {
     let row = opt(
         store,
-        Sql::new("SELECT * FROM apps WHERE id = $1 AND org = $2")
+        Sql::new(select!(apps, "WHERE id = $1 AND org = $2"))
             .bind(id)
             .bind(org),
     )

@@ -17,7 +17,6 @@ mod aftermath;
 mod file;
 mod load;
 mod mark;
-mod raw;
 mod take;
 
 pub use aftermath::{Cause, Ended};
@@ -86,6 +85,7 @@ pub(crate) const FATES: &[(&str, Fate)] = &[
     ("refresh_tokens", Fate::Goes),
     ("revoked_tokens", Fate::Stays),
     ("role_mappings", Fate::Stays),
+    ("schema_readers", Fate::Stays),
     ("second_factors", Fate::Ends),
     ("service_tokens", Fate::Ends),
     ("sessions", Fate::Ends),

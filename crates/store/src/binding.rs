@@ -117,7 +117,7 @@ pub async fn list(
     only: Option<&[AccountId]>,
     page: &Paging<BindingId>,
 ) -> Result<Vec<Binding>> {
-    let sql = Sql::new("SELECT * FROM bindings WHERE org = $1")
+    let sql = Sql::new(select!(bindings, "WHERE org = $1"))
         .bind(org)
         .and("connection =", connection)
         .and("account =", account)
@@ -132,7 +132,7 @@ pub async fn list(
 pub async fn get(db: impl Run, org: &OrgId, id: &BindingId) -> Result<Binding> {
     let row = opt(
         db,
-        Sql::new("SELECT * FROM bindings WHERE id = $1 AND org = $2")
+        Sql::new(select!(bindings, "WHERE id = $1 AND org = $2"))
             .bind(id)
             .bind(org),
     )
@@ -164,7 +164,10 @@ pub async fn hold(
             .collect(),
     };
     for sql in parts {
-        for row in (&mut *tx).rows(sql.then(" RETURNING *")).await? {
+        for row in (&mut *tx)
+            .rows(sql.then(concat!(" RETURNING ", bindings!())))
+            .await?
+        {
             found.push(read(&row)?);
         }
     }
@@ -343,10 +346,11 @@ type Step = (OrgId, ConnectionId, Timestamp, Option<String>);
 /// When the database does not answer; what was detached before stays so.
 pub async fn detach_drained(store: &Store) -> Result<usize> {
     let mut db = store;
-    let sql = Sql::new(
-        "SELECT * FROM bindings WHERE state = 'draining' AND drain_until <= $1 AND drain_held IS NULL \
-         ORDER BY drain_until LIMIT 1000",
-    );
+    let sql = Sql::new(select!(
+        bindings,
+        "WHERE state = 'draining' AND drain_until <= $1 AND drain_held IS NULL \
+         ORDER BY drain_until LIMIT 1000"
+    ));
     let mut due: BTreeMap<Step, Vec<BindingId>> = BTreeMap::new();
     for row in db.rows(sql.bind(store.clock().now())).await? {
         let until = row.time("drain_until")?;
@@ -387,7 +391,10 @@ async fn detach(store: &Store, step: &Step, ids: &[BindingId]) -> Result<usize> 
             "UPDATE bindings SET state = 'detached', drain_until = NULL, drain_maker = NULL, \
              version = version + 1 WHERE state = 'draining' AND drain_until = $1",
         );
-        let sql = sql.bind(*until).and_in("id", Some(some)).then(" RETURNING *");
+        let sql = sql
+            .bind(*until)
+            .and_in("id", Some(some))
+            .then(concat!(" RETURNING ", bindings!()));
         for row in (&mut tx).rows(sql).await? {
             let binding = read(&row)?;
             let mut event = drained(store, step, &binding);
@@ -422,7 +429,10 @@ async fn hold_back(store: &Store, step: &Step, ids: &[BindingId]) -> Result<usiz
              WHERE state = 'draining' AND drain_held IS NULL AND drain_until = $2",
         );
         let sql = sql.bind(tx.now()).bind(*until).and_in("id", Some(some));
-        for row in (&mut tx).rows(sql.then(" RETURNING *")).await? {
+        for row in (&mut tx)
+            .rows(sql.then(concat!(" RETURNING ", bindings!())))
+            .await?
+        {
             let mut event = drained(store, step, &read(&row)?);
             event.outcome = Outcome::Denied;
             event.reason = Some("maker_without_power".to_owned());

@@ -53,11 +53,19 @@ pub struct NewClient {
     pub metadata: serde_json::Value,
 }
 
-const SELECT: &str = "SELECT c.*, (SELECT COUNT(*) FROM grants g WHERE g.client = c.id AND g.revoked_at IS NULL \
-     AND g.last_used_at IS NOT NULL AND g.expires_at > $1) AS live_grants FROM clients c WHERE 1 = 1";
+const SELECT: &str = concat!(
+    "SELECT ",
+    clients!("c"),
+    ", (SELECT COUNT(*) FROM grants g WHERE g.client = c.id AND g.revoked_at IS NULL \
+     AND g.last_used_at IS NOT NULL AND g.expires_at > $1) AS live_grants FROM clients c WHERE 1 = 1"
+);
 
 /// The same without counting, which is not for where somebody waits for a token.
-pub(crate) const UNCOUNTED: &str = "SELECT c.*, CAST(0 AS BIGINT) AS live_grants FROM clients c WHERE 1 = 1";
+pub(crate) const UNCOUNTED: &str = concat!(
+    "SELECT ",
+    clients!("c"),
+    ", CAST(0 AS BIGINT) AS live_grants FROM clients c WHERE 1 = 1"
+);
 
 pub(crate) fn read(row: &Row) -> Result<Registered> {
     let mut registered = Registered {

@@ -187,7 +187,7 @@ pub async fn list(
     only: Option<&[AccountId]>,
     page: &Paging<ConnectionId>,
 ) -> Result<Vec<Connection>> {
-    let sql = Sql::new("SELECT * FROM connections WHERE org = $1").bind(org);
+    let sql = Sql::new(select!(connections, "WHERE org = $1")).bind(org);
     let sql = match only {
         Some(accounts) => sql
             .then(" AND (account IS NULL OR (1 = 1")
@@ -211,7 +211,7 @@ pub async fn list_known(
     page: &Paging<ConnectionId>,
 ) -> Result<Vec<Connection>> {
     let counting: Vec<ConnectionId> = store.directory().counting(accounts).into_iter().collect();
-    let sql = Sql::new("SELECT * FROM connections WHERE org = $1 AND ((1 = 1")
+    let sql = Sql::new(select!(connections, "WHERE org = $1 AND ((1 = 1"))
         .bind(org)
         .and_in("account", Some(accounts))
         .then(") OR (account IS NULL")
@@ -227,7 +227,7 @@ pub async fn list_known(
 /// # Errors
 /// `NotFound`.
 pub async fn get(store: &Store, org: &OrgId, id: &ConnectionId) -> Result<Connection> {
-    let sql = Sql::new("SELECT * FROM connections WHERE id = $1 AND org = $2")
+    let sql = Sql::new(select!(connections, "WHERE id = $1 AND org = $2"))
         .bind(id)
         .bind(org);
     let row = opt(store, sql).await?;
@@ -239,11 +239,7 @@ pub async fn get(store: &Store, org: &OrgId, id: &ConnectionId) -> Result<Connec
 /// # Errors
 /// When the database does not answer.
 pub async fn by_id(store: &Store, id: &ConnectionId) -> Result<Option<(OrgId, Connection)>> {
-    let row = opt(
-        store,
-        Sql::new("SELECT * FROM connections WHERE id = $1").bind(id),
-    )
-    .await?;
+    let row = opt(store, Sql::new(select!(connections, "WHERE id = $1")).bind(id)).await?;
     row.map(|row| {
         let connection = read(&row, store)?;
         Ok((row.id("org")?, connection))

@@ -7,19 +7,22 @@
 
 mod explain;
 mod files;
+pub(crate) mod raw;
+pub(crate) mod schema;
 mod transaction;
 
 pub use explain::explain_statements;
 pub use files::sqlite_file;
+pub use schema::{Upgrade, Upgraded, upgrade};
 pub(crate) use transaction::DbTx;
 
 use crate::sql::{Row, Run, Sql};
 use crate::{Error, Result};
 use sqlx::error::DatabaseError;
 use sqlx::pool::{Pool, PoolConnection, PoolConnectionMetadata, PoolOptions};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePool, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Database, Executor as _, Row as _, Sqlite};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Database, Executor as _, Row as _, Sqlite};
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -165,28 +168,27 @@ impl Stale {
     }
 }
 
-/// Whether the server at the other end went away, shuts down, or takes no writes any more (25006).
+/// Whether PostgreSQL had planned a statement before a migration changed what it answers: new connections plan anew.
+fn is_another_plan(error: &dyn DatabaseError) -> bool {
+    let error = error.try_downcast_ref::<PgDatabaseError>();
+    error.is_some_and(|error| error.code() == "0A000" && error.routine() == Some("RevalidateCachedQuery"))
+}
+
+/// Whether the server at the other end went away, shuts down, takes no writes any more (25006), or plans for a schema
+/// from before.
 fn is_gone(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => {
             matches!(
                 error.code().as_deref(),
                 Some("25006" | "57P01" | "57P02" | "57P03")
-            )
+            ) || is_another_plan(&**error)
         }
         // What is slow may yet answer.
         sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::TimedOut,
         sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
         _ => false,
     }
-}
-
-pub(crate) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
-
-/// Whether this binary knows a version of the schema, and the newest that it knows.
-pub(crate) fn knows_schema(version: i64) -> (bool, i64) {
-    let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
-    (MIGRATIONS.version_exists(version), newest.unwrap_or_default())
 }
 
 pub(crate) fn is_postgres(url: &str) -> bool {
@@ -234,34 +236,15 @@ async fn prepare(connection: &mut PgConnection, purpose: Purpose) -> Result<(), 
 }
 
 impl Db {
-    /// Opens `sqlite:PATH` or `postgres://…` and brings the schema up to date.
-    pub(crate) async fn open(url: &str, pools: Pools) -> Result<Self> {
+    /// Opens `sqlite:PATH` or `postgres://…`, with a schema that this version can use.
+    pub(crate) async fn open(url: &str, pools: Pools, schema: Upgrade) -> Result<Self> {
+        schema::prepare(url, schema).await?;
         let stale = Stale::new();
         let engine = if is_postgres(url) {
             open_postgres(url, pools, &stale)?
         } else {
             open_sqlite(url, pools, &stale)?
         };
-        match &engine {
-            Engine::Sqlite { write, .. } => {
-                // In one transaction, because nothing else keeps another process from migrating, too.
-                let mut connection = acquire(write).await.map_err(Error::Unavailable)?;
-                let mut tx = connection
-                    .begin_with("BEGIN IMMEDIATE")
-                    .await
-                    .map_err(Error::Unavailable)?;
-                MIGRATIONS.run(&mut *tx).await.map_err(Error::internal)?;
-                tx.commit().await?;
-            }
-            Engine::Postgres(_) => {
-                // A connection without limits: what a migration does to a large table takes its time, and so does
-                // waiting for another instance that migrates.
-                let mut connection = postgres(url)?.connect().await.map_err(Error::Unavailable)?;
-                takes_writes(&mut connection).await.map_err(Error::Unavailable)?;
-                MIGRATIONS.run(&mut connection).await.map_err(Error::internal)?;
-                connection.close().await?;
-            }
-        }
         Ok(Self { engine, stale })
     }
 
@@ -324,8 +307,7 @@ pub(crate) fn make_file(url: &str) -> Result<()> {
 }
 
 fn open_sqlite(url: &str, pools: Pools, stale: &Stale) -> Result<Engine> {
-    let connect = sqlite(url)?.create_if_missing(true);
-    make_file(url)?;
+    let connect = sqlite(url)?;
     let write = options(Purpose::Control, 1, stale).connect_lazy_with(connect.clone());
     let connect = connect.read_only(true);
     let read = Purpose::ALL.map(|purpose| {
@@ -481,7 +463,7 @@ mod tests {
             report: 1,
             ..Pools::default()
         };
-        let db = Db::open(&url, pools).await.unwrap();
+        let db = Db::open(&url, pools, Upgrade::Always).await.unwrap();
         let endless = || {
             let text =
                 "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT COUNT(*) FROM c";

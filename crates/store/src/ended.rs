@@ -164,7 +164,9 @@ pub(crate) async fn api_tokens(
     which: impl FnOnce(Sql) -> Sql,
 ) -> Result<()> {
     let sql = which(Sql::new("DELETE FROM api_tokens WHERE 1 = 1"));
-    let rows = (&mut *tx).rows(sql.then(" RETURNING *")).await?;
+    let rows = (&mut *tx)
+        .rows(sql.then(concat!(" RETURNING ", api_tokens!())))
+        .await?;
     for row in rows {
         let name = row.text("name")?;
         let mut target = audit::target("api_token", &row.id::<wire::ApiTokenId>("id")?, Some(&name));
@@ -182,7 +184,7 @@ pub(crate) async fn invitations(
 ) -> Result<()> {
     let sql =
         Sql::new("UPDATE invitations SET revoked_at = $1 WHERE accepted_at IS NULL AND revoked_at IS NULL");
-    let sql = which(sql.bind(tx.now())).then(" RETURNING *");
+    let sql = which(sql.bind(tx.now())).then(concat!(" RETURNING ", invitations!()));
     let now = tx.now();
     for row in (&mut *tx).rows(sql).await? {
         if row.time("expires_at")? <= now {
@@ -197,19 +199,30 @@ pub(crate) async fn invitations(
 
 /// Deletes what an account gave and was given: bindings, roles, role mappings.
 pub(crate) async fn of_account(tx: &mut Tx, account: &AccountId, reason: &'static str) -> Result<()> {
-    for (table, kind, action) in [
-        ("bindings", "binding", "binding.delete"),
-        ("members", "member", "member.delete"),
-        ("role_mappings", "role_mapping", "role_mapping.delete"),
+    for (sql, kind, action) in [
+        (
+            "DELETE FROM bindings WHERE account = $1 RETURNING id, org, account",
+            "binding",
+            "binding.delete",
+        ),
+        (
+            "DELETE FROM members WHERE account = $1 RETURNING id, org, account, user_id",
+            "member",
+            "member.delete",
+        ),
+        (
+            "DELETE FROM role_mappings WHERE account = $1 RETURNING id, org, account",
+            "role_mapping",
+            "role_mapping.delete",
+        ),
     ] {
-        let sql = Sql::assembled(format!("DELETE FROM {table} WHERE account = $1 RETURNING *"));
-        for row in (&mut *tx).rows(sql.bind(account)).await? {
+        for row in (&mut *tx).rows(Sql::new(sql).bind(account)).await? {
             let target = AuditTarget {
                 kind: kind.to_owned(),
                 id: row.text("id")?,
                 name: None,
                 app: None,
-                user: if table == "members" {
+                user: if kind == "member" {
                     row.opt_id("user_id")?
                 } else {
                     None

@@ -48,7 +48,7 @@ fn read(row: &Row) -> Result<Factor> {
 /// # Errors
 /// When the database does not answer.
 pub async fn list(mut db: impl Run, user: &UserId, page: &Paging<FactorId>) -> Result<Vec<Factor>> {
-    let sql = Sql::new("SELECT * FROM second_factors WHERE user_id = $1").bind(user);
+    let sql = Sql::new(select!(second_factors, "WHERE user_id = $1")).bind(user);
     db.rows(sql.page(page)).await?.iter().map(read).collect()
 }
 
@@ -57,7 +57,7 @@ pub async fn list(mut db: impl Run, user: &UserId, page: &Paging<FactorId>) -> R
 /// # Errors
 /// When the database does not answer, or a secret does not open.
 pub async fn known(tx: &mut Tx, user: &UserId) -> Result<Vec<Known>> {
-    let sql = Sql::new("SELECT * FROM second_factors WHERE user_id = $1 ORDER BY id").bind(user);
+    let sql = Sql::new(select!(second_factors, "WHERE user_id = $1 ORDER BY id")).bind(user);
     let rows = (&mut *tx).rows(sql).await?;
     let open = |row: &Row| {
         let factor = read(row)?;
@@ -72,7 +72,7 @@ pub async fn known(tx: &mut Tx, user: &UserId) -> Result<Vec<Known>> {
 /// # Errors
 /// `NotFound`.
 pub async fn get(db: impl Run, user: &UserId, id: &FactorId) -> Result<Factor> {
-    let sql = Sql::new("SELECT * FROM second_factors WHERE user_id = $1 AND id = $2");
+    let sql = Sql::new(select!(second_factors, "WHERE user_id = $1 AND id = $2"));
     let row = opt(db, sql.bind(user).bind(id)).await?;
     read(&row.ok_or(Error::NotFound("factor"))?)
 }

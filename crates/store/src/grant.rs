@@ -20,9 +20,13 @@ use wire::{
 /// Life of an authorization code, in seconds.
 pub const CODE_LIFE: i64 = 60;
 
-pub(crate) const SELECT: &str = "SELECT g.*, u.email AS user_email, c.name AS client_name, a.name AS app_name \
+pub(crate) const SELECT: &str = concat!(
+    "SELECT ",
+    grants!("g"),
+    ", u.email AS user_email, c.name AS client_name, a.name AS app_name \
      FROM grants g JOIN users u ON u.id = g.user_id JOIN clients c ON c.id = g.client \
-     JOIN apps a ON a.id = g.app WHERE 1 = 1";
+     JOIN apps a ON a.id = g.app WHERE 1 = 1"
+);
 
 pub(crate) fn read(row: &Row, now: Timestamp) -> Result<Grant> {
     let (expires_at, revoked_at) = (row.time("expires_at")?, row.opt_time("revoked_at")?);
@@ -156,7 +160,7 @@ pub async fn redirects(
 /// # Errors
 /// When the database does not answer.
 pub async fn code(db: impl Run, hash: &str) -> Result<Option<Code>> {
-    let row = opt(db, Sql::new("SELECT * FROM codes WHERE hash = $1").bind(hash)).await?;
+    let row = opt(db, Sql::new(select!(codes, "WHERE hash = $1")).bind(hash)).await?;
     row.map(|row| {
         Ok(Code {
             grant: row.id("grant_id")?,

@@ -190,7 +190,7 @@ pub async fn list(
     accounts: Option<&[AccountId]>,
     page: &Paging<HostId>,
 ) -> Result<Vec<Host>> {
-    let mut sql = Sql::new("SELECT * FROM hosts WHERE org = $1").bind(org);
+    let mut sql = Sql::new(select!(hosts, "WHERE org = $1")).bind(org);
     if accounts.is_some() {
         sql = sql
             .then(" AND id IN (SELECT id FROM hosts WHERE 1 = 1")
@@ -212,7 +212,7 @@ pub async fn list(
 /// # Errors
 /// `NotFound`.
 pub async fn get(mut db: impl Run, org: &OrgId, id: &HostId) -> Result<Host> {
-    let sql = Sql::new("SELECT * FROM hosts WHERE id = $1 AND org = $2");
+    let sql = Sql::new(select!(hosts, "WHERE id = $1 AND org = $2"));
     let row = db.rows(sql.bind(id).bind(org)).await?.into_iter().next();
     let mut host = [read(&row.ok_or(Error::NotFound("host"))?)?];
     complete(db, org, &mut host).await?;
@@ -226,10 +226,12 @@ pub async fn get(mut db: impl Run, org: &OrgId, id: &HostId) -> Result<Host> {
 /// # Errors
 /// When the database does not answer.
 pub async fn conflicts(mut db: impl Run, control_url: &str) -> Result<Vec<(String, App)>> {
-    let sql = Sql::new(
-        "SELECT a.* FROM apps a JOIN hosts h ON h.name = a.host WHERE a.account <> h.account \
-         AND NOT EXISTS (SELECT 1 FROM host_shares s WHERE s.host = h.id AND s.account = a.account) ORDER BY a.id",
-    );
+    let sql = Sql::new(concat!(
+        "SELECT ",
+        apps!("a"),
+        " FROM apps a JOIN hosts h ON h.name = a.host WHERE a.account <> h.account \
+         AND NOT EXISTS (SELECT 1 FROM host_shares s WHERE s.host = h.id AND s.account = a.account) ORDER BY a.id"
+    ));
     let rows = db.rows(sql).await?;
     rows.iter()
         .map(|row| Ok((row.text("host")?, crate::app::read(row, control_url)?)))

@@ -64,10 +64,11 @@ pub async fn pending_like(
     now: Timestamp,
 ) -> Result<Vec<Invitation>> {
     let account = new.account.as_ref().map_or("", |id| id.as_str());
-    let sql = Sql::new(
-        "SELECT * FROM invitations WHERE org = $1 AND lower(email) = lower($2) AND account = $3 AND role = $4 \
-         AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > $5",
-    );
+    let sql = Sql::new(select!(
+        invitations,
+        "WHERE org = $1 AND lower(email) = lower($2) AND account = $3 AND role = $4 \
+         AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > $5"
+    ));
     let sql = sql.bind(org).bind(new.email.as_str()).bind(account);
     let rows = db.rows(sql.bind(word(new.role)?).bind(now)).await?;
     rows.iter().map(|row| read(row, now)).collect()
@@ -138,7 +139,7 @@ pub async fn list(
     now: Timestamp,
     page: &Paging<InvitationId>,
 ) -> Result<Vec<Invitation>> {
-    let sql = Sql::new("SELECT * FROM invitations WHERE org = $1")
+    let sql = Sql::new(select!(invitations, "WHERE org = $1"))
         .bind(org)
         .and_in("account", filter.accounts);
     let sql = match filter.state {
@@ -161,7 +162,7 @@ pub async fn list(
 /// # Errors
 /// `NotFound`.
 pub async fn get(db: impl Run, org: &OrgId, id: &InvitationId, now: Timestamp) -> Result<Invitation> {
-    let sql = Sql::new("SELECT * FROM invitations WHERE id = $1 AND org = $2")
+    let sql = Sql::new(select!(invitations, "WHERE id = $1 AND org = $2"))
         .bind(id)
         .bind(org);
     let row = opt(db, sql).await?.ok_or(Error::NotFound("invitation"))?;
@@ -173,10 +174,11 @@ pub async fn get(db: impl Run, org: &OrgId, id: &InvitationId, now: Timestamp) -
 /// # Errors
 /// When the database does not answer.
 pub async fn by_token_hash(store: &Store, hash: &str, now: Timestamp) -> Result<Option<(OrgId, Invitation)>> {
-    let sql = Sql::new(
-        "SELECT * FROM invitations WHERE hash = $1 AND accepted_at IS NULL AND revoked_at IS NULL \
-         AND expires_at > $2",
-    );
+    let sql = Sql::new(select!(
+        invitations,
+        "WHERE hash = $1 AND accepted_at IS NULL AND revoked_at IS NULL \
+         AND expires_at > $2"
+    ));
     let Some(row) = opt(store, sql.bind(hash).bind(now)).await? else {
         return Ok(None);
     };
@@ -194,11 +196,7 @@ pub async fn ever_by_token_hash(
     hash: &str,
     now: Timestamp,
 ) -> Result<Option<(OrgId, Invitation)>> {
-    let row = opt(
-        db,
-        Sql::new("SELECT * FROM invitations WHERE hash = $1").bind(hash),
-    )
-    .await?;
+    let row = opt(db, Sql::new(select!(invitations, "WHERE hash = $1")).bind(hash)).await?;
     row.map(|row| Ok((row.id("org")?, read(&row, now)?))).transpose()
 }
 
@@ -225,14 +223,15 @@ async fn is_worth_something(
 /// `NotFound` when the link cannot be used, by this person or any more.
 pub async fn accept(tx: &mut Tx, org: &OrgId, hash: &str, user: &UserId) -> Result<(Invitation, Member)> {
     let now = tx.now();
-    let sql = Sql::new(
+    let sql = Sql::new(concat!(
         "UPDATE invitations SET accepted_at = $1, accepted_by = $2 WHERE hash = $3 AND org = $4 \
          AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > $1 \
          AND EXISTS (SELECT 1 FROM users u JOIN connections c ON c.id = u.connection \
           WHERE u.id = $2 AND u.org = $4 AND u.disabled = $5 AND (invitations.local = $5 OR c.kind = 'password') \
           AND (c.account IS NULL OR c.account = invitations.account)) \
-         RETURNING *",
-    );
+         RETURNING ",
+        invitations!()
+    ));
     let sql = sql.bind(now).bind(user).bind(hash).bind(org).bind(false);
     let row = opt(&mut *tx, sql).await?.ok_or(Error::NotFound("invitation"))?;
     let invitation = read(&row, now)?;
@@ -268,10 +267,11 @@ pub async fn renew(
     expires_at: Timestamp,
 ) -> Result<Invitation> {
     let now = tx.now();
-    let sql = Sql::new(
+    let sql = Sql::new(concat!(
         "UPDATE invitations SET hash = $1, sent_at = $2, expires_at = $3, maker = COALESCE($5, maker) \
-         WHERE id = $4 AND accepted_at IS NULL AND revoked_at IS NULL RETURNING *",
-    );
+         WHERE id = $4 AND accepted_at IS NULL AND revoked_at IS NULL RETURNING ",
+        invitations!()
+    ));
     let sql = sql
         .bind(hash)
         .bind(now)
@@ -289,10 +289,11 @@ pub async fn renew(
 /// `Conflict` when it was accepted or revoked.
 pub async fn revoke(tx: &mut Tx, invitation: &Invitation) -> Result<Invitation> {
     let now = tx.now();
-    let sql = Sql::new(
+    let sql = Sql::new(concat!(
         "UPDATE invitations SET revoked_at = $1 \
-         WHERE id = $2 AND accepted_at IS NULL AND revoked_at IS NULL RETURNING *",
-    );
+         WHERE id = $2 AND accepted_at IS NULL AND revoked_at IS NULL RETURNING ",
+        invitations!()
+    ));
     let row = opt(&mut *tx, sql.bind(now).bind(&invitation.id)).await?;
     let row = row.ok_or_else(|| Error::Conflict("it was accepted or revoked".into()))?;
     read(&row, now)

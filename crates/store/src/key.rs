@@ -66,7 +66,10 @@ pub(crate) async fn end_all(tx: &mut Tx) -> Result<Vec<Row>> {
 /// # Errors
 /// `Internal` when one does not open.
 pub async fn all(store: &crate::Store) -> Result<Vec<StoredKey>> {
-    let sql = Sql::new("SELECT * FROM signing_keys WHERE (not_after IS NULL OR not_after > $1) ORDER BY id");
+    let sql = Sql::new(select!(
+        signing_keys,
+        "WHERE (not_after IS NULL OR not_after > $1) ORDER BY id"
+    ));
     let mut db = store;
     db.rows(sql.bind(store.clock().now()))
         .await?
@@ -102,9 +105,10 @@ fn read(row: &Row, store: &crate::Store) -> Result<StoredKey> {
 /// # Errors
 /// When the database does not answer.
 pub async fn list(mut db: impl Run, org: &OrgId, now: Timestamp) -> Result<Vec<SigningKey>> {
-    let sql = Sql::new(
-        "SELECT * FROM signing_keys WHERE org = $1 AND (not_after IS NULL OR not_after > $2) ORDER BY id",
-    );
+    let sql = Sql::new(select!(
+        signing_keys,
+        "WHERE org = $1 AND (not_after IS NULL OR not_after > $2) ORDER BY id"
+    ));
     db.rows(sql.bind(org).bind(now))
         .await?
         .iter()

@@ -8,6 +8,9 @@
 //!
 //! It knows nothing of HTTP.
 
+#[macro_use]
+mod columns;
+
 pub mod access;
 pub mod api_token;
 pub mod app;
@@ -65,7 +68,7 @@ pub mod webhook;
 
 pub use change::Change;
 pub use clock::Clock;
-pub use db::{Pools, Purpose, explain_statements, sqlite_file};
+pub use db::{Pools, Purpose, Upgrade, Upgraded, explain_statements, sqlite_file, upgrade};
 pub use directory::{
     AccountView, AppView, BoundConnection, Directory, Snapshot, Unreadable, split_public_url,
 };
@@ -130,6 +133,8 @@ pub struct Opening<'a> {
     pub next_key: Option<&'a MasterKey>,
     /// A restore of the database has not been finished, and is about to be.
     pub restored: bool,
+    /// What may be done to the schema.
+    pub schema: Upgrade,
 }
 
 /// So many changes at once are announced one by one; more are one [`Change::All`], because every receiver
@@ -143,15 +148,19 @@ impl Store {
     /// `Unavailable` when the database does not answer, `Invalid` at `/master_key` when the key is not the
     /// one that the database began with.
     pub async fn open(options: Options<'_>) -> Result<Self> {
-        Self::open_with(options, Opening::default()).await
+        let opening = Opening {
+            schema: Upgrade::Always,
+            ..Opening::default()
+        };
+        Self::open_with(options, opening).await
     }
 
-    /// The same, in other circumstances.
+    /// The same, in other circumstances; the schema stays as it is unless they say otherwise.
     ///
     /// # Errors
     /// As [`Store::open`].
     pub async fn open_with(options: Options<'_>, opening: Opening<'_>) -> Result<Self> {
-        let db = Db::open(options.database_url, options.pools).await?;
+        let db = Db::open(options.database_url, options.pools, opening.schema).await?;
         let vault = Vault::of_both(options.master_key, opening.next_key)?;
         let control = db.on(Purpose::Control);
         rekey::check_key(control, &vault).await?;

@@ -81,7 +81,7 @@ pub async fn list(
     org: &OrgId,
     page: &Paging<ConnectionMigrationId>,
 ) -> Result<Vec<Migration>> {
-    let sql = Sql::new("SELECT * FROM connection_migrations WHERE org = $1").bind(org);
+    let sql = Sql::new(select!(connection_migrations, "WHERE org = $1")).bind(org);
     db.rows(sql.page(page)).await?.iter().map(read).collect()
 }
 
@@ -90,7 +90,7 @@ pub async fn list(
 /// # Errors
 /// `NotFound`.
 pub async fn get(db: impl Run, org: &OrgId, id: &ConnectionMigrationId) -> Result<Migration> {
-    let sql = Sql::new("SELECT * FROM connection_migrations WHERE id = $1 AND org = $2");
+    let sql = Sql::new(select!(connection_migrations, "WHERE id = $1 AND org = $2"));
     let row = opt(db, sql.bind(id).bind(org)).await?;
     read(&row.ok_or(Error::NotFound("connection migration"))?)
 }

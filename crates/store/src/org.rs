@@ -58,7 +58,7 @@ pub(crate) fn read(row: &Row) -> Result<Organisation> {
 /// # Errors
 /// When the database does not answer.
 pub async fn all(mut db: impl Run) -> Result<Vec<Organisation>> {
-    db.rows(Sql::new("SELECT * FROM organisations ORDER BY id"))
+    db.rows(Sql::new(select!(organisations, "ORDER BY id")))
         .await?
         .iter()
         .map(read)
@@ -82,7 +82,7 @@ pub async fn only(mut db: impl Run) -> Result<Option<OrgId>> {
 /// # Errors
 /// `NotFound`.
 pub async fn get(db: impl Run, id: &OrgId) -> Result<Organisation> {
-    let row = opt(db, Sql::new("SELECT * FROM organisations WHERE id = $1").bind(id)).await?;
+    let row = opt(db, Sql::new(select!(organisations, "WHERE id = $1")).bind(id)).await?;
     read(&row.ok_or(Error::NotFound("organisation"))?)
 }
 
@@ -156,7 +156,7 @@ pub async fn accounts(
     only: Option<&[AccountId]>,
     page: &Paging<AccountId>,
 ) -> Result<Vec<Account>> {
-    let sql = Sql::new("SELECT * FROM accounts WHERE org = $1")
+    let sql = Sql::new(select!(accounts, "WHERE org = $1"))
         .bind(org)
         .and_in("id", only)
         .page(page);
@@ -170,7 +170,7 @@ pub async fn accounts(
 pub async fn account(db: impl Run, org: &OrgId, id: &AccountId) -> Result<Account> {
     let row = opt(
         db,
-        Sql::new("SELECT * FROM accounts WHERE id = $1 AND org = $2")
+        Sql::new(select!(accounts, "WHERE id = $1 AND org = $2"))
             .bind(id)
             .bind(org),
     )
@@ -235,8 +235,14 @@ fn read_member(row: &Row) -> Result<Member> {
 }
 
 /// Members with their people's names, as something to select from.
-const MEMBERS: &str = "SELECT * FROM (SELECT m.*, u.name AS user_name, u.email AS email \
-                       FROM members m JOIN users u ON u.id = m.user_id) AS named";
+const MEMBERS: &str = concat!(
+    "SELECT ",
+    members!(),
+    ", user_name, email FROM (SELECT ",
+    members!("m"),
+    ", u.name AS user_name, u.email AS email \
+     FROM members m JOIN users u ON u.id = m.user_id) AS named"
+);
 
 /// Refuses roles of an account without account, and roles of the organisation with one.
 pub(crate) fn fits(role: Role, account: Option<&AccountId>) -> Result<()> {

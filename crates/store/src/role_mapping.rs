@@ -71,7 +71,7 @@ pub async fn list(
     (only, connection): (Option<&[AccountId]>, Option<&ConnectionId>),
     page: &Paging<RoleMappingId>,
 ) -> Result<Vec<RoleMapping>> {
-    let sql = Sql::new("SELECT * FROM role_mappings WHERE org = $1")
+    let sql = Sql::new(select!(role_mappings, "WHERE org = $1"))
         .bind(org)
         .and_in("account", only)
         .and("connection =", connection)
@@ -84,7 +84,7 @@ pub async fn list(
 /// # Errors
 /// `NotFound`.
 pub async fn get(db: impl Run, org: &OrgId, id: &RoleMappingId) -> Result<RoleMapping> {
-    let sql = Sql::new("SELECT * FROM role_mappings WHERE id = $1 AND org = $2")
+    let sql = Sql::new(select!(role_mappings, "WHERE id = $1 AND org = $2"))
         .bind(id)
         .bind(org);
     read(&opt(db, sql).await?.ok_or(Error::NotFound("role mapping"))?)
@@ -127,11 +127,13 @@ pub async fn delete(tx: &mut Tx, mapping: &RoleMapping) -> Result<()> {
 /// The roles that somebody has from their groups. A connection gives roles while it is enabled, and in an
 /// account while it counts there; one that belongs to an account gives roles nowhere else.
 pub(crate) async fn of(store: &Store, user: &UserId) -> Result<Vec<EffectiveRole>> {
-    let sql = Sql::new(
-        "SELECT r.*, u.idp_groups, c.spec AS connection_spec, c.account AS connection_account \
+    let sql = Sql::new(concat!(
+        "SELECT ",
+        role_mappings!("r"),
+        ", u.idp_groups, c.spec AS connection_spec, c.account AS connection_account \
          FROM users u JOIN role_mappings r ON r.connection = u.connection \
-         JOIN connections c ON c.id = r.connection WHERE u.id = $1 ORDER BY r.id",
-    );
+         JOIN connections c ON c.id = r.connection WHERE u.id = $1 ORDER BY r.id"
+    ));
     let mut db = store;
     let rows = db.rows(sql.bind(user)).await?;
     let Some(first) = rows.first() else {

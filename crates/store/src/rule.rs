@@ -44,21 +44,25 @@ pub struct Statements {
 }
 
 macro_rules! rule {
-    ($kind:ty, $id:ty, $spec:ty, $noun:literal, $table:literal) => {
+    ($kind:ty, $id:ty, $spec:ty, $noun:literal, $table:ident) => {
         impl Rule for $kind {
             type Id = $id;
             type Spec = $spec;
             const SQL: Statements = Statements {
                 noun: $noun,
-                table: $table,
-                list: concat!("SELECT * FROM ", $table, " WHERE org = $1"),
-                get: concat!("SELECT * FROM ", $table, " WHERE org = $1 AND id = $2"),
+                table: stringify!($table),
+                list: select!($table, "WHERE org = $1"),
+                get: select!($table, "WHERE org = $1 AND id = $2"),
                 update: concat!(
                     "UPDATE ",
-                    $table,
+                    stringify!($table),
                     " SET name = $1, spec = $2, version = version + 1 WHERE id = $3 AND version = $4"
                 ),
-                delete: concat!("DELETE FROM ", $table, " WHERE id = $1 AND version = $2"),
+                delete: concat!(
+                    "DELETE FROM ",
+                    stringify!($table),
+                    " WHERE id = $1 AND version = $2"
+                ),
             };
             fn assemble(
                 id: $id,
@@ -94,8 +98,8 @@ macro_rules! rule {
     };
 }
 
-rule!(Policy, PolicyId, PolicySpec, "policy", "policies");
-rule!(Group, GroupId, GroupSpec, "group", "user_groups");
+rule!(Policy, PolicyId, PolicySpec, "policy", policies);
+rule!(Group, GroupId, GroupSpec, "group", user_groups);
 
 pub(crate) fn read<R: Rule>(row: &Row) -> Result<R> {
     let (id, account) = (row.id("id")?, row.id("account")?);

@@ -73,7 +73,7 @@ pub async fn create(
 }
 
 async fn load(db: impl Run, org: &OrgId, id: &ServiceTokenId, now: Timestamp) -> Result<ServiceToken> {
-    let sql = Sql::new("SELECT * FROM service_tokens WHERE org = $1 AND id = $2");
+    let sql = Sql::new(select!(service_tokens, "WHERE org = $1 AND id = $2"));
     let row = opt(db, sql.bind(org).bind(id)).await?;
     read(&row.ok_or(Error::NotFound("service token"))?, now)
 }
@@ -96,7 +96,7 @@ pub async fn list(
     accounts: Option<&[AccountId]>,
     page: &Paging<ServiceTokenId>,
 ) -> Result<Vec<ServiceToken>> {
-    let sql = Sql::new("SELECT * FROM service_tokens WHERE org = $1")
+    let sql = Sql::new(select!(service_tokens, "WHERE org = $1"))
         .bind(org)
         .and_in("account", accounts)
         .page(page);
@@ -110,10 +110,11 @@ pub async fn list(
 /// # Errors
 /// `Stale` when its version is not the stored one, `Conflict` when the name is taken.
 pub async fn update(tx: &mut Tx, token: &ServiceToken, spec: ServiceTokenSpec) -> Result<ServiceToken> {
-    let sql = Sql::new(
+    let sql = Sql::new(concat!(
         "UPDATE service_tokens SET name = $1, enabled = $2, expires_at = $3, version = version + 1 \
-         WHERE id = $4 AND version = $5 RETURNING *",
-    )
+         WHERE id = $4 AND version = $5 RETURNING ",
+        service_tokens!()
+    ))
     .bind(spec.name)
     .bind(spec.enabled)
     .bind(spec.expires_at)
@@ -134,11 +135,12 @@ pub async fn rotate(
 ) -> Result<ServiceToken> {
     let now = tx.now();
     let until = (overlap > 0).then(|| now.plus_seconds(overlap.into()));
-    let sql = Sql::new(
+    let sql = Sql::new(concat!(
         "UPDATE service_tokens SET previous_hash = CASE WHEN $1 IS NULL THEN NULL ELSE hash END, \
          previous_until = $1, hash = $2, prefix = $3, rotated_at = $4, version = version + 1 \
-         WHERE id = $5 AND version = $6 RETURNING *",
-    )
+         WHERE id = $5 AND version = $6 RETURNING ",
+        service_tokens!()
+    ))
     .bind(until)
     .bind(secret.hash.as_str())
     .bind(secret.prefix.as_str())
@@ -216,11 +218,7 @@ pub enum Attempt {
 /// # Errors
 /// When the database does not answer.
 pub async fn prove(db: impl Run, id: &ServiceTokenId, hash: &str, now: Timestamp) -> Result<Attempt> {
-    let row = opt(
-        db,
-        Sql::new("SELECT * FROM service_tokens WHERE id = $1").bind(id),
-    )
-    .await?;
+    let row = opt(db, Sql::new(select!(service_tokens, "WHERE id = $1")).bind(id)).await?;
     let Some(row) = row else {
         return Ok(Attempt::Unknown);
     };

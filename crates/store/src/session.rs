@@ -106,7 +106,7 @@ pub async fn save(tx: &mut Tx, hash: &str, session: &Record) -> Result<()> {
 /// # Errors
 /// When the database does not answer.
 pub async fn by_hash(db: impl Run, hash: &str, now: Timestamp) -> Result<Option<Record>> {
-    let sql = Sql::new("SELECT * FROM sessions WHERE hash = $1 AND expires_at > $2")
+    let sql = Sql::new(select!(sessions, "WHERE hash = $1 AND expires_at > $2"))
         .bind(hash)
         .bind(now);
     opt(db, sql).await?.as_ref().map(read).transpose()
@@ -164,10 +164,13 @@ pub async fn list(
     now: Timestamp,
     page: &Paging<SessionId>,
 ) -> Result<Vec<BrowserSession>> {
-    let sql = Sql::new("SELECT * FROM sessions WHERE user_id IS NOT NULL AND org = $1 AND expires_at > $2")
-        .bind(org)
-        .bind(now)
-        .and("user_id =", user);
+    let sql = Sql::new(select!(
+        sessions,
+        "WHERE user_id IS NOT NULL AND org = $1 AND expires_at > $2"
+    ))
+    .bind(org)
+    .bind(now)
+    .and("user_id =", user);
     db.rows(sql.page(page)).await?.iter().map(read_public).collect()
 }
 
@@ -212,7 +215,10 @@ pub async fn newest_authentications(
 /// # Errors
 /// `NotFound`.
 pub async fn get(db: impl Run, org: &OrgId, id: &SessionId) -> Result<BrowserSession> {
-    let sql = Sql::new("SELECT * FROM sessions WHERE id = $1 AND org = $2 AND user_id IS NOT NULL");
+    let sql = Sql::new(select!(
+        sessions,
+        "WHERE id = $1 AND org = $2 AND user_id IS NOT NULL"
+    ));
     let row = opt(db, sql.bind(id).bind(org)).await?;
     read_public(&row.ok_or(Error::NotFound("session"))?)
 }

@@ -83,7 +83,7 @@ pub async fn list(
     (org, connection): (&OrgId, &ConnectionId),
     page: &Paging<TrialId>,
 ) -> Result<Vec<Trial>> {
-    let sql = Sql::new("SELECT * FROM connection_trials WHERE org = $1 AND connection = $2")
+    let sql = Sql::new(select!(connection_trials, "WHERE org = $1 AND connection = $2"))
         .bind(org)
         .bind(connection);
     let now = store.clock().now();
@@ -96,10 +96,13 @@ pub async fn list(
 /// # Errors
 /// `NotFound`.
 pub async fn get(store: &Store, (org, connection): (&OrgId, &ConnectionId), id: &TrialId) -> Result<Trial> {
-    let sql = Sql::new("SELECT * FROM connection_trials WHERE id = $1 AND org = $2 AND connection = $3")
-        .bind(id)
-        .bind(org)
-        .bind(connection);
+    let sql = Sql::new(select!(
+        connection_trials,
+        "WHERE id = $1 AND org = $2 AND connection = $3"
+    ))
+    .bind(id)
+    .bind(org)
+    .bind(connection);
     let row = opt(store, sql).await?;
     read(&row.ok_or(Error::NotFound("trial"))?, store.clock().now())
 }
@@ -121,9 +124,12 @@ pub async fn ever_by_token(store: &Store, token_hash: &str) -> Result<Option<(Or
 /// When the database does not answer.
 pub async fn by_token(store: &Store, token_hash: &str) -> Result<Option<(OrgId, Trial)>> {
     let now = store.clock().now();
-    let sql = Sql::new("SELECT * FROM connection_trials WHERE token_hash = $1 AND expires_at > $2")
-        .bind(token_hash)
-        .bind(now);
+    let sql = Sql::new(select!(
+        connection_trials,
+        "WHERE token_hash = $1 AND expires_at > $2"
+    ))
+    .bind(token_hash)
+    .bind(now);
     let row = opt(store, sql).await?;
     row.map(|row| Ok((row.id("org")?, read(&row, now)?))).transpose()
 }

@@ -77,9 +77,10 @@ pub async fn due(store: &Store, since: Timestamp, limit: u32) -> Result<Vec<User
 /// `Internal` when the token does not open.
 pub async fn claim(tx: &mut Tx, user: &UserId, since: Timestamp) -> Result<Option<Claimed>> {
     let now = tx.now();
-    let sql = Sql::new(
-        "UPDATE upstream_tokens SET asked_at = $1 WHERE user_id = $2 AND asked_at <= $3 RETURNING *",
-    );
+    let sql = Sql::new(concat!(
+        "UPDATE upstream_tokens SET asked_at = $1 WHERE user_id = $2 AND asked_at <= $3 RETURNING ",
+        upstream_tokens!()
+    ));
     let rows = (&mut *tx).rows(sql.bind(now).bind(user).bind(since)).await?;
     let Some(row) = rows.first() else {
         return Ok(None);

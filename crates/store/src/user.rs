@@ -95,12 +95,14 @@ pub async fn sign_in(tx: &mut Tx, org: &OrgId, mut identity: Identity) -> Result
     identity
         .claims
         .retain(|name, _| !OF_A_SIGN_IN.contains(&name.as_str()));
-    let find =
-        Sql::new("SELECT * FROM users WHERE org = $1 AND connection = $2 AND issuer = $3 AND subject = $4")
-            .bind(org)
-            .bind(&identity.connection)
-            .bind(identity.issuer.as_str())
-            .bind(identity.subject.as_str());
+    let find = Sql::new(select!(
+        users,
+        "WHERE org = $1 AND connection = $2 AND issuer = $3 AND subject = $4"
+    ))
+    .bind(org)
+    .bind(&identity.connection)
+    .bind(identity.issuer.as_str())
+    .bind(identity.subject.as_str());
     let now = tx.now();
     let Some(row) = opt(&mut *tx, find).await? else {
         if let Some(person) = crate::migration::link_on_sign_in(tx, org, &identity).await? {
@@ -219,7 +221,7 @@ pub async fn list(
     (q, connection): (Option<&str>, Option<&ConnectionId>),
     page: &Paging<UserId>,
 ) -> Result<Vec<User>> {
-    let sql = Sql::new("SELECT * FROM users WHERE org = $1")
+    let sql = Sql::new(select!(users, "WHERE org = $1"))
         .bind(org)
         .and("connection =", connection)
         .and_contains("coalesce(name, '') || ' ' || coalesce(email, '')", q);
@@ -246,7 +248,7 @@ pub async fn list_shown(
     for (id, shown) in connections {
         alike.entry((shown.name, shown.email)).or_default().push(id);
     }
-    let mut text = "SELECT * FROM users WHERE org = $1 AND (1 = 0".to_owned();
+    let mut text = select!(users, "WHERE org = $1 AND (1 = 0").to_owned();
     let mut args: Vec<String> = Vec::new();
     let mut place = |arg: String| {
         args.push(arg);
@@ -286,7 +288,7 @@ pub async fn people(
     connections: &[ConnectionId],
     page: &Paging<UserId>,
 ) -> Result<Vec<Person>> {
-    let sql = Sql::new("SELECT * FROM users WHERE org = $1").bind(org);
+    let sql = Sql::new(select!(users, "WHERE org = $1")).bind(org);
     let sql = sql.and_in("connection", Some(connections)).page(page);
     db.rows(sql).await?.iter().map(read).collect()
 }
@@ -298,7 +300,7 @@ pub async fn people(
 pub async fn some(mut db: impl Run, org: &OrgId, ids: &[UserId]) -> Result<Vec<Person>> {
     let mut found = Vec::with_capacity(ids.len());
     for ids in ids.chunks(500) {
-        let sql = Sql::new("SELECT * FROM users WHERE org = $1").bind(org);
+        let sql = Sql::new(select!(users, "WHERE org = $1")).bind(org);
         for row in db.rows(sql.and_in("id", Some(ids))).await? {
             found.push(read(&row)?);
         }
@@ -322,7 +324,7 @@ pub async fn get(db: impl Run, org: &OrgId, id: &UserId) -> Result<Person> {
 /// # Errors
 /// When the database does not answer.
 pub async fn by_id(db: impl Run, id: &UserId) -> Result<Option<Person>> {
-    opt(db, Sql::new("SELECT * FROM users WHERE id = $1").bind(id))
+    opt(db, Sql::new(select!(users, "WHERE id = $1")).bind(id))
         .await?
         .as_ref()
         .map(read)
@@ -405,11 +407,13 @@ pub async fn set_password(tx: &mut Tx, user: &UserId, phc: &str) -> Result<()> {
 /// # Errors
 /// When the database does not answer.
 pub async fn password_by_email(mut db: impl Run, org: &OrgId, email: &str) -> Result<Option<Password>> {
-    let sql = Sql::new(
-        "SELECT p.*, u.email FROM passwords p JOIN users u ON u.id = p.user_id \
+    let sql = Sql::new(concat!(
+        "SELECT ",
+        passwords!("p"),
+        ", u.email FROM passwords p JOIN users u ON u.id = p.user_id \
          JOIN connections c ON c.id = u.connection \
-         WHERE u.org = $1 AND lower(u.email) = lower($2) AND c.kind = 'password' AND u.disabled = $3",
-    );
+         WHERE u.org = $1 AND lower(u.email) = lower($2) AND c.kind = 'password' AND u.disabled = $3"
+    ));
     let rows = db.rows(sql.bind(org).bind(email).bind(false)).await?;
     let mut found = None;
     for row in &rows {
@@ -426,11 +430,7 @@ pub async fn password_by_email(mut db: impl Run, org: &OrgId, email: &str) -> Re
 /// # Errors
 /// When the database does not answer.
 pub async fn password_of(db: impl Run, user: &UserId) -> Result<Option<Password>> {
-    let row = opt(
-        db,
-        Sql::new("SELECT * FROM passwords WHERE user_id = $1").bind(user),
-    )
-    .await?;
+    let row = opt(db, Sql::new(select!(passwords, "WHERE user_id = $1")).bind(user)).await?;
     row.as_ref().map(read_password).transpose()
 }
 

@@ -123,7 +123,7 @@ async fn head(db: impl Run, org: &OrgId) -> Result<i64> {
 }
 
 async fn load(db: impl Run, org: &OrgId, id: &WebhookId, now: Timestamp) -> Result<Stored> {
-    let sql = Sql::new("SELECT * FROM webhooks WHERE org = $1 AND id = $2");
+    let sql = Sql::new(select!(webhooks, "WHERE org = $1 AND id = $2"));
     let row = opt(db, sql.bind(org).bind(id)).await?;
     read(&row.ok_or(Error::NotFound("webhook"))?, now)
 }
@@ -146,7 +146,7 @@ pub async fn list(
     accounts: Option<&[AccountId]>,
     page: &Paging<WebhookId>,
 ) -> Result<Vec<Webhook>> {
-    let sql = Sql::new("SELECT * FROM webhooks WHERE org = $1")
+    let sql = Sql::new(select!(webhooks, "WHERE org = $1"))
         .bind(org)
         .and_in("account", accounts)
         .page(page);
@@ -161,13 +161,14 @@ pub async fn list(
 /// `Stale` when its version is not the stored one, `Conflict` when the name is taken.
 pub async fn update(tx: &mut Tx, org: &OrgId, webhook: &Webhook, spec: WebhookSpec) -> Result<Webhook> {
     let begins = spec.enabled && !webhook.spec.enabled;
-    let sql = Sql::new(
+    let sql = Sql::new(concat!(
         "UPDATE webhooks SET name = $1, enabled = $2, spec = $3, \
          position = CASE WHEN $4 THEN (SELECT seq FROM audit_heads WHERE org = $5) ELSE position END, \
          disabled_reason = CASE WHEN $4 THEN NULL ELSE disabled_reason END, \
          failing_since = CASE WHEN $4 THEN NULL ELSE failing_since END, \
-         version = version + 1 WHERE id = $6 AND version = $7 RETURNING *",
-    )
+         version = version + 1 WHERE id = $6 AND version = $7 RETURNING ",
+        webhooks!()
+    ))
     .bind(spec.name.as_str())
     .bind(spec.enabled)
     .bind(json(&spec)?)
@@ -186,10 +187,11 @@ pub async fn update(tx: &mut Tx, org: &OrgId, webhook: &Webhook, spec: WebhookSp
 pub async fn rotate(tx: &mut Tx, webhook: &Webhook, secret: &str, overlap: u32) -> Result<Webhook> {
     let sealed = tx.vault().seal(webhook.id.as_str(), secret.as_bytes())?;
     let until = (overlap > 0).then(|| tx.now().plus_seconds(overlap.into()));
-    let sql = Sql::new(
+    let sql = Sql::new(concat!(
         "UPDATE webhooks SET previous_secret = CASE WHEN $1 IS NULL THEN NULL ELSE secret END, \
-         previous_until = $1, secret = $2, version = version + 1 WHERE id = $3 AND version = $4 RETURNING *",
-    )
+         previous_until = $1, secret = $2, version = version + 1 WHERE id = $3 AND version = $4 RETURNING ",
+        webhooks!()
+    ))
     .bind(until)
     .bind(sealed)
     .bind(&webhook.id)
@@ -265,10 +267,12 @@ fn wanted(stored: &Stored, upto: i64) -> Sql {
 /// # Errors
 /// When the database does not answer; what was not made is made next time.
 pub async fn collect(store: &Store) -> Result<usize> {
-    let sql = Sql::new(
-        "SELECT w.*, h.seq AS head FROM webhooks w JOIN audit_heads h ON h.org = w.org \
-         WHERE w.enabled = $1 AND w.position < h.seq",
-    );
+    let sql = Sql::new(concat!(
+        "SELECT ",
+        webhooks!("w"),
+        ", h.seq AS head FROM webhooks w JOIN audit_heads h ON h.org = w.org \
+         WHERE w.enabled = $1 AND w.position < h.seq"
+    ));
     let mut db = store;
     let rows = db.rows(sql.bind(true)).await?;
     let mut made = 0;
@@ -398,7 +402,7 @@ pub async fn deliver_now(store: &Store, webhook: &WebhookId, event: &AuditEvent)
     let mut tx = store.begin().await?;
     let lease = tx.now().plus_seconds(LEASE);
     let id = insert(&mut tx, webhook, &event, lease).await?;
-    let sql = Sql::new("SELECT * FROM webhook_deliveries WHERE id = $1").bind(&id);
+    let sql = Sql::new(select!(webhook_deliveries, "WHERE id = $1")).bind(&id);
     let row = opt(&mut tx, sql).await?.ok_or(Error::NotFound("delivery"))?;
     let claimed = read_claimed(&row)?;
     tx.commit_housekeeping().await?;
@@ -411,10 +415,11 @@ pub async fn deliver_now(store: &Store, webhook: &WebhookId, event: &AuditEvent)
 /// When the database does not answer.
 pub async fn due(mut store: &Store) -> Result<Vec<Stored>> {
     let now = store.clock().now();
-    let sql = Sql::new(
-        "SELECT * FROM webhooks w WHERE w.enabled = $1 AND EXISTS (SELECT 1 FROM webhook_deliveries d \
-         WHERE d.webhook = w.id AND d.state = 'pending' AND d.next_at <= $2 AND d.leased_until <= $2)",
-    );
+    let sql = Sql::new(select!(
+        webhooks,
+        "w WHERE w.enabled = $1 AND EXISTS (SELECT 1 FROM webhook_deliveries d \
+         WHERE d.webhook = w.id AND d.state = 'pending' AND d.next_at <= $2 AND d.leased_until <= $2)"
+    ));
     let rows = store.rows(sql.bind(true).bind(now)).await?;
     rows.iter().map(|row| read(row, now)).collect()
 }
@@ -434,11 +439,12 @@ pub async fn claim(store: &Store, webhook: &WebhookId) -> Result<Option<Claimed>
     let mut tx = store.begin().await?;
     let now = tx.now();
     // The conditions are asked again outside: on PostgreSQL another instance may hold the same row.
-    let sql = Sql::new(
+    let sql = Sql::new(concat!(
         "UPDATE webhook_deliveries SET leased_until = $1 WHERE id = (SELECT d.id FROM webhook_deliveries d \
          WHERE d.webhook = $2 AND d.state = 'pending' AND d.next_at <= $3 AND d.leased_until <= $3 \
-         ORDER BY d.id LIMIT 1) AND state = 'pending' AND leased_until <= $3 RETURNING *",
-    )
+         ORDER BY d.id LIMIT 1) AND state = 'pending' AND leased_until <= $3 RETURNING ",
+        webhook_deliveries!()
+    ))
     .bind(now.plus_seconds(LEASE))
     .bind(webhook)
     .bind(now);
@@ -500,9 +506,15 @@ pub async fn finish(tx: &mut Tx, claimed: &Claimed, outcome: &Outcome) -> Result
 /// When the database does not answer.
 pub async fn note(tx: &mut Tx, id: &WebhookId, arrived: bool) -> Result<Option<Timestamp>> {
     let sql = if arrived {
-        Sql::new("UPDATE webhooks SET failing_since = NULL, last_success_at = $1 WHERE id = $2 RETURNING *")
+        Sql::new(concat!(
+            "UPDATE webhooks SET failing_since = NULL, last_success_at = $1 WHERE id = $2 RETURNING ",
+            webhooks!()
+        ))
     } else {
-        Sql::new("UPDATE webhooks SET failing_since = COALESCE(failing_since, $1) WHERE id = $2 RETURNING *")
+        Sql::new(concat!(
+            "UPDATE webhooks SET failing_since = COALESCE(failing_since, $1) WHERE id = $2 RETURNING ",
+            webhooks!()
+        ))
     };
     let now = tx.now();
     let row = opt(&mut *tx, sql.bind(now).bind(id)).await?;
@@ -557,7 +569,7 @@ pub async fn deliveries(
     page: &Paging<WebhookDeliveryId>,
 ) -> Result<Vec<WebhookDelivery>> {
     let state = state.map(word).transpose()?;
-    let sql = Sql::new("SELECT * FROM webhook_deliveries WHERE webhook = $1")
+    let sql = Sql::new(select!(webhook_deliveries, "WHERE webhook = $1"))
         .bind(webhook)
         .and("state =", state)
         .and("id <", page.after.as_ref())
@@ -575,7 +587,7 @@ pub async fn delivery(
     webhook: &WebhookId,
     id: &WebhookDeliveryId,
 ) -> Result<WebhookDeliveryDetail> {
-    let sql = Sql::new("SELECT * FROM webhook_deliveries WHERE webhook = $1 AND id = $2");
+    let sql = Sql::new(select!(webhook_deliveries, "WHERE webhook = $1 AND id = $2"));
     let row = opt(db, sql.bind(webhook).bind(id)).await?;
     let row = row.ok_or(Error::NotFound("delivery"))?;
     Ok(WebhookDeliveryDetail {

@@ -6,7 +6,7 @@ use crate::local::{Claimed, accepted, complete};
 use crate::login::{Asked, PURPOSE, Place, place};
 use crate::page::{Failure, Forms, html, redirect, with_script};
 use crate::return_to::with_query;
-use crate::{SignedIn, Visit, session};
+use crate::{SignedIn, Visit};
 use askama::Template;
 use axum::Form;
 use axum::extract::Query;
@@ -22,8 +22,8 @@ use wire::{FactorKind, UserId};
 struct AlonePage<'a> {
     organisation: &'a str,
     csrf: &'a str,
-    /// What the browser is to ask passkeys for, as JSON; `None` where there can be none.
-    passkey: Option<String>,
+    /// What the browser is to ask passkeys for, as JSON, and the same sealed; `None` where there can be none.
+    passkey: Option<(String, String)>,
     error: Option<&'a str>,
     return_to: Option<&'a str>,
     account_id: Option<&'a str>,
@@ -79,8 +79,8 @@ async fn page(
     let others = with_query(base, &pairs);
     let page = AlonePage {
         organisation: &place.org.spec.name,
-        csrf: &session::form_token(&visit.session, visit.store(), PURPOSE).await?,
-        passkey: passkey::open_challenge(visit).await?,
+        csrf: &visit.form_token(PURPOSE),
+        passkey: passkey::open_challenge(visit)?,
         error,
         return_to,
         account_id,
@@ -96,6 +96,7 @@ async fn page(
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Shown {
     csrf: Option<String>,
+    challenge: Option<String>,
     credential: Option<String>,
     return_to: Option<String>,
     account: Option<String>,
@@ -110,7 +111,7 @@ pub(crate) async fn sign_in(
 ) -> Result<Response, Failure> {
     let Form(shown) = form.unwrap_or_default();
     let csrf = shown.csrf.as_deref().unwrap_or_default();
-    if !visit.is_our_form(PURPOSE, csrf).await? {
+    if !visit.is_our_form(PURPOSE, csrf) {
         return Err(Failure::Csrf);
     }
     let asked = Asked {
@@ -132,7 +133,8 @@ pub(crate) async fn sign_in(
         confirms: confirms.as_ref().map(|who| &who.session),
     };
     let credential = shown.credential.unwrap_or_default();
-    let (user, shown) = match passkey::check_open(&visit, &credential).await? {
+    let challenge = shown.challenge.unwrap_or_default();
+    let (user, shown) = match passkey::check_open(&visit, (&challenge, &credential)).await? {
         Ok(shown) => shown,
         Err(reason) => return refused(&visit, (&place, &asked), &at, reason).await,
     };
@@ -153,6 +155,10 @@ pub(crate) async fn sign_in(
         enrols: false,
     };
     let mut tx = visit.store().begin().await?;
+    if !passkey::spend_challenge(&mut tx, &challenge).await? {
+        drop(tx);
+        return refused(&visit, (&place, &asked), &at, "challenge_unknown").await;
+    }
     match passkey::spend(&mut tx, &half.user, &shown).await? {
         Ok(key) => {
             let path = complete(&visit, tx, &half, &[key, "mfa"], Vec::new()).await?;

@@ -64,16 +64,14 @@ impl Adder {
     async fn csrf(&self, visit: &Visit) -> Result<String, Failure> {
         match self {
             Self::SignedIn(who) => Ok(who.csrf(visit.store(), PURPOSE)),
-            Self::Half(..) => Ok(session::form_token(&visit.session, visit.store(), PURPOSE).await?),
+            Self::Half(..) => Ok(visit.form_token(PURPOSE)),
         }
     }
 
     async fn csrf_ok(&self, visit: &Visit, token: &str) -> Result<bool, Failure> {
         match self {
             Self::SignedIn(who) => Ok(who.csrf_ok(visit.store(), PURPOSE, token)),
-            Self::Half(..) => {
-                Ok(session::form_token_ok(&visit.session, visit.store(), PURPOSE, token).await?)
-            }
+            Self::Half(..) => Ok(visit.form_token_ok(PURPOSE, token)),
         }
     }
 

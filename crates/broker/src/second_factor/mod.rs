@@ -120,7 +120,7 @@ async fn page(visit: &Visit, half: &Half, error: Option<(&str, StatusCode)>) -> 
         None
     };
     let page = FactorPage {
-        csrf: &session::form_token(&visit.session, store, PURPOSE).await?,
+        csrf: &visit.form_token(PURPOSE),
         with_code: has(FactorKind::Totp),
         passkeys_elsewhere: has(FactorKind::Passkey) && passkey.is_none(),
         passkey,
@@ -159,7 +159,7 @@ pub(crate) async fn check(
     let Form(shown) = form.unwrap_or_default();
     let store = visit.store();
     let csrf = shown.csrf.as_deref().unwrap_or_default();
-    if !session::form_token_ok(&visit.session, store, PURPOSE, csrf).await? {
+    if !visit.form_token_ok(PURPOSE, csrf) {
         return Err(Failure::Csrf);
     }
     let Some(half) = half(&visit).await?.filter(|half| !half.enrols) else {

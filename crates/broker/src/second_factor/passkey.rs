@@ -50,12 +50,12 @@ struct Asked<T> {
     state: T,
 }
 
-async fn remember<T>(visit: &Visit, user: Option<&UserId>, state: T) -> Result<(), Failure>
+async fn remember<T>(visit: &Visit, user: &UserId, state: T) -> Result<(), Failure>
 where
     T: Serialize + Send + Sync,
 {
     let asked = Asked {
-        user: user.cloned(),
+        user: Some(user.clone()),
         at: visit.store().clock().now(),
         state,
     };
@@ -66,7 +66,7 @@ where
 }
 
 /// Takes what was asked out of the session, for good.
-async fn take<T>(visit: &Visit, user: Option<&UserId>) -> Result<Option<T>, Failure>
+async fn take<T>(visit: &Visit, user: &UserId) -> Result<Option<T>, Failure>
 where
     T: DeserializeOwned + Send,
 {
@@ -82,7 +82,7 @@ where
     let now = visit.store().clock().now();
     // A challenge of the other kind is none.
     let asked = taken.and_then(|value| serde_json::from_value::<Asked<T>>(value).ok());
-    let asked = asked.filter(|asked| asked.user.as_ref() == user && asked.at.plus_seconds(LIFE) > now);
+    let asked = asked.filter(|asked| asked.user.as_ref() == Some(user) && asked.at.plus_seconds(LIFE) > now);
     Ok(asked.map(|asked| asked.state))
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn challenge(visit: &Visit, user: &UserId) -> Result<Option<Str
     drop(tx);
     let passkeys: Vec<_> = passkeys.into_iter().map(|(_, passkey)| passkey).collect();
     let (asked, state) = webauthn.start_passkey_authentication(&passkeys).map_err(wrong)?;
-    remember::<PasskeyAuthentication>(visit, Some(user), state).await?;
+    remember::<PasskeyAuthentication>(visit, user, state).await?;
     to_json(&asked).map(Some)
 }
 
@@ -131,7 +131,7 @@ pub(super) async fn check(
     let Some(webauthn) = &visit.broker.passkeys().0 else {
         return Ok(Err("wrong_passkey"));
     };
-    let Some(state) = take::<PasskeyAuthentication>(visit, Some(user)).await? else {
+    let Some(state) = take::<PasskeyAuthentication>(visit, user).await? else {
         return Ok(Err("challenge_unknown"));
     };
     let Ok(shown) = serde_json::from_str::<PublicKeyCredential>(shown) else {
@@ -166,25 +166,54 @@ fn refused(visit: &Visit, error: WebauthnError) -> &'static str {
     "wrong_passkey"
 }
 
-/// What to ask of the browser so that a passkey says who its holder is; `None` where there can be none.
-pub(super) async fn open_challenge(visit: &Visit) -> Result<Option<String>, Failure> {
+/// What to ask of the browser so that a passkey says who its holder is, and the same sealed for this browser: it comes back
+/// with the answer, so that strangers who open the page leave nothing behind. `None` where there can be no passkeys.
+pub(super) fn open_challenge(visit: &Visit) -> Result<Option<(String, String)>, Failure> {
     let Some(webauthn) = &visit.broker.passkeys().0 else {
         return Ok(None);
     };
     let (asked, state) = webauthn.start_discoverable_authentication().map_err(wrong)?;
-    remember::<DiscoverableAuthentication>(visit, None, state).await?;
-    to_json(&asked).map(Some)
+    let at = visit.store().clock().now();
+    let sealed = Asked {
+        user: None,
+        at,
+        state,
+    };
+    let sealed = visit
+        .store()
+        .vault()
+        .seal(&context(visit), to_json(&sealed)?.as_bytes())?;
+    Ok(Some((to_json(&asked)?, sealed)))
+}
+
+/// The browser that a sealed challenge is good in.
+fn context(visit: &Visit) -> String {
+    format!("{ASKED}:{}", visit.forms.holder())
+}
+
+/// The challenge that is sealed for this browser, if it is not too old.
+fn open(visit: &Visit, sealed: &str) -> Option<DiscoverableAuthentication> {
+    let opened = visit.store().vault().open(&context(visit), sealed).ok()?;
+    let asked: Asked<DiscoverableAuthentication> = serde_json::from_slice(&opened).ok()?;
+    let is_good = asked.user.is_none() && asked.at.plus_seconds(LIFE) > visit.store().clock().now();
+    is_good.then_some(asked.state)
+}
+
+/// Uses up a challenge of [`open_challenge`] that was answered: of any number of answers one counts.
+pub(super) async fn spend_challenge(tx: &mut Tx, sealed: &str) -> Result<bool, Failure> {
+    let until = tx.now().plus_seconds(LIFE);
+    Ok(store::form::spend(tx, &store::sha256(sealed), until).await?)
 }
 
 /// As [`check`], where the passkey says whose it is.
 pub(super) async fn check_open(
     visit: &Visit,
-    shown: &str,
+    (sealed, shown): (&str, &str),
 ) -> Result<Result<(UserId, AuthenticationResult), &'static str>, Failure> {
     let Some(webauthn) = &visit.broker.passkeys().0 else {
         return Ok(Err("wrong_passkey"));
     };
-    let Some(state) = take::<DiscoverableAuthentication>(visit, None).await? else {
+    let Some(state) = open(visit, sealed) else {
         return Ok(Err("challenge_unknown"));
     };
     let Ok(shown) = serde_json::from_str::<PublicKeyCredential>(shown) else {
@@ -255,7 +284,7 @@ pub(super) async fn invite(visit: &Visit, user: &User) -> Result<Option<String>,
     let (asked, state) = webauthn
         .start_passkey_registration(id, email, name, Some(there))
         .map_err(wrong)?;
-    remember::<PasskeyRegistration>(visit, Some(&user.id), state).await?;
+    remember::<PasskeyRegistration>(visit, &user.id, state).await?;
     let mut asked = serde_json::to_value(&asked).map_err(|e| Failure::Store(Error::internal(e)))?;
     // A device that can find it again lets its owner in without the password.
     if let Some(selection) = asked.pointer_mut("/publicKey/authenticatorSelection") {
@@ -279,7 +308,7 @@ pub(super) async fn made(visit: &Visit, user: &UserId, answer: &str) -> Result<O
     let Some(webauthn) = &visit.broker.passkeys().0 else {
         return Ok(None);
     };
-    let Some(state) = take::<PasskeyRegistration>(visit, Some(user)).await? else {
+    let Some(state) = take::<PasskeyRegistration>(visit, user).await? else {
         return Ok(None);
     };
     let Ok(answer) = serde_json::from_str::<RegisterPublicKeyCredential>(answer) else {

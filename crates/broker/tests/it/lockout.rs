@@ -276,15 +276,31 @@ async fn junk_instead_of_a_passkey_signs_nobody_in_and_is_one_event() {
             let junk = if n % 2 == 0 { "{}" } else { "" };
             let fields = [
                 ("csrf", &*page.field("csrf")),
+                ("challenge", &*page.field("challenge")),
                 ("credential", junk),
                 ("org", "acme"),
             ];
             let answer = stranger.post("/login/passkey", &fields).await;
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
         }
+        // A challenge is good in the browser that it was made for, and for as long as somebody takes.
+        let elsewhere = at(w, "203.0.113.1").get("/login/passkey?org=acme").await;
+        let page = stranger.get("/login/passkey?org=acme").await;
+        let mut fields = [
+            ("csrf", &*page.field("csrf")),
+            ("challenge", &*elsewhere.field("challenge")),
+            ("credential", "{}"),
+            ("org", "acme"),
+        ];
+        stranger.post("/login/passkey", &fields).await;
+        let mine = page.field("challenge");
+        fields[1].1 = &mine;
+        w.clock.advance(301);
+        stranger.post("/login/passkey", &fields).await;
         assert!(stranger.get("/me").await.location().starts_with("/login"));
         w.clock.advance(61);
-        assert_eq!(w.reasons("login.failure").await["wrong_passkey"], 30);
+        let reasons = w.reasons("login.failure").await;
+        assert_eq!((reasons["wrong_passkey"], reasons["challenge_unknown"]), (30, 2));
         // Without the form's token it is nobody's wish.
         let answer = stranger
             .post("/login/passkey", &[("csrf", "x"), ("org", "acme")])
@@ -411,7 +427,7 @@ async fn strangers_who_begin_to_sign_in_cost_few_rows() {
         let start = format!("/login/oidc/{}", w.connection.id);
         let mut known = w.signed_in(json!({})).await;
         let mut begun = 0;
-        for n in 0..330 {
+        for n in 0..480 {
             let mut stranger = w.browser();
             if n % 2 == 0 {
                 // As good as none.
@@ -420,8 +436,12 @@ async fn strangers_who_begin_to_sign_in_cost_few_rows() {
                     .cookies
                     .insert("__Host-chatelaine_session".to_owned(), cookie);
             }
-            let path = if n % 3 == 0 { "/login" } else { &start };
-            let answer = stranger.get(path).await;
+            if n % 3 == 0 {
+                // To look at the page costs no row, so that nobody is kept from it.
+                assert_eq!(stranger.get("/login").await.status, StatusCode::OK);
+                continue;
+            }
+            let answer = stranger.get(&start).await;
             let late = answer.status == StatusCode::TOO_MANY_REQUESTS;
             assert_eq!(answer.headers.contains_key("retry-after"), late);
             begun += usize::from(!late);

@@ -24,7 +24,14 @@ async fn a_person_signs_in_through_the_provider_and_lands_where_they_wanted() {
         assert_ne!(browser.cookies, anonymous, "the cookie is a new one");
         let mut names: Vec<_> = browser.cookies.keys().map(String::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["__Host-chatelaine_browser", "__Host-chatelaine_session"]);
+        assert_eq!(
+            names,
+            [
+                "__Host-chatelaine_browser",
+                "__Host-chatelaine_form",
+                "__Host-chatelaine_session"
+            ]
+        );
 
         let me = browser.get("/me").await;
         assert_eq!(me.status, StatusCode::OK);
@@ -59,13 +66,19 @@ async fn a_person_signs_in_through_the_provider_and_lands_where_they_wanted() {
 #[tokio::test]
 async fn the_session_cookie_cannot_be_read_by_scripts_or_sent_in_clear() {
     on_each(async |w| {
-        let attempt = w.browser().get(&format!("/login/oidc/{}", w.connection.id)).await;
+        let mut browser = w.browser();
+        let attempt = browser.get(&format!("/login/oidc/{}", w.connection.id)).await;
+        let back = w.idp.authorize(attempt.location(), json!({"sub": "ada"}));
+        let signed_in = browser.get(&back).await;
         let page = w.browser().get("/login").await;
         for (answer, name) in [
             (attempt, "__Host-chatelaine_login_"),
-            (page, "__Host-chatelaine_session="),
+            (signed_in, "__Host-chatelaine_session="),
+            (page, "__Host-chatelaine_form="),
         ] {
-            let cookie = answer.headers["set-cookie"].to_str().unwrap();
+            let cookies = answer.headers.get_all("set-cookie").iter();
+            let mut cookies = cookies.map(|cookie| cookie.to_str().unwrap());
+            let cookie = cookies.find(|cookie| cookie.starts_with(name)).expect(name);
             for part in [name, "HttpOnly", "Secure", "SameSite=Lax", "Path=/"] {
                 assert!(cookie.contains(part), "{cookie}");
             }

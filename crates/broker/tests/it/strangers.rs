@@ -254,3 +254,113 @@ async fn what_no_gateway_sends_to_sign_in_is_on_record() {
     })
     .await;
 }
+
+/// Rows of the tables that a visitor could fill.
+async fn rows(w: &World) -> Vec<u64> {
+    let mut rows = Vec::new();
+    for table in [
+        "sessions",
+        "pending_logins",
+        "email_codes",
+        "attempts",
+        "spent_forms",
+        "deep_links",
+        "changes",
+    ] {
+        // Says how many there are, and changes nothing.
+        let sql = format!(
+            "UPDATE {table} SET {0} = {0}",
+            if table == "changes" {
+                "topic"
+            } else if table == "attempts" {
+                "act"
+            } else {
+                "expires_at"
+            }
+        );
+        rows.push(w.database.execute(&sql).await);
+    }
+    rows
+}
+
+#[tokio::test]
+async fn whoever_only_looks_at_pages_leaves_no_row_and_can_send_their_forms() {
+    on_each(async |w| {
+        let owner = w.user("owner@acme.example").await;
+        invite(w, "new@acme.example", "guess", &owner.id).await;
+        let email = w
+            .connect(
+                from(json!({ "name": "Guests", "kind": "email_code", "allowed_domains": ["guest.example"] })),
+                Some("allowed"),
+            )
+            .await;
+        let before = rows(w).await;
+        let pages = [
+            "/login".to_owned(),
+            "/login?org=acme&return_to=/me".to_owned(),
+            "/login/passkey?org=acme".to_owned(),
+            format!("/login/email/{}?account={}", email.id, w.production),
+            "/invite/guess".to_owned(),
+            "/invite/wrong".to_owned(),
+            "/login/trial/wrong".to_owned(),
+            "/login/factor".to_owned(),
+            "/login/enrol".to_owned(),
+            "/logout".to_owned(),
+            "/me".to_owned(),
+        ];
+        for page in &pages {
+            for _ in 0..3 {
+                let seen = w.browser().get(page).await;
+                assert!(!seen.status.is_server_error(), "{page}: {}", seen.status);
+                for cookie in seen.headers.get_all("set-cookie") {
+                    assert!(
+                        cookie.to_str().unwrap().starts_with("__Host-chatelaine_form="),
+                        "{page}: {cookie:?}"
+                    );
+                }
+            }
+        }
+        assert_eq!(rows(w).await, before);
+
+        // One secret for all forms of a browser, and one browser's form is worth nothing in another.
+        let mut browser = w.browser();
+        let first = browser.get("/login").await.field("csrf");
+        let again = browser.get("/login").await;
+        assert!(again.headers.get("set-cookie").is_none());
+        assert_eq!(again.field("csrf"), first);
+        let fields = |csrf| {
+            [
+                ("csrf", csrf),
+                ("username", "owner@acme.example"),
+                ("password", "wrong"),
+                ("org", "acme"),
+            ]
+        };
+        let wrong = browser.post("/login/password", &fields(&*first)).await;
+        assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+        let mut other = w.browser();
+        other.get("/login").await;
+        other
+            .post("/login/password", &fields(&*first))
+            .await
+            .is_error(StatusCode::FORBIDDEN);
+        w.browser()
+            .post("/login/password", &fields(&*first))
+            .await
+            .is_error(StatusCode::FORBIDDEN);
+        // Nor is one that was planned for another page, or with a secret that is none.
+        let trial = browser.get("/login/passkey?org=acme").await.field("challenge");
+        browser
+            .post("/login/password", &fields(&*trial))
+            .await
+            .is_error(StatusCode::FORBIDDEN);
+        browser
+            .cookies
+            .insert("__Host-chatelaine_form".to_owned(), "short".to_owned());
+        browser
+            .post("/login/password", &fields(&*first))
+            .await
+            .is_error(StatusCode::FORBIDDEN);
+    })
+    .await;
+}

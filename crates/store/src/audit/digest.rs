@@ -201,10 +201,7 @@ impl DigestFile {
     pub async fn write(&mut self, mut store: &Store) -> Result<usize> {
         let mut lines = Vec::new();
         let mut taken = Vec::new();
-        for row in store
-            .rows(Sql::new("SELECT * FROM audit_heads ORDER BY org"))
-            .await?
-        {
+        for row in store.rows(Sql::new(select!(audit_heads, "ORDER BY org"))).await? {
             let head = Head::read(&row)?;
             if !store.seal().fits(&head, &row.text("mac")?) {
                 tracing::error!(org = %head.org, seq = head.seq, "no audit digest: the head of the log was not written \

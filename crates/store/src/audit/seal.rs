@@ -143,7 +143,7 @@ pub(crate) async fn seal_heads(db: On<'_>, seal: &Seal) -> Result<()> {
         Err(other) => return Err(other),
     }
     for row in (&mut tx)
-        .rows(Sql::new("SELECT * FROM audit_heads WHERE mac = ''"))
+        .rows(Sql::new(select!(audit_heads, "WHERE mac = ''")))
         .await?
     {
         let head = Head::read(&row)?;

@@ -239,7 +239,7 @@ pub async fn verify(store: &Store, org: &OrgId, digests: &[Digest]) -> Result<Ve
         jumps.iter().any(|jump| jump.lost(seen))
     };
     let mine: Vec<_> = mine.into_iter().filter(|digest| !gone(digest)).collect();
-    let sql = Sql::new("SELECT * FROM audit_heads WHERE org = $1").bind(org);
+    let sql = Sql::new(select!(audit_heads, "WHERE org = $1")).bind(org);
     let row = opt(store, sql).await?.ok_or(Error::NotFound("organisation"))?;
     let head = Head::read(&row)?;
     let is_ours = store.seal().fits(&head, &row.text("mac")?);
@@ -260,10 +260,12 @@ async fn along(
     (walk, answers): (&mut Walk<'_>, &mut Answers<'_>),
 ) -> Result<Result<(), Break>> {
     while walk.at < head.seq {
-        let sql = Sql::new(
-            "SELECT e.*, r.status, r.micros, r.n, r.hash AS answer FROM audit_events e \
-             LEFT JOIN audit_responses r ON r.event = e.id WHERE e.org = $1",
-        );
+        let sql = Sql::new(concat!(
+            "SELECT ",
+            audit_events!("e"),
+            ", r.status, r.micros, r.n, r.hash AS answer FROM audit_events e \
+             LEFT JOIN audit_responses r ON r.event = e.id WHERE e.org = $1"
+        ));
         let sql = sql.bind(&head.org);
         let sql = sql.and("e.seq >", Some(walk.at)).and("e.seq <=", Some(head.seq));
         let rows = store.rows(sql.then(" ORDER BY e.seq").limit(BATCH)).await?;

@@ -1,6 +1,6 @@
 //! The file of a backup: written whole or not at all, and read only as it was written.
 
-use super::raw::Table;
+use crate::db::raw::Table;
 use crate::{Error, Result, Vault};
 use aws_lc_rs::{digest, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -2,8 +2,8 @@
 
 use super::UNFINISHED;
 use super::file::{Header, Line, Reader};
-use super::raw::{Raw, Table};
 use crate::db;
+use crate::db::raw::{Raw, Table};
 use crate::sql::Sql;
 use crate::{Error, Options, Result, Vault};
 use serde_json::Value;
@@ -44,7 +44,7 @@ pub async fn load(options: &Options<'_>, file: &Path) -> Result<Loaded> {
     let vault = Vault::new(options.master_key)?;
     let (mut reader, header) = Reader::open(file)?;
     reader.check(&header, &vault)?;
-    let (known, newest) = db::knows_schema(header.schema);
+    let (known, newest) = db::schema::knows(header.schema);
     if !known {
         return Err(Error::invalid(
             "",
@@ -64,7 +64,7 @@ pub async fn load(options: &Options<'_>, file: &Path) -> Result<Loaded> {
 }
 
 async fn into(tx: &mut Alone, (reader, header, vault): (&mut Reader, &Header, &Vault)) -> Result<Loaded> {
-    if tx.raw().schema().await?.is_some() {
+    if !tx.raw().schema().await?.is_empty() {
         let sql = Sql::new("SELECT key FROM meta WHERE key = $1").bind(UNFINISHED);
         return match tx.raw().rows(sql).await?.is_empty() {
             true => Err(not_empty()),
@@ -188,8 +188,8 @@ impl Alone {
     /// Brings the schema to a version; to the newest without one.
     async fn migrate(&mut self, target: Option<i64>) -> Result<()> {
         let done = match self {
-            Self::Sqlite(tx) => db::MIGRATIONS.run_direct(target, &mut **tx, false).await,
-            Self::Postgres(tx) => db::MIGRATIONS.run_direct(target, &mut **tx, false).await,
+            Self::Sqlite(tx) => db::schema::MIGRATIONS.run_direct(target, &mut **tx, false).await,
+            Self::Postgres(tx) => db::schema::MIGRATIONS.run_direct(target, &mut **tx, false).await,
         };
         done.map_err(Error::internal)
     }

@@ -1,8 +1,8 @@
 //! Taking a backup, beside servers that go on.
 
 use super::file::{Header, LogHead, Writer};
-use super::raw::{Raw, Table};
 use crate::db;
+use crate::db::raw::{Raw, Table};
 use crate::sql::Sql;
 use crate::{Error, Options, Result, Vault, rekey};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
@@ -54,7 +54,7 @@ type What<'a> = (&'a str, &'a str, wire::Timestamp);
 
 async fn write(mut raw: Raw<'_>, (mut writer, vault, what): (Writer, &Vault, What<'_>)) -> Result<Taken> {
     let (version, engine, now) = what;
-    let schema = raw.schema().await?;
+    let schema = raw.schema().await?.last().copied();
     let schema = schema.ok_or_else(|| Error::invalid("", "there is nothing in the database yet"))?;
     let tables = raw.tables().await?;
     is_ours(&mut raw, vault).await?;

@@ -85,7 +85,7 @@ impl Rows {
             unreadable_connections: HashSet::new(),
             closed: HashSet::new(),
         };
-        for row in db.rows(Sql::new("SELECT * FROM organisations")).await? {
+        for row in db.rows(Sql::new(select!(organisations))).await? {
             if let Some(organisation) = rows.keep("organisations", &row, org::read(&row)) {
                 rows.organisations.insert(organisation.id.clone(), organisation);
             }
@@ -122,7 +122,7 @@ impl Rows {
         some: Option<&[AccountId]>,
     ) -> Result<()> {
         let of = |text: &'static str| Sql::new(text).and_in("account", some);
-        let accounts = Sql::new("SELECT * FROM accounts WHERE 1 = 1").and_in("id", some);
+        let accounts = Sql::new(select!(accounts, "WHERE 1 = 1")).and_in("id", some);
         for row in db.rows(accounts).await? {
             if let Some(account) = self.keep("accounts", &row, org::read_account(&row)) {
                 self.accounts.push((row.id("org")?, account));
@@ -135,7 +135,7 @@ impl Rows {
                 own.push((row.id("id")?, spec));
             }
         }
-        let bindings = of("SELECT * FROM bindings WHERE 1 = 1");
+        let bindings = of(select!(bindings, "WHERE 1 = 1"));
         for row in db.rows(bindings.then(" ORDER BY connection")).await? {
             let account: AccountId = row.id("account")?;
             match self.keep("bindings", &row, binding::read(&row)) {
@@ -146,19 +146,19 @@ impl Rows {
                 }
             }
         }
-        for row in db.rows(of("SELECT * FROM policies WHERE 1 = 1")).await? {
+        for row in db.rows(of(select!(policies, "WHERE 1 = 1"))).await? {
             let policy = rule::read(&row);
             if let Some(policy) = self.keep::<Policy>("policies", &row, policy) {
                 self.policies.insert(policy.id.clone(), policy);
             }
         }
-        for row in db.rows(of("SELECT * FROM user_groups WHERE 1 = 1")).await? {
+        for row in db.rows(of(select!(user_groups, "WHERE 1 = 1"))).await? {
             let group = rule::read(&row);
             if let Some(group) = self.keep::<Group>("user_groups", &row, group) {
                 self.groups.entry(group.account.clone()).or_default().push(group);
             }
         }
-        for row in db.rows(of("SELECT * FROM apps WHERE 1 = 1")).await? {
+        for row in db.rows(of(select!(apps, "WHERE 1 = 1"))).await? {
             let app = crate::app::read(&row, control_url);
             if let Some(app) = self.keep("apps", &row, app) {
                 self.apps.entry(app.account.clone()).or_default().push(app);

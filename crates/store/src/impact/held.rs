@@ -127,7 +127,7 @@ impl Held {
         let users: BTreeSet<UserId> = held.holdings.values().map(|h| h.user.clone()).collect();
         let users: Vec<UserId> = users.into_iter().chain(wanted.users.iter().cloned()).collect();
         for some in users.chunks(BATCH) {
-            let sql = Sql::new("SELECT * FROM users WHERE 1 = 1").and_in("id", Some(some));
+            let sql = Sql::new(select!(users, "WHERE 1 = 1")).and_in("id", Some(some));
             for row in db.rows(sql).await? {
                 let person = user::read(&row)?;
                 held.people.insert(person.user.id.clone(), person);
@@ -191,9 +191,9 @@ pub(super) async fn people_of(
     after: Option<&UserId>,
 ) -> Result<Vec<Person>> {
     let sql = match reach {
-        Reach::Anyone => Sql::new("SELECT * FROM users WHERE connection = $1").bind(connection),
+        Reach::Anyone => Sql::new(select!(users, "WHERE connection = $1")).bind(connection),
         Reach::Only { emails, domains } => {
-            let mut text = "SELECT * FROM users WHERE connection = $1 AND (1 = 0".to_owned();
+            let mut text = select!(users, "WHERE connection = $1 AND (1 = 0").to_owned();
             for n in 0..emails.len() {
                 // Writing to a String cannot fail.
                 let _ = write!(text, " OR lower(email) = ${}", n + 2);

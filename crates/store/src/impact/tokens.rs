@@ -52,12 +52,14 @@ pub(super) async fn good(
 }
 
 fn of_people(now: Timestamp) -> Sql {
-    let sql = Sql::new(
-        "SELECT u.*, t.id AS token, c.kind AS connection_kind, c.spec AS connection_spec, \
+    let sql = Sql::new(concat!(
+        "SELECT ",
+        users!("u"),
+        ", t.id AS token, c.kind AS connection_kind, c.spec AS connection_spec, \
          o.spec AS organisation_spec FROM api_tokens t JOIN users u ON u.id = t.owner \
          JOIN connections c ON c.id = u.connection JOIN organisations o ON o.id = t.org \
-         WHERE (t.expires_at IS NULL OR t.expires_at > $1)",
-    );
+         WHERE (t.expires_at IS NULL OR t.expires_at > $1)"
+    ));
     sql.bind(now)
 }
 

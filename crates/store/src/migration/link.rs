@@ -72,7 +72,7 @@ pub async fn links(mut db: impl Run, migration: &Migration) -> Result<Vec<Link>>
 }
 
 async fn decided(db: &mut impl Run, migration: &ConnectionMigrationId) -> Result<Vec<Link>> {
-    let sql = Sql::new("SELECT * FROM connection_links WHERE migration = $1").bind(migration);
+    let sql = Sql::new(select!(connection_links, "WHERE migration = $1")).bind(migration);
     db.rows(sql).await?.iter().map(read_link).collect()
 }
 
@@ -459,10 +459,11 @@ async fn exchange(
 /// # Errors
 /// When the database does not answer.
 pub async fn link_on_sign_in(tx: &mut Tx, org: &OrgId, identity: &Identity) -> Result<Option<Person>> {
-    let sql = Sql::new(
-        "SELECT * FROM connection_migrations WHERE org = $1 AND to_connection = $2 AND state = 'cut_over' \
-         AND link_on_sign_in = $3",
-    );
+    let sql = Sql::new(select!(
+        connection_migrations,
+        "WHERE org = $1 AND to_connection = $2 AND state = 'cut_over' \
+         AND link_on_sign_in = $3"
+    ));
     let Some(row) = opt(&mut *tx, sql.bind(org).bind(&identity.connection).bind(true)).await? else {
         return Ok(None);
     };

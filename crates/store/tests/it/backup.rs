@@ -16,6 +16,7 @@ const VERSION: &str = "1.2.3";
 pub(crate) const RESTORED: Opening<'_> = Opening {
     next_key: None,
     restored: true,
+    schema: store::Upgrade::Never,
 };
 
 /// A folder for one test.

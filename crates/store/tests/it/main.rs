@@ -34,6 +34,7 @@ mod schema;
 mod session;
 mod token;
 mod unreadable;
+mod upgrade;
 mod user;
 mod webhook;
 mod went_back;

@@ -368,6 +368,8 @@ fn everything_that_is_sealed_is_known() {
         ("key.rs", 1),
         // In a browser's session, for the minutes of setting up a factor.
         ("manage.rs", 1),
+        // In a form, for the five minutes of a challenge.
+        ("passkey.rs", 1),
         ("pending_login.rs", 1),
         // What is there before, and what is sealed anew.
         ("rekey.rs", 2),

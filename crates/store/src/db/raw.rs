@@ -1,4 +1,4 @@
-//! A connection beside the pools, and what the database says of its own tables.
+//! A connection beside the pools, and what the database says of its own schema.
 
 use crate::sql::{Arg, Row, Sql};
 use crate::{Error, Result};
@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A connection of either engine, without limits of time.
-pub(super) enum Raw<'a> {
+pub(crate) enum Raw<'a> {
     Sqlite(&'a mut SqliteConnection),
     Postgres(&'a mut PgConnection),
 }
@@ -17,7 +17,7 @@ pub(super) enum Raw<'a> {
 /// What a column holds: one of the three types that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Text,
     Int,
     Flag,
@@ -33,7 +33,7 @@ impl Kind {
         }
     }
 
-    pub(super) fn value(self, row: &Row, name: &str) -> Result<Value> {
+    pub(crate) fn value(self, row: &Row, name: &str) -> Result<Value> {
         Ok(match self {
             Self::Text => row.opt_text(name)?.into(),
             Self::Int => row.opt_time(name)?.map(|n| n.0).into(),
@@ -41,7 +41,7 @@ impl Kind {
         })
     }
 
-    pub(super) fn arg(self, value: Value) -> Option<Arg> {
+    pub(crate) fn arg(self, value: Value) -> Option<Arg> {
         match (self, value) {
             (Self::Text, Value::Null) => Some(Arg::Text(None)),
             (Self::Text, Value::String(text)) => Some(Arg::Text(Some(text))),
@@ -55,14 +55,14 @@ impl Kind {
 
 /// A table with its columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Table {
-    pub(super) name: String,
-    pub(super) columns: Vec<(String, Kind)>,
+pub(crate) struct Table {
+    pub(crate) name: String,
+    pub(crate) columns: Vec<(String, Kind)>,
 }
 
 impl Table {
     /// Its columns, for a statement.
-    pub(super) fn list(&self) -> String {
+    pub(crate) fn list(&self) -> String {
         let names: Vec<String> = self
             .columns
             .iter()
@@ -73,7 +73,7 @@ impl Table {
 }
 
 impl Raw<'_> {
-    pub(super) async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
+    pub(crate) async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
         match self {
             Self::Sqlite(connection) => {
                 let (text, args) = sql.for_sqlite()?;
@@ -90,7 +90,7 @@ impl Raw<'_> {
         }
     }
 
-    pub(super) async fn run(&mut self, sql: Sql) -> Result<()> {
+    pub(crate) async fn run(&mut self, sql: Sql) -> Result<()> {
         match self {
             Self::Sqlite(connection) => {
                 let (text, args) = sql.for_sqlite()?;
@@ -107,7 +107,7 @@ impl Raw<'_> {
     }
 
     /// Gives every row of a statement to `take`, one at a time: there may be more than memory holds.
-    pub(super) async fn each(&mut self, text: String, mut take: impl FnMut(Row) -> Result<()>) -> Result<()> {
+    pub(crate) async fn each(&mut self, text: String, mut take: impl FnMut(Row) -> Result<()>) -> Result<()> {
         match self {
             Self::Sqlite(connection) => {
                 let mut rows = sqlx::query(AssertSqlSafe(text)).fetch(&mut **connection);
@@ -126,7 +126,7 @@ impl Raw<'_> {
     }
 
     /// All tables of the product, each after those that it refers to.
-    pub(super) async fn tables(&mut self) -> Result<Vec<Table>> {
+    pub(crate) async fn tables(&mut self) -> Result<Vec<Table>> {
         let names = match self {
             Self::Sqlite(_) => {
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
@@ -187,8 +187,8 @@ impl Raw<'_> {
         rows.iter().map(|row| row.text("parent")).collect()
     }
 
-    /// The version of the schema; `None` where there is none.
-    pub(super) async fn schema(&mut self) -> Result<Option<i64>> {
+    /// Which migrations the schema went through, the last one last; none where there is nothing.
+    pub(crate) async fn schema(&mut self) -> Result<Vec<i64>> {
         let known = match self {
             Self::Sqlite(_) => "SELECT name FROM sqlite_master WHERE name = '_sqlx_migrations'",
             Self::Postgres(_) => {
@@ -197,14 +197,10 @@ impl Raw<'_> {
             }
         };
         if self.rows(Sql::new(known)).await?.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let rows = self
-            .rows(Sql::new(
-                "SELECT COALESCE(MAX(version), 0) AS version FROM _sqlx_migrations",
-            ))
-            .await?;
-        let version = rows.first().map(|row| row.int("version")).transpose()?;
-        Ok(version.filter(|version| *version > 0))
+        let versions = Sql::new("SELECT version FROM _sqlx_migrations ORDER BY version");
+        let rows = self.rows(versions).await?;
+        rows.iter().map(|row| row.int("version")).collect()
     }
 }
