@@ -258,27 +258,18 @@ async fn what_no_gateway_sends_to_sign_in_is_on_record() {
 /// Rows of the tables that a visitor could fill.
 async fn rows(w: &World) -> Vec<u64> {
     let mut rows = Vec::new();
-    for table in [
-        "sessions",
-        "pending_logins",
-        "email_codes",
-        "attempts",
-        "spent_forms",
-        "deep_links",
-        "changes",
+    for (table, column) in [
+        ("sessions", "hash"),
+        ("pending_logins", "hash"),
+        ("email_codes", "hash"),
+        ("attempts", "act"),
+        ("spent_forms", "hash"),
+        ("deep_links", "hash"),
+        ("changes", "topic"),
     ] {
         // Says how many there are, and changes nothing.
-        let sql = format!(
-            "UPDATE {table} SET {0} = {0}",
-            if table == "changes" {
-                "topic"
-            } else if table == "attempts" {
-                "act"
-            } else {
-                "expires_at"
-            }
-        );
-        rows.push(w.database.execute(&sql).await);
+        let sql = format!("UPDATE {table} SET {column} = {column}");
+        rows.push(testkit::execute(&w.url, &sql).await);
     }
     rows
 }
