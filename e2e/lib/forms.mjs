@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 
 /** One request as node sends it, to `target` if it is to reach another process than the URL names. */
-export function request(url, { method = 'GET', headers = {}, body, target } = {}) {
+export function request(url, { method = 'GET', headers = {}, body, target, agent = false } = {}) {
   const to = new URL(url);
   return new Promise((resolve, reject) => {
     const sent = http.request({
@@ -12,7 +12,7 @@ export function request(url, { method = 'GET', headers = {}, body, target } = {}
       method,
       path: to.pathname + to.search,
       headers: { host: to.host, ...headers, ...(body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }) },
-      agent: false,
+      agent,
     }, (answer) => {
       let text = '';
       answer.setEncoding('utf8');

@@ -26,3 +26,8 @@ export async function freshDatabase(t) {
   url.pathname = `/${name}`;
   return url.href;
 }
+
+/** Runs SQL on a database, behind the back of whoever serves it. */
+export function execute(url, sql) {
+  return execFileSync(psql(), [url, '-q', '-v', 'ON_ERROR_STOP=1', '-c', sql], { cwd: '/', stdio: 'pipe', encoding: 'utf8' });
+}
