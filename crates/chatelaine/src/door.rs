@@ -3,9 +3,13 @@
 
 use ipnet::IpNet;
 use std::collections::HashMap;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv6Addr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How often it is told at the most that somebody was kept out.
 const QUIET: Duration = Duration::from_secs(60);
@@ -30,6 +34,56 @@ pub(crate) struct Admitted {
     door: Arc<Door>,
     /// Nothing for those who speak for many.
     sender: Option<IpAddr>,
+}
+
+/// A connection and its place: it is counted for as long as somebody has the connection, also once it has been switched
+/// to a WebSocket and belongs to no server any more.
+pub(crate) struct Counted<S> {
+    stream: S,
+    _place: Admitted,
+}
+
+impl Admitted {
+    /// Stays with the connection from here on.
+    pub(crate) const fn with<S>(self, stream: S) -> Counted<S> {
+        Counted { stream, _place: self }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 /// What counts as one sender: of IPv6 a network, because whoever has one address there has all of it.
@@ -139,5 +193,42 @@ mod tests {
             (0, 0),
             "nothing is left of those who went"
         );
+    }
+
+    #[tokio::test]
+    async fn a_connection_counts_until_nobody_has_it_also_once_it_is_a_web_socket() {
+        let door = Arc::new(Door::new(1, 1, &[]));
+        let place = door.admit("192.0.2.1".parse().unwrap()).unwrap();
+        let (browser, server) = tokio::io::duplex(4096);
+        let (keep, mut kept) = tokio::sync::mpsc::channel(1);
+        let service = hyper::service::service_fn(move |request| {
+            let upgrade = hyper::upgrade::on(request);
+            let keep = keep.clone();
+            tokio::spawn(async move { keep.send(upgrade.await.unwrap()).await });
+            let switched = http::Response::builder()
+                .status(101)
+                .header("connection", "upgrade");
+            let switched = switched.header("upgrade", "websocket").body(String::new());
+            async move { switched }
+        });
+        let served = hyper::server::conn::http1::Builder::new()
+            .serve_connection(hyper_util::rt::TokioIo::new(place.with(server)), service)
+            .with_upgrades();
+        let served = tokio::spawn(served);
+        let (mut reads, mut writes) = tokio::io::split(browser);
+        let asked = "GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut writes, asked.as_bytes())
+            .await
+            .unwrap();
+        let mut head = [0; 12];
+        tokio::io::AsyncReadExt::read_exact(&mut reads, &mut head)
+            .await
+            .unwrap();
+        assert_eq!(&head, b"HTTP/1.1 101");
+        served.await.unwrap().unwrap();
+        let web_socket = kept.recv().await.unwrap();
+        assert!(door.admit("192.0.2.2".parse().unwrap()).is_none(), "it goes on");
+        drop(web_socket);
+        assert!(door.admit("192.0.2.2".parse().unwrap()).is_some());
     }
 }

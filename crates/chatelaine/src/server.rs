@@ -303,11 +303,10 @@ async fn accept(
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(admitted.with(stream)), service)
             .with_upgrades();
         let stop = stop.clone();
         connections.spawn(async move {
-            let _admitted = admitted;
             let mut connection = pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,

@@ -3,6 +3,8 @@
 use governor::{DefaultKeyedRateLimiter, Quota, clock::Clock as _, clock::DefaultClock};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use wire::{AppId, ClientId};
 
 /// How much is allowed: so many at once, and so many per minute in the long run.
@@ -54,12 +56,18 @@ impl Default for Limits {
     }
 }
 
+/// Addresses that are told apart at the most; beyond, all share what one has, until some have been quiet. Nobody else is to
+/// pay for a sender with very many addresses with memory.
+const MOST: usize = 100_000;
+
 pub(crate) struct Limiters {
     addresses: DefaultKeyedRateLimiter<String>,
     apps: DefaultKeyedRateLimiter<AppId>,
     documents: DefaultKeyedRateLimiter<String>,
     clients: DefaultKeyedRateLimiter<ClientId>,
     clock: DefaultClock,
+    /// When there was no room, and quiet ones were looked for.
+    tidied: Mutex<Option<Instant>>,
 }
 
 impl Limiters {
@@ -70,26 +78,45 @@ impl Limiters {
             documents: DefaultKeyedRateLimiter::keyed(limits.documents_per_address.quota()),
             clients: DefaultKeyedRateLimiter::keyed(limits.updates_per_client.quota()),
             clock: DefaultClock::default(),
+            tidied: Mutex::default(),
         }
     }
 
     /// Counts a registration; an error says after how many seconds the next one makes sense.
     pub(crate) fn registration(&self, app: &AppId, address: &str) -> Result<(), u64> {
         let wait = |until: governor::NotUntil<_>| until.wait_time_from(self.clock.now()).as_secs() + 1;
-        self.addresses.check_key(&network(address)).map_err(wait)?;
+        self.addresses
+            .check_key(&self.known(&self.addresses, address))
+            .map_err(wait)?;
         self.apps.check_key(app).map_err(wait)
     }
 
     /// Counts an authorization request that makes us fetch a document.
     pub(crate) fn document(&self, address: &str) -> Result<(), u64> {
         let wait = |until: governor::NotUntil<_>| until.wait_time_from(self.clock.now()).as_secs() + 1;
-        self.documents.check_key(&network(address)).map_err(wait)
+        self.documents
+            .check_key(&self.known(&self.documents, address))
+            .map_err(wait)
     }
 
     /// Counts a change that a client makes to its registration.
     pub(crate) fn update(&self, client: &ClientId) -> Result<(), u64> {
         let wait = |until: governor::NotUntil<_>| until.wait_time_from(self.clock.now()).as_secs() + 1;
         self.clients.check_key(client).map_err(wait)
+    }
+
+    /// What an address is told from others by.
+    fn known(&self, limiter: &DefaultKeyedRateLimiter<String>, address: &str) -> String {
+        if limiter.len() < MOST {
+            return network(address);
+        }
+        let mut tidied = self.tidied.lock().unwrap_or_else(PoisonError::into_inner);
+        // It goes through all of them.
+        if tidied.is_none_or(|at| at.elapsed() > Duration::from_secs(5)) {
+            *tidied = Some(Instant::now());
+            limiter.retain_recent();
+        }
+        String::new()
     }
 
     /// Forgets whoever has been quiet.
@@ -134,6 +161,30 @@ mod tests {
         assert!(
             limiters.registration(&app, "192.0.2.3").is_err(),
             "the app has a limit, too"
+        );
+    }
+
+    #[test]
+    fn a_sender_with_very_many_addresses_takes_bounded_room() {
+        let (limiters, app) = (Limiters::new(&Limits::default()), AppId::fresh());
+        for n in 0..MOST {
+            let ip = Ipv6Addr::from_bits((0x2001_0db8 << 96) | ((n as u128) << 64));
+            let _ = limiters.registration(&app, &ip.to_string());
+            let _ = limiters.document(&ip.to_string());
+        }
+        for n in 0..100 {
+            let _ = limiters.registration(&app, &format!("192.0.2.{n}"));
+            let _ = limiters.document(&format!("192.0.2.{n}"));
+        }
+        assert!(
+            limiters.addresses.len() <= MOST + 1,
+            "{}",
+            limiters.addresses.len()
+        );
+        assert!(limiters.documents.len() <= MOST + 1);
+        assert!(
+            limiters.document("192.0.2.200").is_err(),
+            "they share what one has"
         );
     }
 }
