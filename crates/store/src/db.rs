@@ -253,6 +253,17 @@ impl Db {
         On { db: self, purpose }
     }
 
+    /// Lets SQLite look at a few rows of each table that grew, so that plans go on to fit. PostgreSQL does so by itself.
+    pub(crate) async fn optimize(&self) -> Result<()> {
+        if let Engine::Sqlite { write, .. } = &self.engine {
+            let mut connection = acquire(write).await.map_err(Error::Unavailable)?;
+            // All tables, and not only those that this connection asked about.
+            let look = "PRAGMA analysis_limit = 400; PRAGMA optimize = 0x10002";
+            connection.execute(look).await?;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn close(&self) {
         match &self.engine {
             Engine::Sqlite { write, read } => {

@@ -332,6 +332,7 @@ pub async fn sweep(store: &Store) -> Result<u64> {
     let mut tx = store.begin().await?;
     lease::give_back(&mut tx, LEASE, &holder).await?;
     tx.commit_housekeeping().await?;
+    store.inner.db.optimize().await?;
     fault.map_or(Ok(gone), Err::<u64, Error>)
 }
 

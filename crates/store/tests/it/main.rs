@@ -14,6 +14,7 @@ mod directory;
 mod ended;
 mod ending;
 mod expiry;
+mod far;
 mod fold;
 mod grant;
 mod host;
