@@ -124,6 +124,9 @@ pub fn error_page(status: StatusCode, title: &str, text: &str, request_id: &str)
     let headers = response.headers_mut();
     // Addresses of failed requests may carry codes.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
     response
 }
 
@@ -183,6 +186,11 @@ impl Failure {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Not available right now",
                 "The server cannot reach its database. Try again in a moment.",
+            ),
+            Self::Store(store::Error::Busy) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Not available right now",
+                "Too many people sign in at this moment. Try again in a few seconds.",
             ),
             Self::Store(store::Error::Conflict(_) | store::Error::Stale) => (
                 StatusCode::CONFLICT,

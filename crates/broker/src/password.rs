@@ -22,7 +22,14 @@ static SLOTS: Semaphore = Semaphore::const_new(2);
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y2hhdGVsYWluZW5vYm9keQ$\
      AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
+/// Who is in a slot, or waits for one: some seconds of work. Whoever comes when all places are taken is told so.
+static PLACES: Semaphore = Semaphore::const_new(64);
+
 async fn in_slot<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let Ok(_place) = PLACES.try_acquire() else {
+        metrics::counter!("chatelaine_busy_total", "kind" => "passwords").increment(1);
+        return Err(Error::Busy);
+    };
     let _slot = SLOTS.acquire().await.map_err(Error::internal)?;
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)
 }
@@ -106,5 +113,21 @@ mod tests {
         assert!(hash_password("elevenchars").await.is_err());
         assert!(hash_password(&"x".repeat(257)).await.is_err());
         assert!(!verify(None, "x".repeat(1 << 20)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn passwords_wait_in_bounded_number() {
+        let many = (0..80).map(|_| verify(None, "correct horse battery".into()));
+        let answers = futures_util::future::join_all(many).await;
+        let busy = answers
+            .iter()
+            .filter(|answer| matches!(answer, Err(Error::Busy)))
+            .count();
+        assert_eq!(busy, 80 - 64);
+        assert!(answers.into_iter().flatten().all(|fits| !fits));
+        assert!(
+            !verify(None, "correct horse battery".into()).await.unwrap(),
+            "there is room again"
+        );
     }
 }

@@ -339,6 +339,7 @@ impl From<store::Error> for Fault {
                 cause: Some(Arc::new(error)),
                 ..Self::of(Kind::Unavailable).retry_after(2)
             },
+            Error::Busy => Self::of(Kind::Unavailable).retry_after(5).noted("busy"),
             Error::Internal(_) => Self {
                 cause: Some(Arc::new(error)),
                 ..Self::of(Kind::Internal)

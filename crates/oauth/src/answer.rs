@@ -93,7 +93,7 @@ impl From<store::Error> for OauthError {
     fn from(error: store::Error) -> Self {
         match error {
             // Somebody was faster; the same request has another outcome in a moment.
-            store::Error::Conflict(_) | store::Error::Stale => Self::unavailable(),
+            store::Error::Conflict(_) | store::Error::Stale | store::Error::Busy => Self::unavailable(),
             store::Error::Unavailable(source) => {
                 tracing::error!(error = %source, "the database does not answer");
                 Self::unavailable()

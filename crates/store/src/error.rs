@@ -28,6 +28,9 @@ pub enum Error {
     /// The database does not answer.
     #[error("the database does not answer")]
     Unavailable(#[source] sqlx::Error),
+    /// As much of this is being done as there is room for. Nothing was done; a moment later there may be room.
+    #[error("the server does as much of this at once as it can")]
+    Busy,
     /// A fault of ours.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -210,9 +210,10 @@ pub(super) fn answered(request: &Request) -> Response {
 /// Something on our side failed.
 pub(super) fn failed(error: store::Error, request: &Request) -> Response {
     let status = match &error {
-        store::Error::Unavailable(_) | store::Error::Conflict(_) | store::Error::Stale => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        store::Error::Unavailable(_)
+        | store::Error::Conflict(_)
+        | store::Error::Stale
+        | store::Error::Busy => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     tracing::error!(%error, source = ?error, request = request.0.id, "an authorization request failed");
