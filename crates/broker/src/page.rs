@@ -124,9 +124,6 @@ pub fn error_page(status: StatusCode, title: &str, text: &str, request_id: &str)
     let headers = response.headers_mut();
     // Addresses of failed requests may carry codes.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    }
     response
 }
 
