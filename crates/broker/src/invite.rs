@@ -300,7 +300,7 @@ pub(crate) async fn accept(
             Ok(redirect("/"))
         }
         Way::SetPassword => {
-            if !visit.form_token_ok(&open.purpose(), csrf) {
+            if !visit.is_our_form(&open.purpose(), csrf) {
                 return Err(Failure::Csrf);
             }
             set_password(&visit, &secret, &open, typed).await

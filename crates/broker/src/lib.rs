@@ -224,10 +224,12 @@ enum SentFrom {
 impl SentFrom {
     fn of(headers: &http::HeaderMap, control_url: &str) -> Option<Self> {
         let mut sites = headers.get_all("sec-fetch-site").iter();
-        let site = sites.next()?;
         // Where a form comes from whose page sends no referrer, the origin is `null`.
         let origin = |value: &http::HeaderValue| value == control_url || value == "null";
         let other = !headers.get_all(http::header::ORIGIN).iter().all(origin);
+        let Some(site) = sites.next() else {
+            return other.then_some(Self::Elsewhere);
+        };
         match site.as_bytes() {
             _ if other || sites.next().is_some() => Some(Self::Elsewhere),
             b"same-origin" => Some(Self::Here),

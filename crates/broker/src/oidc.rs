@@ -384,6 +384,9 @@ impl Providers {
         claims::tell_of_left_out(&mut claims, &more);
         // Who vouches for one address does not vouch for another.
         let about_other = claims.contains_key("email") && claims.get("email") != more.get("email");
+        if !claims.contains_key("email") && more.contains_key("email") {
+            claims.remove("email_verified");
+        }
         for (name, value) in more {
             if !(about_other && name == "email_verified") {
                 claims.entry(name).or_insert(value);

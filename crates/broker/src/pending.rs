@@ -16,7 +16,7 @@ use wire::{AccountId, Connection, ConnectionId, SessionId, Timestamp, TrialId, U
 /// How long somebody may take at the provider, in seconds.
 const LIFE: i64 = 600;
 /// Attempts of one browser at once: tabs. All their cookies together are short.
-const MOST: usize = 12;
+const MOST: usize = 20;
 /// Letters of a state's digest in the name of its cookie.
 const TAG: usize = 12;
 

@@ -2,7 +2,7 @@
 //! signed in by it. The table is read on every request, so ending a row signs out at once.
 
 use crate::cookie::{self, OneCookie};
-use crate::csrf;
+use crate::{csrf, second_factor};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -120,7 +120,8 @@ impl Sessions {
             None => store::session::Record {
                 id: SessionId::fresh(),
                 org: None,
-                user: None,
+                // It ends with everything else that is theirs, though nobody is signed in by it.
+                user: second_factor::half_of(&record.data),
                 app: None,
                 parent: None,
                 data,

@@ -106,7 +106,8 @@ impl Endpoint<'_> {
             };
             return Err(fault.into());
         };
-        if let Some(error) = read.get("error") {
+        let is_said = |error: &&Value| !error.is_null() && error.as_str() != Some("");
+        if let Some(error) = read.get("error").filter(is_said) {
             let error = error.as_str().unwrap_or("something that is no text");
             return Err(NoTokens::Refused(clean(error, 60)));
         }
@@ -118,7 +119,7 @@ impl Endpoint<'_> {
             text.filter(|text| !text.is_empty()).map(ToOwned::to_owned)
         };
         Ok(Tokens {
-            id_token: text("id_token"),
+            id_token: text("id_token").map(|token| token.trim().to_owned()),
             access_token: text("access_token"),
             is_bearer: text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")),
             refresh_token: text("refresh_token")

@@ -274,7 +274,7 @@ pub(crate) async fn run(
 ) -> Result<Response, Failure> {
     let csrf = form.ok().and_then(|Form(form)| form.csrf).unwrap_or_default();
     let (org, connection, mut trial) = load(&visit, &token).await?;
-    if !visit.form_token_ok(&purpose(&trial), &csrf) {
+    if !visit.is_our_form(&purpose(&trial), &csrf) {
         return Err(Failure::Csrf);
     }
     // By link: whoever does not have it uses up nothing.

@@ -17,9 +17,9 @@ use policy::path::local_target;
 use store::{Store, Tx, deep_link};
 
 /// Attempts of one browser at one app: tabs. All their cookies together fit into a header line of 8 kB.
-const MOST: usize = 8;
+const MOST: usize = 20;
 /// The longest target that a cookie holds.
-const SHORT: usize = 400;
+const SHORT: usize = 150;
 /// Letters of a state's digest in the name of its cookie.
 const TAG: usize = 12;
 

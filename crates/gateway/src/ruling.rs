@@ -3,7 +3,7 @@
 use crate::credential::Known;
 use crate::mcp;
 use crate::site::Site;
-use policy::{Case, McpFacts, RequestFacts};
+use policy::{AT_DESTINATION, Case, McpFacts, RequestFacts, amounts_to};
 use std::net::IpAddr;
 use store::access::{AccessRequest, Principal, Stage};
 use wire::{Actor, Reason, RuleRef, Timestamp};
@@ -56,23 +56,30 @@ impl Ruling {
 impl Asked<'_> {
     /// Decides about a caller, or about a stranger.
     pub(crate) fn decide(&self, site: &Site, known: Option<&Known>, now: Timestamp) -> Ruling {
-        let here = self.decide_at(self.path, site, known, now);
+        let here = self.decide_at((self.path, amounts_to(self.method)), site, known, now);
         match self.destination.filter(|_| here.allowed) {
             Some(there) => {
-                let there = self.decide_at(there, site, known, now);
+                let there = self.decide_at((there, AT_DESTINATION), site, known, now);
                 if there.allowed { here } else { there }
             }
             None => here,
         }
     }
 
-    fn decide_at(&self, path: &str, site: &Site, known: Option<&Known>, now: Timestamp) -> Ruling {
+    fn decide_at(
+        &self,
+        (path, also): (&str, &[&str]),
+        site: &Site,
+        known: Option<&Known>,
+        now: Timestamp,
+    ) -> Ruling {
         let view = &site.view;
         let tools = self.mcp.map(mcp::Asked::tools).unwrap_or_default();
         let is_mcp = view.app.spec.kind == wire::AppKind::Mcp;
         let others = self.mcp.is_some_and(|asked| !asked.others.is_empty());
         let request = RequestFacts {
             method: self.method,
+            also,
             path,
             // As the app says, see there.
             case: Case::Matters,

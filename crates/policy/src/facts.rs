@@ -78,11 +78,28 @@ pub struct ClientFacts<'a> {
     pub tier: ClientTier,
 }
 
+/// What a request does at its path beside what its method says: a copy is read there, and what is moved is gone
+/// (RFC 4918, sections 9.8 and 9.9). What it does at its destination is [`AT_DESTINATION`].
+#[must_use]
+pub fn amounts_to(method: &str) -> &'static [&'static str] {
+    match method {
+        "COPY" => &["GET"],
+        "MOVE" => &["GET", "DELETE"],
+        _ => &[],
+    }
+}
+
+/// What a request amounts to at the destination that it names.
+pub const AT_DESTINATION: &[&str] = &["PUT"];
+
 /// One HTTP request.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestFacts<'a> {
     /// Upper case.
     pub method: &'a str,
+    /// The methods that it amounts to at this path beside its own: a rule that refuses one of them refuses it. See
+    /// [`amounts_to`].
+    pub also: &'a [&'a str],
     /// The path exactly as it is sent upstream, without the query.
     pub path: &'a str,
     /// Whether the origin tells paths apart by case.
@@ -94,9 +111,10 @@ pub struct RequestFacts<'a> {
 impl<'a> RequestFacts<'a> {
     /// A request that is not MCP.
     #[must_use]
-    pub const fn web(method: &'a str, path: &'a str) -> Self {
+    pub fn web(method: &'a str, path: &'a str) -> Self {
         Self {
             method,
+            also: amounts_to(method),
             path,
             case: Case::Matters,
             mcp: None,
@@ -108,6 +126,7 @@ impl<'a> RequestFacts<'a> {
     pub const fn mcp(method: &'a str, path: &'a str, tools: &'a [&'a str]) -> Self {
         Self {
             method,
+            also: &[],
             path,
             case: Case::Matters,
             mcp: Some(McpFacts { tools, others: false }),

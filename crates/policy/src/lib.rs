@@ -48,7 +48,7 @@ pub mod scope;
 mod week;
 mod words;
 
-pub use facts::{ClientFacts, Facts, McpFacts, RequestFacts, UserFacts};
+pub use facts::{AT_DESTINATION, ClientFacts, Facts, McpFacts, RequestFacts, UserFacts, amounts_to};
 pub use pattern::{Case, lies_below};
 pub use ruleset::{Explanation, Ruleset, Verdict, check_floor, check_group, check_policy};
 pub use scope::ScopeSet;

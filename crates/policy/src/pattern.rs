@@ -9,7 +9,7 @@ pub(crate) struct PathPattern {
     any_rest: bool,
     /// As an origin that ignores case reads it: in lower case.
     lower: Vec<Box<[u8]>>,
-    /// For rules that refuse: with percent-encoding undone, without a slash at the end; and that in lower case.
+    /// For rules that refuse: with percent-encoding undone, blanks for `+`, without a slash at the end; and that in lower case.
     plain: Vec<Box<[u8]>>,
     plain_lower: Vec<Box<[u8]>>,
 }
@@ -52,7 +52,7 @@ impl PathPattern {
         let lower = segments
             .iter()
             .map(|s| s.to_ascii_lowercase().into_bytes().into());
-        let mut plain: Vec<Cow<'_, [u8]>> = segments.iter().map(|s| decode(s.as_bytes())).collect();
+        let mut plain: Vec<Cow<'_, [u8]>> = segments.iter().map(|s| blanks(decode(s.as_bytes()))).collect();
         if !any_rest && plain.len() > 1 && plain.last().is_some_and(|last| last.is_empty()) {
             plain.pop();
         }
@@ -76,18 +76,28 @@ impl PathPattern {
     }
 
     /// Also under every other spelling that an origin may read: with percent-encoding undone, with or without a slash at
-    /// the end. For rules that refuse, so that neither `/%61dmin` nor `/admin/` is a way round a rule about `/admin`.
+    /// the end, with `+` for a blank. For rules that refuse, so that neither `/%61dmin` nor `/admin/` is a way round a rule
+    /// about `/admin`.
     pub(crate) fn matches_any_spelling(&self, path: &str, case: Case) -> bool {
         let spelled = |path: &str| self.matches(path, case) || self.matches_decoded(path, case);
         spelled(path) || cut(path).is_some_and(spelled)
     }
 
     fn matches_decoded(&self, path: &str, case: Case) -> bool {
-        let plain = decode(path.as_bytes());
-        let plain = match plain.as_ref() {
+        let plain = blanks(decode(path.as_bytes()));
+        let bare = match plain.as_ref() {
             [rest @ .., b'/'] if !rest.is_empty() => rest,
             whole => whole,
         };
+        // A last segment that may be empty is there when the path ends in a slash, and that slash may be left out.
+        let slashed = |bare: &[u8]| {
+            let ends_in_any = self.plain.last().is_some_and(|last| is_any(last));
+            ends_in_any && self.matches_plain(&[bare, b"/"].concat(), case)
+        };
+        self.matches_plain(bare, case) || slashed(bare)
+    }
+
+    fn matches_plain(&self, plain: &[u8], case: Case) -> bool {
         match case {
             Case::Matters => self.matches_bytes(&self.plain, plain),
             Case::Ignored => self.matches_bytes(&self.plain_lower, &folded(plain)),
@@ -117,7 +127,8 @@ impl PathPattern {
         if is_cut(self) || is_cut(other) {
             return false;
         }
-        let shorter = |a: &Self, b: &Self| !a.any_rest && a.plain.len() < b.plain.len();
+        let needs = |b: &Self| b.plain.len() - usize::from(b.plain.last().is_some_and(|last| is_any(last)));
+        let shorter = |a: &Self, b: &Self| !a.any_rest && a.plain.len() < needs(b);
         let apart = |a: &[u8], b: &[u8]| match (is_literal(a), is_literal(b)) {
             (true, _) => !glob(b, a),
             (false, true) => !glob(a, b),
@@ -178,6 +189,20 @@ fn cut(path: &str) -> Option<&str> {
     let is_end = |code: &[u8]| matches!(code, b"%3F" | b"%3f" | b"%23");
     let at = path.as_bytes().windows(3).position(is_end)?;
     path.get(..at)
+}
+
+/// Whether a segment of a pattern is matched by nothing, too.
+fn is_any(segment: &[u8]) -> bool {
+    !segment.is_empty() && segment.iter().all(|byte| *byte == b'*')
+}
+
+/// As origins read a path that treat it like a form: `+` is a blank.
+fn blanks(path: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    if !path.contains(&b'+') {
+        return path;
+    }
+    let blank = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+    Cow::Owned(path.iter().map(blank).collect())
 }
 
 fn decode(path: &[u8]) -> Cow<'_, [u8]> {
@@ -303,6 +328,12 @@ pub(crate) fn methods(named: &[String]) -> Vec<String> {
     methods
 }
 
+/// Whether a request with one method may amount to the other, or some third to both.
+pub(crate) fn may_be_one(a: &str, b: &str) -> bool {
+    const MOVED: [&str; 5] = ["GET", "PUT", "DELETE", "COPY", "MOVE"];
+    a == b || (MOVED.contains(&a) && MOVED.contains(&b))
+}
+
 /// Refuses methods that no request can carry as given here.
 pub(crate) fn check_method(method: &str) -> Result<(), String> {
     let token = !method.is_empty()
@@ -387,9 +418,35 @@ mod tests {
         assert!(root.matches_any_spelling("/", Case::Matters));
         assert!(!root.matches_any_spelling("/a", Case::Matters));
         let below = PathPattern::compile("/admin/*").unwrap();
-        assert!(!below.matches_any_spelling("/admin", Case::Matters));
+        // `*` is matched by nothing as well, and then the slash at the end may be left out.
+        for path in ["/admin/", "/admin", "/admin%3F/", "/admin%23", "/%61dmin"] {
+            assert!(below.matches_any_spelling(path, Case::Matters), "{path}");
+        }
+        assert!(!below.matches_any_spelling("/admins", Case::Matters));
+        assert!(!below.matches_any_spelling("/", Case::Matters));
+        assert!(!below.is_apart(&PathPattern::compile("/admin").unwrap()));
+        assert!(below.is_apart(&PathPattern::compile("/").unwrap()));
+    }
+
+    #[test]
+    fn refusing_rules_see_a_blank_in_a_plus() {
+        for (pattern, path) in [
+            ("/my%20files/**", "/my+files/x"),
+            ("/a+b/**", "/a%20b/x"),
+            ("/a+b", "/a%2Bb"),
+            ("/A+B", "/A%20B"),
+        ] {
+            let compiled = PathPattern::compile(pattern).unwrap();
+            assert!(
+                compiled.matches_any_spelling(path, Case::Matters),
+                "{pattern} on {path}"
+            );
+            assert!(!compiled.matches(path, Case::Matters), "{pattern} on {path}");
+        }
         assert!(
-            !below.matches_any_spelling("/admin/", Case::Matters) || below.matches("/admin/", Case::Matters)
+            !PathPattern::compile("/a+b")
+                .unwrap()
+                .matches_any_spelling("/ab", Case::Matters)
         );
     }
 

@@ -342,7 +342,9 @@ fn apart(a: &Test, b: &Test) -> bool {
         ) => {
             let methods_meet = methods.is_empty()
                 || methods_b.is_empty()
-                || methods.iter().any(|method| methods_b.contains(method));
+                || methods
+                    .iter()
+                    .any(|a| methods_b.iter().any(|b| crate::pattern::may_be_one(a, b)));
             let paths_meet = match (path, path_b) {
                 (Some(a), Some(b)) => !a.is_apart(b),
                 _ => true,

@@ -296,7 +296,12 @@ impl Rule {
             },
             Test::Request { methods, path } => match facts.request {
                 Some(request) => {
-                    let method = methods.is_empty() || methods.iter().any(|m| m == request.method);
+                    let also = match view.side {
+                        Side::For => &[],
+                        Side::Against => request.also,
+                    };
+                    let named = |m: &String| m == request.method || also.contains(&m.as_str());
+                    let method = methods.is_empty() || methods.iter().any(named);
                     let path = path.as_ref().is_none_or(|pattern| match view.side {
                         Side::For => pattern.matches(request.path, request.case),
                         Side::Against => pattern.matches_any_spelling(request.path, request.case),

@@ -195,6 +195,7 @@ impl Situation {
         facts.ip = self.ip.map(|ip| ip.parse().unwrap());
         facts.request = self.request.as_ref().map(|request| RequestFacts {
             method: request.method,
+            also: policy::amounts_to(request.method),
             path: request.path,
             case: policy::Case::Matters,
             mcp: request.mcp.as_ref().map(|(tools, others)| McpFacts {

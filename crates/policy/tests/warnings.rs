@@ -200,6 +200,7 @@ impl Case {
             at: self.at.and_then(Timestamp::parse),
             request: self.request.as_ref().map(|(method, path, mcp)| RequestFacts {
                 method,
+                also: policy::amounts_to(method),
                 path,
                 case: policy::Case::Matters,
                 mcp: mcp.as_ref().map(|(tools, others)| McpFacts {

@@ -13,7 +13,8 @@ pub struct Record {
     pub id: SessionId,
     /// The organisation, once somebody is signed in.
     pub org: Option<OrgId>,
-    /// Who is signed in, if anybody.
+    /// Who is signed in, if anybody; without an organisation somebody of whom more is asked first, which makes them nobody
+    /// yet, and ends with their sessions.
     pub user: Option<UserId>,
     /// The app, for app sessions.
     pub app: Option<AppId>,
@@ -200,8 +201,10 @@ pub async fn newest_authentications(
     let mut newest = HashMap::new();
     for some in users.chunks(500) {
         // Identifiers grow with time, so the last one of a person is the newest.
-        let sql =
-            Sql::new("SELECT id, user_id, authentication FROM sessions WHERE expires_at > $1").bind(now);
+        let sql = Sql::new(
+            "SELECT id, user_id, authentication FROM sessions WHERE expires_at > $1 AND org IS NOT NULL",
+        )
+        .bind(now);
         let sql = sql.and_in("user_id", Some(some)).then(" ORDER BY id");
         for row in db.rows(sql).await? {
             newest.insert(row.id("user_id")?, read_authentication(&row)?);

@@ -23,6 +23,7 @@ use axum::extract::rejection::FormRejection;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use store::{Paging, Run, Store, Tx, factor};
 use wire::{AccountId, AuditActor, AuditEvent, FactorKind, OrgId, Outcome, SessionId, Timestamp, UserId};
 
@@ -62,6 +63,12 @@ pub(crate) async fn go_on(visit: &Visit, half: Half) -> Result<Response, Failure
         return Ok(redirect("/login/enrol"));
     }
     local::complete_with_password(visit, &half).await
+}
+
+/// Who is half signed in by what a session keeps.
+pub(crate) fn half_of(data: &HashMap<String, serde_json::Value>) -> Option<UserId> {
+    let half = data.get(HALF).map(Half::deserialize);
+    half.and_then(Result::ok).map(|half| half.user)
 }
 
 async fn remember(visit: &Visit, half: &Half) -> Result<(), Failure> {

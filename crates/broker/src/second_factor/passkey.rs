@@ -2,7 +2,7 @@
 //! names only, so where it is reached by an IP address there are none.
 
 use crate::page::Failure;
-use crate::{Visit, session};
+use crate::{SentFrom, Visit, session};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use store::factor::Known;
 use store::{Error, Tx, factor};
@@ -44,8 +44,8 @@ impl Passkeys {
 /// What this browser was asked, once.
 #[derive(Serialize, Deserialize)]
 struct Asked<T> {
-    /// Who was asked; nobody where the passkey is to say who it is.
-    user: Option<UserId>,
+    /// Who was asked.
+    user: UserId,
     at: Timestamp,
     state: T,
 }
@@ -55,7 +55,7 @@ where
     T: Serialize + Send + Sync,
 {
     let asked = Asked {
-        user: Some(user.clone()),
+        user: user.clone(),
         at: visit.store().clock().now(),
         state,
     };
@@ -82,7 +82,7 @@ where
     let now = visit.store().clock().now();
     // A challenge of the other kind is none.
     let asked = taken.and_then(|value| serde_json::from_value::<Asked<T>>(value).ok());
-    let asked = asked.filter(|asked| asked.user.as_ref() == Some(user) && asked.at.plus_seconds(LIFE) > now);
+    let asked = asked.filter(|asked| asked.user == *user && asked.at.plus_seconds(LIFE) > now);
     Ok(asked.map(|asked| asked.state))
 }
 
@@ -173,30 +173,32 @@ pub(super) fn open_challenge(visit: &Visit) -> Result<Option<(String, String)>, 
         return Ok(None);
     };
     let (asked, state) = webauthn.start_discoverable_authentication().map_err(wrong)?;
-    let at = visit.store().clock().now();
-    let sealed = Asked {
-        user: None,
-        at,
+    let open = Open {
+        holder: visit.forms.holder(),
+        at: visit.store().clock().now(),
         state,
     };
-    let sealed = visit
-        .store()
-        .vault()
-        .seal(&context(visit), to_json(&sealed)?.as_bytes())?;
+    let sealed = visit.store().vault().seal(ASKED, to_json(&open)?.as_bytes())?;
     Ok(Some((to_json(&asked)?, sealed)))
 }
 
-/// The browser that a sealed challenge is good in.
-fn context(visit: &Visit) -> String {
-    format!("{ASKED}:{}", visit.forms.holder())
+/// What a browser was asked of which nobody knows who holds it.
+#[derive(Serialize, Deserialize)]
+struct Open {
+    /// Which browser.
+    holder: String,
+    at: Timestamp,
+    state: DiscoverableAuthentication,
 }
 
-/// The challenge that is sealed for this browser, if it is not too old.
+/// The challenge that was sealed for this browser, if it is not too old. Of tabs that are opened at once only one keeps what
+/// it was told from others by: then the browser's word counts that the form is ours.
 fn open(visit: &Visit, sealed: &str) -> Option<DiscoverableAuthentication> {
-    let opened = visit.store().vault().open(&context(visit), sealed).ok()?;
-    let asked: Asked<DiscoverableAuthentication> = serde_json::from_slice(&opened).ok()?;
-    let is_good = asked.user.is_none() && asked.at.plus_seconds(LIFE) > visit.store().clock().now();
-    is_good.then_some(asked.state)
+    let opened = visit.store().vault().open(ASKED, sealed).ok()?;
+    let open: Open = serde_json::from_slice(&opened).ok()?;
+    let is_ours = open.holder == visit.forms.holder() || visit.sent_from == Some(SentFrom::Here);
+    let is_good = is_ours && open.at.plus_seconds(LIFE) > visit.store().clock().now();
+    is_good.then_some(open.state)
 }
 
 /// Uses up a challenge of [`open_challenge`] that was answered: of any number of answers one counts.

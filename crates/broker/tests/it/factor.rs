@@ -473,10 +473,80 @@ async fn half_a_sign_in_runs_out_and_belongs_to_one_browser() {
         let csrf = browser.get("/login/factor").await.field("csrf");
         w.disable(&w.user(OWNER).await).await;
         let fields = [("csrf", csrf.as_str()), ("code", &*app.code(w))];
-        browser
-            .post("/login/factor", &fields)
+        assert_eq!(browser.post("/login/factor", &fields).await.location(), "/login");
+        assert!(!is_somebody(w, &mut browser).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn half_a_sign_in_ends_with_what_ends_the_persons_sessions() {
+    on_each(async |w| {
+        let owner = async || w.user(OWNER).await;
+        let end = async || {
+            let user = owner().await;
+            let mut tx = w.store.begin().await.unwrap();
+            store::session::end_all_of(&mut tx, &user.id, "user_reset")
+                .await
+                .unwrap();
+            tx.commit_housekeeping().await.unwrap();
+        };
+        // Who must add a factor first: nothing that was begun with the password from before goes on.
+        require(w).await;
+        let mut thief = w.browser();
+        assert_eq!(password(&mut thief).await.location(), "/login/enrol");
+        let page = thief.get("/login/enrol/totp").await;
+        let app = App::of(key(&page));
+        end().await;
+        let fields = [
+            ("csrf", &*page.field("csrf")),
+            ("code", &app.code(w)),
+            ("name", "Phone"),
+        ];
+        let late = thief.post("/login/enrol/totp", &fields).await;
+        assert!(late.location().starts_with("/login"), "{}", late.body);
+        assert!(!is_somebody(w, &mut thief).await);
+
+        // Who has one: the code comes too late.
+        let mut own = w.browser();
+        password(&mut own).await;
+        let (app, ..) = enrol(w, &mut own, "/login/enrol").await;
+        assert!(is_somebody(w, &mut own).await);
+        for what in ["ended", "disabled"] {
+            w.clock.advance(31);
+            let mut thief = w.browser();
+            assert_eq!(password(&mut thief).await.location(), "/login/factor");
+            let csrf = thief.get("/login/factor").await.field("csrf");
+            if what == "disabled" {
+                let _ = w.another_owner().await;
+                let mut user = owner().await;
+                for disabled in [true, false] {
+                    let mut tx = w.store.begin().await.unwrap();
+                    let done = store::user::set_disabled(&mut tx, &w.org, &user, disabled).await;
+                    user = done.unwrap();
+                    tx.commit_housekeeping().await.unwrap();
+                }
+            } else {
+                end().await;
+            }
+            let code = app.code(w);
+            let late = thief
+                .post("/login/factor", &[("csrf", &csrf), ("code", &code)])
+                .await;
+            assert!(late.location().starts_with("/login"), "{what}: {}", late.body);
+            assert!(!is_somebody(w, &mut thief).await, "{what}");
+        }
+        // Half a sign-in is no session to be listed, and says nothing of how somebody proved who they are.
+        let mut half = w.browser();
+        password(&mut half).await;
+        let user = owner().await.id;
+        let all = store::Paging::default();
+        let sessions = store::session::list(&w.store, &w.org, Some(&user), w.clock.now(), &all).await;
+        assert_eq!(sessions.unwrap(), []);
+        let newest = store::session::newest_authentications(&w.store, &[user])
             .await
-            .is_error(StatusCode::NOT_FOUND);
+            .unwrap();
+        assert!(newest.is_empty());
     })
     .await;
 }

@@ -2,7 +2,7 @@
 
 use crate::world::{Agent, World, on_each};
 use serde_json::json;
-use wire::{App, Outcome};
+use wire::{App, Outcome, Policy, PolicySpec};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"close_ticket"}}"#;
 
@@ -325,6 +325,73 @@ async fn case_is_ignored_where_the_origin_ignores_it() {
             403
         );
         assert_eq!(ask(world, &agent, &world.wiki, ("GET", "/Page", &[])).await, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_copied_is_read_and_what_is_moved_is_deleted_there_and_written_elsewhere() {
+    on_each(async |world| {
+        let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+        let to = async |method: &str, path: &str, destination: &str| {
+            let headers = [("destination", destination)];
+            ask(world, &agent, &world.wiki, (method, path, &headers)).await
+        };
+        let mut before: Option<wire::PolicyId> = None;
+        for (refused, cases) in [
+            (
+                vec!["GET"],
+                // What is asked for, and whether a rule about the secret place stands in its way.
+                [
+                    ("COPY", "/secret/a", "/open/a", 403),
+                    ("MOVE", "/secret/a", "/open/a", 403),
+                    ("COPY", "/open/a", "/secret/a", 200),
+                    ("MOVE", "/open/a", "/secret/a", 200),
+                ],
+            ),
+            (
+                vec!["PUT", "DELETE"],
+                [
+                    ("COPY", "/secret/a", "/open/a", 200),
+                    ("MOVE", "/secret/a", "/open/a", 403),
+                    ("COPY", "/open/a", "/secret/a", 403),
+                    ("MOVE", "/open/a", "/secret/a", 403),
+                ],
+            ),
+            (
+                vec!["COPY"],
+                [
+                    ("COPY", "/secret/a", "/open/a", 403),
+                    ("MOVE", "/secret/a", "/open/a", 200),
+                    ("COPY", "/open/a", "/secret/a", 403),
+                    ("MOVE", "/open/a", "/secret/a", 200),
+                ],
+            ),
+        ] {
+            let spec: PolicySpec = testkit::from_json(json!({
+                "name": format!("No {}", refused.join(" or ")),
+                "decision": "deny",
+                "include": [{ "type": "request", "methods": refused, "path": "/secret/**" }],
+            }));
+            let account = &world.wiki.account;
+            let policy: Policy = world
+                .write(async |tx| store::rule::create(tx, &world.org, account, spec).await)
+                .await;
+            world
+                .change(&world.wiki, |spec| {
+                    spec.policies.retain(|id| Some(id) != before.as_ref());
+                    spec.policies.insert(0, policy.id.clone());
+                })
+                .await;
+            before = Some(policy.id);
+            for (method, path, destination, expected) in cases {
+                assert_eq!(
+                    to(method, path, destination).await,
+                    expected,
+                    "no {refused:?} at /secret: {method} {path} to {destination}"
+                );
+            }
+        }
     })
     .await;
 }

@@ -133,7 +133,11 @@ async fn end(tx: &mut Tx, events: &mut Vec<AuditEvent>) -> Result<Ended> {
     let mut ended = Ended {
         recovery: count(tx, recovery).await?,
         grants: count(tx, "SELECT COUNT(*) AS n FROM grants WHERE revoked_at IS NULL").await?,
-        sessions: count(tx, "SELECT COUNT(*) AS n FROM sessions WHERE user_id IS NOT NULL").await?,
+        sessions: count(
+            tx,
+            "SELECT COUNT(*) AS n FROM sessions WHERE user_id IS NOT NULL AND org IS NOT NULL",
+        )
+        .await?,
         api_tokens: count(tx, "SELECT COUNT(*) AS n FROM api_tokens").await?,
         ..Ended::default()
     };
