@@ -24,7 +24,7 @@ const DETACH: Duration = Duration::from_secs(10);
 pub(crate) struct Background {
     pub(crate) store: Store,
     pub(crate) oauth: Oauth,
-    pub(crate) deliverer: control::Deliverer,
+    pub(crate) control: control::Control,
     pub(crate) broker: broker::Broker,
     pub(crate) ask_every: Duration,
     pub(crate) digests: Arc<Mutex<DigestFile>>,
@@ -42,19 +42,23 @@ impl Background {
         let Self {
             store,
             oauth,
-            deliverer,
+            control,
             broker,
             ask_every,
             digests,
             mark,
         } = self;
+        let deliverer = control.deliverer().clone();
         let marking = store.clone();
         let detaching = store.clone();
         let digesting = store.clone();
         vec![
             run(
                 "sweep",
-                Box::new(move |stop| Box::pin(sweep(store.clone(), oauth.clone(), stop))),
+                Box::new(move |stop| {
+                    let quiet = (oauth.clone(), control.clone());
+                    Box::pin(sweep(store.clone(), quiet, stop))
+                }),
             ),
             run(
                 "detach",
@@ -120,8 +124,8 @@ pub(crate) async fn write_digests(store: &Store, file: &Mutex<DigestFile>) {
     }
 }
 
-/// Deletes what is over, now and then.
-async fn sweep(store: Store, oauth: Oauth, stop: CancellationToken) {
+/// Deletes what is over, now and then, and forgets who has been quiet.
+async fn sweep(store: Store, (oauth, control): (Oauth, control::Control), stop: CancellationToken) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
@@ -134,6 +138,7 @@ async fn sweep(store: Store, oauth: Oauth, stop: CancellationToken) {
             tracing::warn!(%error, source = ?error, "nobody could be warned of what ends soon");
         }
         oauth.tidy();
+        control.tidy();
     }
 }
 

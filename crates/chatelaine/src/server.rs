@@ -13,7 +13,6 @@ use axum::extract::State;
 use axum::handler::Handler as _;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use control::Deliverer;
 use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header, uri::Authority};
 use hyper::body::Incoming;
@@ -48,7 +47,7 @@ pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) keyring: Keyring,
     oauth: Oauth,
-    deliverer: Deliverer,
+    control: control::Control,
     broker: broker::Broker,
     ask_every: Duration,
     mailer: broker::mail::Mailer,
@@ -132,7 +131,6 @@ impl Server {
             outbound,
             control_url: control_url.clone(),
         });
-        let deliverer = api.deliverer().clone();
         if let Some(concern) = proxy::concern(config) {
             tracing::warn!("{concern}");
         }
@@ -153,7 +151,7 @@ impl Server {
             .with_state(operations)
             .merge(broker::router(broker.clone()))
             .merge(oauth::router(oauth.clone()))
-            .merge(control::router(api))
+            .merge(control::router(api.clone()))
             // Only static files are compressed: nothing secret is in them (BREACH).
             .fallback(assets::serve.layer(CompressionLayer::new()))
             .layer(broker::session_layer(&hot, &control_url));
@@ -182,7 +180,7 @@ impl Server {
             store,
             keyring,
             oauth,
-            deliverer,
+            control: api,
             broker,
             ask_every: Duration::from_secs(config.ask_providers_seconds),
             mailer,
@@ -234,7 +232,7 @@ impl Server {
         let background = Background {
             store: self.store.clone(),
             oauth: self.oauth,
-            deliverer: self.deliverer,
+            control: self.control,
             broker: self.broker,
             ask_every: self.ask_every,
             digests: Arc::clone(&digests),

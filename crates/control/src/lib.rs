@@ -136,6 +136,11 @@ impl Control {
         &self.inner.store
     }
 
+    /// Forgets which credentials asked for something that was long ago. To be called now and then.
+    pub fn tidy(&self) {
+        self.inner.limiter.retain_recent();
+    }
+
     /// Sends webhooks; somebody has to [`Deliverer::run`] it.
     #[must_use]
     pub fn deliverer(&self) -> &Deliverer {
