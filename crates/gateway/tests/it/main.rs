@@ -12,5 +12,6 @@ mod proof;
 mod reach;
 mod reading;
 mod service;
+mod storm;
 mod streams;
 mod world;
