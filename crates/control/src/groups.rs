@@ -180,12 +180,16 @@ pub(crate) fn check_size(pointer: &str, spec: &GroupSpec) -> Answer<()> {
 /// People named in a body must be people that the caller may see.
 async fn check_members(caller: &Caller, body: &Body) -> Answer<()> {
     let members = body.0.get("members").and_then(|m| m.as_array());
-    for (i, member) in members.into_iter().flatten().take(1000).enumerate() {
-        let pointer = format!("/members/{i}");
-        if let Some(Ok(id)) = member.as_str().map(str::parse) {
-            let found = crate::users::load(caller, &id).await;
-            found.map_err(|fault| fault.reference(&pointer, "user"))?;
-        }
+    let named = members.into_iter().flatten().take(1000).enumerate();
+    let named = named.filter_map(|(i, member)| Some((i, member.as_str()?.parse::<UserId>().ok()?)));
+    let (places, ids): (Vec<usize>, Vec<UserId>) = named.unzip();
+    let visible = crate::users::visible(caller, &ids).await?;
+    match places
+        .into_iter()
+        .zip(&ids)
+        .find(|(_, id)| !visible.contains(*id))
+    {
+        Some((i, _)) => Err(Fault::not_found().reference(&format!("/members/{i}"), "user")),
+        None => Ok(()),
     }
-    Ok(())
 }

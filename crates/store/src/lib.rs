@@ -103,6 +103,7 @@ struct Inner {
     folds: fold::Folds,
     seal: audit::Seal,
     noted: client::Noted,
+    collector: webhook::Collector,
     tasks: Arc<Tasks>,
     probe: readiness::Probe,
     /// Where the database lies, if it is a file here.
@@ -182,6 +183,7 @@ impl Store {
             folds: fold::Folds::default(),
             seal,
             noted: client::Noted::default(),
+            collector: webhook::Collector::new(),
             tasks: Arc::default(),
             probe: readiness::Probe::default(),
             file: sqlite_file(options.database_url),
@@ -391,6 +393,8 @@ impl Store {
         if let Err(error) = self.write_all_folds().await {
             tracing::error!(%error, source = ?error, "counts of the audit log were lost");
         }
+        // If it cannot be given back, its time is over soon.
+        let _ = self.inner.collector.give_back(self).await;
         self.inner.closed.cancel();
         self.db().close().await;
     }
