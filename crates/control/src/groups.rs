@@ -3,7 +3,7 @@
 use crate::answer::Json;
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault};
-use crate::input::{AccountQuery, Body, Id, PageQuery, Query};
+use crate::input::{Body, Id, NamedQuery, PageQuery, Query};
 use crate::rules::{self, Kind};
 use crate::write::{Write, shown};
 use crate::{Control, check};
@@ -41,9 +41,9 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// Groups that the caller may see
-#[utoipa::path(get, path = "/groups", tag = "groups", params(AccountQuery),
+#[utoipa::path(get, path = "/groups", tag = "groups", params(NamedQuery),
     responses((status = 200, body = Page<Group>)))]
-async fn list(caller: Caller, Query(query): Query<AccountQuery>) -> Answer<Json<Page<Group>>> {
+async fn list(caller: Caller, Query(query): Query<NamedQuery>) -> Answer<Json<Page<Group>>> {
     rules::list(&caller, query).await.map(Json)
 }
 

@@ -3,7 +3,7 @@
 use crate::answer::Json;
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault};
-use crate::input::{AccountQuery, Body, Id, Query};
+use crate::input::{Body, Id, NamedQuery, Query};
 use crate::rules::{self, Kind};
 use crate::write::{Write, shown};
 use crate::{Control, check};
@@ -31,9 +31,9 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// Policies that the caller may see
-#[utoipa::path(get, path = "/policies", tag = "policies", params(AccountQuery),
+#[utoipa::path(get, path = "/policies", tag = "policies", params(NamedQuery),
     responses((status = 200, body = Page<Policy>)))]
-async fn list(caller: Caller, Query(query): Query<AccountQuery>) -> Answer<Json<Page<Policy>>> {
+async fn list(caller: Caller, Query(query): Query<NamedQuery>) -> Answer<Json<Page<Policy>>> {
     rules::list(&caller, query).await.map(Json)
 }
 

@@ -374,10 +374,7 @@ impl On<'_> {
         let mut connection = acquire(pool).await?;
         explain::sqlite(&mut connection, &sql).await;
         let (text, args) = sql.for_sqlite()?;
-        let _stop = match self.purpose {
-            Purpose::Report => Some(interrupt_after(&mut connection, self.purpose.patience()).await?),
-            _ => None,
-        };
+        let _stop = self.oversee(&mut connection).await?;
         let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(&mut *connection);
         let rows = within(self.purpose, query).await;
         self.settle(&mut connection, &rows);
@@ -396,6 +393,20 @@ impl On<'_> {
         let rows = rows?;
         self.db.meter.add(self.purpose, rows.len() as u64);
         Ok(rows.into_iter().map(Row::Postgres).collect())
+    }
+
+    /// Has SQLite stop the next statement of a report after a while, or as soon as nobody waits for it; in tests, count
+    /// the steps of all.
+    async fn oversee(self, connection: &mut PoolConnection<Sqlite>) -> Result<Option<Stop>, sqlx::Error> {
+        let counter = explain::is_on().then(|| (Arc::clone(&self.db.meter), self.purpose));
+        match (self.purpose, counter) {
+            (Purpose::Report, counter) => {
+                let stop = interrupt_after(connection, self.purpose.patience(), counter);
+                stop.await.map(Some)
+            }
+            (_, Some(counter)) => load::count_steps(connection, counter).await.map(|()| None),
+            (_, None) => Ok(None),
+        }
     }
 
     /// A connection with a fault is not used again.
@@ -476,13 +487,18 @@ impl Drop for Stop {
 async fn interrupt_after(
     connection: &mut PoolConnection<Sqlite>,
     patience: Duration,
+    counter: Option<load::Counter>,
 ) -> Result<Stop, sqlx::Error> {
     /// Instructions of SQLite's machine between two looks: some tens of microseconds.
     const STEPS: i32 = 10_000;
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, deadline) = (Arc::clone(&stop), Instant::now() + patience);
+    let steps = if counter.is_some() { load::STEPS } else { STEPS };
     let mut handle = connection.lock_handle().await?;
-    handle.set_progress_handler(STEPS, move || {
+    handle.set_progress_handler(steps, move || {
+        if let Some((meter, purpose)) = &counter {
+            meter.step(*purpose);
+        }
         !stopped.load(Ordering::Relaxed) && Instant::now() < deadline
     });
     Ok(Stop(stop))

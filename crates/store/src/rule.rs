@@ -137,14 +137,28 @@ pub async fn create<R: Rule>(tx: &mut Tx, org: &OrgId, account: &AccountId, spec
 /// # Errors
 /// When the database does not answer.
 pub async fn list<R: Rule>(
-    mut db: impl Run,
+    db: impl Run,
     org: &OrgId,
     accounts: Option<&[AccountId]>,
+    page: &Paging<R::Id>,
+) -> Result<Vec<R>> {
+    named(db, org, (accounts, None), page).await
+}
+
+/// The same, of those in whose names a text occurs.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn named<R: Rule>(
+    mut db: impl Run,
+    org: &OrgId,
+    (accounts, q): (Option<&[AccountId]>, Option<&str>),
     page: &Paging<R::Id>,
 ) -> Result<Vec<R>> {
     let sql = Sql::new(R::SQL.list)
         .bind(org)
         .and_in("account", accounts)
+        .and_contains("name", q)
         .page(page);
     db.rows(sql).await?.iter().map(read).collect()
 }

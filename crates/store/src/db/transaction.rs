@@ -2,7 +2,7 @@
 //! or whose statement, failed by a fault (a full disk): SQLite has rolled back by itself, and sqlx believes for ever that a
 //! transaction is open. Here such a connection is closed.
 
-use super::load::Meter;
+use super::load::{self, Meter};
 use super::{On, Purpose, Stale, acquire, explain, within};
 use crate::Result;
 use crate::sql::{Arg, Row, Run, Sql};
@@ -225,6 +225,10 @@ impl DbTx {
         match self {
             Self::Sqlite(tx) => {
                 explain::sqlite(tx.connection()?, &sql).await;
+                if explain::is_on() {
+                    let counter = (Arc::clone(&tx.meter), tx.purpose);
+                    load::count_steps(tx.connection()?, counter).await?;
+                }
                 let ((text, args), purpose) = (sql.for_sqlite()?, tx.purpose);
                 let query = sqlx::query_with(AssertSqlSafe(text), args).execute(tx.connection()?);
                 let done = within(purpose, query).await;
@@ -246,6 +250,10 @@ impl Run for &mut DbTx {
         match self {
             DbTx::Sqlite(tx) => {
                 explain::sqlite(tx.connection()?, &sql).await;
+                if explain::is_on() {
+                    let counter = (Arc::clone(&tx.meter), tx.purpose);
+                    load::count_steps(tx.connection()?, counter).await?;
+                }
                 let ((text, args), purpose) = (sql.for_sqlite()?, tx.purpose);
                 let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(tx.connection()?);
                 let rows = within(purpose, query).await;
