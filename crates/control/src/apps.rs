@@ -200,16 +200,14 @@ async fn check_policies(caller: &Caller, account: &AccountId, spec: &AppSpec) ->
     check::at_most("/policies", &spec.policies, 100)?;
     let mut seen = HashSet::new();
     let mut chosen = Vec::new();
+    let mut known = store::rule::some::<Policy>(caller.store(), &caller.org, &spec.policies).await?;
     for (i, id) in spec.policies.iter().enumerate() {
         let pointer = format!("/policies/{i}");
         if !seen.insert(id) {
             return Err(Fault::invalid(pointer, "given twice"));
         }
-        let found = store::rule::get::<Policy>(caller.store(), &caller.org, id).await;
-        let policy = found.map_err(|e| Fault::from(e).reference(&pointer, "policy"))?;
-        if policy.account != *account {
-            return Err(Fault::no_such(pointer, "policy"));
-        }
+        let policy = known.remove(id).filter(|policy| policy.account == *account);
+        let policy = policy.ok_or_else(|| Fault::no_such(pointer, "policy"))?;
         let name = policy.spec.name.clone();
         chosen.push((
             RuleRef {

@@ -7,6 +7,7 @@ mod bindings;
 mod browser;
 mod challenge;
 mod crossing;
+mod growth;
 mod mcp;
 mod proof;
 mod reach;

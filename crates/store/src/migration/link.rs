@@ -157,14 +157,17 @@ async fn with_address(
         return Ok(Vec::new());
     }
     let sql = Sql::new(
-        "SELECT id, email FROM users WHERE org = $1 AND lower(email) = lower($2) AND connection = $3 \
-         AND email_verified = $4 AND disabled = $5 AND last_login_at IS NOT NULL",
+        "SELECT id, email, connection FROM users WHERE org = $1 AND lower(email) = lower($2) \
+         AND email_verified = $3 AND disabled = $4 AND last_login_at IS NOT NULL",
     );
-    let sql = sql.bind(&migration.org).bind(email).bind(connection);
+    let sql = sql.bind(&migration.org).bind(email).bind(true).bind(false);
     let mut found = Vec::new();
-    for row in db.rows(sql.bind(true).bind(false)).await? {
-        // The database may fold letters that are not ASCII, into letters of somebody else's address.
-        if row.text("email")?.eq_ignore_ascii_case(email) {
+    for row in db.rows(sql).await? {
+        // The database may fold letters that are not ASCII, into letters of somebody else's address. There are a few of
+        // one address in all connections, and more of one connection.
+        if row.text("email")?.eq_ignore_ascii_case(email)
+            && row.id::<ConnectionId>("connection")? == *connection
+        {
             found.push(row.id("id")?);
         }
     }
