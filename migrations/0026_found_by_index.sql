@@ -12,6 +12,7 @@ CREATE INDEX bindings_by_place ON bindings (org, account, id);
 
 -- One link among many.
 CREATE INDEX connection_links_by_state ON connection_links (migration, state);
+CREATE INDEX connection_links_by_other ON connection_links (migration, to_user);
 
 -- Deliveries of one webhook, newest first; and those that are to be made, however many were.
 CREATE INDEX webhook_deliveries_by_webhook ON webhook_deliveries (webhook, id);

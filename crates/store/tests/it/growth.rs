@@ -93,7 +93,7 @@ async fn the_other_half_of_a_first_sign_in_is_found_by_its_address() {
                      SELECT m.id, a.id, b.id, 'rejected', FALSE FROM connection_migrations m, users a, users b \
                      WHERE a.connection = m.from_connection AND b.connection = m.to_connection \
                      AND b.subject = 's' || (3000 + CAST(substr(a.subject, 2) AS BIGINT)) AND a.subject LIKE 's%' AND length(a.subject) > 3";
-        assert!(w.database.execute(links).await > 2_900);
+        assert!(w.database.execute(links).await > 2_800);
         let (linked, many) = cost(&w.store, async || arrives(3).await).await;
         assert_eq!(linked.to_string(), old(3));
         assert_alike("a first sign-in that links", few, many);
