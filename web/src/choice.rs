@@ -2,6 +2,7 @@
 //! to be made first, and where; the form cannot be sent until then.
 
 use crate::{
+    catalogue::others,
     me::{Directory, directory},
     ui::Select,
 };
@@ -103,6 +104,11 @@ pub(crate) fn Choice(
     let lacks = lacking(of);
     let lacks = Memo::new(move |_| lacks.get().is_some());
     let options = Signal::derive(move || all.get().unwrap_or_default());
+    let find = move || match of {
+        Thing::Account => others(names.accounts, "accounts"),
+        Thing::App => others(names.apps, "apps"),
+        Thing::Provider | Thing::TwoProviders => ().into_any(),
+    };
     let (needed, at, link) = of.words();
     move || {
         if lacks.get() {
@@ -115,8 +121,8 @@ pub(crate) fn Choice(
             .into_any();
         }
         match hint.clone() {
-            Some(hint) => view! { <Select label value options hint error /> }.into_any(),
-            None => view! { <Select label value options error /> }.into_any(),
+            Some(hint) => view! { <Select label value options hint error /> {find()} }.into_any(),
+            None => view! { <Select label value options error /> {find()} }.into_any(),
         }
     }
 }

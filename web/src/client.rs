@@ -23,6 +23,14 @@ const ATTEMPT_HEADER: &str = "idempotency-key";
 /// Lists that a page shows whole (accounts, connections, …) stop here: 10 pages of 200.
 const MOST_PAGES: usize = 10;
 
+/// The first page of a list.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed<T> {
+    pub(crate) items: Vec<T>,
+    /// Whether there are others.
+    pub(crate) more: bool,
+}
+
 /// Why a request brought no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -189,6 +197,8 @@ pub(crate) struct Client {
     pub(crate) unproven: RwSignal<bool>,
     /// Whether the person says that they gave it.
     pub(crate) proven: RwSignal<bool>,
+    /// True when a list of the page was too long to be shown whole.
+    pub(crate) cut: RwSignal<bool>,
     /// The keys of writes that have not succeeded yet, by what they send.
     attempts: StoredValue<HashMap<u64, String>>,
 }
@@ -200,6 +210,7 @@ impl Client {
             expired: RwSignal::new(false),
             unproven: RwSignal::new(false),
             proven: RwSignal::new(false),
+            cut: RwSignal::new(false),
             attempts: StoredValue::new(HashMap::new()),
         }
     }
@@ -231,7 +242,17 @@ impl Client {
         decode(self.send(Method::GET, path, None, None).await?)
     }
 
-    /// Reads a whole list, page by page. `path` may carry a query.
+    /// Reads the first page of a list, as long as pages may be. `path` may carry a query.
+    pub(crate) async fn first<T: DeserializeOwned>(self, path: &str) -> Answer<Listed<T>> {
+        let glue = if path.contains('?') { '&' } else { '?' };
+        let page: Page<T> = self.get(&format!("{path}{glue}limit=200")).await?;
+        Ok(Listed {
+            items: page.items,
+            more: page.next.is_some(),
+        })
+    }
+
+    /// Reads a whole list, page by page; the frame says so when it is too long for that. `path` may carry a query.
     pub(crate) async fn all<T: DeserializeOwned>(self, path: &str) -> Answer<Vec<T>> {
         let glue = if path.contains('?') { '&' } else { '?' };
         let mut items = Vec::new();
@@ -242,9 +263,10 @@ impl Client {
             items.extend(page.items);
             cursor = page.next;
             if cursor.is_none() {
-                break;
+                return Ok(items);
             }
         }
+        self.cut.set(true);
         Ok(items)
     }
 

@@ -8,6 +8,7 @@
 )]
 
 mod app;
+mod catalogue;
 mod choice;
 mod client;
 mod labels;

@@ -1,6 +1,6 @@
 //! Who is signed in, what they may do, and the names of what their pages refer to.
 
-use crate::{client::client, remote::Remote};
+use crate::catalogue::Catalogue;
 use leptos::prelude::*;
 use wire::{
     Account, AccountId, App, AppId, Connection, ConnectionId, ConnectionKind, Group, GroupId, Role, Session,
@@ -88,68 +88,60 @@ pub(crate) fn me() -> Me {
     expect_context()
 }
 
-/// Lists that many pages take names from. Fetched once, again after a change.
+/// Lists that many pages take names from.
 #[derive(Clone, Copy)]
 pub(crate) struct Directory {
-    pub(crate) accounts: Remote<Vec<Account>>,
-    pub(crate) connections: Remote<Vec<Connection>>,
-    pub(crate) apps: Remote<Vec<App>>,
-    pub(crate) users: Remote<Vec<User>>,
-    pub(crate) groups: Remote<Vec<Group>>,
+    pub(crate) accounts: Catalogue<Account>,
+    pub(crate) connections: Catalogue<Connection>,
+    pub(crate) apps: Catalogue<App>,
+    pub(crate) users: Catalogue<User>,
+    pub(crate) groups: Catalogue<Group>,
 }
 
 impl Directory {
     pub(crate) fn new() -> Self {
-        let client = client();
         Self {
-            accounts: Remote::new(move || async move { client.all("/accounts").await }),
-            connections: Remote::new(move || async move { client.all("/connections").await }),
-            apps: Remote::new(move || async move { client.all("/apps").await }),
-            users: Remote::new(move || async move { client.all("/users").await }),
-            groups: Remote::new(move || async move { client.all("/groups").await }),
+            accounts: Catalogue::new("/accounts", |x| x.id.to_string()),
+            connections: Catalogue::whole("/connections", |x| x.id.to_string()),
+            apps: Catalogue::new("/apps", |x| x.id.to_string()),
+            users: Catalogue::new("/users", |x| x.id.to_string()),
+            groups: Catalogue::new("/groups", |x| x.id.to_string()),
         }
     }
 
     /// The account's name, or its identifier while the name is not known. Tracks.
     pub(crate) fn account(self, id: &AccountId) -> String {
-        let name = |list: &Vec<Account>| list.iter().find(|x| x.id == *id).map(|x| x.spec.name.clone());
-        self.accounts
-            .with(name)
-            .flatten()
-            .unwrap_or_else(|| id.to_string())
+        let known = self.accounts.find(id.as_ref());
+        known.map_or_else(|| id.to_string(), |x| x.spec.name)
     }
 
     /// The connection's name. Tracks.
     pub(crate) fn connection(self, id: &ConnectionId) -> String {
-        let name = |list: &Vec<Connection>| list.iter().find(|x| x.id == *id).map(|x| x.spec.name.clone());
-        self.connections
-            .with(name)
-            .flatten()
-            .unwrap_or_else(|| id.to_string())
+        let known = self.connections.find(id.as_ref());
+        known.map_or_else(|| id.to_string(), |x| x.spec.name)
     }
 
     /// What kind of connection it is, once that is known. Tracks.
     pub(crate) fn connection_kind(self, id: &ConnectionId) -> Option<ConnectionKind> {
-        let kind = |list: &Vec<Connection>| list.iter().find(|x| x.id == *id).map(|x| x.spec.kind);
-        self.connections.with(kind).flatten()
+        self.connections.find(id.as_ref()).map(|x| x.spec.kind)
     }
 
     /// The app's name. Tracks.
     pub(crate) fn app(self, id: &AppId) -> String {
-        let name = |list: &Vec<App>| list.iter().find(|x| x.id == *id).map(|x| x.spec.name.clone());
-        self.apps.with(name).flatten().unwrap_or_else(|| id.to_string())
+        let known = self.apps.find(id.as_ref());
+        known.map_or_else(|| id.to_string(), |x| x.spec.name)
     }
 
     /// The group's name. Tracks.
     pub(crate) fn group(self, id: &GroupId) -> String {
-        let name = |list: &Vec<Group>| list.iter().find(|x| x.id == *id).map(|x| x.spec.name.clone());
-        self.groups.with(name).flatten().unwrap_or_else(|| id.to_string())
+        let known = self.groups.find(id.as_ref());
+        known.map_or_else(|| id.to_string(), |x| x.spec.name)
     }
 
     /// How to call a person. Tracks.
     pub(crate) fn user(self, id: &UserId) -> String {
-        let name = |list: &Vec<User>| list.iter().find(|x| x.id == *id).map(person);
-        self.users.with(name).flatten().unwrap_or_else(|| id.to_string())
+        let known = self.users.find(id.as_ref());
+        known.map_or_else(|| id.to_string(), |x| person(&x))
     }
 
     /// Options for a select of accounts, with `all` on top.

@@ -73,11 +73,6 @@ impl<T: Clone + Send + Sync + 'static> Remote<T> {
         }
     }
 
-    /// The value as it is now, for what must not be made anew when it changes (a form that is being filled in).
-    pub(crate) fn now(self) -> Option<T> {
-        untrack(|| self.ready())
-    }
-
     /// Puts a value in place that an answer to a write has brought.
     pub(crate) fn put(self, value: T) {
         self.state.set(Load::Ready(value));

@@ -3,7 +3,7 @@
 use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::Answer;
-use crate::input::{Body, Id, PageQuery, Query};
+use crate::input::{Body, Id, Query, SearchQuery};
 use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, record};
@@ -19,14 +19,20 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// Accounts that the caller may see
-#[utoipa::path(get, path = "/accounts", tag = "accounts", params(PageQuery),
+#[utoipa::path(get, path = "/accounts", tag = "accounts", params(SearchQuery),
     responses((status = 200, body = Page<Account>)))]
-async fn list(caller: Caller, Query(query): Query<PageQuery>) -> Answer<Json<Page<Account>>> {
+async fn list(caller: Caller, Query(query): Query<SearchQuery>) -> Answer<Json<Page<Account>>> {
     let paging = caller
         .cursors()
         .paging(&caller.org, query.limit, query.cursor.as_deref())?;
     let mine = caller.accounts(Permission::Read);
-    let items = store::org::accounts(caller.store(), &caller.org, mine.as_deref(), &paging).await?;
+    let items = store::org::accounts_named(
+        caller.store(),
+        &caller.org,
+        (mine.as_deref(), query.q.as_deref()),
+        &paging,
+    )
+    .await?;
     Ok(Json(caller.cursors().page(
         &caller.org,
         items,

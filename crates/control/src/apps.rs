@@ -3,7 +3,7 @@
 use crate::answer::Json;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
-use crate::input::{AccountQuery, Body, Id, Query};
+use crate::input::{Body, Id, NamedQuery, Query};
 use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, hosts, places, record, rules};
@@ -23,13 +23,19 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// Apps that the caller may see
-#[utoipa::path(get, path = "/apps", tag = "apps", params(AccountQuery), responses((status = 200, body = Page<App>)))]
-async fn list(caller: Caller, Query(query): Query<AccountQuery>) -> Answer<Json<Page<App>>> {
+#[utoipa::path(get, path = "/apps", tag = "apps", params(NamedQuery), responses((status = 200, body = Page<App>)))]
+async fn list(caller: Caller, Query(query): Query<NamedQuery>) -> Answer<Json<Page<App>>> {
     let paging = caller
         .cursors()
         .paging(&caller.org, query.limit, query.cursor.as_deref())?;
     let mine = caller.accounts_within(Permission::Read, query.account);
-    let items = store::app::list(caller.store(), &caller.org, mine.as_deref(), &paging).await?;
+    let items = store::app::named(
+        caller.store(),
+        &caller.org,
+        (mine.as_deref(), query.q.as_deref()),
+        &paging,
+    )
+    .await?;
     Ok(Json(caller.cursors().page(
         &caller.org,
         items,
@@ -194,16 +200,14 @@ async fn check_policies(caller: &Caller, account: &AccountId, spec: &AppSpec) ->
     check::at_most("/policies", &spec.policies, 100)?;
     let mut seen = HashSet::new();
     let mut chosen = Vec::new();
+    let mut known = store::rule::some::<Policy>(caller.store(), &caller.org, &spec.policies).await?;
     for (i, id) in spec.policies.iter().enumerate() {
         let pointer = format!("/policies/{i}");
         if !seen.insert(id) {
             return Err(Fault::invalid(pointer, "given twice"));
         }
-        let found = store::rule::get::<Policy>(caller.store(), &caller.org, id).await;
-        let policy = found.map_err(|e| Fault::from(e).reference(&pointer, "policy"))?;
-        if policy.account != *account {
-            return Err(Fault::no_such(pointer, "policy"));
-        }
+        let policy = known.remove(id).filter(|policy| policy.account == *account);
+        let policy = policy.ok_or_else(|| Fault::no_such(pointer, "policy"))?;
         let name = policy.spec.name.clone();
         chosen.push((
             RuleRef {

@@ -3,7 +3,7 @@
 use crate::answer::Json;
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault};
-use crate::input::{AccountQuery, Body, Id, PageQuery, Query};
+use crate::input::{Body, Id, NamedQuery, PageQuery, Query};
 use crate::rules::{self, Kind};
 use crate::write::{Write, shown};
 use crate::{Control, check};
@@ -41,9 +41,9 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// Groups that the caller may see
-#[utoipa::path(get, path = "/groups", tag = "groups", params(AccountQuery),
+#[utoipa::path(get, path = "/groups", tag = "groups", params(NamedQuery),
     responses((status = 200, body = Page<Group>)))]
-async fn list(caller: Caller, Query(query): Query<AccountQuery>) -> Answer<Json<Page<Group>>> {
+async fn list(caller: Caller, Query(query): Query<NamedQuery>) -> Answer<Json<Page<Group>>> {
     rules::list(&caller, query).await.map(Json)
 }
 
@@ -180,12 +180,16 @@ pub(crate) fn check_size(pointer: &str, spec: &GroupSpec) -> Answer<()> {
 /// People named in a body must be people that the caller may see.
 async fn check_members(caller: &Caller, body: &Body) -> Answer<()> {
     let members = body.0.get("members").and_then(|m| m.as_array());
-    for (i, member) in members.into_iter().flatten().take(1000).enumerate() {
-        let pointer = format!("/members/{i}");
-        if let Some(Ok(id)) = member.as_str().map(str::parse) {
-            let found = crate::users::load(caller, &id).await;
-            found.map_err(|fault| fault.reference(&pointer, "user"))?;
-        }
+    let named = members.into_iter().flatten().take(1000).enumerate();
+    let named = named.filter_map(|(i, member)| Some((i, member.as_str()?.parse::<UserId>().ok()?)));
+    let (places, ids): (Vec<usize>, Vec<UserId>) = named.unzip();
+    let visible = crate::users::visible(caller, &ids).await?;
+    match places
+        .into_iter()
+        .zip(&ids)
+        .find(|(_, id)| !visible.contains(*id))
+    {
+        Some((i, _)) => Err(Fault::not_found().reference(&format!("/members/{i}"), "user")),
+        None => Ok(()),
     }
-    Ok(())
 }

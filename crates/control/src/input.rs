@@ -96,6 +96,36 @@ pub(crate) struct AccountQuery {
     pub(crate) cursor: Option<String>,
 }
 
+/// `?account=&q=&limit=&cursor=`.
+#[derive(Debug, Default, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NamedQuery {
+    /// Only of this account.
+    pub(crate) account: Option<wire::AccountId>,
+    /// Text that occurs in the name.
+    pub(crate) q: Option<String>,
+    /// Items on a page, 1 to 200; 50 if absent.
+    #[param(minimum = 1, maximum = 200)]
+    pub(crate) limit: Option<u32>,
+    /// `next` of the page before.
+    pub(crate) cursor: Option<String>,
+}
+
+/// `?q=&limit=&cursor=`.
+#[derive(Debug, Default, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SearchQuery {
+    /// Text that occurs in the name.
+    pub(crate) q: Option<String>,
+    /// Items on a page, 1 to 200; 50 if absent.
+    #[param(minimum = 1, maximum = 200)]
+    pub(crate) limit: Option<u32>,
+    /// `next` of the page before.
+    pub(crate) cursor: Option<String>,
+}
+
 /// Items on a page.
 pub(crate) fn limit(given: Option<u32>) -> Answer<u32> {
     match given.unwrap_or(50) {

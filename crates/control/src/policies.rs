@@ -3,14 +3,14 @@
 use crate::answer::Json;
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault};
-use crate::input::{AccountQuery, Body, Id, Query};
+use crate::input::{Body, Id, NamedQuery, Query};
 use crate::rules::{self, Kind};
 use crate::write::{Write, shown};
 use crate::{Control, check};
 use axum::response::Response;
 use serde_json::Value;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use wire::{AccountId, NewPolicy, Page, Policy, PolicyDecision, PolicyId, PolicySpec};
+use wire::{AccountId, NewPolicy, Page, Policy, PolicyDecision, PolicyId, PolicySpec, ServiceTokenId};
 
 const KIND: Kind<Policy> = Kind {
     noun: "policy",
@@ -31,9 +31,9 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// Policies that the caller may see
-#[utoipa::path(get, path = "/policies", tag = "policies", params(AccountQuery),
+#[utoipa::path(get, path = "/policies", tag = "policies", params(NamedQuery),
     responses((status = 200, body = Page<Policy>)))]
-async fn list(caller: Caller, Query(query): Query<AccountQuery>) -> Answer<Json<Page<Policy>>> {
+async fn list(caller: Caller, Query(query): Query<NamedQuery>) -> Answer<Json<Page<Policy>>> {
     rules::list(&caller, query).await.map(Json)
 }
 
@@ -79,22 +79,22 @@ async fn delete(caller: Caller, Id(id): Id<PolicyId>, write: Write) -> Answer<Re
 
 /// Service tokens named in a body must be the account's: another one would never match.
 async fn check_service_tokens(caller: &Caller, account: &AccountId, body: &Body) -> Answer<()> {
+    let mut named: Vec<(String, ServiceTokenId)> = Vec::new();
     for list in ["include", "require", "exclude"] {
         let selectors = body.0.get(list).and_then(Value::as_array);
         for (i, selector) in selectors.into_iter().flatten().take(200).enumerate() {
             let id = selector.get("service_token").and_then(Value::as_str);
-            let Some(Ok(id)) = id.map(str::parse) else {
-                continue;
-            };
-            let pointer = format!("/{list}/{i}/service_token");
-            let found = store::service_token::get(caller.store(), &caller.org, &id).await;
-            let token = found.map_err(|e| Fault::from(e).reference(&pointer, "service token"))?;
-            if token.account != *account {
-                return Err(Fault::no_such(pointer, "service token"));
+            if let Some(Ok(id)) = id.map(str::parse) {
+                named.push((format!("/{list}/{i}/service_token"), id));
             }
         }
     }
-    Ok(())
+    let ids: Vec<ServiceTokenId> = named.iter().map(|(_, id)| id.clone()).collect();
+    let theirs = store::service_token::some_of(caller.store(), &caller.org, account, &ids).await?;
+    match named.into_iter().find(|(_, id)| !theirs.contains(id)) {
+        Some((pointer, _)) => Err(Fault::no_such(pointer, "service token")),
+        None => Ok(()),
+    }
 }
 
 /// A policy is as large as somebody can still read; `pointer` leads to it.

@@ -3,7 +3,7 @@
 use crate::answer::Open;
 use crate::caller::{Caller, Permission, Scope};
 use crate::fault::{Answer, Fault};
-use crate::input::{AccountQuery, Body};
+use crate::input::{Body, NamedQuery};
 use crate::power::{self, Act};
 use crate::record;
 use crate::write::Write;
@@ -25,12 +25,18 @@ pub(crate) struct Kind<R: Rule> {
     pub(crate) bypasses: fn(&R::Spec) -> bool,
 }
 
-pub(crate) async fn list<R: Rule>(caller: &Caller, query: AccountQuery) -> Answer<Page<R>> {
+pub(crate) async fn list<R: Rule>(caller: &Caller, query: NamedQuery) -> Answer<Page<R>> {
     let paging = caller
         .cursors()
         .paging(&caller.org, query.limit, query.cursor.as_deref())?;
     let mine = caller.accounts_within(Permission::Read, query.account);
-    let items = store::rule::list::<R>(caller.store(), &caller.org, mine.as_deref(), &paging).await?;
+    let items = store::rule::named::<R>(
+        caller.store(),
+        &caller.org,
+        (mine.as_deref(), query.q.as_deref()),
+        &paging,
+    )
+    .await?;
     Ok(caller.cursors().page(&caller.org, items, paging.limit, R::id))
 }
 

@@ -8,6 +8,7 @@ use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, connections, record};
 use axum::response::Response;
+use std::collections::HashSet;
 use store::{Released, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{ConnectionId, Page, User, UserId, UserSpec};
@@ -90,6 +91,15 @@ async fn patch(caller: Caller, Id(id): Id<UserId>, write: Write, body: Body) -> 
     let event = caller.event("user.update", None, Some(about), change);
     write.commit(&warrant, tx, vec![event]).await?;
     Ok(write.changed(after.version, &release.one(after).await?))
+}
+
+/// Who of some people the caller may see.
+pub(crate) async fn visible(caller: &Caller, ids: &[UserId]) -> Answer<HashSet<UserId>> {
+    let mut people = store::user::some(caller.store(), &caller.org, ids).await?;
+    if let Some(bound) = connections::bound(caller) {
+        people.retain(|person| bound.contains(&person.user.connection));
+    }
+    Ok(people.into_iter().map(|person| person.user.id).collect())
 }
 
 /// A person, if the caller may see them.

@@ -1,31 +1,39 @@
 //! Who calls: bearer tokens, browser sessions and service tokens, looked up once and remembered for as long
 //! as they hold.
 //!
-//! What is remembered is keyed by SHA-256 of the credential (with its kind in front), ends with the
+//! What is remembered is keyed by SHA-256 of the credential (with its kind and the app in front), ends with the
 //! credential's own time, and is dropped by the change feed: a grant, person, client, session or token that
-//! ends takes its entries along, a change of configuration takes all. A lookup that began before such a
-//! change does not enter the memory after it: it compares a generation number under the shard's lock. The feed is
+//! ends takes its entries along, and nothing else does. What follows from the configuration and from the keys is worked
+//! out from memory when they have changed. A lookup that began before something ended does not enter the memory after
+//! it: it compares a generation number under the shard's lock. The feed is
 //! heard by a task of its own; as long as it has not heard all that was announced, nothing is taken from memory, so
 //! that what somebody was told has ended has ended.
 
+mod failures;
+mod flight;
+mod known;
+mod memory;
+
+pub(crate) use known::{By, Known, Minted, Under};
+
 use crate::site::Site;
-use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest;
-use http::HeaderValue;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use store::access::{Principal, Proof};
+use failures::Failures;
+use flight::Flights;
+use known::{Agent, AppSession, Service};
+use memory::{Key, Memory};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use store::service_token::{self, Attempt};
-use store::user::Person;
-use store::{Change, Store};
+use store::{Error, Store};
 use tokens::Keyring;
-use tokio::sync::{broadcast, watch};
-use wire::{
-    AccountId, Actor, AppId, Authentication, Client, ClientState, GrantId, GrantState, OrgId, ServiceTokenId,
-    SessionId, Timestamp,
-};
+use tokio::sync::{Semaphore, watch};
+use wire::{Client, ClientState, GrantState, ServiceTokenId, Timestamp};
+
+/// So many credentials are proven at once at the most; others wait.
+const PROOFS: usize = 8;
+/// So many of them for what nobody waits for at this moment.
+const LATER: usize = 2;
 
 /// What a request shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,241 +46,6 @@ pub(crate) enum Credential {
     Service { id: ServiceTokenId, secret: String },
 }
 
-/// A caller that a credential proves.
-pub(crate) struct Known {
-    /// At this app and no other.
-    pub(crate) app: AppId,
-    /// The app's account.
-    pub(crate) account: AccountId,
-    pub(crate) by: By,
-    /// When the credential ends by itself.
-    pub(crate) until: Timestamp,
-    /// Which keys it was proven with, and the headers are signed with.
-    keys: u64,
-    /// The headers for the origin, made at the first request and reused for a while.
-    pub(crate) minted: ArcSwapOption<Minted>,
-}
-
-/// Who acts.
-pub(crate) enum By {
-    /// A person in a browser, by a session.
-    Browser(Box<Person>, Box<AppSession>),
-    /// An agent for a person.
-    Agent(Box<Person>, Box<Agent>),
-    /// A service token, for nobody.
-    Service(Box<Service>),
-}
-
-/// A session at the app.
-pub(crate) struct AppSession {
-    pub(crate) id: SessionId,
-    /// How the person proved who they are, in the session that it came from.
-    pub(crate) authentication: Authentication,
-}
-
-/// A service token that was proven.
-pub(crate) struct Service {
-    pub(crate) id: ServiceTokenId,
-    pub(crate) name: String,
-    org: OrgId,
-    /// When a use was noted last, in seconds.
-    noted: AtomicI64,
-}
-
-/// An agent with its grant.
-pub(crate) struct Agent {
-    pub(crate) client: Client,
-    pub(crate) grant: GrantId,
-    /// How the person had proved who they are when they gave the grant.
-    pub(crate) authentication: Authentication,
-    /// What the token may do: its scopes, as far as the grant still has them.
-    pub(crate) scopes: Vec<String>,
-    jti: String,
-}
-
-/// What the origin is told about the caller.
-pub(crate) struct Minted {
-    pub(crate) reuse_until: Timestamp,
-    pub(crate) assertion: HeaderValue,
-    /// `X-Chatelaine-User`, `-Email`, `-Groups`.
-    pub(crate) plain: [Option<HeaderValue>; 3],
-}
-
-impl Known {
-    pub(crate) fn agent(&self) -> Option<&Agent> {
-        match &self.by {
-            By::Agent(_, agent) => Some(agent),
-            By::Browser(..) | By::Service(_) => None,
-        }
-    }
-
-    /// The person, perhaps through an agent.
-    pub(crate) fn person(&self) -> Option<&Person> {
-        match &self.by {
-            By::Browser(person, _) | By::Agent(person, _) => Some(person),
-            By::Service(_) => None,
-        }
-    }
-
-    /// Who asks, to the access decision.
-    pub(crate) fn principal(&self) -> Principal<'_> {
-        match &self.by {
-            By::Browser(person, session) => Principal::Person(person, Proof::Of(&session.authentication)),
-            By::Agent(person, agent) => Principal::Agent {
-                person,
-                proof: Proof::Of(&agent.authentication),
-                client: &agent.client,
-                scopes: Some(&agent.scopes),
-            },
-            By::Service(service) => Principal::Service(&service.id),
-        }
-    }
-
-    pub(crate) const fn is_browser(&self) -> bool {
-        matches!(self.by, By::Browser(..))
-    }
-
-    pub(crate) const fn actor(&self) -> Actor {
-        match self.by {
-            By::Browser(..) => Actor::Browser,
-            By::Agent(..) => Actor::Agent,
-            By::Service(_) => Actor::Service,
-        }
-    }
-
-    fn org(&self) -> &OrgId {
-        match &self.by {
-            By::Browser(person, _) | By::Agent(person, _) => &person.org,
-            By::Service(service) => &service.org,
-        }
-    }
-
-    fn hangs_on(&self, change: &Change) -> bool {
-        match (change, &self.by) {
-            (Change::Config | Change::Keys | Change::All, _) => true,
-            (Change::Account(id), _) => self.account == *id,
-            (Change::Organisation(id), _) => self.org() == id,
-            (Change::Connection(id), By::Browser(person, _) | By::Agent(person, _)) => {
-                person.user.connection == *id
-            }
-            (Change::User(id), By::Browser(person, _) | By::Agent(person, _)) => person.user.id == *id,
-            (Change::Session(id), By::Browser(_, session)) => session.id == *id,
-            (Change::Grant(id), By::Agent(_, agent)) => agent.grant == *id,
-            (Change::Client(id), By::Agent(_, agent)) => agent.client.id == *id,
-            (Change::Token(jti), By::Agent(_, agent)) => agent.jti == *jti,
-            (Change::ServiceToken(id), By::Service(service)) => service.id == *id,
-            _ => false,
-        }
-    }
-}
-
-type Key = [u8; 32];
-
-/// A digest is its own hash.
-#[derive(Default)]
-struct First8(u64);
-
-impl Hasher for First8 {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_ne_bytes(*first);
-        }
-    }
-    // The length that arrays and slices hash in front says nothing.
-    fn write_usize(&mut self, _: usize) {}
-}
-
-type Shard = RwLock<HashMap<Key, Arc<Known>, BuildHasherDefault<First8>>>;
-
-const SHARDS: usize = 16;
-/// Entries that are remembered at the most.
-const CAPACITY: usize = 100_000;
-
-/// The memory of proven credentials.
-pub(crate) struct Memory {
-    shards: [Shard; SHARDS],
-    /// Counts changes.
-    generation: AtomicU64,
-    /// Changes of the feed that were heard.
-    heard: AtomicU64,
-    /// Tells open streams that something changed.
-    changed: watch::Sender<u64>,
-    /// Whether the change feed is being followed. If not, nothing may be let through.
-    following: AtomicBool,
-}
-
-impl Memory {
-    fn new(heard: u64) -> Self {
-        Self {
-            shards: Default::default(),
-            generation: AtomicU64::new(0),
-            heard: AtomicU64::new(heard),
-            changed: watch::Sender::new(0),
-            following: AtomicBool::new(true),
-        }
-    }
-
-    fn shard(&self, key: &Key) -> &Shard {
-        &self.shards[usize::from(key[31]) % SHARDS]
-    }
-
-    fn get(&self, key: &Key) -> Option<Arc<Known>> {
-        self.shard(key)
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned()
-    }
-
-    fn insert(&self, key: Key, known: Arc<Known>, generation: u64, now: Timestamp) {
-        let mut shard = self.shard(&key).write().unwrap_or_else(PoisonError::into_inner);
-        // Whoever changes the generation takes this lock after it, so nothing stale survives.
-        if self.generation.load(Ordering::SeqCst) != generation {
-            return;
-        }
-        if shard.len() >= CAPACITY / SHARDS {
-            shard.retain(|_, known| now < known.until);
-        }
-        if shard.len() >= CAPACITY / SHARDS {
-            let mut spare = shard.len() / 8;
-            shard.retain(|_, _| {
-                let keep = spare == 0;
-                spare = spare.saturating_sub(1);
-                keep
-            });
-        }
-        shard.insert(key, known);
-    }
-
-    fn forget(&self, change: &Change) {
-        let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
-        for shard in &self.shards {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|_, known| !known.hangs_on(change));
-        }
-        self.changed.send_replace(generation);
-    }
-
-    /// Forgets what so many changes concern.
-    fn hear(&self, change: &Change, count: u64) {
-        self.forget(change);
-        self.heard.fetch_add(count, Ordering::SeqCst);
-    }
-}
-
-/// Says, however it ends, that the feed is not followed any more.
-struct Following(Arc<Memory>);
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        self.0.following.store(false, Ordering::SeqCst);
-        self.0.forget(&Change::All);
-    }
-}
-
 /// Proves credentials.
 #[derive(Clone)]
 pub(crate) struct Credentials {
@@ -280,9 +53,13 @@ pub(crate) struct Credentials {
     keyring: Keyring,
     memory: Arc<Memory>,
     failures: Arc<Failures>,
+    flights: Arc<Flights>,
+    proofs: Arc<Semaphore>,
+    later: Arc<Semaphore>,
 }
 
 /// The credential proves nothing (any more).
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Invalid {
     Wrong,
     /// And so were many before it; the caller should wait for so many seconds.
@@ -292,41 +69,25 @@ pub(crate) enum Invalid {
 impl Credentials {
     /// Begins to follow the change feed.
     pub(crate) fn new(store: Store, keyring: Keyring) -> Self {
-        let (heard, mut changes) = store.follow();
-        let memory = Arc::new(Memory::new(heard));
-        let following = Following(Arc::clone(&memory));
-        tokio::spawn(async move {
-            loop {
-                match changes.recv().await {
-                    Ok(change) => following.0.hear(&change, 1),
-                    Err(broadcast::error::RecvError::Lagged(missed)) => {
-                        following.0.hear(&Change::All, missed);
-                    }
-                    Err(broadcast::error::RecvError::Closed) => break,
-                }
-            }
-        });
         Self {
+            memory: Memory::follow(&store),
             store,
             keyring,
-            memory,
             failures: Arc::default(),
+            flights: Arc::default(),
+            proofs: Arc::new(Semaphore::new(PROOFS)),
+            later: Arc::new(Semaphore::new(LATER)),
         }
     }
 
     /// Whether what is remembered can be relied on. If not, everything must be denied.
     pub(crate) fn are_current(&self) -> bool {
-        self.memory.following.load(Ordering::Relaxed) && self.store.is_current()
-    }
-
-    /// Whether everything was forgotten that has to be by now.
-    fn has_heard_all(&self) -> bool {
-        self.memory.heard.load(Ordering::SeqCst) >= self.store.announced()
+        self.memory.is_followed() && self.store.is_current()
     }
 
     /// Wakes when something changed.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.memory.changed.subscribe()
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.memory.changes()
     }
 
     /// Who shows this credential at this app. Whether they may use it is not asked here.
@@ -335,21 +96,64 @@ impl Credentials {
     /// When the store does not answer.
     pub(crate) async fn prove(
         &self,
-        site: &Site,
+        site: &Arc<Site>,
         credential: &Credential,
         now: Timestamp,
     ) -> store::Result<Result<Arc<Known>, Invalid>> {
         let key = key(site, credential);
-        if self.has_heard_all()
-            && let Some(known) = self.memory.get(&key)
-            && known.app == site.view.app.id
-            && known.keys == self.keyring.generation()
-            && now < known.until
-        {
+        if let Some(known) = self.remembered(site, &key, now).await {
             return Ok(Ok(known));
         }
-        let generation = self.memory.generation.load(Ordering::SeqCst);
-        let keys = self.keyring.generation();
+        let announced = self.store.announced();
+        let (this, at, shown) = (self.clone(), Arc::clone(site), credential.clone());
+        let proof = async move { this.look_up(&at, (key, &shown), now).await.map_err(Arc::new) };
+        let proven = self.flights.join(key, announced, proof).await;
+        let proven = proven.map_err(Error::internal)?;
+        // Somebody else may have asked for the app as it was a moment before.
+        let fits = |known: &Arc<Known>| known.until(site, &self.keyring).is_some();
+        Ok(proven.and_then(|known| {
+            if fits(&known) {
+                Ok(known)
+            } else {
+                Err(Invalid::Wrong)
+            }
+        }))
+    }
+
+    /// As [`Credentials::prove`], for what goes on already: whoever comes anew goes first.
+    ///
+    /// # Errors
+    /// As [`Credentials::prove`].
+    pub(crate) async fn prove_later(
+        &self,
+        site: &Arc<Site>,
+        credential: &Credential,
+        now: Timestamp,
+    ) -> store::Result<Result<Arc<Known>, Invalid>> {
+        if let Some(known) = self.remembered(site, &key(site, credential), now).await {
+            return Ok(Ok(known));
+        }
+        let _turn = self.later.acquire().await.map_err(Error::internal)?;
+        self.prove(site, credential, now).await
+    }
+
+    async fn remembered(&self, site: &Site, key: &Key, now: Timestamp) -> Option<Arc<Known>> {
+        if !self.memory.has_heard(self.store.announced()).await {
+            return None;
+        }
+        let known = self.memory.get(key)?;
+        let until = known.until(site, &self.keyring)?;
+        (now < until).then_some(known)
+    }
+
+    async fn look_up(
+        &self,
+        site: &Site,
+        (key, credential): (Key, &Credential),
+        now: Timestamp,
+    ) -> store::Result<Result<Arc<Known>, Invalid>> {
+        let _turn = self.proofs.acquire().await.map_err(Error::internal)?;
+        let generation = self.memory.generation();
         let known = match credential {
             Credential::Bearer(token) => self.bearer(site, token, now).await?,
             Credential::Session(cookie) => self.session(site, cookie, now).await?,
@@ -358,17 +162,14 @@ impl Credentials {
                 Err(invalid) => return Ok(Err(invalid)),
             },
         };
-        let Some(known) = known else {
+        let Some(known) = known.map(Arc::new) else {
             return Ok(Err(Invalid::Wrong));
         };
-        let mut known = known;
-        known.keys = keys;
-        // After that the provider may have vouched anew: it is looked up once more.
-        if let Some(until) = site.view.good_until(known.principal()) {
-            known.until = known.until.min(until);
-        }
-        let known = Arc::new(known);
-        if now < known.until {
+        // The key that it was signed with may be over by now.
+        let Some(until) = known.until(site, &self.keyring) else {
+            return Ok(Err(Invalid::Wrong));
+        };
+        if now < until {
             self.memory.insert(key, Arc::clone(&known), generation, now);
         }
         Ok(Ok(known))
@@ -376,11 +177,10 @@ impl Credentials {
 
     async fn bearer(&self, site: &Site, token: &str, now: Timestamp) -> store::Result<Option<Known>> {
         let view = &site.view;
-        let verified = self
-            .keyring
-            .verify_access(&view.org, token, &view.app.issuer, view.resource());
-        let claims = match verified {
-            Ok(claims) => claims,
+        let meant_for = (site.tokens_for.issuer.as_str(), site.tokens_for.resource.as_str());
+        let verified = self.keyring.verify_access_by_key(&view.org, token, meant_for);
+        let (claims, signed_with) = match verified {
+            Ok(verified) => verified,
             Err(refused) => {
                 tracing::debug!(app = %view.app.id, %refused, "access token refused");
                 return Ok(None);
@@ -418,15 +218,12 @@ impl Credentials {
             },
             grant: grant.id,
             jti: claims.jti,
+            key: signed_with,
+            meant_for: Arc::clone(&site.tokens_for),
         };
-        Ok(Some(Known {
-            app: app.clone(),
-            account: view.account.id.clone(),
-            by: By::Agent(Box::new(person), Box::new(agent)),
-            until: grant.expires_at.min(Timestamp::from_seconds(claims.exp)),
-            keys: 0,
-            minted: ArcSwapOption::empty(),
-        }))
+        let ends = grant.expires_at.min(Timestamp::from_seconds(claims.exp));
+        let by = By::Agent(Box::new(person), Box::new(agent));
+        Ok(Some(Known::new(view, by, ends)))
     }
 
     async fn session(&self, site: &Site, cookie: &str, now: Timestamp) -> store::Result<Option<Known>> {
@@ -441,20 +238,12 @@ impl Credentials {
         let Some(person) = person.filter(|p| p.org == view.org) else {
             return Ok(None);
         };
-        Ok(Some(Known {
-            app: view.app.id.clone(),
-            account: view.account.id.clone(),
-            by: By::Browser(
-                Box::new(person),
-                Box::new(AppSession {
-                    id: record.id,
-                    authentication: record.authentication,
-                }),
-            ),
-            until: record.expires_at,
-            keys: 0,
-            minted: ArcSwapOption::empty(),
-        }))
+        let session = AppSession {
+            id: record.id,
+            authentication: record.authentication,
+        };
+        let by = By::Browser(Box::new(person), Box::new(session));
+        Ok(Some(Known::new(view, by, record.expires_at)))
     }
 
     /// A token of another account is like one that does not exist.
@@ -478,17 +267,10 @@ impl Credentials {
         let service = Service {
             id: proven.id,
             name: proven.name,
-            org: proven.org,
             noted: AtomicI64::new(0),
         };
-        Ok(Ok(Known {
-            app: view.app.id.clone(),
-            account: view.account.id.clone(),
-            by: By::Service(Box::new(service)),
-            until: proven.until.unwrap_or(Timestamp(i64::MAX)),
-            keys: 0,
-            minted: ArcSwapOption::empty(),
-        }))
+        let ends = proven.until.unwrap_or(Timestamp(i64::MAX));
+        Ok(Ok(Known::new(view, By::Service(Box::new(service)), ends)))
     }
 
     /// Notes that a service token was used, now and then and without making anybody wait.
@@ -522,68 +304,13 @@ impl Credentials {
 
 /// How often a use of a service token is noted, in seconds.
 const NOTE_EVERY: i64 = 60;
-/// Within so many seconds …
-const WINDOW: i64 = 60;
-/// … so many wrong secrets of one identifier are just wrong.
-const PATIENCE: u32 = 20;
-/// For so long an identifier that does not exist is not looked up again, in seconds.
-const UNKNOWN_FOR: i64 = 10;
-/// Identifiers whose failures are remembered at the most.
-const REMEMBERED: usize = 10_000;
-
-/// Wrong service tokens, counted by identifier. The right secret is let in however many were wrong, so that
-/// nobody can lock a token's owner out.
-#[derive(Default)]
-struct Failures(Mutex<HashMap<ServiceTokenId, Failure>>);
-
-struct Failure {
-    since: i64,
-    count: u32,
-    unknown_until: i64,
-}
-
-impl Failures {
-    fn is_unknown(&self, id: &ServiceTokenId, now: Timestamp) -> bool {
-        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.get(id).is_some_and(|f| now.seconds() < f.unknown_until)
-    }
-
-    fn add(&self, id: &ServiceTokenId, is_unknown: bool, now: Timestamp) -> Invalid {
-        let now = now.seconds();
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if map.len() >= REMEMBERED && !map.contains_key(id) {
-            map.retain(|_, f| now - f.since < WINDOW);
-            if map.len() >= REMEMBERED {
-                map.clear();
-            }
-        }
-        let failure = map.entry(id.clone()).or_insert(Failure {
-            since: now,
-            count: 0,
-            unknown_until: 0,
-        });
-        if now - failure.since >= WINDOW {
-            (failure.since, failure.count) = (now, 0);
-        }
-        if is_unknown {
-            failure.unknown_until = now + UNKNOWN_FOR;
-        }
-        failure.count = failure.count.saturating_add(1);
-        if failure.count > PATIENCE {
-            Invalid::TooMany(failure.since + WINDOW - now)
-        } else {
-            Invalid::Wrong
-        }
-    }
-}
 
 fn key(site: &Site, credential: &Credential) -> Key {
     let mut context = digest::Context::new(&digest::SHA256);
+    context.update(site.view.app.id.as_ref().as_bytes());
     let secret = match credential {
         Credential::Service { id, secret } => {
-            // One token is good at all apps of its account.
             context.update(b"v");
-            context.update(site.view.app.id.as_ref().as_bytes());
             context.update(id.as_ref().as_bytes());
             secret
         }

@@ -1,7 +1,7 @@
 //! The way to the origin and back: HTTP/1.1 with kept connections, no redirects, bodies streamed both
 //! ways, WebSockets passed through.
 
-use crate::credential::{By, Known, Minted};
+use crate::credential::{By, Known, Minted, Under};
 use crate::headers;
 use crate::reach::{Connector, Reach, Refused};
 use crate::site::Site;
@@ -500,9 +500,11 @@ pub(crate) fn mint(
     known: &Known,
     now: Timestamp,
 ) -> store::Result<Arc<Minted>> {
-    if let Some(minted) = known.minted.load_full().filter(|m| now < m.reuse_until) {
+    let is_good = |minted: &Arc<Minted>| now < minted.reuse_until && minted.under.is_now(site, keyring);
+    if let Some(minted) = known.minted.load_full().filter(is_good) {
         return Ok(minted);
     }
+    let under = Under::now(site, keyring);
     let view = &site.view;
     let subject = match &known.by {
         By::Browser(person, _) | By::Agent(person, _) => Subject::person(view, &person.user),
@@ -551,6 +553,7 @@ pub(crate) fn mint(
         [None, None, None]
     };
     let minted = Arc::new(Minted {
+        under,
         reuse_until: now.plus_seconds(ASSERTION_REUSE),
         assertion,
         plain,

@@ -10,8 +10,16 @@ use store::AppView;
 use url::Url;
 use wire::Id;
 
+/// What access tokens for an app say that they are for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TokensFor {
+    pub(crate) issuer: String,
+    pub(crate) resource: String,
+}
+
 pub(crate) struct Site {
     pub(crate) view: Arc<AppView>,
+    pub(crate) tokens_for: Arc<TokensFor>,
     /// Where requests go; none when `origin_url` cannot be used.
     pub(crate) origin: Option<(Scheme, Authority)>,
     /// Special networks in which the origin may lie.
@@ -55,7 +63,12 @@ impl Site {
             HeaderValue::try_from(text).ok()
         };
         let challenge = [challenge(""), challenge("error=\"invalid_token\", ")];
+        let tokens_for = TokensFor {
+            issuer: view.app.issuer.clone(),
+            resource: view.resource().to_owned(),
+        };
         Self {
+            tokens_for: Arc::new(tokens_for),
             origin: origin(&view.app.spec.origin_url),
             opened: view
                 .origin_ranges

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use std::future::Future;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +30,10 @@ const TICK_ENDLESS: Duration = Duration::from_secs(15);
 const PATIENCE: u32 = 2;
 /// How long nothing is asked: most is over by then.
 const GRACE: Duration = Duration::from_secs(1);
+/// What a change may concern looks again at some time within so long: not all that lasts at the same moment.
+const SPREAD: Duration = Duration::from_millis(500);
+/// How long proving a credential anew may take, with the time until it is its turn.
+const PROVEN_WITHIN: Duration = Duration::from_secs(3);
 /// How many frames a body may give in a row, without having to be waited for, before it counts as one that lasts.
 const AT_ONCE: u8 = 16;
 
@@ -111,7 +116,7 @@ impl Watch {
 
     async fn ask_again(
         &self,
-        mut changes: watch::Receiver<u64>,
+        mut changes: watch::Receiver<()>,
         wait: Wait,
         (mut seen, mut since): (u64, Instant),
     ) -> End {
@@ -136,7 +141,14 @@ impl Watch {
                 return End::Silence;
             }
             tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return End::Access },
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return End::Access;
+                    }
+                    tokio::time::sleep(some_of(SPREAD)).await;
+                    // What changed meanwhile is looked at now, too.
+                    changes.mark_unchanged();
+                }
                 () = tokio::time::sleep(tick.min(left)) => {}
             }
         }
@@ -160,11 +172,14 @@ impl Watch {
         let known = match &self.credential {
             None => None,
             Some(Credential::Bearer(_)) if !view.app.spec.managed_oauth => return Some(false),
-            Some(credential) => match gateway.credentials.prove(&site, credential, now).await {
-                Ok(Ok(known)) => Some(known),
-                Ok(Err(_)) => return Some(false),
-                Err(_) => return None,
-            },
+            Some(credential) => {
+                let proven = gateway.credentials.prove_later(&site, credential, now);
+                match tokio::time::timeout(PROVEN_WITHIN, proven).await {
+                    Ok(Ok(Ok(known))) => Some(known),
+                    Ok(Ok(Err(_))) => return Some(false),
+                    Ok(Err(_)) | Err(_) => return None,
+                }
+            }
         };
         let asked = Asked {
             method: self.method.as_str(),
@@ -208,6 +223,13 @@ impl Watch {
             wait,
         })
     }
+}
+
+/// A part of a time, another one at each call.
+fn some_of(time: Duration) -> Duration {
+    // Whoever makes hash maps safe from strangers has randomness at hand.
+    let random = RandomState::new().build_hasher().finish();
+    time.mul_f64(f64::from((random >> 48) as u16) / f64::from(u16::MAX))
 }
 
 struct Guarded<B> {

@@ -68,9 +68,23 @@ pub async fn list(
     accounts: Option<&[AccountId]>,
     page: &Paging<AppId>,
 ) -> Result<Vec<App>> {
+    named(store, org, (accounts, None), page).await
+}
+
+/// The same, of those in whose names a text occurs.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn named(
+    store: &Store,
+    org: &OrgId,
+    (accounts, q): (Option<&[AccountId]>, Option<&str>),
+    page: &Paging<AppId>,
+) -> Result<Vec<App>> {
     let sql = Sql::new(select!(apps, "WHERE org = $1"))
         .bind(org)
         .and_in("account", accounts)
+        .and_contains("name", q)
         .page(page);
     let mut db = store;
     let control_url = store.inner.directory.control_url();

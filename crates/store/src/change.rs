@@ -16,6 +16,8 @@ pub(crate) const POLL: Duration = Duration::from_millis(500);
 const STALE_AFTER: i64 = 4;
 /// Who did not read for so long, in seconds, may have missed changes that the sweep took away after a day.
 const MISSED_AFTER: i64 = 43_200;
+/// How many changes somebody may be behind before all is unknown to them; more than are announced one by one at once.
+const BEHIND: usize = 8192;
 
 /// What must be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -94,6 +96,8 @@ pub(crate) struct Feed {
     order: Mutex<()>,
     /// The last position that was read.
     seen: AtomicI64,
+    /// From where to where this process wrote and announced by itself, of what was not read yet.
+    own: Mutex<Vec<(i64, i64)>>,
     /// When the reading began of which everything is followed.
     current: Mutex<Moment>,
 }
@@ -125,10 +129,11 @@ impl Moment {
 impl Feed {
     pub(crate) async fn start(db: On<'_>, clock: &Clock) -> Result<Self> {
         let feed = Self {
-            sender: broadcast::channel(1024).0,
+            sender: broadcast::channel(BEHIND).0,
             announced: AtomicU64::new(0),
             order: Mutex::default(),
             seen: AtomicI64::new(0),
+            own: Mutex::default(),
             current: Mutex::new(Moment::now(clock)),
         };
         let row = crate::sql::opt(db, Sql::new("SELECT seq FROM change_counter WHERE id = 1")).await?;
@@ -175,38 +180,70 @@ impl Feed {
         }
     }
 
-    /// Reads what came since the last time. Changes of this process come twice, which is harmless. What was read is
+    /// Says that this process follows by itself what it wrote.
+    pub(crate) fn wrote(&self, written: Written) {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.extend(written.0);
+    }
+
+    /// Reads what came since the last time, but for what this process wrote and follows by itself. What was read is
     /// followed by whoever asked, who says so with [`Feed::followed`].
-    pub(crate) async fn poll(&self, mut db: On<'_>, clock: &Clock) -> Result<(Moment, Vec<Change>)> {
+    pub(crate) async fn poll(&self, mut db: On<'_>, clock: &Clock) -> Result<Heard> {
         let started = Moment::now(clock);
         let seen = self.seen.load(Ordering::SeqCst);
         let sql = Sql::new("SELECT seq, topic, subject FROM changes WHERE seq > $1 ORDER BY seq").bind(seen);
-        let mut changes = Vec::new();
-        let mut last = seen;
+        let mut read = Vec::new();
         for row in db.rows(sql).await? {
-            last = row.int("seq")?;
-            changes.push(Change::read(&row.text("topic")?, &row.text("subject")?));
+            let change = Change::read(&row.text("topic")?, &row.text("subject")?);
+            read.push((row.int("seq")?, change));
         }
+        let last = read.last().map_or(seen, |(seq, _)| *seq);
         self.seen.fetch_max(last, Ordering::SeqCst);
+        let unsettles = read
+            .iter()
+            .any(|(_, change)| matches!(change, Change::Keys | Change::All));
+        {
+            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+            read.retain(|(seq, _)| !own.iter().any(|(from, to)| (from..=to).contains(&seq)));
+            own.retain(|(_, to)| *to > last);
+        }
+        let mut changes: Vec<Change> = read.into_iter().map(|(_, change)| change).collect();
         let before = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if before.age(clock) > MISSED_AFTER {
+        let missed = before.age(clock) > MISSED_AFTER;
+        if missed {
             changes.push(Change::All);
         }
-        Ok((started, changes))
+        Ok(Heard {
+            reading: started,
+            changes,
+            unsettles: unsettles || missed,
+        })
     }
 }
 
+/// What one reading of the feed found.
+pub(crate) struct Heard {
+    pub(crate) reading: Moment,
+    pub(crate) changes: Vec<Change>,
+    /// Whether another master key may seal by now.
+    pub(crate) unsettles: bool,
+}
+
+/// Where a transaction wrote changes.
+pub(crate) struct Written(Option<(i64, i64)>);
+
 /// Writes changes in the transaction that makes them.
-pub(crate) async fn append(tx: &mut DbTx, changes: &[Change], clock: &Clock) -> Result<()> {
+pub(crate) async fn append(tx: &mut DbTx, changes: &[Change], clock: &Clock) -> Result<Written> {
     if changes.is_empty() {
-        return Ok(());
+        return Ok(Written(None));
     }
     let count = i64::try_from(changes.len()).map_err(Error::internal)?;
     let sql = Sql::new("UPDATE change_counter SET seq = seq + $1 WHERE id = 1 RETURNING seq").bind(count);
     let row = crate::sql::opt(&mut *tx, sql)
         .await?
         .ok_or_else(|| Error::internal("no change counter"))?;
-    let first = row.int("seq")? - count + 1;
+    let last = row.int("seq")?;
+    let first = last - count + 1;
     let now = clock.now();
     let rows = changes.iter().zip(first..).map(|(change, seq)| {
         let (topic, subject) = change.columns();
@@ -217,5 +254,6 @@ pub(crate) async fn append(tx: &mut DbTx, changes: &[Change], clock: &Clock) -> 
         &["seq", "topic", "subject", "at"],
         rows.collect(),
     )
-    .await
+    .await?;
+    Ok(Written(Some((first, last))))
 }

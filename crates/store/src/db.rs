@@ -7,12 +7,14 @@
 
 mod explain;
 mod files;
+mod load;
 pub(crate) mod raw;
 pub(crate) mod schema;
 mod transaction;
 
 pub use explain::explain_statements;
 pub use files::sqlite_file;
+pub use load::Load;
 pub use schema::{Upgrade, Upgraded, upgrade};
 pub(crate) use transaction::DbTx;
 
@@ -46,6 +48,17 @@ pub enum Purpose {
 
 impl Purpose {
     const ALL: [Self; 5] = [Self::Feed, Self::Audit, Self::Hot, Self::Control, Self::Report];
+
+    /// What it is called in metrics.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Feed => "feed",
+            Self::Audit => "audit",
+            Self::Hot => "hot",
+            Self::Control => "control",
+            Self::Report => "report",
+        }
+    }
 
     /// How long one statement may take.
     const fn patience(self) -> Duration {
@@ -104,6 +117,7 @@ impl Pools {
 pub(crate) struct Db {
     engine: Engine,
     stale: Stale,
+    meter: Arc<load::Meter>,
 }
 
 enum Engine {
@@ -245,7 +259,11 @@ impl Db {
         } else {
             open_sqlite(url, pools, &stale)?
         };
-        Ok(Self { engine, stale })
+        Ok(Self {
+            engine,
+            stale,
+            meter: Arc::new(load::Meter::new()),
+        })
     }
 
     /// The statements of one kind of work.
@@ -262,6 +280,11 @@ impl Db {
             connection.execute(look).await?;
         }
         Ok(())
+    }
+
+    /// What was asked for a purpose so far.
+    pub(crate) fn load(&self, purpose: Purpose) -> Load {
+        self.meter.of(purpose)
     }
 
     pub(crate) async fn close(&self) {
@@ -338,12 +361,11 @@ pub(crate) struct On<'a> {
 impl On<'_> {
     /// Opens a transaction for writing.
     pub(crate) async fn begin(self) -> Result<DbTx> {
-        let stale = &self.db.stale;
         match &self.db.engine {
-            Engine::Sqlite { write, .. } => Box::pin(DbTx::sqlite(write, self.purpose, stale)).await,
+            Engine::Sqlite { write, .. } => Box::pin(DbTx::sqlite(write, self)).await,
             Engine::Postgres(pools) => {
                 let pool = &pools[self.purpose as usize];
-                Box::pin(DbTx::postgres(pool, self.purpose, stale)).await
+                Box::pin(DbTx::postgres(pool, self)).await
             }
         }
     }
@@ -352,14 +374,13 @@ impl On<'_> {
         let mut connection = acquire(pool).await?;
         explain::sqlite(&mut connection, &sql).await;
         let (text, args) = sql.for_sqlite()?;
-        let _stop = match self.purpose {
-            Purpose::Report => Some(interrupt_after(&mut connection, self.purpose.patience()).await?),
-            _ => None,
-        };
+        let _stop = self.oversee(&mut connection).await?;
         let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(&mut *connection);
         let rows = within(self.purpose, query).await;
         self.settle(&mut connection, &rows);
-        Ok(rows?.into_iter().map(Row::Sqlite).collect())
+        let rows = rows?;
+        self.db.meter.add(self.purpose, rows.len() as u64);
+        Ok(rows.into_iter().map(Row::Sqlite).collect())
     }
 
     async fn postgres(self, pool: &PgPool, sql: Sql) -> Result<Vec<Row>> {
@@ -369,7 +390,23 @@ impl On<'_> {
         let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(&mut *connection);
         let rows = within(self.purpose, query).await;
         self.settle(&mut connection, &rows);
-        Ok(rows?.into_iter().map(Row::Postgres).collect())
+        let rows = rows?;
+        self.db.meter.add(self.purpose, rows.len() as u64);
+        Ok(rows.into_iter().map(Row::Postgres).collect())
+    }
+
+    /// Has SQLite stop the next statement of a report after a while, or as soon as nobody waits for it; in tests, count
+    /// the steps of all.
+    async fn oversee(self, connection: &mut PoolConnection<Sqlite>) -> Result<Option<Stop>, sqlx::Error> {
+        let counter = explain::is_on().then(|| (Arc::clone(&self.db.meter), self.purpose));
+        match (self.purpose, counter) {
+            (Purpose::Report, counter) => {
+                let stop = interrupt_after(connection, self.purpose.patience(), counter);
+                stop.await.map(Some)
+            }
+            (_, Some(counter)) => load::count_steps(connection, counter).await.map(|()| None),
+            (_, None) => Ok(None),
+        }
     }
 
     /// A connection with a fault is not used again.
@@ -450,13 +487,18 @@ impl Drop for Stop {
 async fn interrupt_after(
     connection: &mut PoolConnection<Sqlite>,
     patience: Duration,
+    counter: Option<load::Counter>,
 ) -> Result<Stop, sqlx::Error> {
     /// Instructions of SQLite's machine between two looks: some tens of microseconds.
     const STEPS: i32 = 10_000;
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, deadline) = (Arc::clone(&stop), Instant::now() + patience);
+    let steps = if counter.is_some() { load::STEPS } else { STEPS };
     let mut handle = connection.lock_handle().await?;
-    handle.set_progress_handler(STEPS, move || {
+    handle.set_progress_handler(steps, move || {
+        if let Some((meter, purpose)) = &counter {
+            meter.step(*purpose);
+        }
         !stopped.load(Ordering::Relaxed) && Instant::now() < deadline
     });
     Ok(Stop(stop))

@@ -332,7 +332,8 @@ impl Directory {
         }
         let _one_at_a_time = self.reloading.lock().await;
         let only = concerned(store, changes).await?;
-        let rows = Rows::load(store, &self.control_url, only.as_ref()).await?;
+        let mut rows = Rows::load(store, &self.control_url, only.as_ref()).await?;
+        rows.look_at(store, changes).await?;
         let views = rows.compile(store.clock().now());
         self.compiled
             .fetch_add(views.len() as u64, std::sync::atomic::Ordering::Relaxed);
@@ -349,10 +350,11 @@ impl Directory {
         for view in views {
             next.insert(view);
         }
-        // What is the organisation's was read anew, too.
-        let kept = |row: &Unreadable| {
-            let account = row.account.as_ref();
-            account.is_some_and(|id| only.as_ref().is_some_and(|only| !only.contains(id)))
+        // What was not read now is as it was.
+        let kept = |row: &Unreadable| match (&row.account, &only) {
+            (_, None) => false,
+            (Some(account), Some(only)) => !only.contains(account),
+            (None, Some(_)) => !rows.has_looked_for(&row.id),
         };
         next.unreadable.retain(kept);
         next.unreadable.extend_from_slice(rows.unreadable());

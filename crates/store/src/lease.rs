@@ -3,18 +3,15 @@
 use crate::sql::Sql;
 use crate::{Result, Tx};
 
-/// How long a lease lasts that nobody renews, in seconds.
-const LIFE: i64 = 60;
-
-/// Takes or renews a lease; `false` while somebody else has it.
-pub(crate) async fn hold(tx: &mut Tx, name: &'static str, holder: &str) -> Result<bool> {
+/// Takes or renews a lease, which lasts so many seconds if nobody does so again; `false` while somebody else has it.
+pub(crate) async fn hold(tx: &mut Tx, (name, life): (&'static str, i64), holder: &str) -> Result<bool> {
     let now = tx.now();
     let sql = Sql::new(
         "INSERT INTO leases (name, holder, until) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
          SET holder = excluded.holder, until = excluded.until \
          WHERE leases.holder = excluded.holder OR leases.until <= $4",
     );
-    let sql = sql.bind(name).bind(holder).bind(now.plus_seconds(LIFE)).bind(now);
+    let sql = sql.bind(name).bind(holder).bind(now.plus_seconds(life)).bind(now);
     Ok(tx.run(sql).await? == 1)
 }
 

@@ -68,7 +68,7 @@ pub mod webhook;
 
 pub use change::Change;
 pub use clock::Clock;
-pub use db::{Pools, Purpose, Upgrade, Upgraded, explain_statements, sqlite_file, upgrade};
+pub use db::{Load, Pools, Purpose, Upgrade, Upgraded, explain_statements, sqlite_file, upgrade};
 pub use directory::{
     AccountView, AppView, BoundConnection, Directory, Snapshot, Unreadable, split_public_url,
 };
@@ -103,6 +103,7 @@ struct Inner {
     folds: fold::Folds,
     seal: audit::Seal,
     noted: client::Noted,
+    collector: webhook::Collector,
     tasks: Arc<Tasks>,
     probe: readiness::Probe,
     /// Where the database lies, if it is a file here.
@@ -138,8 +139,8 @@ pub struct Opening<'a> {
 }
 
 /// So many changes at once are announced one by one; more are one [`Change::All`], because every receiver
-/// goes through what it remembers for each.
-const ANNOUNCED: usize = 256;
+/// has to hear each.
+const ANNOUNCED: usize = 4096;
 
 impl Store {
     /// Opens the database, brings its schema up to date, and begins to follow the change feed.
@@ -182,6 +183,7 @@ impl Store {
             folds: fold::Folds::default(),
             seal,
             noted: client::Noted::default(),
+            collector: webhook::Collector::new(),
             tasks: Arc::default(),
             probe: readiness::Probe::default(),
             file: sqlite_file(options.database_url),
@@ -352,6 +354,12 @@ impl Store {
             .try_send(audit::Entry::Response(request, response));
     }
 
+    /// What this instance asked the database for a purpose so far.
+    #[must_use]
+    pub fn load(&self, purpose: Purpose) -> Load {
+        self.db().load(purpose)
+    }
+
     /// Compiles the configuration anew.
     ///
     /// # Errors
@@ -385,6 +393,8 @@ impl Store {
         if let Err(error) = self.write_all_folds().await {
             tracing::error!(%error, source = ?error, "counts of the audit log were lost");
         }
+        // If it cannot be given back, its time is over soon.
+        let _ = self.inner.collector.give_back(self).await;
         self.inner.closed.cancel();
         self.db().close().await;
     }
@@ -488,9 +498,9 @@ impl Tx {
         let now = self.now();
         ended::tell(std::mem::take(&mut self.ended), &mut events);
         events.append(&mut self.noted);
-        change::append(&mut self.db, &self.changes, self.store.clock()).await?;
+        let written = change::append(&mut self.db, &self.changes, self.store.clock()).await?;
         audit::append(&mut self.db, self.store.seal(), &mut events, Vec::new(), now).await?;
-        self.finish().await
+        self.finish(written).await
     }
 
     /// Commits writes that no auditor asks about: session data, counters, last-use times, clean-up.
@@ -501,15 +511,16 @@ impl Tx {
         if !(self.noted.is_empty() && self.ended.is_empty()) {
             return self.commit_all(Vec::new()).await;
         }
-        change::append(&mut self.db, &self.changes, self.store.clock()).await?;
-        self.finish().await
+        let written = change::append(&mut self.db, &self.changes, self.store.clock()).await?;
+        self.finish(written).await
     }
 
-    async fn finish(self) -> Result<()> {
+    async fn finish(self, written: change::Written) -> Result<()> {
         self.db.commit().await?;
-        // What was written is there; that this instance could not read it back is mended by the feed.
-        if let Err(error) = self.store.refresh(&self.changes).await {
-            tracing::error!(%error, "the configuration could not be read back");
+        match self.store.refresh(&self.changes).await {
+            Ok(()) => self.store.inner.feed.wrote(written),
+            // What was written is there; that this instance could not read it back is mended by the feed.
+            Err(error) => tracing::error!(%error, "the configuration could not be read back"),
         }
         self.store.announce(self.changes);
         Ok(())
@@ -560,15 +571,20 @@ struct Owed {
 
 async fn follow_once(store: &Store, owed: &mut Owed) {
     let feed = &store.inner.feed;
-    let (reading, changes) = match feed.poll(store.db().on(Purpose::Feed), store.clock()).await {
-        Ok(read) => read,
+    let heard = match feed.poll(store.db().on(Purpose::Feed), store.clock()).await {
+        Ok(heard) => heard,
         Err(error) => {
             tracing::warn!(%error, source = ?error, "the change feed could not be read");
             return;
         }
     };
+    let change::Heard {
+        reading,
+        changes,
+        unsettles,
+    } = heard;
     owed.changes.extend(changes.iter().cloned());
-    owed.unsettled |= changes.iter().any(|c| matches!(c, Change::Keys | Change::All));
+    owed.unsettled |= unsettles;
     let followed = async {
         if owed.unsettled {
             rekey::settle(store.db().on(Purpose::Feed), store.vault()).await?;

@@ -151,14 +151,28 @@ pub(crate) fn read_account(row: &Row) -> Result<Account> {
 /// # Errors
 /// When the database does not answer.
 pub async fn accounts(
-    mut db: impl Run,
+    db: impl Run,
     org: &OrgId,
     only: Option<&[AccountId]>,
+    page: &Paging<AccountId>,
+) -> Result<Vec<Account>> {
+    accounts_named(db, org, (only, None), page).await
+}
+
+/// The same, of those in whose names a text occurs.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn accounts_named(
+    mut db: impl Run,
+    org: &OrgId,
+    (only, q): (Option<&[AccountId]>, Option<&str>),
     page: &Paging<AccountId>,
 ) -> Result<Vec<Account>> {
     let sql = Sql::new(select!(accounts, "WHERE org = $1"))
         .bind(org)
         .and_in("id", only)
+        .and_contains("name", q)
         .page(page);
     db.rows(sql).await?.iter().map(read_account).collect()
 }

@@ -16,6 +16,8 @@ const BATCH: u64 = 500;
 /// Between two batches, for whoever waits to write.
 const PAUSE: Duration = Duration::from_millis(10);
 const LEASE: &str = "retention";
+/// How long nobody sweeps when the instance that did has died, in seconds.
+const LEASE_LIFE: i64 = 60;
 
 /// How long one kind of thing is kept.
 #[derive(Debug)]
@@ -341,7 +343,7 @@ async fn sweep_one(store: &Store, holder: &str, retention: &Retention) -> Result
     let mut gone = 0;
     loop {
         let mut tx = store.begin().await?;
-        if !lease::hold(&mut tx, LEASE, holder).await? {
+        if !lease::hold(&mut tx, (LEASE, LEASE_LIFE), holder).await? {
             return Ok(None);
         }
         let n = retention.take(&mut tx).await?;

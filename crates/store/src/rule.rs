@@ -3,12 +3,13 @@
 use crate::sql::{Paging, Row, Run, Sql, json, opt};
 use crate::{Change, Error, Result, Tx};
 use serde::{Serialize, de::DeserializeOwned};
+use std::collections::HashMap;
 use wire::{AccountId, Group, GroupId, GroupSpec, Id, OrgId, Policy, PolicyId, PolicySpec, Timestamp};
 
 /// A policy or a group.
 pub trait Rule: Clone + Send + Sync {
     /// Its identifier.
-    type Id: Id + Send + Sync;
+    type Id: Id + Eq + std::hash::Hash + Send + Sync;
     /// Its writable part.
     type Spec: Serialize + DeserializeOwned + Clone + Send + Sync;
     #[doc(hidden)]
@@ -137,16 +138,48 @@ pub async fn create<R: Rule>(tx: &mut Tx, org: &OrgId, account: &AccountId, spec
 /// # Errors
 /// When the database does not answer.
 pub async fn list<R: Rule>(
-    mut db: impl Run,
+    db: impl Run,
     org: &OrgId,
     accounts: Option<&[AccountId]>,
+    page: &Paging<R::Id>,
+) -> Result<Vec<R>> {
+    named(db, org, (accounts, None), page).await
+}
+
+/// The same, of those in whose names a text occurs.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn named<R: Rule>(
+    mut db: impl Run,
+    org: &OrgId,
+    (accounts, q): (Option<&[AccountId]>, Option<&str>),
     page: &Paging<R::Id>,
 ) -> Result<Vec<R>> {
     let sql = Sql::new(R::SQL.list)
         .bind(org)
         .and_in("account", accounts)
+        .and_contains("name", q)
         .page(page);
     db.rows(sql).await?.iter().map(read).collect()
+}
+
+/// Some, by their identifiers; those that are not there are left out.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn some<R: Rule>(mut db: impl Run, org: &OrgId, ids: &[R::Id]) -> Result<HashMap<R::Id, R>> {
+    let mut found = HashMap::new();
+    for ids in ids.chunks(500) {
+        for row in db
+            .rows(Sql::new(R::SQL.list).bind(org).and_in("id", Some(ids)))
+            .await?
+        {
+            let rule: R = read(&row)?;
+            found.insert(rule.id().clone(), rule);
+        }
+    }
+    Ok(found)
 }
 
 /// One.

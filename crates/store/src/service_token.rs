@@ -4,6 +4,7 @@
 use crate::sql::{Paging, Row, Run, Sql, opt};
 use crate::{Change, Error, MintedSecret, Result, SecretForm, Tx};
 use aws_lc_rs::constant_time;
+use std::collections::HashSet;
 use wire::{
     AccountId, AppId, OrgId, ServiceToken, ServiceTokenId, ServiceTokenSpec, ServiceTokenWarning, Timestamp,
 };
@@ -103,6 +104,27 @@ pub async fn list(
     let now = store.clock().now();
     let rows = store.rows(sql).await?;
     rows.iter().map(|row| read(row, now)).collect()
+}
+
+/// Which of some an account has.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn some_of(
+    mut db: impl Run,
+    org: &OrgId,
+    account: &AccountId,
+    ids: &[ServiceTokenId],
+) -> Result<HashSet<ServiceTokenId>> {
+    let mut found = HashSet::new();
+    for ids in ids.chunks(500) {
+        let sql = Sql::new("SELECT id FROM service_tokens WHERE org = $1 AND account = $2");
+        let sql = sql.bind(org).bind(account).and_in("id", Some(ids));
+        for row in db.rows(sql).await? {
+            found.insert(row.id("id")?);
+        }
+    }
+    Ok(found)
 }
 
 /// Writes a changed one.

@@ -2,11 +2,9 @@
 
 use crate::access::Standing;
 use crate::release::Shown;
-use crate::sql::{Paging, Row, Run, Sql, escape_like, json, opt};
+use crate::sql::{Paging, Row, Run, Sql, json, opt};
 use crate::{Change, Error, Result, Store, Tx};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use wire::{ConnectionId, OrgId, Timestamp, User, UserId};
 
 /// A person with everything that policies may ask about.
@@ -244,38 +242,27 @@ pub async fn list_shown(
     connections: &[(ConnectionId, Shown)],
     page: &Paging<UserId>,
 ) -> Result<Vec<User>> {
-    let mut alike: BTreeMap<(bool, bool), Vec<&ConnectionId>> = BTreeMap::new();
+    // One connection after the other, each by its index: those of everybody else's are not looked at.
+    let mut found = Vec::new();
     for (id, shown) in connections {
-        alike.entry((shown.name, shown.email)).or_default().push(id);
-    }
-    let mut text = select!(users, "WHERE org = $1 AND (1 = 0").to_owned();
-    let mut args: Vec<String> = Vec::new();
-    let mut place = |arg: String| {
-        args.push(arg);
-        format!("${}", args.len() + 1)
-    };
-    let pattern = q.map(|q| place(format!("%{}%", escape_like(q))));
-    for ((name, email), ids) in alike {
-        let ids: Vec<String> = ids.into_iter().map(|id| place(id.to_string())).collect();
-        // Writing to a String cannot fail.
-        let _ = write!(text, " OR connection IN ({})", ids.join(", "));
-        if let Some(pattern) = &pattern {
-            let name = if name { "coalesce(name, '')" } else { "''" };
-            let email = if email { "coalesce(email, '')" } else { "''" };
-            let shown = format!("{name} || ' ' || {email}");
-            let _ = write!(text, " AND lower({shown}) LIKE lower({pattern}) ESCAPE '\\'");
+        if connection.is_some_and(|only| only != id) {
+            continue;
+        }
+        let sql = Sql::new(select!(users, "WHERE org = $1")).bind(org);
+        let sql = sql.and("connection =", Some(id));
+        let sql = match (shown.name, shown.email) {
+            (true, true) => sql.and_contains("coalesce(name, '') || ' ' || coalesce(email, '')", q),
+            (true, false) => sql.and_contains("coalesce(name, '')", q),
+            (false, true) => sql.and_contains("coalesce(email, '')", q),
+            (false, false) => sql.and_contains("''", q),
+        };
+        for row in db.rows(sql.page(page)).await? {
+            found.push(read(&row)?.user);
         }
     }
-    text.push(')');
-    let sql = args
-        .into_iter()
-        .fold(Sql::assembled(text).bind(org), Sql::bind)
-        .and("connection =", connection);
-    db.rows(sql.page(page))
-        .await?
-        .iter()
-        .map(|row| read(row).map(|p| p.user))
-        .collect()
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    found.truncate(page.limit as usize + 1);
+    Ok(found)
 }
 
 /// People of some connections of an organisation, with their claims, in the order of their identifiers.
@@ -288,9 +275,17 @@ pub async fn people(
     connections: &[ConnectionId],
     page: &Paging<UserId>,
 ) -> Result<Vec<Person>> {
-    let sql = Sql::new(select!(users, "WHERE org = $1")).bind(org);
-    let sql = sql.and_in("connection", Some(connections)).page(page);
-    db.rows(sql).await?.iter().map(read).collect()
+    let mut found = Vec::new();
+    for connection in connections {
+        let sql = Sql::new(select!(users, "WHERE org = $1")).bind(org);
+        let sql = sql.and("connection =", Some(connection)).page(page);
+        for row in db.rows(sql).await? {
+            found.push(read(&row)?);
+        }
+    }
+    found.sort_by(|a, b| a.user.id.cmp(&b.user.id));
+    found.truncate(page.limit as usize + 1);
+    Ok(found)
 }
 
 /// Some people of an organisation, with their claims; those who are not there are left out.

@@ -2,9 +2,14 @@
 //! event that it wants becomes one delivery, in the transaction that moves the position. Each attempt is
 //! claimed by a lease, so that of several instances one makes it.
 
+mod collect;
+
+pub(crate) use collect::Collector;
+pub use collect::collect;
+
 use crate::release::{Release, Released, Viewer};
 use crate::sql::{Paging, Row, Run, Sql, json, opt, word};
-use crate::{Error, Result, Store, Tx, audit};
+use crate::{Error, Result, Store, Tx};
 use serde_json::{Value, json};
 use wire::{
     AccountId, AuditEvent, DeliveryState, EventId, Id as _, OrgId, Timestamp, Webhook, WebhookDelivery,
@@ -12,10 +17,6 @@ use wire::{
 };
 use zeroize::Zeroizing;
 
-/// Events that are looked for at once.
-const BATCH: u32 = 200;
-/// Positions of the log that are looked at in one step at the most.
-const STRIDE: i64 = 20_000;
 /// How long an attempt may take before somebody else makes it, in seconds; far longer than one may.
 const LEASE: i64 = 30;
 
@@ -223,123 +224,6 @@ pub fn is_pattern(pattern: &str) -> bool {
             && !pattern.is_empty())
 }
 
-/// The events of a log after a position that a webhook wants, oldest first.
-fn wanted(stored: &Stored, upto: i64) -> Sql {
-    let webhook = &stored.webhook;
-    let mut text = "SELECT e.seq, e.body, r.status, r.micros FROM audit_events e \
-         LEFT JOIN audit_responses r ON r.event = e.id \
-         WHERE e.org = $1 AND e.seq > $2 AND e.seq <= $3"
-        .to_owned();
-    let mut args: Vec<String> = Vec::new();
-    let mut place = |arg: String| {
-        args.push(arg);
-        args.len() + 3
-    };
-    let mut any = vec!["1 = 0".to_owned()];
-    for pattern in &webhook.spec.events {
-        if pattern == "*" {
-            // There may be thousands a second: only who asks for them gets them.
-            any.push("e.action NOT LIKE 'gateway.%'".into());
-        } else if pattern.ends_with('.') {
-            let escaped = pattern.replace('_', "\\_");
-            any.push(format!(
-                "e.action LIKE ${} ESCAPE '\\'",
-                place(format!("{escaped}%"))
-            ));
-        } else {
-            any.push(format!("e.action = ${}", place(pattern.clone())));
-        }
-    }
-    text.push_str(&format!(" AND ({})", any.join(" OR ")));
-    if let Some(account) = &webhook.account {
-        text.push_str(&format!(" AND e.account = ${}", place(account.to_string())));
-    }
-    text.push_str(&format!(" ORDER BY e.seq LIMIT {BATCH}"));
-    let sql = Sql::assembled(text)
-        .bind(&stored.org)
-        .bind(stored.position)
-        .bind(upto);
-    args.into_iter().fold(sql, Sql::bind)
-}
-
-/// Makes deliveries of the events that came since the last time, and says how many.
-///
-/// # Errors
-/// When the database does not answer; what was not made is made next time.
-pub async fn collect(store: &Store) -> Result<usize> {
-    let sql = Sql::new(concat!(
-        "SELECT ",
-        webhooks!("w"),
-        ", h.seq AS head FROM webhooks w JOIN audit_heads h ON h.org = w.org \
-         WHERE w.enabled = $1 AND w.position < h.seq"
-    ));
-    let mut db = store;
-    let rows = db.rows(sql.bind(true)).await?;
-    let mut made = 0;
-    for row in rows {
-        let stored = read(&row, store.clock().now())?;
-        match collect_for(store, &stored, row.int("head")?).await {
-            Ok(count) => made += count,
-            // One that cannot be served must not keep the others from it.
-            Err(error) => {
-                let id = &stored.webhook.id;
-                tracing::error!(%error, source = ?error, webhook = %id, "events could not be collected");
-            }
-        }
-    }
-    Ok(made)
-}
-
-async fn collect_for(store: &Store, stored: &Stored, head: i64) -> Result<usize> {
-    let upto = head.min(stored.position + STRIDE);
-    let mut db = store;
-    let rows = db.rows(wanted(stored, upto)).await?;
-    let mut to = match rows.last() {
-        Some(last) if rows.len() == BATCH as usize => last.int("seq")?,
-        None if upto < head => behind_gap(store, &stored.org, upto).await?,
-        _ => upto,
-    };
-    let mut events = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let event = audit::read(row)?;
-        if !audit::is_final(&event, store.clock().now()) {
-            // What was answered comes with it, or it is known that nothing is.
-            to = event.seq - 1;
-            break;
-        }
-        // What is said about a webhook does not set it going.
-        let itself = event.action.starts_with("webhook.")
-            && event
-                .target
-                .as_ref()
-                .is_some_and(|t| t.id == stored.webhook.id.as_str());
-        if !itself {
-            events.push(event);
-        }
-    }
-    let events = stored.release(store).all(events).await?;
-    let mut tx = store.begin().await?;
-    let sql = Sql::new("UPDATE webhooks SET position = $1 WHERE id = $2 AND position = $3");
-    let sql = sql.bind(to).bind(&stored.webhook.id).bind(stored.position);
-    if tx.run(sql).await? == 0 {
-        // Another instance was faster.
-        return Ok(0);
-    }
-    for event in &events {
-        insert(&mut tx, &stored.webhook.id, event, Timestamp::default()).await?;
-    }
-    tx.commit_housekeeping().await?;
-    Ok(events.len())
-}
-
-/// The position before the next event behind one: a log that went back in time goes on far away.
-async fn behind_gap(store: &Store, org: &OrgId, at: i64) -> Result<i64> {
-    let sql =
-        Sql::new("SELECT COALESCE(MIN(seq) - 1, $2) AS at FROM audit_events WHERE org = $1 AND seq > $2");
-    let row = opt(store, sql.bind(org).bind(at)).await?;
-    row.map_or(Ok(at), |row| row.int("at"))
-}
-
 /// What is signed and sent about an event.
 pub(crate) fn body(event: &Released<AuditEvent>) -> String {
     json!({ "type": event.action, "timestamp": event.time, "data": event }).to_string()
@@ -417,8 +301,8 @@ pub async fn due(mut store: &Store) -> Result<Vec<Stored>> {
     let now = store.clock().now();
     let sql = Sql::new(select!(
         webhooks,
-        "w WHERE w.enabled = $1 AND EXISTS (SELECT 1 FROM webhook_deliveries d \
-         WHERE d.webhook = w.id AND d.state = 'pending' AND d.next_at <= $2 AND d.leased_until <= $2)"
+        "w WHERE w.enabled = $1 AND w.id IN (SELECT d.webhook FROM webhook_deliveries d \
+         WHERE d.state = 'pending' AND d.next_at <= $2 AND d.leased_until <= $2)"
     ));
     let rows = store.rows(sql.bind(true).bind(now)).await?;
     rows.iter().map(|row| read(row, now)).collect()

@@ -243,7 +243,22 @@ impl Keyring {
         issuer: &str,
         audience: &str,
     ) -> std::result::Result<AccessClaims, Refused> {
-        let (mut claims, over): (AccessClaims, _) = self.verify(org, token, "at+jwt")?;
+        let verified = self.verify_access_by_key(org, token, (issuer, audience));
+        verified.map(|(claims, _)| claims)
+    }
+
+    /// As [`Keyring::verify_access`], and by which key: whoever remembers it asks [`Keyring::good_until`] again when
+    /// the keys change.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn verify_access_by_key(
+        &self,
+        org: &OrgId,
+        token: &str,
+        (issuer, audience): (&str, &str),
+    ) -> std::result::Result<(AccessClaims, String), Refused> {
+        let (mut claims, kid, over): (AccessClaims, _, _) = self.verify(org, token, "at+jwt")?;
         if let Some(over) = over {
             // Whoever remembers that the token was good does so for no longer than its key is.
             claims.exp = claims.exp.min(over.seconds());
@@ -255,7 +270,15 @@ impl Keyring {
             return Err(Refused::Claims("aud"));
         }
         check_times(self.store.clock(), claims.iat, claims.nbf, claims.exp)?;
-        Ok(claims)
+        Ok((claims, kid))
+    }
+
+    /// Until when what a key of an organisation signed is good; `None` when it is not, or the key is not known.
+    #[must_use]
+    pub fn good_until(&self, org: &OrgId, kid: &str) -> Option<Timestamp> {
+        let keys = self.keys.load();
+        let (_, over) = keys.get(org)?.verifying(kid, self.store.clock().now())?;
+        Some(over.unwrap_or(Timestamp(i64::MAX)))
     }
 
     fn verify<T: DeserializeOwned>(
@@ -263,7 +286,7 @@ impl Keyring {
         org: &OrgId,
         token: &str,
         typ: &str,
-    ) -> std::result::Result<(T, Option<Timestamp>), Refused> {
+    ) -> std::result::Result<(T, String, Option<Timestamp>), Refused> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Malformed)?;
         // RFC 9068 section 4: `at+jwt`, with or without the `application/` prefix.
         let typ_ok = header.typ.as_deref().is_some_and(|t| {
@@ -288,7 +311,7 @@ impl Keyring {
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
         match jsonwebtoken::decode(token, key, &validation) {
-            Ok(data) => Ok((data.claims, *over)),
+            Ok(data) => Ok((data.claims, kid.to_owned(), *over)),
             Err(error) => Err(match error.kind() {
                 ErrorKind::InvalidSignature => Refused::Signature,
                 ErrorKind::InvalidAlgorithm => Refused::Algorithm,

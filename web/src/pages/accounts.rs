@@ -1,6 +1,7 @@
 //! Accounts: the tenants of the organisation.
 
 use crate::{
+    catalogue::others,
     client::{Write, client},
     me::{Need, directory, me},
     ui::*,
@@ -18,6 +19,7 @@ pub(crate) fn Page() -> impl IntoView {
         <PageHead title="Accounts" text="An account owns apps and policies. People sign in to it through the connections that are bound to it.">
             <Button look=Look::Primary blocked on_press=move |()| create.set(true)>"New account"</Button>
         </PageHead>
+        <div class="mb-4 empty:hidden">{others(names.accounts, "accounts")}</div>
         {names.accounts.show(move |accounts| list(accounts, create))}
         <Create open=create />
     }

@@ -2,6 +2,7 @@
 
 use super::grants::Grants;
 use crate::{
+    catalogue::others,
     choice::{Choice, Thing, lacking},
     client::{Write, client, query},
     me::{Need, directory, me},
@@ -59,6 +60,7 @@ fn Clients() -> impl IntoView {
     view! {
         <div class="mb-4 flex flex-wrap gap-3">
             <FilterSelect label="App" param="app" options=names.app_options("All apps") />
+            {others(names.apps, "apps")}
             <FilterSelect label="State" param="state" options=states />
         </div>
         {clients
@@ -105,6 +107,7 @@ fn AllGrants() -> impl IntoView {
     view! {
         <div class="mb-4 flex flex-wrap gap-3">
             <FilterSelect label="App" param="app" options=names.app_options("All apps") />
+            {others(names.apps, "apps")}
             <FilterSelect label="State" param="state" options=states />
         </div>
         <Grants path />

@@ -1,6 +1,7 @@
 //! Apps: what the gateway protects.
 
 use crate::{
+    catalogue::others,
     choice::{Choice, Thing, lacking},
     client::{client, query},
     me::{Need, directory, me},
@@ -10,17 +11,21 @@ use crate::{
 use leptos::prelude::*;
 use leptos_router::{NavigateOptions, hooks::use_navigate};
 use serde_json::json;
-use wire::{App, AppKind};
+use wire::{App, AppKind, Page as ListPage};
 
 /// `/apps?account=`
 #[component]
 pub(crate) fn Page() -> impl IntoView {
     let client = client();
     let names = directory();
-    let (account, _) = url_param("account");
+    let params = ["account", "q", "cursor"].map(|name| (name, url_param(name).0));
     let apps = Remote::new(move || {
-        let path = format!("/apps{}", query([("account", account.get())]));
-        async move { client.all::<App>(&path).await }
+        let filters = params.map(|(name, value)| (name, value.get()));
+        let path = format!(
+            "/apps{}",
+            query(filters.into_iter().chain([("limit", "200".to_owned())]))
+        );
+        async move { client.get::<ListPage<App>>(&path).await }
     });
     let create = RwSignal::new(false);
     let blocked = me().gate(Need::EditSomewhere);
@@ -30,13 +35,21 @@ pub(crate) fn Page() -> impl IntoView {
         </PageHead>
         <div class="mb-4 flex flex-wrap gap-3">
             <FilterSelect label="Account" param="account" options=names.account_options("All accounts") />
+            {others(names.accounts, "accounts")}
+            <FilterText label="Name" param="q" />
         </div>
-        {apps.show(move |apps| list(apps, create))}
+        {apps.show(move |page| {
+            let found = !params[1].1.get_untracked().is_empty();
+            view! { {list(page.items, found, create)} <Pager next=page.next /> }.into_any()
+        })}
         <Create open=create />
     }
 }
 
-fn list(apps: Vec<App>, create: RwSignal<bool>) -> AnyView {
+fn list(apps: Vec<App>, found: bool, create: RwSignal<bool>) -> AnyView {
+    if apps.is_empty() && found {
+        return view! { <p class="muted">"No app has this name."</p> }.into_any();
+    }
     if apps.is_empty() {
         let body = r#"{"account":"acc_…","name":"Tickets","kind":"mcp","public_url":"https://tickets.example.com/mcp","origin_url":"http://10.0.0.5:8080"}"#;
         return view! {

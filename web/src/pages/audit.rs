@@ -1,6 +1,7 @@
 //! The audit log: filters in the URL, the chain behind each event, export.
 
 use crate::{
+    catalogue::others,
     client::{client, encode, query},
     me::{Need, directory, me},
     remote::Remote,
@@ -124,8 +125,11 @@ fn Filters() -> impl IntoView {
             <FilterSelect label="Time" param="range" options=ranges />
             <FilterSelect label="Outcome" param="outcome" options=outcomes />
             <FilterSelect label="Account" param="account" options=names.account_options("Any") />
+            {others(names.accounts, "accounts")}
             <FilterSelect label="App" param="app" options=names.app_options("Any") />
+            {others(names.apps, "apps")}
             <FilterSelect label="Person" param="user" options=names.user_options(Some("Anybody")) />
+            {others(names.users, "people")}
             <FilterText label="Action" param="action" placeholder="login. or app.update" />
             <FilterText label="MCP tool" param="tool" placeholder="create_ticket" />
             <FilterText label="Search" param="q" />

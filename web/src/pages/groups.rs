@@ -1,10 +1,10 @@
 //! Groups: people named one by one, or by rules; policies ask for them.
 
 use crate::{
+    catalogue::{Catalogue, others},
     choice::{Choice, Thing, lacking},
     client::Write,
     me::{Need, directory, me, person},
-    remote::Remote,
     selector::{Drafts, SelectorList, in_words},
     ui::*,
 };
@@ -23,13 +23,14 @@ pub(crate) fn Groups() -> impl IntoView {
             <p class="muted max-w-prose">"Groups of your own, for policies. What the identity provider calls groups is asked for with a claim rule."</p>
             <Button look=Look::Primary blocked=me().gate(Need::EditSomewhere) on_press=move |()| create.set(true)>"New group"</Button>
         </div>
+        <div class="mb-4 empty:hidden">{others(groups, "groups")}</div>
         {groups.show(move |list| table_of(list, groups, edited))}
         <Edited of=edited groups />
         <Dialog open=create title="New group"><Form open=create group=None groups /></Dialog>
     }
 }
 
-fn table_of(groups: Vec<Group>, all: Remote<Vec<Group>>, edited: RwSignal<Option<Group>>) -> AnyView {
+fn table_of(groups: Vec<Group>, all: Catalogue<Group>, edited: RwSignal<Option<Group>>) -> AnyView {
     if groups.is_empty() {
         let body = r#"{"account":"acc_…","name":"Ticket editors","members":["usr_…"]}"#;
         return view! { <Empty text="There is no group yet. Make one to name people once and use them in many policies." curl=curl("POST", "/groups", body) /> }
@@ -72,7 +73,7 @@ fn table_of(groups: Vec<Group>, all: Remote<Vec<Group>>, edited: RwSignal<Option
 }
 
 #[component]
-fn RowActions(group: Group, all: Remote<Vec<Group>>, edited: RwSignal<Option<Group>>) -> impl IntoView {
+fn RowActions(group: Group, all: Catalogue<Group>, edited: RwSignal<Option<Group>>) -> impl IntoView {
     let blocked = me().gate(Need::Edit(group.account.clone()));
     let path = StoredValue::new(format!("/groups/{}", group.id));
     let name = group.spec.name.clone();
@@ -93,13 +94,13 @@ fn RowActions(group: Group, all: Remote<Vec<Group>>, edited: RwSignal<Option<Gro
 
 /// The form of the group that is edited. Not owned by its row, which is made anew whenever the list is.
 #[component]
-fn Edited(of: RwSignal<Option<Group>>, groups: Remote<Vec<Group>>) -> impl IntoView {
+fn Edited(of: RwSignal<Option<Group>>, groups: Catalogue<Group>) -> impl IntoView {
     let open = open_for(of);
     view! { <Dialog open title="Edit group">{move || of.get().map(|group| view! { <Form open group=Some(group) groups /> })}</Dialog> }
 }
 
 #[component]
-fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) -> impl IntoView {
+fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Catalogue<Group>) -> impl IntoView {
     let acts = acts();
     let names = directory();
     let toasts = toasts();
@@ -167,8 +168,18 @@ fn Form(open: RwSignal<bool>, group: Option<Group>, groups: Remote<Vec<Group>>) 
             <fieldset>
                 <legend class="mb-1 font-medium">"Members"</legend>
                 <div class="max-h-48 overflow-y-auto rounded-(--radius-field) border border-base-300 px-3 py-1" tabindex="0" role="group" aria-label="People">
-                    {move || names.users.ready().unwrap_or_default().iter().map(|user| member(user.id.clone(), person(user), members)).collect_view()}
+                    {move || {
+                        let known = names.users.ready().unwrap_or_default();
+                        // Who is in it stands here, listed or not.
+                        let unlisted = members.with_untracked(|own| {
+                            let unlisted = own.iter().filter(|id| known.iter().all(|user| user.id != **id));
+                            unlisted.map(|id| member(id.clone(), names.user(id), members)).collect_view()
+                        });
+                        let listed = known.iter().map(|user| member(user.id.clone(), person(user), members)).collect_view();
+                        view! { {unlisted} {listed} }
+                    }}
                 </div>
+                {others(names.users, "people")}
             </fieldset>
             <SelectorList drafts=include label="Or anybody with" hint="Whoever matches one of these is in the group, too." error=sending.at("/include") />
             <FormError sending />

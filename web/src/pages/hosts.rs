@@ -1,6 +1,7 @@
 //! Whose public hosts are: shared and moved on purpose, with a look at who is there.
 
 use crate::{
+    catalogue::others,
     choice::{Choice, Thing, lacking},
     client::{Write, client},
     me::{Need, directory, me},
@@ -101,22 +102,28 @@ fn Change(open: RwSignal<bool>, host: Host, hosts: Remote<Vec<Host>>) -> impl In
             .map(AccountId::to_string)
             .unwrap_or_default(),
     );
-    let all = names.accounts.now().unwrap_or_default();
-    let guests: Vec<(String, String, RwSignal<bool>)> = all
-        .into_iter()
-        .map(|a| {
-            let on = RwSignal::new(host.shared_with.contains(&a.id));
-            (a.id.to_string(), a.spec.name, on)
-        })
-        .collect();
-    let chosen = StoredValue::new(guests.clone());
+    // With whom it is shared stays so, listed or not, until somebody takes it off.
+    let shared = RwSignal::new(host.shared_with.clone());
     let body = move || {
         let account = account.get();
-        let shared: Vec<String> = chosen.with_value(|guests| {
-            let shared = guests.iter().filter(|(id, _, on)| on.get() && *id != account);
-            shared.map(|(id, ..)| id.clone()).collect()
-        });
+        let mut shared = shared.get();
+        shared.retain(|id| id.as_ref() != account);
         json!({ "account": account, "shared_with": shared })
+    };
+    let guests = move || {
+        let listed = names.accounts.ready().unwrap_or_default();
+        let unlisted = shared.with_untracked(|shared| {
+            let unlisted = shared.iter().filter(|id| listed.iter().all(|a| a.id != **id));
+            unlisted
+                .map(|id| (id.clone(), names.account(id)))
+                .collect::<Vec<_>>()
+        });
+        let listed = listed.into_iter().map(|a| (a.id, a.spec.name));
+        unlisted
+            .into_iter()
+            .chain(listed)
+            .map(|(id, name)| guest(id, name, (account, shared)))
+            .collect_view()
     };
     let (name, version) = (host.name.clone(), host.version);
     let path = format!("/hosts/{}", host.id);
@@ -141,15 +148,34 @@ fn Change(open: RwSignal<bool>, host: Host, hosts: Remote<Vec<Host>>) -> impl In
             <Choice of=Thing::Account label="Belongs to" value=account />
             <fieldset class="flex flex-col gap-1">
                 <legend class="font-medium">"Other accounts that may publish there"</legend>
-                {guests
-                    .into_iter()
-                    .map(|(id, name, on)| {
-                        view! { <Show when=move || account.get() != id><Checkbox label=name.clone() value=on /></Show> }
-                    })
-                    .collect_view()}
+                {guests}
+                {others(names.accounts, "accounts")}
             </fieldset>
             <p class="muted">"Pages of all of them are one place to browsers: each can read and set the others' cookies."</p>
             <FormButtons open sending=Sending::new() blocked=lacking(Thing::Account)>"Change host"</FormButtons>
         </form>
     }
+}
+
+/// One that may publish there, or not; not the one that it belongs to.
+fn guest(
+    id: AccountId,
+    name: String,
+    (owner, shared): (RwSignal<String>, RwSignal<Vec<AccountId>>),
+) -> impl IntoView {
+    let on = RwSignal::new(shared.with_untracked(|shared| shared.contains(&id)));
+    let (mine, text) = (id.clone(), id.to_string());
+    Effect::new(move |before: Option<bool>| {
+        let now = on.get();
+        if before.is_some_and(|before| before != now) {
+            shared.update(|shared| {
+                shared.retain(|one| *one != mine);
+                if now {
+                    shared.push(mine.clone());
+                }
+            });
+        }
+        now
+    });
+    view! { <Show when=move || owner.get() != text><Checkbox label=name.clone() value=on /></Show> }
 }

@@ -176,7 +176,8 @@ pub(crate) fn role_name(role: Role) -> &'static str {
 fn Roles(user: UserId) -> impl IntoView {
     let client = client();
     let names = directory();
-    let members = Remote::new(move || async move { client.all::<Member>("/members").await });
+    let path = StoredValue::new(format!("/members?user={user}"));
+    let members = Remote::new(move || async move { client.all::<Member>(&path.get_value()).await });
     let add = RwSignal::new(false);
     let mine = user.clone();
     view! {

@@ -1,6 +1,7 @@
 //! Policies: who may do what, and a tester that asks the engine itself.
 
 use crate::{
+    catalogue::others,
     client::{client, query},
     me::{Need, directory, me},
     remote::Remote,
@@ -8,18 +9,22 @@ use crate::{
     ui::*,
 };
 use leptos::prelude::*;
-use wire::{Policy, PolicyDecision, Selector};
+use wire::{Page as ListPage, Policy, PolicyDecision, Selector};
 
 /// `/policies?account=&test=`
 #[component]
 pub(crate) fn Page() -> impl IntoView {
     let client = client();
     let names = directory();
-    let (account, _) = url_param("account");
     let (test, _) = url_param("test");
+    let params = ["account", "q", "cursor"].map(|name| (name, url_param(name).0));
     let policies = Remote::new(move || {
-        let path = format!("/policies{}", query([("account", account.get())]));
-        async move { client.all::<Policy>(&path).await }
+        let filters = params.map(|(name, value)| (name, value.get()));
+        let path = format!(
+            "/policies{}",
+            query(filters.into_iter().chain([("limit", "200".to_owned())]))
+        );
+        async move { client.get::<ListPage<Policy>>(&path).await }
     });
     let blocked = me().blocked(&Need::EditSomewhere);
     view! {
@@ -28,9 +33,16 @@ pub(crate) fn Page() -> impl IntoView {
         </PageHead>
         <div class="mb-4 flex flex-wrap gap-3">
             <FilterSelect label="Account" param="account" options=names.account_options("All accounts") />
+            {others(names.accounts, "accounts")}
+            <FilterText label="Name" param="q" />
         </div>
         <div class="flex flex-col gap-6">
-            <div>{policies.show(list)}</div>
+            <div>
+                {policies.show(move |page| {
+                    let found = !params[1].1.get_untracked().is_empty();
+                    view! { {list(page.items, found)} <Pager next=page.next /> }.into_any()
+                })}
+            </div>
             <super::tester::Tester app=test.get_untracked() />
         </div>
     }
@@ -44,7 +56,10 @@ fn NewPolicy(blocked: Option<String>) -> impl IntoView {
     }
 }
 
-fn list(policies: Vec<Policy>) -> AnyView {
+fn list(policies: Vec<Policy>, found: bool) -> AnyView {
+    if policies.is_empty() && found {
+        return view! { <p class="muted">"No policy has this name."</p> }.into_any();
+    }
     if policies.is_empty() {
         let body = r#"{"account":"acc_…","name":"Employees","decision":"allow","include":[{"type":"email_domain","domain":"example.com"}]}"#;
         return view! {
@@ -67,7 +82,7 @@ fn list(policies: Vec<Policy>) -> AnyView {
             (move || names.account(&account)).into_any()
         }),
         column("Used by", move |p: &Policy| {
-            let id = p.id.clone();
+            let (id, account) = (p.id.clone(), p.account.clone());
             let used = move || {
                 let apps = names.apps.ready().unwrap_or_default();
                 let used: Vec<_> = apps
@@ -75,7 +90,12 @@ fn list(policies: Vec<Policy>) -> AnyView {
                     .filter(|app| app.spec.policies.contains(&id))
                     .map(|app| view! { <a class="link mr-2 inline-block py-1" href=format!("/apps/{}?tab=policies", app.id)>{app.spec.name}</a> })
                     .collect();
-                if used.is_empty() { view! { <span class="muted">"no app"</span> }.into_any() } else { used.into_any() }
+                match (used.is_empty(), names.apps.more()) {
+                    (false, _) => used.into_any(),
+                    (true, false) => view! { <span class="muted">"no app"</span> }.into_any(),
+                    // There are apps that are not known here.
+                    (true, true) => view! { <a class="link" href=format!("/apps?account={account}")>"see the apps"</a> }.into_any(),
+                }
             };
             used.into_any()
         }),

@@ -2,6 +2,7 @@
 //! that enforces.
 
 use crate::{
+    catalogue::others,
     choice::{Choice, Thing, lacking},
     client::{client, query},
     me::directory,
@@ -39,7 +40,8 @@ pub(crate) fn Tester(
     Effect::new(move |_| {
         let known = names
             .users
-            .with(|users| users.first().map(|first| first.id.to_string()))
+            .ready()
+            .map(|users| users.first().map(|first| first.id.to_string()))
             .flatten();
         if user.get_untracked().is_empty()
             && let Some(known) = known
@@ -127,6 +129,7 @@ pub(crate) fn Tester(
                 <div class="grid gap-4 sm:grid-cols-2 lg:grid-cols-3">
                     <Choice of=Thing::App label="App" value=app error=sending.at("/app") />
                     <Select label="Person" value=user options=people error=sending.at("/user") />
+                {others(names.users, "people")}
                     <Select label="Agent" value=agent options=agents error=sending.at("/client") />
                     <TextField label="Method" value=method placeholder="GET" error=sending.at("/method") />
                     <TextField label="Path" value=path placeholder="/" error=sending.at("/path") />

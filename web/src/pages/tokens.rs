@@ -1,6 +1,7 @@
 //! API tokens: credentials for automation, of a person or of an account.
 
 use crate::{
+    catalogue::others,
     client::{Write, client},
     labels::Labels,
     me::directory,
@@ -197,6 +198,7 @@ fn Form(open: RwSignal<bool>, tokens: Remote<Vec<ApiToken>>) -> impl IntoView {
                 <p class="text-error text-[0.8125rem] empty:hidden">{move || sending.at("/scopes").get()}</p>
             </fieldset>
             <Select label="Owner" value=account options=owners hint="A token of yours pauses when you have not signed in for long; one of an account does not depend on a person." error=sending.at("/account") />
+            {others(names.accounts, "accounts")}
             <Show when=move || !account.get().is_empty()>
                 <Select label="What it may do there" value=role options=roles error=sending.at("/role") />
             </Show>

@@ -1,6 +1,7 @@
 //! Webhooks: events of the audit log, sent to a URL as they happen.
 
 use crate::{
+    catalogue::others,
     client::{Write, client},
     labels::Labels,
     me::{Need, directory, me},
@@ -244,6 +245,7 @@ fn Form(open: RwSignal<bool>, hooks: Remote<Vec<Webhook>>) -> impl IntoView {
             <TextField label="URL" value=url kind="url" required=true placeholder="https://siem.example.com/hook" error=sending.at("/url") />
             <TextField label="Events" value=events hint="Actions of the audit log, or beginnings that end in a dot; requests at the gateway only if asked for as gateway.request." error=sending.at("/events") />
             <Select label="Of" value=account options=names.account_options("The whole organisation") error=sending.at("/account") />
+            {others(names.accounts, "accounts")}
             <Checkbox label="The receiver is on an internal address" value=internal />
             <FormError sending />
             <FormButtons open sending>"Create webhook"</FormButtons>

@@ -154,8 +154,13 @@ pub(crate) fn FilterSelect(
                 on:change=move |event| set.run(event_target_value(&event))
             >
                 {move || {
+                    let mut options = options.get();
+                    let chosen = current.get();
+                    // What the URL says holds, also where it is not listed.
+                    if !chosen.is_empty() && options.iter().all(|(key, _)| *key != chosen) {
+                        options.push((chosen.clone(), chosen));
+                    }
                     options
-                        .get()
                         .into_iter()
                         .map(|(key, text)| {
                             let mine = key.clone();

@@ -2,11 +2,14 @@
 
 use super::{Dialog, unique};
 use crate::me::{Directory, directory, person};
-use leptos::{ev, prelude::*};
+use gloo_timers::future::TimeoutFuture;
+use leptos::{ev, prelude::*, task::spawn_local};
 use leptos_router::{NavigateOptions, hooks::use_navigate};
 
 /// As many as fit without scrolling.
 const MOST: usize = 12;
+/// For how long nothing more is typed before the server is asked, in milliseconds.
+const TYPED: u32 = 250;
 
 #[derive(Clone, PartialEq, Eq)]
 struct Item {
@@ -116,6 +119,30 @@ fn Search(open: RwSignal<bool>, pages: &'static [(&'static str, &'static str, bo
             navigate.with_value(|go| go(&item.href, NavigateOptions::default()));
         }
     };
+    // What is not listed is looked for on the server, once nothing more is typed for a moment.
+    let turn = StoredValue::new(0_u32);
+    let look = move || {
+        turn.update_value(|turn| *turn += 1);
+        let mine = turn.get_value();
+        spawn_local(async move {
+            TimeoutFuture::new(TYPED).await;
+            let typed = text.try_get_untracked().unwrap_or_default();
+            let typed = typed.trim();
+            if turn.try_get_value() != Some(mine) || typed.chars().count() < 2 {
+                return;
+            }
+            // What cannot be looked for is not found.
+            if names.apps.is_long() {
+                let _ = names.apps.search(typed).await;
+            }
+            if names.accounts.is_long() {
+                let _ = names.accounts.search(typed).await;
+            }
+            if names.users.is_long() {
+                let _ = names.users.search(typed).await;
+            }
+        });
+    };
     let on_key = move |event: ev::KeyboardEvent| {
         let count = found.with_untracked(Vec::len).max(1);
         match event.key().as_str() {
@@ -159,6 +186,7 @@ fn Search(open: RwSignal<bool>, pages: &'static [(&'static str, &'static str, bo
                 on:input=move |event| {
                     text.set(event_target_value(&event));
                     at.set(0);
+                    look();
                 }
                 on:keydown=on_key
             />

@@ -28,9 +28,11 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
     let open = RwSignal::new(false);
     let palette = RwSignal::new(false);
     let location = use_location();
+    let cut = client().cut;
     Effect::new(move |_| {
         location.pathname.with(|_| ());
         open.set(false);
+        cut.set(false);
     });
     let links = PAGES
         .iter()
@@ -108,6 +110,9 @@ pub(crate) fn Shell(children: Children) -> impl IntoView {
                 </div>
             </aside>
             <main id="main" tabindex="-1" class="mx-auto w-full max-w-6xl min-w-0 p-4 pb-16 outline-none sm:p-6 lg:p-8">
+                <p role="status" class="alert alert-warning mb-4 empty:hidden">
+                    {move || cut.get().then_some("A list on this page has more than 2,000 entries and is not shown whole. The API and the command line show all of it.")}
+                </p>
                 {children()}
             </main>
         </div>

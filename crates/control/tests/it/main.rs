@@ -9,6 +9,7 @@ mod conventions;
 mod decision;
 mod description;
 mod enforcement;
+mod growth;
 mod hosts;
 mod isolation;
 mod matrix;

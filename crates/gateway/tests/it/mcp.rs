@@ -201,7 +201,7 @@ async fn a_message_that_comes_slowly_is_judged_once_it_is_whole() {
             let request = request.header("content-type", "application/json");
             let asked = tokio::spawn(request.body(reqwest::Body::wrap_stream(parts)).send());
             sender.send(begun.to_owned()).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::time::sleep(Duration::from_millis(600)).await;
             match way {
                 "revoked" => {
                     let which = store::grant::Which::One(&agent.grant);

@@ -2,7 +2,8 @@
 //! or whose statement, failed by a fault (a full disk): SQLite has rolled back by itself, and sqlx believes for ever that a
 //! transaction is open. Here such a connection is closed.
 
-use super::{Purpose, Stale, acquire, explain, within};
+use super::load::{self, Meter};
+use super::{On, Purpose, Stale, acquire, explain, within};
 use crate::Result;
 use crate::sql::{Arg, Row, Run, Sql};
 use sqlx::pool::{Pool, PoolConnection};
@@ -10,6 +11,7 @@ use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{AssertSqlSafe, Database, Executor as _, Postgres, Sqlite};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// Rows of one statement at the most.
 const CHUNK: usize = 64;
@@ -48,6 +50,7 @@ pub(crate) struct Open<DB: Words> {
     connection: Option<PoolConnection<DB>>,
     purpose: Purpose,
     stale: Stale,
+    meter: Arc<Meter>,
     /// Whether a statement failed by a fault.
     faulty: bool,
 }
@@ -56,8 +59,9 @@ impl<DB: Words> Open<DB> {
     async fn begin(
         pool: &Pool<DB>,
         how: &'static str,
-        (purpose, stale): (Purpose, &Stale),
+        On { db, purpose }: On<'_>,
     ) -> Result<Self, sqlx::Error> {
+        let stale = &db.stale;
         let mut connection = acquire(pool).await?;
         let begun = within(purpose, DB::say(&mut connection, how)).await;
         if let Err(error) = begun {
@@ -77,6 +81,7 @@ impl<DB: Words> Open<DB> {
             connection: Some(connection),
             purpose,
             stale: stale.clone(),
+            meter: Arc::clone(&db.meter),
             faulty: false,
         })
     }
@@ -106,13 +111,16 @@ impl<DB: Words> Open<DB> {
         }
     }
 
-    fn settle<T>(&mut self, done: Result<T, sqlx::Error>) -> Result<T> {
+    /// `rows` says how many there are in what was done.
+    fn settle<T>(&mut self, done: Result<T, sqlx::Error>, rows: impl FnOnce(&T) -> u64) -> Result<T> {
         if let Err(error) = &done
             && !self.stale.survives(error)
         {
             self.faulty = true;
         }
-        Ok(done?)
+        let done = done?;
+        self.meter.add(self.purpose, rows(&done));
+        Ok(done)
     }
 }
 
@@ -138,17 +146,15 @@ impl<DB: Words> Drop for Open<DB> {
 }
 
 impl DbTx {
-    pub(super) async fn sqlite(pool: &SqlitePool, purpose: Purpose, stale: &Stale) -> Result<Self> {
+    pub(super) async fn sqlite(pool: &SqlitePool, on: On<'_>) -> Result<Self> {
         // IMMEDIATE: a deferred transaction that reads before it writes fails when another one wrote in between,
         // without waiting.
-        let open = Open::begin(pool, "BEGIN IMMEDIATE", (purpose, stale)).await?;
+        let open = Open::begin(pool, "BEGIN IMMEDIATE", on).await?;
         Ok(Self::Sqlite(open))
     }
 
-    pub(super) async fn postgres(pool: &PgPool, purpose: Purpose, stale: &Stale) -> Result<Self> {
-        Ok(Self::Postgres(
-            Open::begin(pool, "BEGIN", (purpose, stale)).await?,
-        ))
+    pub(super) async fn postgres(pool: &PgPool, on: On<'_>) -> Result<Self> {
+        Ok(Self::Postgres(Open::begin(pool, "BEGIN", on).await?))
     }
 
     pub(crate) async fn commit(self) -> Result<()> {
@@ -219,17 +225,21 @@ impl DbTx {
         match self {
             Self::Sqlite(tx) => {
                 explain::sqlite(tx.connection()?, &sql).await;
+                if explain::is_on() {
+                    let counter = (Arc::clone(&tx.meter), tx.purpose);
+                    load::count_steps(tx.connection()?, counter).await?;
+                }
                 let ((text, args), purpose) = (sql.for_sqlite()?, tx.purpose);
                 let query = sqlx::query_with(AssertSqlSafe(text), args).execute(tx.connection()?);
                 let done = within(purpose, query).await;
-                tx.settle(done.map(|done| done.rows_affected()))
+                tx.settle(done.map(|done| done.rows_affected()), |rows| *rows)
             }
             Self::Postgres(tx) => {
                 explain::postgres(tx.connection()?, &sql).await;
                 let ((text, args), purpose) = (sql.for_postgres()?, tx.purpose);
                 let query = sqlx::query_with(AssertSqlSafe(text), args).execute(tx.connection()?);
                 let done = within(purpose, query).await;
-                tx.settle(done.map(|done| done.rows_affected()))
+                tx.settle(done.map(|done| done.rows_affected()), |rows| *rows)
             }
         }
     }
@@ -240,10 +250,14 @@ impl Run for &mut DbTx {
         match self {
             DbTx::Sqlite(tx) => {
                 explain::sqlite(tx.connection()?, &sql).await;
+                if explain::is_on() {
+                    let counter = (Arc::clone(&tx.meter), tx.purpose);
+                    load::count_steps(tx.connection()?, counter).await?;
+                }
                 let ((text, args), purpose) = (sql.for_sqlite()?, tx.purpose);
                 let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(tx.connection()?);
                 let rows = within(purpose, query).await;
-                let rows = tx.settle(rows)?;
+                let rows = tx.settle(rows, |rows| rows.len() as u64)?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
             DbTx::Postgres(tx) => {
@@ -251,7 +265,7 @@ impl Run for &mut DbTx {
                 let ((text, args), purpose) = (sql.for_postgres()?, tx.purpose);
                 let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(tx.connection()?);
                 let rows = within(purpose, query).await;
-                let rows = tx.settle(rows)?;
+                let rows = tx.settle(rows, |rows| rows.len() as u64)?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
         }

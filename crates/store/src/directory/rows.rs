@@ -11,8 +11,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use url::Url;
 use wire::{
-    Account, AccountId, App, Binding, BindingMode, BindingState, ConnectionId, ConnectionSpec, Group, OrgId,
-    Organisation, Policy, PolicyId, RuleRef, Timestamp,
+    Account, AccountId, App, Binding, BindingMode, BindingState, ConnectionId, ConnectionSpec, Group, Id,
+    OrgId, Organisation, Policy, PolicyId, RuleRef, Timestamp,
 };
 
 /// Accounts in one statement at the most.
@@ -63,6 +63,8 @@ pub(crate) struct Rows {
     unreadable_connections: HashSet<ConnectionId>,
     /// Accounts of which something could not be read on which all of their apps depend.
     closed: HashSet<AccountId>,
+    /// Organisations and shared connections that were looked for; `None` for all.
+    looked_for: Option<HashSet<String>>,
 }
 
 impl Rows {
@@ -84,35 +86,92 @@ impl Rows {
             unreadable: Vec::new(),
             unreadable_connections: HashSet::new(),
             closed: HashSet::new(),
+            looked_for: only.map(|_| HashSet::new()),
         };
-        for row in db.rows(Sql::new(select!(organisations))).await? {
-            if let Some(organisation) = rows.keep("organisations", &row, org::read(&row)) {
-                rows.organisations.insert(organisation.id.clone(), organisation);
-            }
+        let Some(accounts) = only else {
+            rows.load_some(&mut db, control_url, None).await?;
+            rows.load_organisations(&mut db, None).await?;
+            rows.load_shared(&mut db, None).await?;
+            return Ok(rows);
+        };
+        let accounts: Vec<AccountId> = accounts.iter().cloned().collect();
+        for some in accounts.chunks(BATCH) {
+            rows.load_some(&mut db, control_url, Some(some)).await?;
         }
-        let shared = "SELECT id, org, spec FROM connections WHERE account IS NULL";
-        for row in db.rows(Sql::new(shared)).await? {
-            let id: ConnectionId = row.id("id")?;
-            match rows.keep("connections", &row, row.json("spec")) {
-                Some(spec) => {
-                    let org = row.id("org")?;
-                    rows.shared.insert(id.clone(), SharedConnection { org, id, spec });
-                }
-                None => {
-                    rows.unreadable_connections.insert(id);
-                }
-            }
-        }
-        match only {
-            None => rows.load_some(&mut db, control_url, None).await?,
-            Some(accounts) => {
-                let accounts: Vec<AccountId> = accounts.iter().cloned().collect();
-                for some in accounts.chunks(BATCH) {
-                    rows.load_some(&mut db, control_url, Some(some)).await?;
-                }
-            }
-        }
+        // What is the organisation's, as far as it concerns them.
+        let theirs = rows.accounts.iter().map(|(org, _)| org.clone()).collect();
+        rows.load_organisations(&mut db, Some(theirs)).await?;
+        let bound = rows.bindings.values().flatten();
+        let bound = bound.map(|binding| binding.connection.clone()).collect();
+        rows.load_shared(&mut db, Some(bound)).await?;
         Ok(rows)
+    }
+
+    /// Reads what changes name of an organisation itself, also where it concerns no account: it may be readable again.
+    pub(crate) async fn look_at(&mut self, mut db: impl Run, changes: &[Change]) -> Result<()> {
+        let Some(looked_for) = &self.looked_for else {
+            return Ok(());
+        };
+        let (mut organisations, mut connections) = (BTreeSet::new(), BTreeSet::new());
+        for change in changes {
+            match change {
+                Change::Organisation(id) if !looked_for.contains(id.as_str()) => {
+                    organisations.insert(id.clone());
+                }
+                Change::Connection(id) if !looked_for.contains(id.as_str()) => {
+                    connections.insert(id.clone());
+                }
+                _ => {}
+            }
+        }
+        self.load_organisations(&mut db, Some(organisations)).await?;
+        self.load_shared(&mut db, Some(connections)).await
+    }
+
+    /// Whether a row of an organisation itself was looked for.
+    pub(crate) fn has_looked_for(&self, id: &str) -> bool {
+        self.looked_for.as_ref().is_none_or(|ids| ids.contains(id))
+    }
+
+    async fn load_organisations(&mut self, db: &mut impl Run, some: Option<BTreeSet<OrgId>>) -> Result<()> {
+        for some in self.parts(some) {
+            let sql = Sql::new(select!(organisations, "WHERE 1 = 1"));
+            for row in db.rows(sql.and_in("id", some.as_deref())).await? {
+                if let Some(organisation) = self.keep("organisations", &row, org::read(&row)) {
+                    self.organisations.insert(organisation.id.clone(), organisation);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn load_shared(&mut self, db: &mut impl Run, some: Option<BTreeSet<ConnectionId>>) -> Result<()> {
+        for some in self.parts(some) {
+            let sql = Sql::new("SELECT id, org, spec FROM connections WHERE account IS NULL");
+            for row in db.rows(sql.and_in("id", some.as_deref())).await? {
+                let id: ConnectionId = row.id("id")?;
+                match self.keep("connections", &row, row.json("spec")) {
+                    Some(spec) => {
+                        let org = row.id("org")?;
+                        self.shared.insert(id.clone(), SharedConnection { org, id, spec });
+                    }
+                    None => {
+                        self.unreadable_connections.insert(id);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Some identifiers for a statement each, noted as looked for; one statement for all.
+    fn parts<T: Id>(&mut self, some: Option<BTreeSet<T>>) -> Vec<Option<Vec<T>>> {
+        let Some(some) = some else { return vec![None] };
+        if let Some(looked_for) = &mut self.looked_for {
+            looked_for.extend(some.iter().map(ToString::to_string));
+        }
+        let some: Vec<T> = some.into_iter().collect();
+        some.chunks(BATCH).map(|part| Some(part.to_vec())).collect()
     }
 
     async fn load_some(

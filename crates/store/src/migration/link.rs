@@ -145,6 +145,74 @@ async fn addresses(
     Ok(found)
 }
 
+/// The same people with one address: found by it, however many others there are.
+async fn with_address(
+    db: &mut impl Run,
+    migration: &Migration,
+    connection: &ConnectionId,
+    email: &str,
+) -> Result<Vec<UserId>> {
+    let spec = &migration.shown.spec;
+    if !is_owned(email, &spec.domains) {
+        return Ok(Vec::new());
+    }
+    let sql = Sql::new(
+        "SELECT id, email, connection FROM users WHERE org = $1 AND lower(email) = lower($2) \
+         AND email_verified = $3 AND disabled = $4 AND last_login_at IS NOT NULL",
+    );
+    let sql = sql.bind(&migration.org).bind(email).bind(true).bind(false);
+    let mut found = Vec::new();
+    for row in db.rows(sql).await? {
+        // The database may fold letters that are not ASCII, into letters of somebody else's address. There are a few of
+        // one address in all connections, and more of one connection.
+        if row.text("email")?.eq_ignore_ascii_case(email)
+            && row.id::<ConnectionId>("connection")? == *connection
+        {
+            found.push(row.id("id")?);
+        }
+    }
+    let linked = Taken::of(&decided_about(db, &migration.shown.id, &found).await?).linked;
+    found.retain(|id| !linked.contains(id));
+    Ok(found)
+}
+
+/// What was decided about some people.
+async fn decided_about(
+    db: &mut impl Run,
+    migration: &ConnectionMigrationId,
+    users: &[UserId],
+) -> Result<Vec<Link>> {
+    let mut found: Vec<Link> = Vec::new();
+    if users.is_empty() {
+        return Ok(found);
+    }
+    for column in ["from_user", "to_user"] {
+        let sql = Sql::new(select!(connection_links, "WHERE migration = $1")).bind(migration);
+        for row in db.rows(sql.and_in(column, Some(users))).await? {
+            let link = read_link(&row)?;
+            let known = |l: &Link| (&l.from_user, &l.to_user) == (&link.from_user, &link.to_user);
+            if !found.iter().any(known) {
+                found.push(link);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the rule finds a pair, of whom nothing was decided.
+async fn is_found(db: &mut impl Run, migration: &Migration, (old, new): (&Person, &Person)) -> Result<bool> {
+    let (Some(email), spec) = (&old.user.email, &migration.shown.spec) else {
+        return Ok(false);
+    };
+    let before = with_address(db, migration, &spec.from, email).await?;
+    let after = with_address(db, migration, &spec.to, email).await?;
+    Ok((before.as_slice(), after.as_slice())
+        == (
+            std::slice::from_ref(&old.user.id),
+            std::slice::from_ref(&new.user.id),
+        ))
+}
+
 /// Writes down what an administrator says about a pair.
 ///
 /// # Errors
@@ -165,7 +233,8 @@ pub async fn decide(
     crate::org::lock(tx, &migration.org).await?;
     let spec = &migration.shown.spec;
     let (from_user, to_user) = (&old.user.id, &new.user.id);
-    let links = links(&mut *tx, migration).await?;
+    let both = [from_user.clone(), to_user.clone()];
+    let links = decided_about(&mut &mut *tx, &migration.shown.id, &both).await?;
     let there = links
         .iter()
         .find(|l| l.from_user == *from_user && l.to_user == *to_user);
@@ -185,7 +254,10 @@ pub async fn decide(
         LinkDecision::Proposed => LinkState::Proposed,
     };
     // Whether the rule found them, whatever was decided since.
-    let manual = there.is_none_or(|link| link.manual);
+    let manual = match there {
+        Some(link) => link.manual,
+        None => !is_found(&mut &mut *tx, migration, (old, new)).await?,
+    };
     if decision == LinkDecision::Approved {
         for (pointer, person) in [("/from_user", old), ("/to_user", new)] {
             let id = &person.user.id;
@@ -477,14 +549,13 @@ pub async fn link_on_sign_in(tx: &mut Tx, org: &OrgId, identity: &Identity) -> R
     }
     // One administrator's step and one sign-in at a time.
     crate::org::lock(tx, org).await?;
-    let taken = Taken::of(&decided(&mut &mut *tx, &migration.shown.id).await?);
-    let key = email.to_ascii_lowercase();
-    let old = addresses(&mut &mut *tx, &migration, &spec.from, &taken).await?;
-    let new = addresses(&mut &mut *tx, &migration, &spec.to, &taken).await?;
-    let Some([old]) = old.get(&key).map(Vec::as_slice) else {
+    let old = with_address(&mut &mut *tx, &migration, &spec.from, email).await?;
+    let [old] = old.as_slice() else {
         return Ok(None);
     };
-    if new.contains_key(&key) || taken.has(old) {
+    let new = with_address(&mut &mut *tx, &migration, &spec.to, email).await?;
+    let decided = decided_about(&mut &mut *tx, &migration.shown.id, std::slice::from_ref(old)).await?;
+    if !new.is_empty() || Taken::of(&decided).has(old) {
         return Ok(None);
     }
     let with_role = with_role(tx, &spec.from, std::slice::from_ref(old)).await?;

@@ -243,7 +243,7 @@ async fn very_many_changes_at_once_are_announced_as_everything() {
     on_each(async |w| {
         let mut changes = w.store.changes();
         w.write(async |tx| {
-            for _ in 0..300 {
+            for _ in 0..5000 {
                 tx.changed(Change::Session(SessionId::fresh()));
             }
             Ok(())

@@ -17,6 +17,7 @@ mod expiry;
 mod far;
 mod fold;
 mod grant;
+mod growth;
 mod host;
 mod impact;
 mod invitation;

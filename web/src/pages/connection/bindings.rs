@@ -1,6 +1,7 @@
 //! Where a connection is bound: one row for each account, how, and what can be done.
 
 use crate::{
+    catalogue::others,
     client::{Write, client},
     me::{Need, directory, me},
     remote::Remote,
@@ -60,9 +61,9 @@ pub(super) fn Bindings(connection: Signal<Connection>) -> impl IntoView {
             .filter(|b| b.spec.state != BindingState::Detached)
             .map(|b| b.account)
             .collect();
-        names
-            .accounts
-            .with(|all| all.iter().any(|a| !bound.contains(&a.id)))
+        let all = names.accounts.ready()?;
+        // Whether one that is not listed is bound is not known.
+        Some(names.accounts.more() || all.iter().any(|a| !bound.contains(&a.id)))
     };
     view! {
         <section class="flex flex-col gap-3">
@@ -75,6 +76,7 @@ pub(super) fn Bindings(connection: Signal<Connection>) -> impl IntoView {
                     <Button blocked on_press=move |()| bind.run(None)>"Bind to all accounts"</Button>
                 </Show>
             </header>
+            {others(names.accounts, "accounts")}
             {bindings.show(move |bindings_now| {
                 let shown = move || {
                     let accounts = names.accounts.ready().unwrap_or_default();
