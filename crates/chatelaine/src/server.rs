@@ -131,6 +131,7 @@ impl Server {
             broker: broker.clone(),
             outbound,
             control_url: control_url.clone(),
+            at_once: config.at_once.into(),
         });
         let deliverer = api.deliverer().clone();
         if let Some(concern) = proxy::concern(config) {

@@ -18,6 +18,7 @@ pub(crate) use transaction::DbTx;
 
 use crate::sql::{Row, Run, Sql};
 use crate::{Error, Result};
+use futures_util::TryStreamExt as _;
 use sqlx::error::DatabaseError;
 use sqlx::pool::{Pool, PoolConnection, PoolConnectionMetadata, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
@@ -352,10 +353,7 @@ impl On<'_> {
         let mut connection = acquire(pool).await?;
         explain::sqlite(&mut connection, &sql).await;
         let (text, args) = sql.for_sqlite()?;
-        let _stop = match self.purpose {
-            Purpose::Report => Some(interrupt_after(&mut connection, self.purpose.patience()).await?),
-            _ => None,
-        };
+        let _stop = self.bounded(&mut connection).await?;
         let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(&mut *connection);
         let rows = within(self.purpose, query).await;
         self.settle(&mut connection, &rows);
@@ -370,6 +368,64 @@ impl On<'_> {
         let rows = within(self.purpose, query).await;
         self.settle(&mut connection, &rows);
         Ok(rows?.into_iter().map(Row::Postgres).collect())
+    }
+
+    /// Rows one by one as they come, of what would be too many to hold at once. Whoever takes them does not wait for
+    /// anything meanwhile.
+    pub(crate) async fn each(self, sql: Sql, mut take: impl FnMut(&Row) -> Result<()> + Send) -> Result<()> {
+        // The first that cannot be taken.
+        let mut taken = Ok(());
+        let mut put = |row: Row| {
+            if taken.is_ok() {
+                taken = take(&row);
+            }
+        };
+        match &self.db.engine {
+            Engine::Sqlite { read, .. } => {
+                let mut connection = acquire(&read[self.purpose as usize]).await?;
+                explain::sqlite(&mut connection, &sql).await;
+                let (text, args) = sql.for_sqlite()?;
+                let _stop = self.bounded(&mut connection).await?;
+                let mut rows = sqlx::query_with(AssertSqlSafe(text), args).fetch(&mut *connection);
+                let reading = async {
+                    while let Some(row) = rows.try_next().await? {
+                        put(Row::Sqlite(row));
+                    }
+                    Ok(())
+                };
+                let done = within(self.purpose, reading).await;
+                drop(rows);
+                self.settle(&mut connection, &done);
+                done?;
+            }
+            Engine::Postgres(pools) => {
+                let mut connection = pools[self.purpose as usize].acquire().await?;
+                explain::postgres(&mut connection, &sql).await;
+                let (text, args) = sql.for_postgres()?;
+                let mut rows = sqlx::query_with(AssertSqlSafe(text), args).fetch(&mut *connection);
+                let reading = async {
+                    while let Some(row) = rows.try_next().await? {
+                        put(Row::Postgres(row));
+                    }
+                    Ok(())
+                };
+                let done = within(self.purpose, reading).await;
+                drop(rows);
+                self.settle(&mut connection, &done);
+                done?;
+            }
+        }
+        taken
+    }
+
+    /// Has SQLite stop the next statement in time, where it may read much.
+    async fn bounded(self, connection: &mut PoolConnection<Sqlite>) -> Result<Option<Stop>, sqlx::Error> {
+        match self.purpose {
+            Purpose::Report => interrupt_after(connection, self.purpose.patience())
+                .await
+                .map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// A connection with a fault is not used again.
