@@ -4,6 +4,7 @@
 use crate::context::ForwardedHeader;
 use anyhow::{Context as _, bail};
 use broker::mail::{Mailer, Transport};
+use control::AtOnce;
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -47,6 +48,7 @@ pub(crate) struct Config {
     /// How often a provider is asked about each person, in seconds.
     pub(crate) ask_providers_seconds: u64,
     pub(crate) mail: Mail,
+    pub(crate) at_once: Costly,
 }
 
 /// How many connections to the database there may be for each kind of work.
@@ -68,6 +70,46 @@ impl Default for Connections {
 impl From<Connections> for Pools {
     fn from(Connections { hot, control, report }: Connections) -> Self {
         Self { hot, control, report }
+    }
+}
+
+/// How much that costs much goes on at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Costly {
+    pub(crate) previews: usize,
+    pub(crate) testers: usize,
+    pub(crate) exports: usize,
+}
+
+impl Default for Costly {
+    fn default() -> Self {
+        let AtOnce {
+            previews,
+            testers,
+            exports,
+        } = AtOnce::default();
+        Self {
+            previews,
+            testers,
+            exports,
+        }
+    }
+}
+
+impl From<Costly> for AtOnce {
+    fn from(
+        Costly {
+            previews,
+            testers,
+            exports,
+        }: Costly,
+    ) -> Self {
+        Self {
+            previews,
+            testers,
+            exports,
+        }
     }
 }
 
@@ -146,6 +188,7 @@ impl Default for Config {
             allow_internal: Vec::new(),
             ask_providers_seconds: 3600,
             mail: Mail::default(),
+            at_once: Costly::default(),
         }
     }
 }
@@ -177,6 +220,15 @@ impl Config {
         anyhow::ensure!(
             [hot, control, report].iter().all(|n| (1..=500).contains(n)),
             "database_connections: from 1 to 500 of each kind"
+        );
+        let Costly {
+            previews,
+            testers,
+            exports,
+        } = config.at_once;
+        anyhow::ensure!(
+            [previews, testers, exports].iter().all(|n| (1..=500).contains(n)),
+            "at_once: from 1 to 500 of each kind"
         );
         anyhow::ensure!(
             config.max_connections > 0 && config.max_connections_of_one > 0,

@@ -130,6 +130,7 @@ impl Server {
             broker: broker.clone(),
             outbound,
             control_url: control_url.clone(),
+            at_once: config.at_once.into(),
         });
         if let Some(concern) = proxy::concern(config) {
             tracing::warn!("{concern}");

@@ -10,7 +10,7 @@ use crate::{Control, check, record};
 use axum::response::Response;
 use store::audit::target;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use wire::{Account, AccountId, AccountSpec, AuditEvent, Page};
+use wire::{Account, AccountId, AccountSpec, AuditEvent, ImpactSummary, Page};
 
 pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::default()
@@ -61,12 +61,14 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         let spec = crate::bindings::of_new_account(&connection.spec);
         let at = (&connection.id, &account.id);
         let binding = store::binding::create(&mut tx, &caller.org, at, spec).await?;
-        events.push(crate::bindings::event(
-            &caller,
-            "binding.create",
-            &binding,
-            (None, Some(&binding.spec)),
-        ));
+        let specs = (None, Some(&binding.spec));
+        let mut event = crate::bindings::event(&caller, "binding.create", &binding, specs);
+        // There is no app yet that anybody could use.
+        event.impact = Some(ImpactSummary {
+            accounts: 1,
+            ..ImpactSummary::default()
+        });
+        events.push(event);
     }
     write.commit(&warrant, tx, events).await?;
     Ok(write.created(&format!("accounts/{}", account.id), account.version, &account))

@@ -9,7 +9,7 @@ use crate::write::{Write, shown};
 use crate::{Control, record};
 use axum::response::Response;
 use std::collections::HashSet;
-use store::{Tx, audit::target};
+use store::{Tx, audit::target, impact::Made};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     AccountId, AuditEvent, Binding, BindingId, BindingMode, BindingSpec, BindingState, BindingsChange,
@@ -67,49 +67,42 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         mode: new.mode,
         state: BindingState::Active,
         drain_until: None,
-        claims: new.claims,
+        claims: new.claims.clone(),
     };
     check(&spec, caller.store().clock().now())?;
-    let mut tx = caller.begin().await?;
-    let accounts = wanted(&mut tx, &caller.org, new.accounts).await?;
-    let mut items = store::binding::hold(&mut tx, &caller.org, &connection.id, Some(&accounts)).await?;
-    let there: HashSet<AccountId> = items.iter().map(|binding| binding.account.clone()).collect();
-    let missing: Vec<AccountId> = accounts.into_iter().filter(|id| !there.contains(id)).collect();
-    let mut events = Vec::new();
-    if spec.mode == BindingMode::Exclusive {
-        alone(&mut tx, &caller, &connection.id, &missing).await?;
-    }
-    let made = (&connection.id, missing.as_slice());
-    let made = store::binding::create_many(&mut tx, &caller.org, made, &spec).await?;
-    for binding in made {
-        events.push(event(
-            &caller,
-            "binding.create",
-            &binding,
-            (None, Some(&binding.spec)),
-        ));
-        items.push(binding);
-    }
-    if new.future {
+    let items = write.carry_out(|| async {
+        let mut tx = caller.begin().await?;
+        let accounts = wanted(&mut tx, &caller.org, new.accounts.as_deref()).await?;
+        let mut items = store::binding::hold(&mut tx, &caller.org, &connection.id, Some(&accounts)).await?;
+        let there: HashSet<AccountId> = items.iter().map(|binding| binding.account.clone()).collect();
+        let missing: Vec<AccountId> = accounts.into_iter().filter(|id| !there.contains(id)).collect();
+        let mut events = Vec::new();
+        if spec.mode == BindingMode::Exclusive {
+            alone(&mut tx, &caller, &connection.id, &missing).await?;
+        }
+        let made = (&connection.id, missing.as_slice());
+        for binding in store::binding::create_many(&mut tx, &caller.org, made, &spec).await? {
+            let specs = (None, Some(&binding.spec));
+            events.push(event(&caller, "binding.create", &binding, specs));
+            items.push(binding);
+        }
         let after = ConnectionSpec {
             bind_new_accounts: true,
             new_account_mode: spec.mode,
-            new_account_claims: spec.claims,
+            new_account_claims: spec.claims.clone(),
             ..connection.spec.clone()
         };
-        if after != connection.spec {
+        if new.future && after != connection.spec {
             check_future(&caller, Some(&connection.id), &after).await?;
             let after = store::connection::update(&mut tx, &connection, after).await?;
             let about = target("connection", &after.id, Some(&after.spec.name));
             let change = record::change(Some(&connection.spec), Some(&after.spec));
             events.push(caller.event("connection.update", None, Some(about), change));
         }
-    }
-    if events.is_empty() {
-        drop(tx);
-    } else {
-        write.commit(&warrant, tx, events).await?;
-    }
+        let answer = (warrant, items);
+        Ok(Made { tx, events, answer })
+    });
+    let items = items.await?;
     let path = format!("bindings?connection={}", connection.id);
     Ok(unversioned(write.created(&path, 1, &Page { items, next: None })))
 }
@@ -123,17 +116,20 @@ async fn patch_many(caller: Caller, write: Write, body: Body) -> Answer<Response
     let warrant = write.warrant(&caller, &Act::Bind)?;
     let asked: BindingsChange = body.read()?;
     let connection = shared(&caller, &asked.connection).await?;
-    let mut tx = caller.begin().await?;
-    let chosen = asked.accounts.as_deref();
-    let bindings = store::binding::hold(&mut tx, &caller.org, &connection.id, chosen).await?;
-    for (i, account) in chosen.into_iter().flatten().enumerate() {
-        if !bindings.iter().any(|binding| binding.account == *account) {
-            let detail = "the connection is not bound to such an account";
-            return Err(Fault::invalid(format!("/accounts/{i}"), detail));
+    let items = write.carry_out(|| async {
+        let mut tx = caller.begin().await?;
+        let chosen = asked.accounts.as_deref();
+        let bindings = store::binding::hold(&mut tx, &caller.org, &connection.id, chosen).await?;
+        for (i, account) in chosen.into_iter().flatten().enumerate() {
+            if !bindings.iter().any(|binding| binding.account == *account) {
+                let detail = "the connection is not bound to such an account";
+                return Err(Fault::invalid(format!("/accounts/{i}"), detail));
+            }
         }
-    }
-    let items = change(&warrant, &write, tx, bindings, |spec| Ok(asked.spec.apply(spec))).await;
-    let items = items.map_err(|fault| fault.below("/spec"))?;
+        let changed = change(warrant, tx, bindings, |spec| Ok(asked.spec.apply(spec))).await;
+        changed.map_err(|fault| fault.below("/spec"))
+    });
+    let items = items.await?;
     Ok(unversioned(write.changed(1, &Page { items, next: None })))
 }
 
@@ -154,11 +150,11 @@ async fn shared(caller: &Caller, id: &ConnectionId) -> Answer<Connection> {
 }
 
 /// The accounts to bind, each once.
-async fn wanted(tx: &mut Tx, org: &wire::OrgId, accounts: Option<Vec<AccountId>>) -> Answer<Vec<AccountId>> {
-    let found = store::binding::places(&mut *tx, org, accounts.as_deref()).await?;
+async fn wanted(tx: &mut Tx, org: &wire::OrgId, accounts: Option<&[AccountId]>) -> Answer<Vec<AccountId>> {
+    let found = store::binding::places(&mut *tx, org, accounts).await?;
     let known: HashSet<&AccountId> = found.iter().collect();
     let unknown = accounts
-        .iter()
+        .into_iter()
         .flatten()
         .position(|account| !known.contains(account));
     match unknown {
@@ -219,15 +215,14 @@ pub(crate) fn of_new_account(spec: &ConnectionSpec) -> BindingSpec {
     }
 }
 
-/// Changes bindings of one connection that are held, each as `to` says, and commits. What is detached at once
-/// ends what people of the connection hold there.
-async fn change(
-    warrant: &Warrant<'_>,
-    write: &Write,
+/// Changes bindings of one connection that are held, each as `to` says. What is detached at once ends what people of
+/// the connection hold there.
+async fn change<'a>(
+    warrant: Warrant<'a>,
     mut tx: Tx,
     bindings: Vec<Binding>,
     to: impl Fn(&BindingSpec) -> Answer<BindingSpec>,
-) -> Answer<Vec<Binding>> {
+) -> Answer<Made<(Warrant<'a>, Vec<Binding>)>> {
     let caller = warrant.caller();
     let now = caller.store().clock().now();
     let mut alike: Vec<(BindingSpec, Vec<Binding>)> = Vec::new();
@@ -273,12 +268,8 @@ async fn change(
             items.push(after);
         }
     }
-    if events.is_empty() {
-        drop(tx);
-    } else {
-        write.commit(warrant, tx, events).await?;
-    }
-    Ok(items)
+    let answer = (warrant, items);
+    Ok(Made { tx, events, answer })
 }
 
 /// One binding
@@ -297,10 +288,11 @@ async fn patch(caller: Caller, Id(id): Id<BindingId>, write: Write, body: Body) 
     let warrant = write.warrant(&caller, &Act::Bind)?;
     write.expects(binding.version)?;
     let spec: BindingSpec = body.merge(&binding.spec)?;
-    let tx = caller.begin().await?;
-    let before = vec![binding.clone()];
-    let changed = change(&warrant, &write, tx, before, |_| Ok(spec.clone())).await?;
-    let after = changed.into_iter().next().unwrap_or(binding);
+    let changed = write.carry_out(|| async {
+        let tx = caller.begin().await?;
+        change(warrant, tx, vec![binding.clone()], |_| Ok(spec.clone())).await
+    });
+    let after = changed.await?.into_iter().next().unwrap_or(binding);
     Ok(write.changed(after.version, &after))
 }
 
@@ -312,12 +304,21 @@ async fn delete(caller: Caller, Id(id): Id<BindingId>, write: Write) -> Answer<R
     let detached = binding.spec.state == BindingState::Detached;
     let warrant = write.warrant(&caller, &Act::Unbind { detached })?;
     write.expects(binding.version)?;
-    let mut tx = caller.begin().await?;
-    store::binding::delete(&mut tx, &binding).await?;
-    let account = std::slice::from_ref(&binding.account);
-    store::binding::end_held(&mut tx, &binding.connection, account).await?;
-    let event = event(&caller, "binding.delete", &binding, (Some(&binding.spec), None));
-    write.commit(&warrant, tx, vec![event]).await?;
+    let deleted = write.carry_out(|| async {
+        let mut tx = caller.begin().await?;
+        store::binding::delete(&mut tx, &binding).await?;
+        let account = std::slice::from_ref(&binding.account);
+        store::binding::end_held(&mut tx, &binding.connection, account).await?;
+        let events = vec![event(
+            &caller,
+            "binding.delete",
+            &binding,
+            (Some(&binding.spec), None),
+        )];
+        let answer = (warrant, ());
+        Ok(Made { tx, events, answer })
+    });
+    deleted.await?;
     Ok(write.deleted(&binding))
 }
 

@@ -11,6 +11,7 @@
 
 use crate::fault::{Answer, Fault, Kind};
 use crate::input::Cursors;
+use crate::lane::Lanes;
 use crate::power::Given;
 use crate::{Control, idempotency, network, refusal, token};
 use axum::{
@@ -76,6 +77,10 @@ impl Caller {
     /// For searches, exports and counts, which may read much.
     pub(crate) fn reports(&self) -> Store {
         self.store().on(Purpose::Report)
+    }
+
+    pub(crate) fn lanes(&self) -> &Lanes {
+        self.control.lanes()
     }
 
     pub(crate) fn cursors(&self) -> &Cursors {

@@ -9,7 +9,7 @@ use crate::write::{Write, shown};
 use crate::{Control, check, record};
 use axum::response::Response;
 use std::collections::BTreeSet;
-use store::{Paging, Released, audit::target};
+use store::{Paging, Released, audit::target, impact::Made};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{
     AccountId, AuditEvent, Callback, Connection, ConnectionId, ConnectionKind, ConnectionSpec,
@@ -127,16 +127,15 @@ async fn patch(caller: Caller, Id(id): Id<ConnectionId>, write: Write, body: Bod
         of_owner: store::power::owner_comes_through(caller.store(), &id).await?,
     };
     let warrant = write.warrant(&caller, &act)?;
-    let logged = spec.clone();
-    let mut tx = caller.begin().await?;
-    let after = store::connection::update(&mut tx, &connection, spec).await?;
-    let event = event(
-        &caller,
-        "connection.update",
-        &after,
-        (Some(&connection.spec), Some(&logged)),
-    );
-    write.commit(&warrant, tx, vec![event]).await?;
+    let after = write.carry_out(|| async {
+        let mut tx = caller.begin().await?;
+        let after = store::connection::update(&mut tx, &connection, spec.clone()).await?;
+        let specs = (Some(&connection.spec), Some(&spec));
+        let events = vec![event(&caller, "connection.update", &after, specs)];
+        let answer = (warrant, after);
+        Ok(Made { tx, events, answer })
+    });
+    let after = after.await?;
     Ok(write.changed(after.version, &caller.release().one(after).await?))
 }
 

@@ -3,13 +3,17 @@
 use crate::audit::Format;
 use crate::caller::Caller;
 use crate::fault::Answer;
+use crate::lane::Place;
 use async_stream::try_stream;
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderValue, header};
+use std::pin::pin;
+use std::time::Duration;
 use store::audit::{Filter, Order};
 use store::{Error, Release, Result};
+use tokio::sync::mpsc;
 use wire::AuditEvent;
 
 /// Events in memory at a time.
@@ -30,16 +34,51 @@ pub(crate) async fn stream(
         Format::Ndjson => ("application/x-ndjson", "attachment; filename=\"audit.ndjson\""),
         Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"audit.csv\""),
     };
-    let mut response = Response::new(Body::from_stream(batches(
-        caller.release().reporting(),
-        filter,
-        range,
-        format,
-    )));
+    let place = caller.lanes().exports.enter().await?;
+    let batches = batches(caller.release().reporting(), filter, range, format);
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(make(batches, sender, place));
+    let mut response = Response::new(Body::from_stream(taken(receiver)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(name));
     Ok(response)
+}
+
+/// How long a batch waits to be taken. Whoever reads no more keeps no place that others could use.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Makes batches for as long as somebody takes them; an empty message is the end.
+async fn make(
+    batches: impl Stream<Item = Result<Bytes>> + Send,
+    sender: mpsc::Sender<Result<Option<Bytes>>>,
+    _place: Place,
+) {
+    let mut batches = pin!(batches);
+    loop {
+        let batch = tokio::select! {
+            () = sender.closed() => return,
+            batch = batches.next() => batch.transpose(),
+        };
+        let goes_on = matches!(batch, Ok(Some(_)));
+        let taken = tokio::time::timeout(PATIENCE, sender.send(batch)).await;
+        if !goes_on || !matches!(taken, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+/// The batches that were made. Without an end, it was broken off.
+fn taken(receiver: mpsc::Receiver<Result<Option<Bytes>>>) -> impl Stream<Item = Result<Bytes>> {
+    stream::unfold(Some(receiver), async |receiver| {
+        let mut receiver = receiver?;
+        match receiver.recv().await {
+            Some(Ok(Some(batch))) => Some((Ok(batch), Some(receiver))),
+            Some(Ok(None)) => None,
+            Some(Err(error)) => Some((Err(error), None)),
+            None => Some((Err(Error::internal("nobody took the export")), None)),
+        }
+    })
 }
 
 /// An error breaks the connection off, so that nobody takes a part for the whole.

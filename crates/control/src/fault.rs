@@ -211,7 +211,10 @@ impl Kind {
             Self::Internal => {
                 "A fault of the server; nothing was changed. Its log has more under the request_id."
             }
-            Self::Unavailable => "The database does not answer. Wait for Retry-After and try again.",
+            Self::Unavailable => {
+                "The database does not answer, or the server does as much of this kind of work at once as it does \
+                 (`detail` says so). Wait for Retry-After and try again."
+            }
         }
     }
 }

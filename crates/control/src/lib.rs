@@ -10,6 +10,7 @@ mod check;
 mod fault;
 mod idempotency;
 mod input;
+mod lane;
 mod network;
 mod openapi;
 mod places;
@@ -50,6 +51,7 @@ mod users;
 mod webhooks;
 
 pub use delivery::Deliverer;
+pub use lane::AtOnce;
 pub use openapi::openapi;
 pub use token::mint_api_token;
 
@@ -58,6 +60,7 @@ use broker::Broker;
 use caller::Limiter;
 use governor::{Quota, RateLimiter};
 use input::Cursors;
+use lane::Lanes;
 use outbound::Outbound;
 use serde_path_to_error::{Path, Segment};
 use std::{num::NonZeroU32, sync::Arc};
@@ -80,6 +83,7 @@ struct Inner {
     control_url: String,
     cursors: Cursors,
     limiter: Limiter,
+    lanes: Lanes,
 }
 
 /// Routes whose `POST` asks and changes nothing: no dry run, the scope `read` will do.
@@ -105,6 +109,8 @@ pub struct ControlConfig {
     pub outbound: Outbound,
     /// The control plane's public URL, without a trailing slash.
     pub control_url: String,
+    /// How much that costs much goes on at once.
+    pub at_once: AtOnce,
 }
 
 impl Control {
@@ -119,6 +125,7 @@ impl Control {
     pub fn with_quota(config: ControlConfig, quota: Quota) -> Self {
         let inner = Inner {
             cursors: Cursors::new(config.store.vault()),
+            lanes: config.at_once.into(),
             limiter: RateLimiter::dashmap(quota).with_middleware(),
             control_url: config.control_url.trim_end_matches('/').to_owned(),
             deliverer: Deliverer::new(config.store.clone(), config.outbound.clone()),
@@ -149,6 +156,10 @@ impl Control {
 
     fn control_url(&self) -> &str {
         &self.inner.control_url
+    }
+
+    fn lanes(&self) -> &Lanes {
+        &self.inner.lanes
     }
 
     fn outbound(&self) -> &Outbound {

@@ -12,6 +12,7 @@ use crate::{Control, bindings, check, record};
 use axum::response::Response;
 use serde_json::json;
 use std::collections::HashMap;
+use store::impact::Made;
 use store::migration::{self, Link, Migration, Step};
 use store::{Released, audit::target};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -68,16 +69,20 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
     let mut spec: NewConnectionMigration = body.read()?;
     check_ends(&caller, &spec).await?;
     check_domains(&mut spec.domains)?;
-    let mut tx = caller.begin().await?;
-    let step = migration::create(&mut tx, &caller.org, spec).await?;
-    let links = migration::links(&mut tx, &step.migration).await?;
-    let after = with_counts(step.migration.shown.clone(), &links);
-    let mut events = binding_events(&caller, &step);
-    let change = json!({"from": after.spec.from, "to": after.spec.to, "domains": after.spec.domains,
-        "link_on_sign_in": after.spec.link_on_sign_in, "bindings": step.bindings.len()});
-    let change = record::change(None, Some(&change));
-    events.insert(0, event(&caller, "create", &after.id, change));
-    write.commit(&warrant, tx, events).await?;
+    let after = write.carry_out(|| async {
+        let mut tx = caller.begin().await?;
+        let step = migration::create(&mut tx, &caller.org, spec.clone()).await?;
+        let links = migration::links(&mut tx, &step.migration).await?;
+        let after = with_counts(step.migration.shown.clone(), &links);
+        let mut events = binding_events(&caller, &step);
+        let change = json!({"from": after.spec.from, "to": after.spec.to, "domains": after.spec.domains,
+            "link_on_sign_in": after.spec.link_on_sign_in, "bindings": step.bindings.len()});
+        let change = record::change(None, Some(&change));
+        events.insert(0, event(&caller, "create", &after.id, change));
+        let answer = (warrant, after);
+        Ok(Made { tx, events, answer })
+    });
+    let after = after.await?;
     let path = format!("connection-migrations/{}", after.id);
     Ok(write.created(&path, after.version, &after))
 }
@@ -117,10 +122,14 @@ async fn cut_over(
         return Err(Fault::conflict("the new connection is disabled"));
     }
     write.warrant(&caller, &Act::Migrate { of_owner: false })?;
-    let mut tx = caller.begin().await?;
-    let step = migration::cut_over(&mut tx, &before, asked.drain_until).await?;
-    let warrant = step_warrant(&caller, &write, (&mut tx, &step)).await?;
-    finish(&warrant, &write, tx, (&before, step, "cut_over")).await
+    let after = write.carry_out(|| async {
+        let mut tx = caller.begin().await?;
+        let step = migration::cut_over(&mut tx, &before, asked.drain_until).await?;
+        let warrant = step_warrant(&caller, &write, (&mut tx, &step)).await?;
+        finish(warrant, tx, (&before, step, "cut_over")).await
+    });
+    let after = after.await?;
+    Ok(write.changed(after.version, &after))
 }
 
 /// Takes the last step back: from the cut-over to side by side, from there to the beginning
@@ -134,10 +143,14 @@ async fn roll_back(caller: Caller, Id(id): Id<ConnectionMigrationId>, write: Wri
     let before = load(&caller, &id, Permission::Administer).await?;
     write.expects(before.shown.version)?;
     write.warrant(&caller, &Act::Migrate { of_owner: false })?;
-    let mut tx = caller.begin().await?;
-    let step = migration::roll_back(&mut tx, &before).await?;
-    let warrant = step_warrant(&caller, &write, (&mut tx, &step)).await?;
-    finish(&warrant, &write, tx, (&before, step, "roll_back")).await
+    let after = write.carry_out(|| async {
+        let mut tx = caller.begin().await?;
+        let step = migration::roll_back(&mut tx, &before).await?;
+        let warrant = step_warrant(&caller, &write, (&mut tx, &step)).await?;
+        finish(warrant, tx, (&before, step, "roll_back")).await
+    });
+    let after = after.await?;
+    Ok(write.changed(after.version, &after))
 }
 
 /// Ends a migration that was cut over; it cannot be rolled back any more
@@ -154,7 +167,10 @@ async fn complete(caller: Caller, Id(id): Id<ConnectionMigrationId>, write: Writ
         bindings: Vec::new(),
         links: Vec::new(),
     };
-    finish(&warrant, &write, tx, (&before, step, "complete")).await
+    let made = finish(warrant, tx, (&before, step, "complete")).await?;
+    write.commit(&warrant, made.tx, made.events).await?;
+    let (_, after) = made.answer;
+    Ok(write.changed(after.version, &after))
 }
 
 #[derive(serde::Deserialize, utoipa::IntoParams)]
@@ -333,13 +349,12 @@ fn check_domains(domains: &mut Vec<String>) -> Answer<()> {
     check::at_most("/domains", domains, 50)
 }
 
-/// Commits a step, and shows the migration after it.
-async fn finish(
-    warrant: &Warrant<'_>,
-    write: &Write,
+/// A step that was made, with its events and the migration after it.
+async fn finish<'a>(
+    warrant: Warrant<'a>,
     mut tx: store::Tx,
     (before, step, verb): (&Migration, Step, &str),
-) -> Answer<Response> {
+) -> Answer<Made<(Warrant<'a>, ConnectionMigration)>> {
     let caller = warrant.caller();
     let links = migration::links(&mut tx, &step.migration).await?;
     let after = with_counts(step.migration.shown.clone(), &links);
@@ -356,8 +371,8 @@ async fn finish(
     let (was, is) = (state(before.shown.state, 0), state(after.state, step.links.len()));
     let change = record::change(Some(&was), Some(&is));
     events.insert(0, event(caller, verb, &after.id, change));
-    write.commit(warrant, tx, events).await?;
-    Ok(write.changed(after.version, &after))
+    let answer = (warrant, after);
+    Ok(Made { tx, events, answer })
 }
 
 /// Each binding has its own event, as if it had been changed by itself.

@@ -7,7 +7,7 @@ use crate::power::Act;
 use crate::write::{Write, shown};
 use crate::{Control, check, connections, places, record};
 use axum::response::Response;
-use store::audit::target;
+use store::{audit::target, impact::Made};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use wire::{ConnectionKind, Organisation, OrganisationSpec};
 
@@ -52,12 +52,16 @@ async fn patch(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         check_own_factor(&caller).await?;
     }
     places::check_ranges(&org, &spec.allowed_origin_ranges)?;
-    let mut tx = caller.begin().await?;
-    let after = store::org::update(&mut tx, &org, spec).await?;
-    let about = target("organisation", &org.id, Some(&after.spec.name));
-    let change = record::change(Some(&org.spec), Some(&after.spec));
-    let event = caller.event("organisation.update", None, Some(about), change);
-    write.commit(&warrant, tx, vec![event]).await?;
+    let after = write.carry_out(|| async {
+        let mut tx = caller.begin().await?;
+        let after = store::org::update(&mut tx, &org, spec.clone()).await?;
+        let about = target("organisation", &org.id, Some(&after.spec.name));
+        let change = record::change(Some(&org.spec), Some(&after.spec));
+        let events = vec![caller.event("organisation.update", None, Some(about), change)];
+        let answer = (warrant, after);
+        Ok(Made { tx, events, answer })
+    });
+    let after = after.await?;
     Ok(write.changed(after.version, &after))
 }
 

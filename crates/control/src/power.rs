@@ -261,6 +261,7 @@ impl Demand {
 }
 
 /// Somebody was found to have what an act takes. Nothing is committed without one.
+#[derive(Clone, Copy)]
 pub(crate) struct Warrant<'a> {
     caller: &'a Caller,
 }

@@ -5,6 +5,7 @@ use crate::answer::Open;
 use crate::caller::Caller;
 use crate::fault::{Answer, Fault, Kind};
 use crate::input::Query;
+use crate::lane::{Lane, Place};
 use crate::power::{self, Act, Demand, Granted, Proof, Warrant};
 use axum::{
     extract::{FromRequestParts, MatchedPath},
@@ -13,6 +14,7 @@ use axum::{
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use std::sync::{Mutex, PoisonError};
 use store::Tx;
+use store::impact::{Draft, Foresight, Made};
 use wire::{AuditEvent, Impact, Preview, PreviewChange};
 
 /// Says that nothing was changed.
@@ -38,6 +40,7 @@ pub(crate) struct Write {
     found: Mutex<Found>,
     /// What the caller was found to have.
     granted: Mutex<Vec<Demand>>,
+    previews: Lane,
 }
 
 /// What a dry run found.
@@ -69,21 +72,9 @@ impl FromRequestParts<Control> for Write {
             any,
             found: Mutex::default(),
             granted: Mutex::default(),
+            previews: control.lanes().previews.clone(),
         })
     }
-}
-
-/// Whether an action may let in, or keep out, everybody of a connection.
-fn is_sweeping(action: &str) -> bool {
-    action.starts_with("binding.")
-        || matches!(
-            action,
-            "connection.update"
-                | "organisation.update"
-                | "connection_migration.create"
-                | "connection_migration.cut_over"
-                | "connection_migration.roll_back"
-        )
 }
 
 impl Write {
@@ -116,28 +107,74 @@ impl Write {
         Ok(warrant)
     }
 
-    /// Commits the change with its events; of a dry run only the events stay, marked as such. Where a change
-    /// decides about whole accounts, the events say who gained, kept and lost access.
+    /// Commits the change with its events; of a dry run only the events stay, marked as such.
     pub(crate) async fn commit(
         &self,
         warrant: &Warrant<'_>,
         mut tx: Tx,
-        mut events: Vec<AuditEvent>,
+        events: Vec<AuditEvent>,
     ) -> Answer<()> {
         if !self.dry_run {
-            if events.iter().any(|event| is_sweeping(&event.action)) {
-                tx.foresee(&mut events).await?;
-            }
             return Ok(tx.commit_all(events).await?);
         }
-        let impact = tx.foresee(&mut events).await?;
+        let draft = tx.draft().await?;
         drop(tx);
-        let impact = match impact {
+        if let Some(draft) = draft {
+            let place = self.previews.enter().await?;
+            self.foresee(warrant, draft, &place).await?;
+        }
+        self.record_dry_run(warrant, events).await
+    }
+
+    /// Carries out a change that decides about whole accounts: as [`Write::commit`], and its events say who gains, keeps
+    /// and loses access. `make` makes the change, without committing it; it may have to do so more than once.
+    pub(crate) async fn carry_out<'a, T, M>(&self, make: impl Fn() -> M) -> Answer<T>
+    where
+        M: Future<Output = Answer<Made<(Warrant<'a>, T)>>>,
+    {
+        if self.dry_run {
+            // Before the writer is asked for anything.
+            let place = self.previews.enter().await?;
+            let Made {
+                mut tx,
+                events,
+                answer: (warrant, answer),
+            } = make().await?;
+            let draft = match events.is_empty() {
+                true => return Ok(answer),
+                false => tx.draft().await?,
+            };
+            drop(tx);
+            if let Some(draft) = draft {
+                self.foresee(&warrant, draft, &place).await?;
+            }
+            self.record_dry_run(&warrant, events).await?;
+            return Ok(answer);
+        }
+        let made = store::impact::rehearse(make, |draft| self.count(draft)).await?;
+        if !made.events.is_empty() {
+            made.tx.commit_all(made.events).await?;
+        }
+        Ok(made.answer.1)
+    }
+
+    /// Finds out for a dry run what becomes of whom.
+    async fn foresee(&self, warrant: &Warrant<'_>, draft: Draft, _: &Place) -> Answer<()> {
+        let impact = match draft.judge().await?.impact() {
             Some(impact) => Some(warrant.caller().release().one(impact).await?.into_inner()),
             None => None,
         };
         self.found().impact = impact;
-        self.record_dry_run(warrant, events).await
+        Ok(())
+    }
+
+    /// The same for the events of a change. Nobody is kept from a change by what others look at meanwhile.
+    async fn count(&self, draft: Draft) -> Option<Foresight> {
+        let _place = self.previews.enter().await.ok()?;
+        let judged = draft.judge().await;
+        judged
+            .inspect_err(|error| tracing::warn!(%error, "whom a change concerns could not be counted"))
+            .ok()
     }
 
     /// Whether nothing may change.

@@ -1,5 +1,6 @@
 //! Bindings: which connection signs people in to which account.
 
+use crate::impact::{self, Draft, Made};
 use crate::power::{Maker, Permission};
 use crate::sql::{self, Paging, Row, Run, Sql, opt, word};
 use crate::{Change, Error, Result, Store, Tx, audit, ended};
@@ -382,6 +383,27 @@ async fn may_detach(store: &Store, (org, _, _, maker): &Step) -> Result<bool> {
 }
 
 async fn detach(store: &Store, step: &Step, ids: &[BindingId]) -> Result<usize> {
+    let (_, _, until, _) = step;
+    // Compared with the last moment at which it carried anything.
+    let last = Some(Timestamp(until.0 - 1));
+    let make = || detached(store, step, ids);
+    let count = |draft: Draft| async move {
+        let judged = draft.judge().await;
+        judged
+            .inspect_err(
+                |error| tracing::warn!(%error, "whom a detached binding concerns could not be counted"),
+            )
+            .ok()
+    };
+    let made = impact::rehearse_since(last, make, count).await?;
+    if made.answer > 0 {
+        made.tx.commit_all(made.events).await?;
+    }
+    Ok(made.answer)
+}
+
+/// Detaches, and says how many were; not committed yet.
+async fn detached(store: &Store, step: &Step, ids: &[BindingId]) -> Result<Made<usize>> {
     let (_, connection, until, _) = step;
     let mut tx = store.begin().await?;
     let (mut accounts, mut events) = (Vec::new(), Vec::new());
@@ -407,15 +429,14 @@ async fn detach(store: &Store, step: &Step, ids: &[BindingId]) -> Result<usize> 
             accounts.push(binding.account);
         }
     }
-    if events.is_empty() {
-        return Ok(0);
+    if !accounts.is_empty() {
+        end_held(&mut tx, connection, &accounts).await?;
     }
-    end_held(&mut tx, connection, &accounts).await?;
-    // Compared with the last moment at which it carried anything.
-    tx.foresee_since(Some(Timestamp(until.0 - 1)), &mut events)
-        .await?;
-    tx.commit_all(events).await?;
-    Ok(accounts.len())
+    Ok(Made {
+        tx,
+        events,
+        answer: accounts.len(),
+    })
 }
 
 /// Leaves bindings as they are, whose maker may not detach them any more, and says so.

@@ -136,12 +136,7 @@ impl Feed {
             own: Mutex::default(),
             current: Mutex::new(Moment::now(clock)),
         };
-        let row = crate::sql::opt(db, Sql::new("SELECT seq FROM change_counter WHERE id = 1")).await?;
-        feed.seen.store(
-            row.ok_or_else(|| Error::internal("no change counter"))?
-                .int("seq")?,
-            Ordering::SeqCst,
-        );
+        feed.seen.store(position(db).await?, Ordering::SeqCst);
         Ok(feed)
     }
 
@@ -231,6 +226,21 @@ pub(crate) struct Heard {
 
 /// Where a transaction wrote changes.
 pub(crate) struct Written(Option<(i64, i64)>);
+
+/// How far the feed is.
+pub(crate) async fn position(db: impl Run) -> Result<i64> {
+    let row = crate::sql::opt(db, Sql::new("SELECT seq FROM change_counter WHERE id = 1")).await?;
+    row.ok_or_else(|| Error::internal("no change counter"))?
+        .int("seq")
+}
+
+/// What was changed after a position.
+pub(crate) async fn since(mut db: impl Run, position: i64) -> Result<Vec<Change>> {
+    let sql = Sql::new("SELECT topic, subject FROM changes WHERE seq > $1 ORDER BY seq").bind(position);
+    let rows = db.rows(sql).await?;
+    let read = |row: &crate::sql::Row| Ok(Change::read(&row.text("topic")?, &row.text("subject")?));
+    rows.iter().map(read).collect()
+}
 
 /// Writes changes in the transaction that makes them.
 pub(crate) async fn append(tx: &mut DbTx, changes: &[Change], clock: &Clock) -> Result<Written> {

@@ -20,6 +20,7 @@ pub(crate) use transaction::DbTx;
 
 use crate::sql::{Row, Run, Sql};
 use crate::{Error, Result};
+use futures_util::TryStreamExt as _;
 use sqlx::error::DatabaseError;
 use sqlx::pool::{Pool, PoolConnection, PoolConnectionMetadata, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
@@ -407,6 +408,57 @@ impl On<'_> {
             (_, Some(counter)) => load::count_steps(connection, counter).await.map(|()| None),
             (_, None) => Ok(None),
         }
+    }
+
+    /// Rows one by one as they come, of what would be too many to hold at once. Whoever takes them does not wait for
+    /// anything meanwhile.
+    pub(crate) async fn each(self, sql: Sql, mut take: impl FnMut(&Row) -> Result<()> + Send) -> Result<()> {
+        // The first that cannot be taken.
+        let mut taken = Ok(());
+        let mut count = 0;
+        let mut put = |row: Row| {
+            count += 1;
+            if taken.is_ok() {
+                taken = take(&row);
+            }
+        };
+        match &self.db.engine {
+            Engine::Sqlite { read, .. } => {
+                let mut connection = acquire(&read[self.purpose as usize]).await?;
+                explain::sqlite(&mut connection, &sql).await;
+                let (text, args) = sql.for_sqlite()?;
+                let _stop = self.oversee(&mut connection).await?;
+                let mut rows = sqlx::query_with(AssertSqlSafe(text), args).fetch(&mut *connection);
+                let reading = async {
+                    while let Some(row) = rows.try_next().await? {
+                        put(Row::Sqlite(row));
+                    }
+                    Ok(())
+                };
+                let done = within(self.purpose, reading).await;
+                drop(rows);
+                self.settle(&mut connection, &done);
+                done?;
+            }
+            Engine::Postgres(pools) => {
+                let mut connection = pools[self.purpose as usize].acquire().await?;
+                explain::postgres(&mut connection, &sql).await;
+                let (text, args) = sql.for_postgres()?;
+                let mut rows = sqlx::query_with(AssertSqlSafe(text), args).fetch(&mut *connection);
+                let reading = async {
+                    while let Some(row) = rows.try_next().await? {
+                        put(Row::Postgres(row));
+                    }
+                    Ok(())
+                };
+                let done = within(self.purpose, reading).await;
+                drop(rows);
+                self.settle(&mut connection, &done);
+                done?;
+            }
+        }
+        self.db.meter.add(self.purpose, count);
+        taken
     }
 
     /// A connection with a fault is not used again.

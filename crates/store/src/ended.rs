@@ -23,6 +23,13 @@ pub(crate) struct Ended {
     reason: &'static str,
 }
 
+impl Ended {
+    /// What it is, if it ended by an action.
+    pub(crate) fn by(&self, action: &str) -> Option<&str> {
+        (self.action == action).then_some(self.target.id.as_str())
+    }
+}
+
 /// Puts what ended into the events of a commit. Where one of them says already that it ended, that one stays, and gets
 /// what it lacks.
 pub(crate) fn tell(ended: Vec<Ended>, events: &mut Vec<AuditEvent>) {

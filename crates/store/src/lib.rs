@@ -37,7 +37,7 @@ pub mod grant;
 pub mod health;
 pub mod host;
 pub mod idempotency;
-mod impact;
+pub mod impact;
 pub mod invitation;
 pub mod key;
 mod lease;

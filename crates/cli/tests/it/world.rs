@@ -63,6 +63,7 @@ impl Server {
         let keyring = Keyring::load(&store).await.unwrap();
         let (org, token) = set_up(&store, &keyring, name).await;
         let config = control::ControlConfig {
+            at_once: control::AtOnce::default(),
             broker: broker::Broker::new(broker_config(&store, &url)),
             outbound: nowhere(),
             store: store.clone(),

@@ -15,7 +15,8 @@ mod surfaces;
 
 use crate::world::on_each;
 use http::StatusCode;
-use scene::{Scene, make};
+pub(crate) use scene::Scene;
+use scene::make;
 use serde_json::{Value, json};
 use wire::*;
 

@@ -12,16 +12,26 @@ use std::time::{Duration, Instant};
 use testkit::{Database, from_json};
 use wire::*;
 
-const ACCOUNTS: usize = 1000;
-const PEOPLE: usize = 10_000;
-const GRANTS: usize = 5000;
+/// How large a company is.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) accounts: usize,
+    pub(crate) people: usize,
+    pub(crate) grants: usize,
+}
 
-fn id(prefix: &str, n: usize) -> String {
+const LARGE: Size = Size {
+    accounts: 1000,
+    people: 10_000,
+    grants: 5000,
+};
+
+pub(crate) fn id(prefix: &str, n: usize) -> String {
     format!("{prefix}_{n:032x}")
 }
 
 /// Inserts many rows behind the store's back.
-async fn insert(database: &Database, table: &str, rows: impl Iterator<Item = String>) {
+pub(crate) async fn insert(database: &Database, table: &str, rows: impl Iterator<Item = String>) {
     let rows: Vec<String> = rows.collect();
     for some in rows.chunks(500) {
         let mut sql = format!("INSERT INTO {table} VALUES ");
@@ -32,18 +42,24 @@ async fn insert(database: &Database, table: &str, rows: impl Iterator<Item = Str
     }
 }
 
-/// 1,000 accounts with an app, a policy and an agent each; half of the 10,000 people come through the company's
-/// first connection, which is bound everywhere, and hold 5,000 grants; the others through a second one.
-async fn company(world: &World, database: &Database, second: &Connection) {
+/// Accounts with an app, a policy and an agent each; half of the people come through the company's first connection, which
+/// is bound everywhere, and hold the grants; the others through a second one.
+async fn company(world: &World, database: &Database, (size, second): (Size, &Connection)) {
+    let Size {
+        accounts: accounts_in_all,
+        people: people_in_all,
+        grants: grants_in_all,
+    } = size;
     let (org, first) = (&world.acme.org, &world.acme.connection.id);
-    let accounts = (0..ACCOUNTS).map(|i| format!("'{}', '{org}', 'Account {i}', TRUE, 0, 1", id("acc", i)));
+    let accounts =
+        (0..accounts_in_all).map(|i| format!("'{}', '{org}', 'Account {i}', TRUE, 0, 1", id("acc", i)));
     insert(
         database,
         "accounts (id, org, name, enabled, created_at, version)",
         accounts,
     )
     .await;
-    let policies = (0..ACCOUNTS).map(|i| {
+    let policies = (0..accounts_in_all).map(|i| {
         let include = match i % 2 {
             0 => json!([{"type": "everyone"}]),
             _ => json!([{"type": "email_domain", "domain": format!("d{}.example", i % 100)}]),
@@ -54,7 +70,7 @@ async fn company(world: &World, database: &Database, second: &Connection) {
     });
     let into = "policies (id, org, account, name, spec, created_at, version)";
     insert(database, into, policies).await;
-    let apps = (0..ACCOUNTS).map(|i| {
+    let apps = (0..accounts_in_all).map(|i| {
         let spec = json!({
             "name": "App", "kind": "web", "public_url": format!("https://app{i}.example.com"),
             "origin_url": "http://10.0.0.1", "managed_oauth": true, "policies": [id("pol", i)],
@@ -64,7 +80,7 @@ async fn company(world: &World, database: &Database, second: &Connection) {
     });
     let into = "apps (id, org, account, name, authority, path, spec, created_at, version)";
     insert(database, into, apps).await;
-    let clients = (0..ACCOUNTS).map(|i| {
+    let clients = (0..accounts_in_all).map(|i| {
         let (client, app, account) = (id("cli", i), id("app", i), id("acc", i));
         format!(
             "'{client}', '{org}', '{account}', '{app}', '{client}', 'Agent', 'dynamic', 'localhost', 'active', \
@@ -74,36 +90,52 @@ async fn company(world: &World, database: &Database, second: &Connection) {
     let into = "clients (id, org, account, app, client_id, name, source, tier, state, redirect_uris, auth_method, \
                 metadata, created_at, version)";
     insert(database, into, clients).await;
-    let people = (0..PEOPLE).map(|i| {
-        let connection = if i < PEOPLE / 2 { first } else { &second.id };
+    let now = world.clock.now().0;
+    let people = (0..people_in_all).map(|i| {
+        let connection = if i < people_in_all / 2 { first } else { &second.id };
         let claims =
             json!({"sub": i, "email": "x", "name": "A name", "locale": "de", "picture": "https://x"});
         format!(
             "'{}', '{org}', '{connection}', 'https://idp.example.com', 's{i}', 'p{i}@d{}.example', TRUE, \
-             'Person {i}', '{claims}', '[\"staff\", \"all\"]', FALSE, 0, 1",
+             'Person {i}', '{claims}', '[\"staff\", \"all\"]', FALSE, 0, 1, {now}",
             id("usr", i),
             i % 100
         )
     });
     let into = "users (id, org, connection, issuer, subject, email, email_verified, name, claims, idp_groups, \
-                disabled, created_at, version)";
+                disabled, created_at, version, vouched_at)";
     insert(database, into, people).await;
-    let bindings = (0..ACCOUNTS).map(|i| {
+    let bindings = (0..accounts_in_all).map(|i| {
         let (binding, account) = (id("bnd", i), id("acc", i));
         format!("'{binding}', '{org}', '{first}', '{account}', 'allowed', 'active', 0, 1")
     });
     let into = "bindings (id, org, connection, account, mode, state, created_at, version)";
     insert(database, into, bindings).await;
     let end = world.clock.now().plus_seconds(30 * 86_400).0;
-    let grants = (0..GRANTS).map(|i| {
-        let place = i % ACCOUNTS;
+    let grants = (0..grants_in_all).map(|i| {
+        let place = i % accounts_in_all;
         let (grant, account, app) = (id("gnt", i), id("acc", place), id("app", place));
-        let (user, client) = (id("usr", i % (PEOPLE / 2)), id("cli", place));
+        let (user, client) = (id("usr", i % (people_in_all / 2)), id("cli", place));
         format!("'{grant}', '{org}', '{account}', '{app}', '{user}', '{client}', '[\"access\"]', 0, {end}, 1")
     });
     let into =
         "grants (id, org, account, app, user_id, client, scopes, created_at, expires_at, last_used_at)";
     insert(database, into, grants).await;
+}
+
+/// Makes Acme a large company; with its second connection, which is bound nowhere.
+pub(crate) async fn grow(world: &World, database: &Database, size: Size) -> Connection {
+    let spec = from_json(json!({
+        "name": "Entra", "kind": "oidc", "issuer": "https://idp2.example.com", "client_id": "us",
+    }));
+    let mut tx = world.store.begin().await.unwrap();
+    let second = store::connection::create(&mut tx, &world.acme.org, None, spec)
+        .await
+        .unwrap();
+    tx.commit_housekeeping().await.unwrap();
+    company(world, database, (size, &second)).await;
+    world.store.reload().await.unwrap();
+    second
 }
 
 async fn timed(world: &World, what: &str, (method, path): (Method, &str), body: &Value) -> (Duration, Value) {
@@ -122,15 +154,7 @@ async fn preview_and_apply_in_an_organisation_of_a_thousand_accounts() {
     for (engine, database) in testkit::databases().await {
         println!("on {engine}");
         let world = Box::pin(World::new(&database)).await;
-        let spec = from_json(json!({
-            "name": "Entra", "kind": "oidc", "issuer": "https://idp2.example.com", "client_id": "us",
-        }));
-        let mut tx = world.store.begin().await.unwrap();
-        let second = store::connection::create(&mut tx, &world.acme.org, None, spec)
-            .await
-            .unwrap();
-        tx.commit_housekeeping().await.unwrap();
-        company(&world, &database, &second).await;
+        let second = grow(&world, &database, LARGE).await;
         let began = Instant::now();
         world.store.reload().await.unwrap();
         println!("  the whole directory: {} ms", began.elapsed().as_millis());

@@ -134,6 +134,20 @@ impl World {
         }
     }
 
+    /// The same server with other limits of what costs much.
+    pub(crate) fn at_once(&self, at_once: control::AtOnce) -> Self {
+        let config = control::ControlConfig {
+            at_once,
+            ..config(&self.store, &self.keyring)
+        };
+        let quota = Quota::per_second(NonZeroU32::new(100_000).unwrap());
+        let router = control::router(control::Control::with_quota(config, quota));
+        Self {
+            router: router.layer(broker::session_layer(&self.store, CONTROL)),
+            ..self.limited_to(1)
+        }
+    }
+
     /// The same server with another way out.
     pub(crate) fn reaching(&self, outbound: outbound::Outbound) -> Self {
         let config = control::ControlConfig {
@@ -191,17 +205,9 @@ impl World {
         self.send(request.body(body).unwrap()).await
     }
 
-    pub(crate) async fn send(&self, mut request: Request<Body>) -> Answer {
-        let context = AuditRequest {
-            id: "req-1".into(),
-            method: request.method().to_string(),
-            path: request.uri().path().to_owned(),
-            ip: Some("203.0.113.7".into()),
-            user_agent: Some("test/1".into()),
-        };
-        request.extensions_mut().insert(context);
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.begin(request).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let answer = Answer {
@@ -211,6 +217,19 @@ impl World {
         };
         crate::description::assert_described(&method, &path, &answer);
         answer
+    }
+
+    /// The answer to a request, its body not read yet.
+    pub(crate) async fn begin(&self, mut request: Request<Body>) -> axum::response::Response {
+        let context = AuditRequest {
+            id: "req-1".into(),
+            method: request.method().to_string(),
+            path: request.uri().path().to_owned(),
+            ip: Some("203.0.113.7".into()),
+            user_agent: Some("test/1".into()),
+        };
+        request.extensions_mut().insert(context);
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     /// The newest event of Acme.
@@ -253,6 +272,7 @@ fn nowhere() -> outbound::Outbound {
 
 fn config(store: &Store, keyring: &Keyring) -> control::ControlConfig {
     control::ControlConfig {
+        at_once: control::AtOnce::default(),
         store: store.clone(),
         keyring: keyring.clone(),
         broker: broker::Broker::new(broker_config(store)),

@@ -252,6 +252,28 @@ impl Rows {
         }
     }
 
+    /// An organisation.
+    pub(crate) fn organisation(&self, id: &OrgId) -> Option<&Organisation> {
+        self.organisations.get(id)
+    }
+
+    /// What a connection says, if it is shared or an account's of these.
+    pub(crate) fn connection(&self, id: &ConnectionId) -> Option<&ConnectionSpec> {
+        let shared = self.shared.get(id).map(|shared| &shared.spec);
+        shared.or_else(|| {
+            let mut own = self.own.values().flatten();
+            own.find(|(own, _)| own == id).map(|(_, spec)| spec)
+        })
+    }
+
+    /// An account, if it is one of these.
+    pub(crate) fn account_of(&self, id: &AccountId) -> Option<&Account> {
+        let mut accounts = self.accounts.iter();
+        accounts
+            .find(|(_, account)| account.id == *id)
+            .map(|(_, account)| account)
+    }
+
     /// What could not be read.
     pub(crate) fn unreadable(&self) -> &[Unreadable] {
         &self.unreadable

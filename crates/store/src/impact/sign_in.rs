@@ -2,12 +2,13 @@
 //! connection that a change concerns, in every account that it concerns; so it is asked once for all apps whose
 //! rules are alike, and only about people whom the rules may let in.
 
+use super::key::{Key, Keys, key};
 use super::{Places, names};
 use crate::directory::{AccountView, AppView, BoundConnection, Reach};
 use crate::user::Person;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use wire::{AccountId, Address, ConnectionId, Timestamp, UserId};
+use wire::{AccountId, Address, ConnectionId, Timestamp};
 
 /// So many addresses and domains are asked for one by one.
 const FEW: usize = 16;
@@ -131,14 +132,14 @@ fn sees(bound: &BoundConnection) -> String {
 /// Some people, and where to find them.
 pub(super) struct Crowd {
     pub(super) people: Vec<Person>,
+    keys: Vec<Key>,
     by_email: HashMap<String, Vec<usize>>,
     by_domain: HashMap<String, Vec<usize>>,
     answers: HashMap<Question, Arc<Bits>>,
 }
 
 impl Crowd {
-    pub(super) fn new(mut people: Vec<Person>) -> Self {
-        people.sort_by(|a, b| a.user.id.cmp(&b.user.id));
+    pub(super) fn new(people: Vec<Person>) -> Self {
         let (mut by_email, mut by_domain) = (HashMap::new(), HashMap::new());
         for (i, person) in people.iter().enumerate() {
             let Some(Ok(email)) = person.user.email.as_deref().map(Address::parse) else {
@@ -151,6 +152,7 @@ impl Crowd {
             by_email.entry(email.key()).or_insert_with(Vec::new).push(i);
         }
         Self {
+            keys: people.iter().map(|person| key(&person.user.id)).collect(),
             people,
             by_email,
             by_domain,
@@ -173,13 +175,13 @@ impl Crowd {
         any
     }
 
-    /// How many of some people are in both sets.
-    pub(super) fn count_within(&self, bits: &Bits, people: &HashSet<UserId>) -> i64 {
-        let found = people.iter().filter(|id| {
-            let at = self.people.binary_search_by(|person| person.user.id.cmp(id));
-            at.is_ok_and(|i| bits.has(i))
-        });
-        i64::try_from(found.count()).unwrap_or(i64::MAX)
+    /// How many of a set are among some people.
+    pub(super) fn count_within(&self, bits: &Bits, people: &Keys) -> i64 {
+        if people.is_empty() {
+            return 0;
+        }
+        let keys = bits.iter().filter_map(|i| self.keys.get(i));
+        i64::try_from(keys.filter(|key| people.contains(key)).count()).unwrap_or(i64::MAX)
     }
 
     fn ask(&self, app: Option<&Arc<AppView>>, now: Timestamp) -> Bits {
@@ -233,10 +235,6 @@ impl Bits {
         if let Some(word) = self.0.get_mut(i / 64) {
             *word |= 1 << (i % 64);
         }
-    }
-
-    fn has(&self, i: usize) -> bool {
-        self.0.get(i / 64).is_some_and(|word| word & (1 << (i % 64)) != 0)
     }
 
     pub(super) fn add(&mut self, other: &Self) {

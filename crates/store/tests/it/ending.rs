@@ -70,7 +70,7 @@ impl Held {
 async fn losing(w: &World, change: impl AsyncFnOnce(&mut store::Tx)) -> (i64, i64) {
     let mut tx = w.store.begin().await.unwrap();
     change(&mut tx).await;
-    let impact = tx.impact().await.unwrap().unwrap();
+    let impact = crate::impact::impact_of(&mut tx).await.unwrap();
     (impact.lose.people, impact.lose.agents)
 }
 

@@ -2,9 +2,11 @@
 
 use crate::world::{World, app_spec, binding_spec, connection_spec, identity, on_each, policy_spec};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use store::access::{AccessRequest, Principal, Proof};
-use store::{Change, app, binding, connection, org, rule, user};
+use store::impact::{Made, NOT_COUNTED, rehearse};
+use store::{Change, Error, Tx, app, binding, connection, org, rule, user};
 use wire::*;
 
 /// Accounts with an app each, whose policy lets in one domain, or everybody.
@@ -49,6 +51,12 @@ async fn someone(w: &World, connection: &Connection, subject: &str, email: &str)
         .await
         .unwrap()
         .user
+}
+
+/// What becomes of whom by what a transaction wrote so far.
+pub(crate) async fn impact_of(tx: &mut Tx) -> Option<Impact> {
+    let draft = tx.draft().await.unwrap()?;
+    draft.judge().await.unwrap().impact()
 }
 
 #[tokio::test]
@@ -136,12 +144,12 @@ async fn the_impact_is_that_of_the_uncommitted_writes() {
         someone(w, &entra, "mallory", "mallory@d9.example").await;
         let ids: Vec<_> = all.iter().map(|a| a.id.clone()).collect();
         let mut tx = w.store.begin().await.unwrap();
-        assert_eq!(tx.impact().await.unwrap(), None, "nothing is written yet");
+        assert_eq!(impact_of(&mut tx).await, None, "nothing is written yet");
         let ends = (&entra.id, ids.as_slice());
         binding::create_many(&mut tx, &w.org, ends, &binding_spec())
             .await
             .unwrap();
-        let impact = tx.impact().await.unwrap().unwrap();
+        let impact = impact_of(&mut tx).await.unwrap();
         assert_eq!((impact.accounts, impact.gain.people), (3, 1));
         assert_eq!(impact.gain.names[0].user, eve.id);
         assert_eq!(impact.gain.names[0].account, ids[1]);
@@ -191,7 +199,7 @@ async fn what_is_kept_back_and_who_is_counted_agrees_with_enforcement() {
         binding::create_many(&mut tx, &w.org, ends, &binding_spec())
             .await
             .unwrap();
-        let impact = tx.impact().await.unwrap().unwrap();
+        let impact = impact_of(&mut tx).await.unwrap();
         tx.commit(w.event("test.write")).await.unwrap();
         let directory = w.store.directory();
         for row in &impact.rows {
@@ -273,13 +281,83 @@ async fn the_floor_is_compiled_for_all_accounts_and_a_name_for_none() {
         };
         let mut tx = w.store.begin().await.unwrap();
         let renamed = org::update(&mut tx, &organisation, spec.clone()).await.unwrap();
-        assert_eq!(tx.impact().await.unwrap(), None);
+        assert_eq!(impact_of(&mut tx).await, None);
         let spec = OrganisationSpec {
             floor: vec![Selector::Mfa {}],
             ..spec
         };
         org::update(&mut tx, &renamed, spec).await.unwrap();
-        assert_eq!(tx.impact().await.unwrap().unwrap().accounts, 3);
+        assert_eq!(impact_of(&mut tx).await.unwrap().accounts, 3);
+    })
+    .await;
+}
+
+/// Binds a connection to an account with an event that says what becomes of whom, while the account is changed during the
+/// first few counts. Says how often it was counted, and what the event says.
+async fn overtaken(w: &World, times: usize) -> (usize, AuditEvent) {
+    let account = &accounts(w, 1, domain).await[0];
+    let entra = other(w).await;
+    for i in 0..2 {
+        someone(w, &entra, &format!("p{i}"), &format!("p{i}@d{i}.example")).await;
+    }
+    let (counts, ids) = (AtomicUsize::new(0), [account.id.clone()]);
+    let make = || async {
+        let mut tx = w.store.begin().await?;
+        binding::create_many(&mut tx, &w.org, (&entra.id, &ids), &binding_spec()).await?;
+        let mut event = w.event("binding.create");
+        event.account = Some(account.id.clone());
+        Ok::<_, Error>(Made {
+            tx,
+            events: vec![event],
+            answer: (),
+        })
+    };
+    let count = async |draft: store::impact::Draft| {
+        if counts.fetch_add(1, Ordering::Relaxed) < times {
+            // Somebody lets everybody in, at each count by another app.
+            let mut policy = policy_spec("All");
+            policy.name = format!("All {}", counts.load(Ordering::Relaxed));
+            policy.include = vec![Selector::Everyone {}];
+            let policy: Policy = w
+                .write(async |tx| rule::create(tx, &w.org, &account.id, policy).await)
+                .await
+                .unwrap();
+            let n = counts.load(Ordering::Relaxed);
+            let mut spec = app_spec(&format!("App {n}"), &format!("https://more{n}.example.com"));
+            spec.policies = vec![policy.id];
+            w.write(async |tx| app::create(tx, &w.org, &account.id, spec).await)
+                .await
+                .unwrap();
+        }
+        draft.judge().await.ok()
+    };
+    let mut made = rehearse(make, count).await.unwrap();
+    let event = made.events.pop().unwrap();
+    made.tx.commit(event.clone()).await.unwrap();
+    (counts.into_inner(), event)
+}
+
+#[tokio::test]
+async fn what_an_event_says_was_counted_on_what_its_change_met() {
+    on_each(async |w| {
+        let (counts, event) = overtaken(w, 0).await;
+        assert_eq!((counts, event.impact.unwrap().sign_in.gain), (1, 1));
+    })
+    .await;
+    on_each(async |w| {
+        let (counts, event) = overtaken(w, 1).await;
+        assert_eq!((counts, event.impact.unwrap().sign_in.gain), (2, 2));
+        assert_eq!(event.reason, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_counted_is_made_and_says_so() {
+    on_each(async |w| {
+        let (counts, event) = overtaken(w, usize::MAX).await;
+        assert_eq!((counts, event.impact), (3, None));
+        assert_eq!(event.reason.as_deref(), Some(NOT_COUNTED));
     })
     .await;
 }

@@ -19,7 +19,7 @@ pub(super) const IP: &str = "203.0.113.7";
 pub(super) const HOST: &str = "notes.example.com";
 
 /// A person with a session at the control plane and at an app, and an agent with a grant, all by the same proof.
-pub(super) struct Scene<'w> {
+pub(crate) struct Scene<'w> {
     pub(super) world: &'w World,
     pub(super) gateway: Gateway,
     /// Sign-in and the authorization server, as the binary puts them together.
@@ -37,7 +37,7 @@ pub(super) struct Scene<'w> {
     pub(super) session: SessionId,
     /// The cookies there and at the app.
     pub(super) cookies: (String, String),
-    pub(super) access_token: String,
+    pub(crate) access_token: String,
     pub(super) refresh_token: String,
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn make<T: serde::de::DeserializeOwned>(world: &World, path: &s
 }
 
 impl<'w> Scene<'w> {
-    pub(super) async fn new(world: &'w World, amr: &[&str]) -> Self {
+    pub(crate) async fn new(world: &'w World, amr: &[&str]) -> Self {
         Self::through(world, &world.acme.connection, amr).await
     }
 
@@ -176,6 +176,11 @@ impl<'w> Scene<'w> {
         }
     }
 
+    /// Where the app lies.
+    pub(crate) const fn host(&self) -> &'static str {
+        HOST
+    }
+
     /// By what proof they hold it all.
     pub(super) fn authentication(&self) -> Authentication {
         from_json(json!({ "connection": self.said_by, "amr": self.amr }))
@@ -203,7 +208,7 @@ impl<'w> Scene<'w> {
     }
 
     /// Changes the app.
-    pub(super) async fn patch_app(&self, body: Value) {
+    pub(crate) async fn patch_app(&self, body: Value) {
         self.patch(&format!("/apps/{}", self.app.id), body).await;
     }
 

@@ -175,7 +175,16 @@ impl Scene<'_> {
     async fn preview(&self) -> (bool, bool) {
         let mut tx = self.world.store.begin().await.unwrap();
         tx.changed(Change::Account(self.app.account.clone()));
-        let impact = tx.impact().await.unwrap().unwrap();
+        let impact = tx
+            .draft()
+            .await
+            .unwrap()
+            .unwrap()
+            .judge()
+            .await
+            .unwrap()
+            .impact()
+            .unwrap();
         let keeps = |is_agent: bool| {
             impact.keep.names.iter().any(|name| {
                 name.user == self.user.id && name.app == self.app.id && name.client.is_some() == is_agent
