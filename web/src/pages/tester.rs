@@ -41,8 +41,7 @@ pub(crate) fn Tester(
         let known = names
             .users
             .ready()
-            .map(|users| users.first().map(|first| first.id.to_string()))
-            .flatten();
+            .and_then(|users| users.first().map(|first| first.id.to_string()));
         if user.get_untracked().is_empty()
             && let Some(known) = known
         {

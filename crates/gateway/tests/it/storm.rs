@@ -192,7 +192,12 @@ async fn a_change_of_the_configuration_makes_nobody_prove_anything_anew() {
             assert_eq!(going, open.len(), "{what}");
         }
         // When nobody knows what was missed, everything is proven anew, and still nobody is refused.
-        world.write(async |tx| Ok(tx.changed(Change::All))).await;
+        world
+            .write(async |tx| {
+                tx.changed(Change::All);
+                Ok(())
+            })
+            .await;
         let before = statements(world);
         let (answers, _) = use_all(world, &tokens).await;
         all_looked().await;
