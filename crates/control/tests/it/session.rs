@@ -36,14 +36,13 @@ pub(crate) async fn sign_in(world: &World) -> String {
         request.extensions_mut().insert(context);
         pages.clone().oneshot(request).await.unwrap()
     };
-    let cookie_of = |response: &axum::response::Response| {
-        let name = broker::cookie_name(testkit::CONTROL);
+    let cookie_of = |response: &axum::response::Response, name: &str| {
         let mut cookies = response.headers().get_all(header::SET_COOKIE).iter();
         let cookie = cookies.find_map(|v| v.to_str().ok().filter(|text| text.starts_with(name)));
         cookie.unwrap().split(';').next().unwrap().to_owned()
     };
     let form = visit(Request::get("/login?org=acme").body(Body::empty()).unwrap()).await;
-    let cookie = cookie_of(&form);
+    let cookie = cookie_of(&form, "__Host-chatelaine_form");
     let bytes = axum::body::to_bytes(form.into_body(), 1 << 20).await.unwrap();
     let page = String::from_utf8(bytes.to_vec()).unwrap();
     let hidden = |name: &str| {
@@ -65,7 +64,7 @@ pub(crate) async fn sign_in(world: &World) -> String {
         .body(Body::from(fields));
     let answer = visit(request.unwrap()).await;
     assert!(answer.status().is_redirection(), "{answer:?}");
-    cookie_of(&answer)
+    cookie_of(&answer, broker::cookie_name(testkit::CONTROL))
 }
 
 async fn browse(world: &World, cookie: &str, csrf: Option<&str>, method: Method) -> Answer {
