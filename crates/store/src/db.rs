@@ -272,9 +272,10 @@ impl Db {
         On { db: self, purpose }
     }
 
-    /// Lets SQLite look at a few rows of each table that grew, so that plans go on to fit. PostgreSQL does so by itself.
+    /// Lets SQLite look at a few rows of each table that grew, so that plans go on to fit. PostgreSQL does so by itself. Not
+    /// where plans are to be as if tables were large.
     pub(crate) async fn optimize(&self) -> Result<()> {
-        if let Engine::Sqlite { write, .. } = &self.engine {
+        if let (Engine::Sqlite { write, .. }, false) = (&self.engine, explain::is_on()) {
             let mut connection = acquire(write).await.map_err(Error::Unavailable)?;
             // All tables, and not only those that this connection asked about.
             let look = "PRAGMA analysis_limit = 400; PRAGMA optimize = 0x10002";

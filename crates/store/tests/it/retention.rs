@@ -232,14 +232,3 @@ async fn several_instances_may_sweep_at_once_and_one_does() {
     })
     .await;
 }
-
-#[tokio::test]
-async fn what_plans_go_by_is_looked_at_with_each_sweep() {
-    on_each(async |w| {
-        if !w.database.is_postgres() {
-            swept(w).await;
-            assert!(rows(w, "sqlite_stat1", "stat").await > 0);
-        }
-    })
-    .await;
-}

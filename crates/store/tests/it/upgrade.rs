@@ -640,6 +640,22 @@ async fn a_schema_changes_only_when_it_is_meant_to() {
     }
 }
 
+#[tokio::test]
+async fn what_plans_go_by_is_looked_at_with_each_sweep() {
+    for (_, database) in databases().await {
+        let key = MasterKey::generate().unwrap();
+        let store = open(&database, &key, Upgrade::Always).await.unwrap();
+        let mut raw = Raw::to(&database).await;
+        raw.fill(&database, &Vault::new(&key).unwrap()).await;
+        store::retention::sweep(&store).await.unwrap();
+        if !database.is_postgres() {
+            assert!(!raw.ask("SELECT tbl, stat FROM sqlite_stat1").await.is_empty());
+        }
+        store.close().await;
+        database.remove().await;
+    }
+}
+
 /// A migration that takes away what the version before needs has to say so.
 #[test]
 fn a_migration_that_contracts_says_which_versions_may_still_use_the_schema() {
