@@ -13,9 +13,14 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use store::Tx;
 use store::impact::{Draft, Foresight, Made};
 use wire::{AuditEvent, Impact, Preview, PreviewChange};
+
+/// How long a change waits for what its event says of people. With more people than can be counted meanwhile, it says
+/// that they were not.
+const COUNTING: Duration = Duration::from_secs(10);
 
 /// Says that nothing was changed.
 pub(crate) const DRY_RUN: HeaderName = HeaderName::from_static("chatelaine-dry-run");
@@ -168,10 +173,14 @@ impl Write {
         Ok(())
     }
 
-    /// The same for the events of a change. Nobody is kept from a change by what others look at meanwhile.
+    /// The same for the events of a change. Nobody is kept from a change by what others look at meanwhile, nor by how many
+    /// people there are.
     async fn count(&self, draft: Draft) -> Option<Foresight> {
         let _place = self.previews.enter().await.ok()?;
-        let judged = draft.judge().await;
+        let Ok(judged) = tokio::time::timeout(COUNTING, draft.judge()).await else {
+            tracing::warn!("whom a change concerns was not counted: it takes too long");
+            return None;
+        };
         judged
             .inspect_err(|error| tracing::warn!(%error, "whom a change concerns could not be counted"))
             .ok()

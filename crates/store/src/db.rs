@@ -13,13 +13,14 @@ pub(crate) mod schema;
 mod transaction;
 
 pub use explain::explain_statements;
+pub(crate) use explain::is_on as plans_are_judged;
 pub use files::sqlite_file;
 pub use load::Load;
 pub use schema::{Upgrade, Upgraded, upgrade};
 pub(crate) use transaction::DbTx;
 
 use crate::sql::{Row, Run, Sql};
-use crate::{Error, Result};
+use crate::{Error, Result, quiet};
 use futures_util::TryStreamExt as _;
 use sqlx::error::DatabaseError;
 use sqlx::pool::{Pool, PoolConnection, PoolConnectionMetadata, PoolOptions};
@@ -549,6 +550,8 @@ async fn interrupt_after(
     let steps = if counter.is_some() { load::STEPS } else { STEPS };
     let mut handle = connection.lock_handle().await?;
     handle.set_progress_handler(steps, move || {
+        // The thread is this connection's, and does nothing but reports.
+        quiet::give_way();
         if let Some((meter, purpose)) = &counter {
             meter.step(*purpose);
         }

@@ -26,9 +26,10 @@ pub use tally::Foresight;
 
 use crate::change::{self, Change};
 use crate::directory::{AccountView, Rows, Snapshot, concerned};
+use crate::quiet::aside;
 use crate::sql::Run as _;
 use crate::user::{self, Person};
-use crate::{Error, Purpose, Result, Store, Tx};
+use crate::{Purpose, Result, Store, Tx};
 use held::{BATCH, Index, Page, STEP, people_of, some_of};
 use sign_in::{Crowd, Doubts};
 use std::collections::{BTreeSet, HashMap};
@@ -132,11 +133,6 @@ const fn decides(change: &Change) -> bool {
             | Change::Grant(_)
             | Change::Session(_)
     )
-}
-
-/// Thinks away from the threads that answer others.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(Error::internal)
 }
 
 impl Draft {

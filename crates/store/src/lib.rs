@@ -47,6 +47,7 @@ pub mod org;
 pub mod overview;
 pub mod pending_login;
 pub mod power;
+mod quiet;
 pub mod readiness;
 pub mod refresh;
 pub mod rekey;

@@ -10,6 +10,9 @@ pub const AUDIT_WRITER: &str = "audit_writer";
 /// The name of what follows the change feed.
 pub const CHANGE_FEED: &str = "change_feed";
 
+/// The name of what makes the gateway forget what ended.
+pub const CREDENTIALS: &str = "credentials";
+
 /// How long one proof that the database takes writes is good.
 const PROOF: Duration = Duration::from_secs(1);
 /// Free bytes on the database's disk below which an operator is told.
@@ -46,7 +49,7 @@ impl Store {
         for task in self.tasks().stopped() {
             let words = format!("the task {task} stopped and is started again");
             match task {
-                AUDIT_WRITER => readiness.faults.push(words),
+                AUDIT_WRITER | CREDENTIALS => readiness.faults.push(words),
                 _ => readiness.warnings.push(words),
             }
         }

@@ -6,7 +6,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use store::readiness::CREDENTIALS;
 use store::{Change, Store};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::watch;
 use wire::{ClientId, GrantId, ServiceTokenId, SessionId, Timestamp, UserId};
@@ -112,9 +114,9 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Begins to follow the change feed.
+    /// Begins to follow the change feed. Should that stop, everything is denied until it is followed again.
     pub(super) fn follow(store: &Store) -> Arc<Self> {
-        let (heard, mut changes) = store.follow();
+        let (heard, changes) = store.follow();
         let memory = Arc::new(Self {
             shards: Default::default(),
             generation: AtomicU64::new(0),
@@ -122,28 +124,50 @@ impl Memory {
             changed: watch::Sender::new(()),
             following: AtomicBool::new(true),
         });
-        let following = Following(Arc::clone(&memory));
-        tokio::spawn(async move {
-            loop {
-                let mut heard = Vec::new();
-                let mut missed = 0;
-                match changes.recv().await {
-                    Ok(change) => heard.push(change),
-                    Err(RecvError::Lagged(count)) => missed += count,
-                    Err(RecvError::Closed) => break,
-                }
-                // What came with it is looked for in one go: what is remembered may be much.
-                loop {
-                    match changes.try_recv() {
-                        Ok(change) => heard.push(change),
-                        Err(TryRecvError::Lagged(count)) => missed += count,
-                        Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-                    }
-                }
-                following.0.hear(heard, missed);
+        let mut first = Some((heard, changes));
+        let followed = Arc::clone(&memory);
+        store.keep(CREDENTIALS, move |store| {
+            let following = Following(Arc::clone(&followed));
+            let since = first.take();
+            async move {
+                let changes = match since {
+                    Some((_, changes)) => changes,
+                    None => following.0.begin_anew(&store),
+                };
+                following.0.listen(changes).await;
             }
         });
         memory
+    }
+
+    /// Whatever was missed in between is as if it had ended everything.
+    fn begin_anew(&self, store: &Store) -> Receiver<Change> {
+        let (heard, changes) = store.follow();
+        self.forget(&[Change::All]);
+        self.heard.send_replace(heard);
+        self.following.store(true, Ordering::SeqCst);
+        changes
+    }
+
+    async fn listen(&self, mut changes: Receiver<Change>) {
+        loop {
+            let mut heard = Vec::new();
+            let mut missed = 0;
+            match changes.recv().await {
+                Ok(change) => heard.push(change),
+                Err(RecvError::Lagged(count)) => missed += count,
+                Err(RecvError::Closed) => return,
+            }
+            // What came with it is looked for in one go: what is remembered may be much.
+            loop {
+                match changes.try_recv() {
+                    Ok(change) => heard.push(change),
+                    Err(TryRecvError::Lagged(count)) => missed += count,
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                }
+            }
+            self.hear(heard, missed);
+        }
     }
 
     pub(super) fn is_followed(&self) -> bool {

@@ -3,6 +3,8 @@
 use crate::world::{Agent, World, cookie_name, eventually, gateway, host, on_each};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use store::readiness::CREDENTIALS;
 use store::{client, grant, session, user};
 use wire::{
     AccountSpec, ActorKind, App, BindingSpec, BindingState, ClientSpec, ClientState, ClientTier, Outcome,
@@ -561,4 +563,36 @@ async fn gw21_a_panic_is_a_refusal() {
 
 fn world_is_flat() -> bool {
     std::hint::black_box(false)
+}
+
+#[tokio::test]
+async fn while_nobody_hears_what_ends_all_are_denied_and_then_it_is_heard_again() {
+    on_each(async |world| {
+        let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+        for round in 1..=2 {
+            assert_eq!(status(world, &world.wiki, &agent.token).await, 200);
+            world.store.tasks().interrupt(CREDENTIALS);
+            let began = Instant::now();
+            while world.store.tasks().restarts(CREDENTIALS) < round {
+                assert!(began.elapsed() < Duration::from_secs(2));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(status(world, &world.wiki, &agent.token).await, 503);
+            let faults = world.store.readiness().await.faults;
+            assert!(
+                faults.iter().any(|words| words.contains(CREDENTIALS)),
+                "{faults:?}"
+            );
+            while status(world, &world.wiki, &agent.token).await != 200 {
+                assert!(began.elapsed() < Duration::from_secs(5));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert!(world.store.readiness().await.faults.is_empty());
+        }
+        world
+            .write(async |tx| grant::revoke_where(tx, grant::Which::One(&agent.grant), "test").await)
+            .await;
+        assert_eq!(status(world, &world.wiki, &agent.token).await, 401);
+    })
+    .await;
 }

@@ -105,7 +105,7 @@ pub fn explain_statements() {
 }
 
 /// Whether connections are to plan as if tables were large already, however few rows a test has.
-pub(super) fn is_on() -> bool {
+pub(crate) fn is_on() -> bool {
     SEEN.get().is_some()
 }
 
