@@ -37,17 +37,6 @@ async fn insert(world: &World, into: &str, rows: impl Iterator<Item = String>) {
 /// Fills the organisation behind the store's back, as large as the range ends.
 async fn grow(world: &World, to: Range<usize>) {
     let (org, connection) = (&world.acme.org, &world.acme.elsewhere.id);
-    let tables = [
-        "accounts",
-        "apps",
-        "policies",
-        "user_groups",
-        "users",
-        "clients",
-        "grants",
-        "bindings",
-    ];
-    world.keep_plans(&tables).await;
     let accounts = to.clone();
     let rows = accounts.map(|i| format!("'{}', '{org}', 'Account {i}', TRUE, 0, 1", id("acc", i)));
     insert(

@@ -162,16 +162,6 @@ impl World {
         }
     }
 
-    /// Has PostgreSQL plan by what it knows of empty tables, whenever it would look: plans do not depend on the moment.
-    pub(crate) async fn keep_plans(&self, tables: &[&str]) {
-        if self.url.starts_with("postgres") {
-            for table in tables {
-                let sql = format!("ALTER TABLE {table} SET (autovacuum_enabled = false)");
-                self.execute(&sql).await;
-            }
-        }
-    }
-
     /// Runs SQL behind the store's back.
     pub(crate) async fn execute(&self, sql: &str) -> u64 {
         testkit::execute(&self.url, sql).await

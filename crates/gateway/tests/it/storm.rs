@@ -203,7 +203,10 @@ async fn a_change_of_the_configuration_makes_nobody_prove_anything_anew() {
         all_looked().await;
         let cost = statements(world) - before;
         println!("  everything may have changed: {cost} statements, {answers:?}");
-        assert_eq!((answers, cost), (vec![(200, size)], OF_A_TOKEN * size as u64));
+        assert_eq!(answers, vec![(200, size)]);
+        // A stream may have looked again already when the instance hears of its own change.
+        let all = size as u64..=(size + open.len()) as u64;
+        assert!(all.contains(&(cost / OF_A_TOKEN)), "{cost}");
         assert_eq!(that_go_on(world, &mut open).await, open.len());
     })
     .await;

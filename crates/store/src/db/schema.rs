@@ -3,7 +3,7 @@
 //! serves is written in it (`schema_readers`).
 
 use super::raw::Raw;
-use super::{acquire, is_postgres, make_file, postgres, sqlite, sqlite_file, takes_writes};
+use super::{acquire, explain, is_postgres, make_file, postgres, sqlite, sqlite_file, takes_writes};
 use crate::sql::Sql;
 use crate::{Error, Result};
 use sqlx::migrate::MigrateError;
@@ -63,6 +63,9 @@ pub(super) async fn prepare(url: &str, upgrade: Upgrade) -> Result<Upgraded> {
         let from = look(&mut Raw::Postgres(&mut connection)).await?;
         if needs(from, upgrade)? {
             MIGRATIONS.run(&mut connection).await.map_err(in_words)?;
+            if from.is_none() {
+                explain::keep_plans(&mut connection).await?;
+            }
         }
         connection.close().await?;
         return Ok(done(from));

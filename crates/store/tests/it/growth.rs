@@ -29,11 +29,6 @@ fn assert_alike(what: &str, few: Load, many: Load) {
 
 /// More people of a connection, each with an address of their own.
 async fn crowd(w: &World, connection: &ConnectionId, people: std::ops::Range<usize>) {
-    if w.database.is_postgres() {
-        // Plans do not depend on whether it has just looked.
-        let sql = "ALTER TABLE users SET (autovacuum_enabled = false)";
-        w.database.execute(sql).await;
-    }
     let ids: Vec<usize> = people.collect();
     for some in ids.chunks(500) {
         let mut sql =
