@@ -6,9 +6,10 @@ use crate::{
     remote::Remote,
     ui::unique,
 };
-use leptos::{prelude::*, task::spawn_local};
+use leptos::{ev, leptos_dom::helpers::debounce, prelude::*, task::spawn_local};
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
+use std::time::Duration;
 
 /// The things of one kind that are known here.
 pub(crate) struct Catalogue<T: Send + Sync + 'static> {
@@ -159,6 +160,9 @@ impl<T: Clone + Send + Sync + DeserializeOwned + 'static> Catalogue<T> {
     }
 }
 
+/// How long nothing is typed before it is looked for.
+const PAUSE: Duration = Duration::from_millis(350);
+
 /// Says that there are more than are listed, and looks for them by name; nothing where all are.
 pub(crate) fn others<T>(of: Catalogue<T>, noun: &'static str) -> AnyView
 where
@@ -166,9 +170,10 @@ where
 {
     let id = unique("others");
     let said = RwSignal::new(String::new());
-    let look = move |event| {
-        let text = event_target_value(&event).trim().to_owned();
+    let look = move |text: String| {
+        let text = text.trim().to_owned();
         if text.is_empty() {
+            said.set(String::new());
             return;
         }
         spawn_local(async move {
@@ -182,6 +187,15 @@ where
             let _ = said.try_set(found);
         });
     };
+    let mut typed = debounce(PAUSE, look);
+    // It may stand in a form, which is not what somebody sends who looks for a name.
+    let keep = move |event: ev::KeyboardEvent| {
+        if event.key() == "Enter" {
+            event.prevent_default();
+            look(event_target_value(&event));
+        }
+    };
+    let typed = StoredValue::new_local(move |text: String| typed(text));
     let shown = move || {
         of.more().then(|| {
             view! {
@@ -193,7 +207,8 @@ where
                         class="input input-sm w-44"
                         spellcheck="false"
                         autocomplete="off"
-                        on:change=look
+                        on:keydown=keep
+                        on:input=move |event| typed.update_value(|typed| typed(event_target_value(&event)))
                     />
                     <p class="muted text-xs empty:hidden" role="status">{move || said.get()}</p>
                 </div>

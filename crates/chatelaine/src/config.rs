@@ -196,6 +196,11 @@ impl Default for Config {
 /// Names that look like settings but are read elsewhere.
 const NOT_SETTINGS: [&str; 6] = ["config", "demo_journal", "url", "token", "profile", "plain_http"];
 
+/// A path as it is meant: from the folder in which the command was started.
+fn in_full(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 impl Config {
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
@@ -238,6 +243,20 @@ impl Config {
             config.ask_providers_seconds > 0,
             "ask_providers_seconds must be at least 1"
         );
+        let schemes = ["sqlite:", "postgres:", "postgresql:"];
+        anyhow::ensure!(
+            schemes
+                .iter()
+                .any(|scheme| config.database_url.starts_with(scheme)),
+            "database_url is `sqlite:` and a path, or a `postgres://` URL"
+        );
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        let is_plain = !config.log.contains(['=', ',', '[']);
+        anyhow::ensure!(
+            !is_plain || levels.iter().any(|level| config.log.eq_ignore_ascii_case(level)),
+            "log is one of {}, or directives such as info,gateway=debug",
+            levels.join(", ")
+        );
         Ok(config)
     }
 
@@ -252,7 +271,8 @@ impl Config {
     pub(crate) fn needs_database(&self) -> anyhow::Result<()> {
         match self.database_file() {
             Some(path) if !Path::new(path).exists() => bail!(
-                "there is no database at {path}: check database_url, or run `chatelaine setup` for a new one"
+                "there is no database at {}: check database_url, or run `chatelaine setup` for a new one",
+                in_full(Path::new(path)).display()
             ),
             _ => Ok(()),
         }
@@ -282,8 +302,8 @@ impl Config {
         let path = &self.master_key_file;
         read_key(path)?.with_context(|| {
             format!(
-                "no master key at {}: put it back, or run `chatelaine setup` on a new database",
-                path.display()
+                "no master key at {}: put it back. For a new database without a backup, run `chatelaine setup`",
+                in_full(path).display()
             )
         })
     }

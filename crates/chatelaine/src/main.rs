@@ -175,7 +175,7 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
         config.listen.join(", ")
     );
     let key = config.master_key()?;
-    say!("master key     ok");
+    say!("master key     read");
     config.needs_database()?;
     let store = setup::open(config, &key).await?;
     say!("database       ok: the schema is one that this version can use, the key fits");

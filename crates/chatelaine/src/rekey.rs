@@ -66,7 +66,9 @@ pub(crate) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
         );
     }
     say!("master key    {}", store.vault().fingerprint());
-    say!("next          make the new key the master key of every instance, and take next_master_key away");
+    say!(
+        "next          make the new key the master key of every instance, and take next_master_key_file away"
+    );
     say!("keep          the old key for as long as backups from before are kept");
     store.close().await;
     Ok(())

@@ -84,7 +84,11 @@ impl Server {
             let listener = TcpListener::bind(address).await;
             listeners.push(listener.with_context(|| format!("cannot listen on {address}"))?);
         }
+        let is_new = config.needs_database().err();
         let store = setup::open_with(config, key, (clock, Upgrade::Always)).await?;
+        if let Some(words) = is_new {
+            tracing::warn!("an empty database was made: {words}");
+        }
         backup::check(config, &store).await?;
         let digests = config.audit_digest_file();
         let digests = DigestFile::open(digests.clone(), &store)

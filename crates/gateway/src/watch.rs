@@ -164,6 +164,10 @@ impl Watch {
         if (&view.authority, &view.path) != (&self.view.authority, &self.view.path) {
             return Some(false);
         }
+        // Nor does it go on with a server that is the app's no more.
+        if view.app.spec.origin_url != self.view.app.spec.origin_url {
+            return Some(false);
+        }
         let site = gateway.site(view);
         if !gateway.credentials.are_current() {
             return None;

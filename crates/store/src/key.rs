@@ -49,6 +49,20 @@ pub async fn set_state(tx: &mut Tx, id: &KeyId, state: KeyState, not_after: Opti
     Ok(())
 }
 
+/// Ends all keys of an organisation now, also those that cannot be read here.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn end_all_of(tx: &mut Tx, org: &OrgId) -> Result<()> {
+    let sql = Sql::new(
+        "UPDATE signing_keys SET state = $1, not_after = $2 WHERE org = $3 AND (not_after IS NULL OR not_after > $2)",
+    );
+    let sql = sql.bind(word(KeyState::Retiring)?).bind(tx.now()).bind(org);
+    tx.run(sql).await?;
+    tx.changed(Change::Keys);
+    Ok(())
+}
+
 /// Ends all keys now: none signs or verifies any more. Says which.
 pub(crate) async fn end_all(tx: &mut Tx) -> Result<Vec<Row>> {
     let alive = "SELECT id, org, not_after AS before FROM signing_keys \
@@ -61,21 +75,30 @@ pub(crate) async fn end_all(tx: &mut Tx) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// All keys of all organisations that are not over, oldest first, with their private parts.
+/// All keys of all organisations that are not over, oldest first, with their private parts. One that cannot be read is left
+/// out, which makes it good for nothing, and keeps nothing from the others; `/readyz` names it.
 ///
 /// # Errors
-/// `Internal` when one does not open.
+/// When the database does not answer.
 pub async fn all(store: &crate::Store) -> Result<Vec<StoredKey>> {
     let sql = Sql::new(select!(
         signing_keys,
         "WHERE (not_after IS NULL OR not_after > $1) ORDER BY id"
     ));
     let mut db = store;
-    db.rows(sql.bind(store.clock().now()))
-        .await?
-        .iter()
-        .map(|row| read(row, store))
-        .collect()
+    let (mut keys, mut unreadable) = (Vec::new(), Vec::new());
+    for row in db.rows(sql.bind(store.clock().now())).await? {
+        match read(&row, store) {
+            Ok(key) => keys.push(key),
+            Err(error) => {
+                let id = row.text("id").unwrap_or_default();
+                tracing::error!(key = id, %error, source = ?error, "a signing key cannot be read");
+                unreadable.push(id);
+            }
+        }
+    }
+    store.inner.probe.note_keys(unreadable);
+    Ok(keys)
 }
 
 fn read_public(row: &Row) -> Result<SigningKey> {
@@ -100,7 +123,7 @@ fn read(row: &Row, store: &crate::Store) -> Result<StoredKey> {
     })
 }
 
-/// Keys of an organisation, oldest first, public parts only.
+/// Keys of an organisation, oldest first, public parts only, without those that cannot be read.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -109,9 +132,7 @@ pub async fn list(mut db: impl Run, org: &OrgId, now: Timestamp) -> Result<Vec<S
         signing_keys,
         "WHERE org = $1 AND (not_after IS NULL OR not_after > $2) ORDER BY id"
     ));
-    db.rows(sql.bind(org).bind(now))
-        .await?
-        .iter()
-        .map(read_public)
-        .collect()
+    let rows = db.rows(sql.bind(org).bind(now)).await?;
+    // What cannot be read keeps nobody from ending the others.
+    Ok(rows.iter().filter_map(|row| read_public(row).ok()).collect())
 }

@@ -17,6 +17,7 @@ pub mod app;
 pub mod attempt;
 pub mod audit;
 pub mod backup;
+mod behind;
 pub mod binding;
 mod change;
 pub mod client;
@@ -107,6 +108,7 @@ struct Inner {
     collector: webhook::Collector,
     tasks: Arc<Tasks>,
     probe: readiness::Probe,
+    behind: behind::Behind,
     /// Where the database lies, if it is a file here.
     file: Option<std::path::PathBuf>,
     closed: CancellationToken,
@@ -187,6 +189,7 @@ impl Store {
             collector: webhook::Collector::new(),
             tasks: Arc::default(),
             probe: readiness::Probe::default(),
+            behind: behind::Behind::default(),
             file: sqlite_file(options.database_url),
             closed: CancellationToken::new(),
             denied: std::sync::OnceLock::new(),
@@ -270,7 +273,20 @@ impl Store {
     /// Whether this instance has lately heard what the others ended; if not, it must deny.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.inner.denied.get().is_none() && self.inner.feed.is_current(&self.inner.clock)
+        self.inner.denied.get().is_none()
+            && self.inner.feed.is_current(&self.inner.clock)
+            && self.inner.behind.late().is_none()
+    }
+
+    /// Something was heard that everybody relies on, and has to be applied: if that takes more than four seconds, this instance
+    /// denies until [`Store::has_caught_up`].
+    pub fn falls_behind(&self, what: &'static str) {
+        self.inner.behind.falls(what);
+    }
+
+    /// What was heard is applied.
+    pub fn has_caught_up(&self, what: &'static str) {
+        self.inner.behind.has_caught_up(what);
     }
 
     /// Denies from now on, until the process ends: what the database says cannot be relied on.

@@ -2,6 +2,7 @@
 
 use crate::sql::Sql;
 use crate::{Purpose, Result, Store};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -18,9 +19,47 @@ const PROOF: Duration = Duration::from_secs(1);
 /// Free bytes on the database's disk below which an operator is told.
 const DISK: u64 = 256 * 1024 * 1024;
 
-/// When a write was last tried, and how it went.
+/// How long a batch of events that could not be written counts against this instance, if none was tried since.
+const UNWRITTEN: Duration = Duration::from_secs(10);
+
+/// What is known of how this instance is.
 #[derive(Default)]
-pub(crate) struct Probe(Mutex<Option<(Instant, Option<String>)>>);
+pub(crate) struct Probe {
+    /// When a write was last tried, and how it went.
+    written: Mutex<Option<(Instant, Option<String>)>>,
+    /// When events last could not be written, unless others were since.
+    unwritten: std::sync::Mutex<Option<Instant>>,
+    unreadable_keys: std::sync::Mutex<Vec<String>>,
+}
+
+impl Probe {
+    /// Notes how a batch of events went.
+    pub(crate) fn note_batch(&self, is_written: bool) {
+        let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        *unwritten = (!is_written).then(Instant::now);
+    }
+
+    fn is_unwritten(&self) -> bool {
+        let unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        unwritten.is_some_and(|at| at.elapsed() < UNWRITTEN)
+    }
+
+    /// Notes which signing keys cannot be read.
+    pub(crate) fn note_keys(&self, unreadable: Vec<String>) {
+        *self
+            .unreadable_keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = unreadable;
+    }
+
+    fn unreadable_keys(&self) -> Vec<String> {
+        let keys = self
+            .unreadable_keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        keys.clone()
+    }
+}
 
 /// How an instance is.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -40,8 +79,15 @@ impl Store {
                 .faults
                 .push(format!("the database takes no writes: {fault}"));
         }
+        if self.inner.probe.is_unwritten() {
+            let words = "events could not be written into the audit log of late";
+            readiness.faults.push(words.to_owned());
+        }
         if let Some(why) = self.denied() {
             readiness.faults.push(why.to_owned());
+        } else if let Some(what) = self.inner.behind.late() {
+            let words = format!("what was changed of {what} could not be read, and is not applied");
+            readiness.faults.push(words);
         } else if !self.is_current() {
             let words = "what other instances changed or ended is not followed";
             readiness.faults.push(words.to_owned());
@@ -55,6 +101,11 @@ impl Store {
         }
         for row in self.directory().unreadable() {
             readiness.warnings.push(row.to_string());
+        }
+        for key in self.inner.probe.unreadable_keys() {
+            readiness.warnings.push(format!(
+                "the signing key {key} cannot be read, and is good for nothing"
+            ));
         }
         if let Some(free) = self.disk_free()
             && free < DISK
@@ -81,7 +132,7 @@ impl Store {
 
     /// Why a write fails, if it does.
     async fn write_fault(&self) -> Option<String> {
-        let mut last = self.inner.probe.0.lock().await;
+        let mut last = self.inner.probe.written.lock().await;
         if let Some((at, fault)) = last.as_ref()
             && at.elapsed() < PROOF
         {

@@ -86,7 +86,8 @@ pub struct Rekeyed {
 /// Where a database keeps by what its master key is known.
 const KEY_CHECK: &str = "master_key_check";
 const KEY_TEXT: &[u8] = b"chatelaine";
-pub(crate) const OTHER_KEY: &str = "it is not the key that this database was begun with";
+pub(crate) const OTHER_KEY: &str = "the configured master key is not the one under which this database is sealed: put that one back (after a change of keys, \
+                                     the new one)";
 
 pub(crate) fn key_check() -> Sql {
     Sql::new("SELECT value FROM meta WHERE key = $1").bind(KEY_CHECK)

@@ -23,6 +23,8 @@ const LEEWAY: i64 = 5;
 const OVERLAP: i64 = 86_400 + 60;
 /// How long to wait before keys that could not be read are read again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// What it is called where it is said that they are behind.
+const KEYS: &str = "signing keys";
 const ALGORITHM: Algorithm = Algorithm::ES256;
 
 /// A JSON Web Key Set, as bytes that are computed once.
@@ -59,8 +61,12 @@ async fn follow(ring: Keyring, heard: Arc<Mutex<Heard>>) {
     let (changes, owed) = &mut *heard;
     loop {
         if *owed {
+            ring.store.falls_behind(KEYS);
             match ring.reload().await {
-                Ok(()) => *owed = false,
+                Ok(()) => {
+                    *owed = false;
+                    ring.store.has_caught_up(KEYS);
+                }
                 Err(error) => {
                     tracing::error!(%error, source = ?error, "signing keys could not be read");
                     tokio::time::sleep(AGAIN).await;
@@ -111,8 +117,8 @@ impl Keyring {
         for key in store::key::all(&self.store).await? {
             by_org.entry(key.org.clone()).or_default().push(key);
         }
-        let keys = by_org.into_iter().map(|(org, keys)| Ok((org, assemble(&keys)?)));
-        self.keys.store(Arc::new(keys.collect::<Result<_>>()?));
+        let keys = by_org.into_iter().map(|(org, keys)| (org, assemble(&keys)));
+        self.keys.store(Arc::new(keys.collect()));
         self.generation.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -159,11 +165,11 @@ impl Keyring {
     ) -> Result<SigningKey> {
         let now = tx.now();
         let mut promoted = None;
+        if compromised {
+            store::key::end_all_of(&mut tx, org).await?;
+        }
         for key in store::key::list(&mut tx, org, now).await? {
             match key.state {
-                _ if compromised => {
-                    store::key::set_state(&mut tx, &key.id, KeyState::Retiring, Some(now)).await?;
-                }
                 KeyState::Active => {
                     let until = now.plus_seconds(OVERLAP);
                     store::key::set_state(&mut tx, &key.id, KeyState::Retiring, Some(until)).await?;
@@ -336,13 +342,16 @@ fn check_times(clock: &Clock, iat: i64, nbf: Option<i64>, exp: i64) -> std::resu
     Ok(())
 }
 
-fn assemble(keys: &[StoredKey]) -> Result<OrgKeys> {
+fn assemble(keys: &[StoredKey]) -> OrgKeys {
     let mut signing = None;
     let mut verifying = HashMap::new();
     let mut published = Vec::new();
     for stored in keys {
-        let jwk = serde_json::from_value(stored.public_jwk.clone()).map_err(Error::internal)?;
-        let key = DecodingKey::from_jwk(&jwk).map_err(Error::internal)?;
+        let jwk = serde_json::from_value(stored.public_jwk.clone()).map_err(Error::internal);
+        let Ok(key) = jwk.and_then(|jwk| DecodingKey::from_jwk(&jwk).map_err(Error::internal)) else {
+            tracing::error!(key = %stored.key.id, "a signing key is none that can be used");
+            continue;
+        };
         let over = stored.key.not_after;
         verifying.insert(stored.key.id.to_string(), (key, over));
         published.push((over, &stored.public_jwk));
@@ -374,11 +383,11 @@ fn assemble(keys: &[StoredKey]) -> Result<OrgKeys> {
         };
         (until, jwks)
     });
-    Ok(OrgKeys {
+    OrgKeys {
         signing,
         verifying,
         jwks: jwks.collect(),
-    })
+    }
 }
 
 fn generate(org: &OrgId, state: KeyState, now: Timestamp) -> Result<StoredKey> {

@@ -1,31 +1,53 @@
 //! Accounts: the tenants of the organisation.
 
 use crate::{
-    catalogue::others,
-    client::{Write, client},
+    client::{Write, client, query},
     me::{Need, directory, me},
+    remote::Remote,
     ui::*,
 };
 use leptos::prelude::*;
-use wire::{Account, AccountSpec};
+use wire::{Account, AccountSpec, Page as ListPage};
 
 /// `/accounts`
 #[component]
 pub(crate) fn Page() -> impl IntoView {
-    let names = directory();
+    let (client, names) = (client(), directory());
+    let params = ["q", "cursor"].map(|name| (name, url_param(name).0));
+    let accounts = Remote::new(move || {
+        // Whoever changes one has all of them read again.
+        let known = names.accounts.ready().is_some();
+        let filters = params.map(|(name, value)| (name, value.get()));
+        let path = format!(
+            "/accounts{}",
+            query(filters.into_iter().chain([("limit", "200".to_owned())]))
+        );
+        async move {
+            if !known {
+                std::future::pending::<()>().await;
+            }
+            client.get::<ListPage<Account>>(&path).await
+        }
+    });
     let blocked = me().gate(Need::Organisation);
     let create = RwSignal::new(false);
     view! {
         <PageHead title="Accounts" text="An account owns apps and policies. People sign in to it through the connections that are bound to it.">
             <Button look=Look::Primary blocked on_press=move |()| create.set(true)>"New account"</Button>
         </PageHead>
-        <div class="mb-4 empty:hidden">{others(names.accounts, "accounts")}</div>
-        {names.accounts.show(move |accounts| list(accounts, create))}
+        <div class="mb-4 flex flex-wrap gap-3"><FilterText label="Name" param="q" /></div>
+        {accounts.show(move |page| {
+            let found = !params[0].1.get_untracked().is_empty();
+            view! { {list(page.items, found, create)} <Pager next=page.next /> }.into_any()
+        })}
         <Create open=create />
     }
 }
 
-fn list(accounts: Vec<Account>, create: RwSignal<bool>) -> AnyView {
+fn list(accounts: Vec<Account>, found: bool, create: RwSignal<bool>) -> AnyView {
+    if accounts.is_empty() && found {
+        return view! { <p class="muted">"No account has this name."</p> }.into_any();
+    }
     if accounts.is_empty() {
         return view! {
             <Empty text="There is no account yet. Make one for each tenant that owns apps." curl=curl("POST", "/accounts", r#"{"name":"Production"}"#)>

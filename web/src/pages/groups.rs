@@ -3,19 +3,36 @@
 use crate::{
     catalogue::{Catalogue, others},
     choice::{Choice, Thing, lacking},
-    client::Write,
+    client::{Write, client, query},
     me::{Need, directory, me, person},
+    remote::Remote,
     selector::{Drafts, SelectorList, in_words},
     ui::*,
 };
 use leptos::prelude::*;
 use serde_json::json;
-use wire::{AccountId, Group, GroupSpec, UserId};
+use wire::{AccountId, Group, GroupSpec, Page as ListPage, UserId};
 
 /// The tab on the page of people.
 #[component]
 pub(crate) fn Groups() -> impl IntoView {
-    let groups = directory().groups;
+    let (client, groups) = (client(), directory().groups);
+    let params = ["q", "cursor"].map(|name| (name, url_param(name).0));
+    let listed = Remote::new(move || {
+        // Whoever changes one has all of them read again.
+        let known = groups.ready().is_some();
+        let filters = params.map(|(name, value)| (name, value.get()));
+        let path = format!(
+            "/groups{}",
+            query(filters.into_iter().chain([("limit", "200".to_owned())]))
+        );
+        async move {
+            if !known {
+                std::future::pending::<()>().await;
+            }
+            client.get::<ListPage<Group>>(&path).await
+        }
+    });
     let create = RwSignal::new(false);
     let edited = RwSignal::new(None);
     view! {
@@ -23,8 +40,16 @@ pub(crate) fn Groups() -> impl IntoView {
             <p class="muted max-w-prose">"Groups of your own, for policies. What the identity provider calls groups is asked for with a claim rule."</p>
             <Button look=Look::Primary blocked=me().gate(Need::EditSomewhere) on_press=move |()| create.set(true)>"New group"</Button>
         </div>
-        <div class="mb-4 empty:hidden">{others(groups, "groups")}</div>
-        {groups.show(move |list| table_of(list, groups, edited))}
+        <div class="mb-4 flex flex-wrap gap-3"><FilterText label="Name" param="q" /></div>
+        {listed.show(move |page| {
+            let found = !params[0].1.get_untracked().is_empty();
+            let groups = if found && page.items.is_empty() {
+                view! { <p class="muted">"No group has this name."</p> }.into_any()
+            } else {
+                table_of(page.items, groups, edited)
+            };
+            view! { {groups} <Pager next=page.next /> }.into_any()
+        })}
         <Edited of=edited groups />
         <Dialog open=create title="New group"><Form open=create group=None groups /></Dialog>
     }

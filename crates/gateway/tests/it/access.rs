@@ -67,7 +67,7 @@ async fn an_agent_is_let_through_and_every_part_of_it_is_on_record() {
 #[tokio::test]
 async fn a_refusal_names_its_rule_in_the_log_and_not_outside() {
     on_each(async |world| {
-        let agent = world.agent(&world.carl, &world.wiki, &["access"]).await;
+        let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
         let answer = world
             .request("GET", &world.wiki, "/page")
             .bearer_auth(&agent.token)
@@ -593,6 +593,79 @@ async fn while_nobody_hears_what_ends_all_are_denied_and_then_it_is_heard_again(
             .write(async |tx| grant::revoke_where(tx, grant::Which::One(&agent.grant), "test").await)
             .await;
         assert_eq!(status(world, &world.wiki, &agent.token).await, 401);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_signing_key_that_cannot_be_read_keeps_no_other_from_ending() {
+    on_each(async |world| {
+        let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+        assert_eq!(status(world, &world.wiki, &agent.token).await, 200);
+        // As a newer version might write it, and one that nothing can be made of.
+        for (id, state, jwk) in [
+            ("key_01a22dfd5f0c72e2b0ab3c7ad91704ff", "'standby'", "public_jwk"),
+            ("key_01a22dfd5f0c72e2b0ab3c7ad91704fe", "state", "'nope'"),
+            ("key_01a22dfd5f0c72e2b0ab3c7ad91704fd", "state", "'{}'"),
+        ] {
+            let sql = format!(
+                "INSERT INTO signing_keys (id, org, algorithm, state, public_jwk, private_key, created_at, not_after) \
+                 SELECT '{id}', org, algorithm, {state}, {jwk}, private_key, created_at, not_after \
+                 FROM signing_keys WHERE state = 'next' AND id NOT LIKE 'key_01a22dfd5f0c72e2b0ab3c7ad91704%'"
+            );
+            assert_eq!(world.execute(&sql).await, 1);
+        }
+        let tx = world.store.begin().await.unwrap();
+        let actor = wire::AuditActor::of(ActorKind::System);
+        let event = store::audit::event(&world.org, "test", "signing_key.rotate", actor);
+        world.keyring.rotate(tx, &world.org, event, true).await.unwrap();
+        assert_eq!(status(world, &world.wiki, &agent.token).await, 401);
+        // A fresh one signs, and those that cannot be read have ended as well.
+        let anew = world.agent(&world.ada, &world.wiki, &["access"]).await;
+        assert_eq!(status(world, &world.wiki, &anew.token).await, 200);
+        let good = "UPDATE signing_keys SET state = state WHERE state <> 'retiring' OR not_after IS NULL";
+        assert_eq!(world.execute(good).await, 2);
+        assert_eq!(world.store.readiness().await.warnings, Vec::<String>::new());
+
+        let sql = "UPDATE signing_keys SET state = 'standby' WHERE state = 'next'";
+        assert_eq!(world.execute(sql).await, 1);
+        world
+            .write(async |tx| {
+                tx.changed(store::Change::Keys);
+                Ok(())
+            })
+            .await;
+        eventually("told", async || {
+            let warnings = world.store.readiness().await.warnings;
+            warnings.iter().any(|words| words.contains("signing key"))
+        })
+        .await;
+        assert_eq!(status(world, &world.wiki, &anew.token).await, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_stays_behind_what_was_heard_denies_until_it_is_applied() {
+    on_each(async |world| {
+        let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+        assert_eq!(status(world, &world.wiki, &agent.token).await, 200);
+        world.store.falls_behind("something");
+        assert_eq!(
+            status(world, &world.wiki, &agent.token).await,
+            200,
+            "that takes a moment"
+        );
+        tokio::time::sleep(Duration::from_millis(4100)).await;
+        assert_eq!(status(world, &world.wiki, &agent.token).await, 503);
+        let faults = world.store.readiness().await.faults;
+        assert!(
+            faults.iter().any(|words| words.contains("something")),
+            "{faults:?}"
+        );
+        world.store.has_caught_up("something");
+        assert_eq!(status(world, &world.wiki, &agent.token).await, 200);
+        assert!(world.store.readiness().await.faults.is_empty());
     })
     .await;
 }

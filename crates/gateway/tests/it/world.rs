@@ -342,6 +342,11 @@ impl World {
     }
 
     /// Changes an app.
+    /// Runs SQL behind the store's back.
+    pub(crate) async fn execute(&self, sql: &str) -> u64 {
+        testkit::execute(&self.instance.url, sql).await
+    }
+
     pub(crate) async fn change(&self, app: &App, change: impl FnOnce(&mut AppSpec)) -> App {
         let app = store::app::get(&self.store, &self.org, &app.id).await.unwrap();
         let mut spec = app.spec.clone();
@@ -365,11 +370,6 @@ impl World {
         store::audit::list(&self.store, &self.org, &filter, order, 100)
             .await
             .unwrap()
-    }
-
-    /// Runs SQL behind the store's back.
-    pub(crate) async fn execute(&self, sql: &str) {
-        testkit::execute(&self.instance.url, sql).await;
     }
 
     /// Moves the clock, and waits until the store has read the change feed again.

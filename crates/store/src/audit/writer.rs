@@ -106,6 +106,7 @@ pub(crate) async fn write_loop(store: Store, entries: Arc<Mutex<mpsc::Receiver<E
             Vec::new()
         };
         let mut result = write_batch(&store, &mut events, answered).await.map_err(Arc::new);
+        store.inner.probe.note_batch(result.is_ok());
         if let Err(error) = &result {
             tracing::error!(%error, source = ?error, events = waiting.len(), "audit events could not be written");
         }

@@ -28,22 +28,16 @@ pub enum Loaded {
 /// Reads a backup from end to end, and says what it is: whole, and under this master key, or an error.
 ///
 /// # Errors
-/// `Invalid` when it is no backup, damaged, or from another master key.
+/// `Invalid` when it is no backup, damaged, from a newer version or another master key.
 pub fn look(options: &Options<'_>, file: &Path) -> Result<Header> {
     let (mut reader, header) = Reader::open(file)?;
     reader.check(&header, &Vault::new(options.master_key)?)?;
+    is_known(&header)?;
     Ok(header)
 }
 
-/// Puts a backup into an empty database, and brings its schema up to date. The database cannot be opened by a server
-/// before [`crate::Store::forget_what_lived`] was done.
-///
-/// # Errors
-/// `Invalid` when the backup is no good, from a newer version or another master key, or when the place is not empty.
-pub async fn load(options: &Options<'_>, file: &Path) -> Result<Loaded> {
-    let vault = Vault::new(options.master_key)?;
-    let (mut reader, header) = Reader::open(file)?;
-    reader.check(&header, &vault)?;
+/// Whether this version knows the schema of a backup.
+fn is_known(header: &Header) -> Result<()> {
     let (known, newest) = db::schema::knows(header.schema);
     if !known {
         return Err(Error::invalid(
@@ -55,6 +49,19 @@ pub async fn load(options: &Options<'_>, file: &Path) -> Result<Loaded> {
             ),
         ));
     }
+    Ok(())
+}
+
+/// Puts a backup into an empty database, and brings its schema up to date. The database cannot be opened by a server
+/// before [`crate::Store::forget_what_lived`] was done.
+///
+/// # Errors
+/// `Invalid` when the backup is no good, from a newer version or another master key, or when the place is not empty.
+pub async fn load(options: &Options<'_>, file: &Path) -> Result<Loaded> {
+    let vault = Vault::new(options.master_key)?;
+    let (mut reader, header) = Reader::open(file)?;
+    reader.check(&header, &vault)?;
+    is_known(&header)?;
     let mut tx = Alone::begin(options.database_url).await?;
     let loaded = into(&mut tx, (&mut reader, &header, &vault)).await?;
     if matches!(loaded, Loaded::Now) {
