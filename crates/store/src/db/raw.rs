@@ -187,6 +187,22 @@ impl Raw<'_> {
         rows.iter().map(|row| row.text("parent")).collect()
     }
 
+    /// One of the tables that there are, of whatever.
+    pub(crate) async fn foreign_table(&mut self) -> Result<Option<String>> {
+        let one = match self {
+            Self::Sqlite(_) => {
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' \
+                 AND name <> '_sqlx_migrations' LIMIT 1"
+            }
+            Self::Postgres(_) => {
+                "SELECT table_name::text AS name FROM information_schema.tables WHERE table_schema = current_schema() \
+                 AND table_type = 'BASE TABLE' AND table_name <> '_sqlx_migrations' LIMIT 1"
+            }
+        };
+        let rows = self.rows(Sql::new(one)).await?;
+        rows.first().map(|row| row.text("name")).transpose()
+    }
+
     /// Which migrations the schema went through, the last one last; none where there is nothing.
     pub(crate) async fn schema(&mut self) -> Result<Vec<i64>> {
         let known = match self {

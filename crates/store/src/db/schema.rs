@@ -110,6 +110,12 @@ struct Known {
 async fn look(db: &mut Raw<'_>) -> Result<Option<Known>> {
     let went_through = db.schema().await?;
     let Some(&version) = went_through.last() else {
+        if let Some(table) = db.foreign_table().await? {
+            let words = format!(
+                "the database holds tables of something else ({table}): name a new file, or a database of its own, in database_url"
+            );
+            return Err(Error::invalid("/database_url", words));
+        }
         return Ok(None);
     };
     let mine = MIGRATIONS.iter();

@@ -410,7 +410,7 @@ async fn a_backup_is_private_whole_and_never_written_over() {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
         let other = MasterKey::generate().unwrap();
         let foreign = backup::take(&w.database.options(&other, &w.clock), &folder.at("b"), VERSION).await;
-        assert!(words(foreign).contains("not the key"));
+        assert!(words(foreign).contains("not the one under which"));
         // What was begun and not finished is gone.
         let left: Vec<_> = std::fs::read_dir(&folder.0).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");

@@ -608,6 +608,13 @@ async fn a_schema_changes_only_when_it_is_meant_to() {
             assert!(!file.exists(), "asking made a database");
         }
         let mut raw = Raw::to(&database).await;
+        // Somebody else's.
+        database.execute("CREATE TABLE posts (id TEXT)").await;
+        for schema in [Upgrade::Always, Upgrade::IfEmpty, Upgrade::Never] {
+            let foreign = told(open(&database, &key, schema).await);
+            assert!(foreign.contains("something else (posts)"), "{foreign}");
+        }
+        database.execute("DROP TABLE posts").await;
         raw.migrate(22).await;
         for schema in [Upgrade::Never, Upgrade::IfEmpty] {
             let older = told(open(&database, &key, schema).await);
