@@ -34,7 +34,7 @@ async fn the_master_key_is_changed_while_serving() {
         place.run(&["backup", &after]).well();
         place.settings.clear();
         let said = place.run(&["doctor"]).refused();
-        assert!(said.contains("not the key"), "{said}");
+        assert!(said.contains("not the one under which"), "{said}");
         std::fs::copy(place.at("next"), &place.key).unwrap();
         let said = place.run(&["doctor"]).well();
         assert!(said.contains("rollback       ok"), "{said}");
