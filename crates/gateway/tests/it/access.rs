@@ -67,7 +67,7 @@ async fn an_agent_is_let_through_and_every_part_of_it_is_on_record() {
 #[tokio::test]
 async fn a_refusal_names_its_rule_in_the_log_and_not_outside() {
     on_each(async |world| {
-        let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
+        let agent = world.agent(&world.carl, &world.wiki, &["access"]).await;
         let answer = world
             .request("GET", &world.wiki, "/page")
             .bearer_auth(&agent.token)
