@@ -569,7 +569,10 @@ fn world_is_flat() -> bool {
 async fn while_nobody_hears_what_ends_all_are_denied_and_then_it_is_heard_again() {
     on_each(async |world| {
         let agent = world.agent(&world.ada, &world.wiki, &["access"]).await;
-        for round in 1..=2 {
+        let is_down = || world.store.tasks().stopped().contains(&CREDENTIALS);
+        let mut denied = 0;
+        // It is started again after a while that grows: one of them is long enough to ask in.
+        for round in 1..=4 {
             assert_eq!(status(world, &world.wiki, &agent.token).await, 200);
             world.store.tasks().interrupt(CREDENTIALS);
             let began = Instant::now();
@@ -577,18 +580,24 @@ async fn while_nobody_hears_what_ends_all_are_denied_and_then_it_is_heard_again(
                 assert!(began.elapsed() < Duration::from_secs(2));
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            assert_eq!(status(world, &world.wiki, &agent.token).await, 503);
+            let was_down = is_down();
+            let answer = status(world, &world.wiki, &agent.token).await;
             let faults = world.store.readiness().await.faults;
-            assert!(
-                faults.iter().any(|words| words.contains(CREDENTIALS)),
-                "{faults:?}"
-            );
+            if was_down && is_down() {
+                assert_eq!(answer, 503);
+                assert!(
+                    faults.iter().any(|words| words.contains(CREDENTIALS)),
+                    "{faults:?}"
+                );
+                denied += 1;
+            }
             while status(world, &world.wiki, &agent.token).await != 200 {
-                assert!(began.elapsed() < Duration::from_secs(5));
+                assert!(began.elapsed() < Duration::from_secs(10));
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             assert!(world.store.readiness().await.faults.is_empty());
         }
+        assert!(denied > 0);
         world
             .write(async |tx| grant::revoke_where(tx, grant::Which::One(&agent.grant), "test").await)
             .await;
