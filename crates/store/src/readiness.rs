@@ -102,7 +102,7 @@ impl Store {
         for row in self.directory().unreadable() {
             readiness.warnings.push(row.to_string());
         }
-        for key in self.inner.probe.unreadable_keys() {
+        for key in self.unreadable_keys() {
             readiness.warnings.push(format!(
                 "the signing key {key} cannot be read, and is good for nothing"
             ));
@@ -117,6 +117,12 @@ impl Store {
             readiness.warnings.push(words);
         }
         readiness
+    }
+
+    /// Which signing keys could not be read, and were left out.
+    #[must_use]
+    pub fn unreadable_keys(&self) -> Vec<String> {
+        self.inner.probe.unreadable_keys()
     }
 
     /// Free bytes on the disk on which the database lies; `None` where that is another server's.

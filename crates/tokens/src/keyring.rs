@@ -23,6 +23,8 @@ const LEEWAY: i64 = 5;
 const OVERLAP: i64 = 86_400 + 60;
 /// How long to wait before keys that could not be read are read again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long to wait before a key that was left out is looked at again.
+const LEFT_OUT: Duration = Duration::from_secs(5);
 /// What it is called where it is said that they are behind.
 const KEYS: &str = "signing keys";
 const ALGORITHM: Algorithm = Algorithm::ES256;
@@ -74,11 +76,18 @@ async fn follow(ring: Keyring, heard: Arc<Mutex<Heard>>) {
             }
             continue;
         }
-        match changes.recv().await {
-            Ok(Change::Keys | Change::Config | Change::All) | Err(RecvError::Lagged(_)) => *owed = true,
-            Ok(_) => {}
+        // One that was left out may be readable by now, without anybody saying so.
+        let patience = match ring.store.unreadable_keys().is_empty() {
+            true => Duration::MAX,
+            false => LEFT_OUT,
+        };
+        match tokio::time::timeout(patience, changes.recv()).await {
+            Ok(Ok(Change::Keys | Change::Config | Change::All) | Err(RecvError::Lagged(_))) | Err(_) => {
+                *owed = true
+            }
+            Ok(Ok(_)) => {}
             // The store is gone.
-            Err(RecvError::Closed) => return,
+            Ok(Err(RecvError::Closed)) => return,
         }
     }
 }

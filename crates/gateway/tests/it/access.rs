@@ -650,6 +650,14 @@ async fn a_signing_key_that_cannot_be_read_keeps_no_other_from_ending() {
         })
         .await;
         assert_eq!(status(world, &world.wiki, &anew.token).await, 200);
+        // Somebody mends it, and says so to nobody.
+        let sql = "UPDATE signing_keys SET state = 'next' WHERE state = 'standby'";
+        assert_eq!(world.execute(sql).await, 1);
+        let began = Instant::now();
+        while !world.store.readiness().await.warnings.is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(10));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     })
     .await;
 }
