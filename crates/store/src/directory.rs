@@ -109,6 +109,13 @@ impl AppView {
         &self.app.spec.public_url
     }
 
+    /// Whether a token of the app can carry a scope: one of its own, or of OpenID Connect where that is switched on.
+    #[must_use]
+    pub fn has_scope(&self, name: &str) -> bool {
+        self.scopes.names().any(|own| own == name)
+            || self.app.spec.oauth.openid && wire::OPENID_SCOPES.contains(&name)
+    }
+
     /// Whether a session or grant of a person who came through `connection` may go on.
     #[must_use]
     pub fn carries(&self, connection: &ConnectionId, now: Timestamp) -> bool {

@@ -255,3 +255,54 @@ async fn what_strangers_are_refused_is_counted_and_what_is_decided_about_somebod
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_metadata_names_the_resource_as_it_was_asked_for_with_its_query() {
+    on_each(async |world| {
+        let metadata = "http://tickets.example/.well-known/oauth-protected-resource/mcp";
+        let longest = format!("q={}", "x".repeat(510));
+        for query in ["utm_source=x", "a=%22&b=c?d", longest.as_str()] {
+            let answer = world
+                .request("POST", &world.tickets, &format!("/mcp?{query}"))
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(answer.status(), 401);
+            let challenge = header(&answer, "www-authenticate").unwrap();
+            let expected = format!(
+                "Bearer resource_metadata=\"{metadata}?{query}\", scope=\"tickets:read tickets:write\""
+            );
+            assert_eq!(challenge, expected);
+            for path in [
+                "/.well-known/oauth-protected-resource/mcp",
+                "/.well-known/oauth-protected-resource",
+            ] {
+                let answer = world
+                    .request("GET", &world.tickets, &format!("{path}?{query}"))
+                    .send()
+                    .await
+                    .unwrap();
+                let document: Value = answer.json().await.unwrap();
+                assert_eq!(
+                    document["resource"],
+                    format!("http://tickets.example/mcp?{query}")
+                );
+                assert_eq!(document["authorization_servers"], json!([world.tickets.issuer]));
+            }
+        }
+        // What is longer than any of ours is not said back.
+        for query in ["", &format!("{longest}x")] {
+            let answer = world
+                .request("GET", &world.tickets, &format!("/mcp?{query}"))
+                .send()
+                .await
+                .unwrap();
+            let challenge = header(&answer, "www-authenticate").unwrap();
+            assert!(
+                challenge.starts_with(&format!("Bearer resource_metadata=\"{metadata}\", ")),
+                "{challenge}"
+            );
+        }
+    })
+    .await;
+}

@@ -7,6 +7,7 @@ mod authorize;
 mod bindings;
 mod discovery;
 mod document;
+mod forgiving;
 mod model;
 mod proof;
 mod refresh;

@@ -266,7 +266,7 @@ async fn refresh_narrows_scopes_never_widens_them_and_belongs_to_its_client() {
         w.refresh(&other, &first, &[])
             .await
             .expect_error(400, "invalid_grant");
-        w.refresh(&id, &first, &[("scope", "read admin")])
+        w.refresh(&id, &first, &[("scope", "admin")])
             .await
             .expect_error(400, "invalid_scope");
         w.refresh(&id, &first, &[("resource", "https://evil.example")])
