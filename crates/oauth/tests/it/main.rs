@@ -9,6 +9,7 @@ mod discovery;
 mod document;
 mod forgiving;
 mod model;
+mod openid;
 mod proof;
 mod refresh;
 mod register;

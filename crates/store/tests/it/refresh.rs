@@ -62,7 +62,7 @@ async fn of_a_hundred_that_use_one_token_at_once_one_rotates() {
 async fn a_token_is_good_for_its_successor_until_the_window_ends_and_no_older_one_ever_is() {
     on_each(async |w| {
         let (_, first) = begun(w, "code").await;
-        w.clock.advance(86_000);
+        w.clock.advance(85_000);
         assert_eq!(standing(w, &w.store, &first).await, Standing::Current);
         let second = next(w, &w.store, &first).await.unwrap();
         w.clock.advance(i64::from(WINDOW) - 1);
