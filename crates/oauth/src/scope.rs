@@ -10,10 +10,7 @@ const USUAL: [&str; 6] = ["openid", "profile", "email", "address", "phone", "off
 pub(crate) struct NoneIsThere;
 
 /// The scopes of a request that are there, each once; empty when it asks for none by name.
-pub(crate) fn known<'a>(
-    asked: Option<&'a str>,
-    is_there: impl Fn(&str) -> bool,
-) -> Result<Vec<&'a str>, NoneIsThere> {
+pub(crate) fn known(asked: Option<&str>, is_there: impl Fn(&str) -> bool) -> Result<Vec<&str>, NoneIsThere> {
     let mut known: Vec<&str> = Vec::new();
     let mut named = false;
     for name in asked
