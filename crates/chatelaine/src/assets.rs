@@ -22,7 +22,7 @@ const CSP: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; sty
      font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
      frame-ancestors 'none'";
 
-/// Serves a file of the dashboard, its index page for navigations, or a 404 problem.
+/// Serves a file of the dashboard, its index page for navigations, or says that there is nothing.
 pub(crate) async fn serve(request: Request<Body>) -> Response {
     let path = request.uri().path();
     let name = path.trim_start_matches('/');
@@ -50,7 +50,9 @@ pub(crate) async fn serve(request: Request<Body>) -> Response {
     if reads && navigates && !owned.iter().any(|prefix| path.starts_with(prefix)) {
         return index();
     }
-    not_found(&request)
+    // A person gets a page, a program a problem; below the API everybody is a program.
+    let person = reads && navigates && !path.starts_with("/api/") && !path.starts_with("/.well-known/");
+    not_found(&request, person)
 }
 
 fn file(name: &str, data: std::borrow::Cow<'static, [u8]>, request: &Request<Body>) -> Response {
@@ -99,12 +101,16 @@ fn index() -> Response {
     response
 }
 
-/// A problem for paths that nothing serves.
-fn not_found(request: &Request<Body>) -> Response {
+/// The answer for paths that nothing serves.
+fn not_found(request: &Request<Body>, person: bool) -> Response {
     let id = request
         .extensions()
         .get::<AuditRequest>()
         .map_or_else(String::new, |r| r.id.clone());
+    if person {
+        let text = "The address may be mistyped, or the thing that it led to is gone.";
+        return broker::page::error_page(StatusCode::NOT_FOUND, "Nothing is here", text, &id);
+    }
     problem(StatusCode::NOT_FOUND, "not-found", "Nothing is here", id)
 }
 
@@ -122,4 +128,32 @@ pub(crate) fn problem(status: StatusCode, kind: &str, title: &str, request_id: S
     let json = HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_for_nothing_gets_it_in_their_form() {
+        for (path, accept, form) in [
+            ("/oauth/app_x/nothing", "text/html,*/*", "text/html"),
+            ("/login/nothing/at/all", "text/html", "text/html"),
+            ("/accounts/acc_x", "text/html", "text/html"),
+            (
+                "/oauth/app_x/nothing",
+                "application/json",
+                "application/problem+json",
+            ),
+            ("/oauth/app_x/nothing", "*/*", "application/problem+json"),
+            ("/api/v1/nothing", "text/html", "application/problem+json"),
+            ("/.well-known/nothing", "text/html", "application/problem+json"),
+        ] {
+            let request = Request::builder().uri(path).header(header::ACCEPT, accept);
+            let response = serve(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+            let said = response.headers()[header::CONTENT_TYPE].to_str().unwrap();
+            assert!(said.starts_with(form), "{path} for {accept}: {said}");
+        }
+    }
 }

@@ -111,7 +111,7 @@ pub async fn load(store: &Store, org: &OrgId, only: Option<&[AccountId]>) -> Res
         since,
         sign_ins: count(events(" AND action = 'login.success'")).await?,
         allowed: count(events(" AND action = 'gateway.request' AND outcome = 'allowed'")).await?,
-        denied: count(events(" AND outcome = 'denied'")).await?,
+        denied: count(events(" AND action = 'gateway.request' AND outcome = 'denied'")).await?,
         active_agents: count(sql.bind(org).bind(since).and_in("account", only)).await?,
         by_hour: hours.into_values().collect(),
         top_apps,

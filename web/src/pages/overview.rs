@@ -30,9 +30,13 @@ fn body(overview: Overview) -> AnyView {
         (
             "Requests allowed",
             overview.allowed,
-            "/audit?outcome=allowed&range=24h",
+            "/audit?action=gateway.request&outcome=allowed&range=24h",
         ),
-        ("Denied", overview.denied, "/audit?outcome=denied&range=24h"),
+        (
+            "Requests denied",
+            overview.denied,
+            "/audit?action=gateway.request&outcome=denied&range=24h",
+        ),
         ("Active agents", overview.active_agents, "/agents"),
     ];
     let quiet = overview

@@ -29,7 +29,7 @@ pub(crate) fn HourChart(hours: Vec<HourCount>) -> impl IntoView {
             let top = HEIGHT * as_f64(hour.denied) / as_f64(most);
             view! {
                 <g>
-                    <title>{format!("{}: {} allowed, {} denied", clock(hour), hour.allowed, hour.denied)}</title>
+                    <title>{format!("{}: {} allowed, {} denied", local(hour.hour), hour.allowed, hour.denied)}</title>
                     <rect x=x.to_string() y=(HEIGHT - up).to_string() width=(slot * 0.7).to_string() height=up.to_string() class="fill-secondary" />
                     <rect x=x.to_string() y=(HEIGHT - up - top).to_string() width=(slot * 0.7).to_string() height=top.to_string() class="fill-error" />
                 </g>
@@ -37,8 +37,11 @@ pub(crate) fn HourChart(hours: Vec<HourCount>) -> impl IntoView {
         })
         .collect();
     let rows = hours.clone();
-    let first = hours.first().map(clock).unwrap_or_default();
-    let last = hours.last().map(clock).unwrap_or_default();
+    // With its day: the hour alone is the same at both ends.
+    let first = hours.first().map(|hour| local(hour.hour));
+    let first = first
+        .and_then(|first| first.get(..16).map(str::to_owned))
+        .unwrap_or_default();
     view! {
         <figure class="flex flex-col gap-2">
             <div class="flex flex-wrap gap-4 text-[0.8125rem]">
@@ -49,7 +52,7 @@ pub(crate) fn HourChart(hours: Vec<HourCount>) -> impl IntoView {
                 {bars}
                 <line x1="0" x2=WIDTH.to_string() y1=(HEIGHT + 1.0).to_string() y2=(HEIGHT + 1.0).to_string() class="stroke-base-300" stroke-width="1" />
             </svg>
-            <div class="muted flex justify-between text-xs" aria-hidden="true"><span>{first}</span><span>{last}</span></div>
+            <div class="muted flex justify-between text-xs" aria-hidden="true"><span>{first}</span><span>"now"</span></div>
             <details>
                 <summary class="muted w-fit cursor-pointer py-1 text-xs">"As a table"</summary>
                 <div class="max-h-60 overflow-y-auto" tabindex="0" role="region" aria-label="Requests by hour">
@@ -63,10 +66,6 @@ pub(crate) fn HourChart(hours: Vec<HourCount>) -> impl IntoView {
             </details>
         </figure>
     }
-}
-
-fn clock(hour: &HourCount) -> String {
-    local(hour.hour).get(11..16).unwrap_or_default().to_owned()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts for drawing")]

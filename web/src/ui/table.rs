@@ -68,11 +68,12 @@ pub(crate) fn table<T: Clone + Send + Sync + 'static>(
                     let cells: Vec<_> = columns
                         .iter()
                         .map(|column| {
-                            let align = if column.label == ACTIONS { "text-right" } else { "" };
-                            view! { <td class=format!("px-3 py-2 align-middle {align}")>{(column.cell)(row)}</td> }
+                            // What a row can be made to do stays in sight, however wide the table is.
+                            let place = if column.label == ACTIONS { "sticky right-0 bg-inherit text-right" } else { "" };
+                            view! { <td class=format!("px-3 py-2 align-middle {place}")>{(column.cell)(row)}</td> }
                         })
                         .collect();
-                    view! { <tr class="border-t border-base-300 hover:bg-base-200">{cells}</tr> }
+                    view! { <tr class="border-t border-base-300 bg-base-100 hover:bg-base-200">{cells}</tr> }
                 })
                 .collect_view()
         })
@@ -129,7 +130,12 @@ fn head_cell(
         label.into_any()
     };
     view! {
-        <th scope="col" class="muted px-3 py-1.5 text-[0.8125rem] font-medium whitespace-nowrap" aria-sort=state>
+        <th
+            scope="col"
+            class="muted px-3 py-1.5 text-[0.8125rem] font-medium whitespace-nowrap"
+            class=("sticky right-0 bg-base-200", label == ACTIONS)
+            aria-sort=state
+        >
             {inner}
         </th>
     }
