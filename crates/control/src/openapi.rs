@@ -120,6 +120,7 @@ const TAGS: &[(&str, &str)] = &[
     ("hosts", "Whose public hosts are"),
     ("clients", "Agent software"),
     ("grants", "What people allowed agents"),
+    ("agent-attempts", "How agents got in, or where they got stuck"),
     ("api-tokens", "Credentials for automation"),
     ("service-tokens", "Credentials with which machines come to apps"),
     ("webhooks", "Where events of the log are sent"),
