@@ -97,7 +97,10 @@ async fn list(args: Attempts, api: &Api, around: &mut Surroundings) -> Outcome {
     let mut query = Vec::new();
     for (name, resource, value) in [("app", "apps", &args.app), ("user", "users", &args.user)] {
         if let Some(value) = value {
-            query.push((name.to_owned(), identify(api, resource, value, &Map::new()).await?));
+            query.push((
+                name.to_owned(),
+                identify(api, resource, value, &Map::new()).await?,
+            ));
         }
     }
     for (name, value) in [
@@ -128,19 +131,38 @@ fn timeline(attempt: &Node, colours: bool) -> String {
     if let Some(fix) = text(attempt, "fix") {
         line(fix);
     }
-    if attempt.get("ambiguous").is_some_and(|is| is.to_value() == json!(true)) {
+    if attempt
+        .get("ambiguous")
+        .is_some_and(|is| is.to_value() == json!(true))
+    {
         let said = "Several agents that looked the same were on their way at once: steps may be missing or another one's.";
         line(paint(colours, Paint::Yellow, said));
     }
     for step in attempt.get("steps").map_or(&[][..], Node::items) {
         let failed = text(step, "outcome").as_deref() == Some("failed");
-        let (sign, colour) = if failed { ("✗", Paint::Red) } else { ("✓", Paint::Green) };
-        let count = step.get("count").and_then(|count| count.to_value().as_i64()).unwrap_or(1);
-        let times = if count > 1 { format!("  ×{count}") } else { String::new() };
+        let (sign, colour) = if failed {
+            ("✗", Paint::Red)
+        } else {
+            ("✓", Paint::Green)
+        };
+        let count = step
+            .get("count")
+            .and_then(|count| count.to_value().as_i64())
+            .unwrap_or(1);
+        let times = if count > 1 {
+            format!("  ×{count}")
+        } else {
+            String::new()
+        };
         let at: String = text(step, "at").unwrap_or_default().chars().take(19).collect();
         let kind = text(step, "kind").unwrap_or_default();
-        let reason = text(step, "reason").map(|reason| format!("  {reason}")).unwrap_or_default();
-        line(format!("{} {at}  {kind}{reason}{times}", paint(colours, colour, sign)));
+        let reason = text(step, "reason")
+            .map(|reason| format!("  {reason}"))
+            .unwrap_or_default();
+        line(format!(
+            "{} {at}  {kind}{reason}{times}",
+            paint(colours, colour, sign)
+        ));
         for name in ["expected", "received"] {
             if let Some(said) = text(step, name) {
                 line(format!("    {name}: {said}"));
@@ -149,7 +171,11 @@ fn timeline(attempt: &Node, colours: bool) -> String {
     }
     for remedy in attempt.get("remedies").map_or(&[][..], Node::items) {
         let (kind, label) = (text(remedy, "kind"), text(remedy, "label"));
-        line(format!("--fix={}  {}", kind.unwrap_or_default(), label.unwrap_or_default()));
+        line(format!(
+            "--fix={}  {}",
+            kind.unwrap_or_default(),
+            label.unwrap_or_default()
+        ));
     }
     out
 }
@@ -167,7 +193,9 @@ async fn fix(args: &Attempts, (id, kind): (&str, &str), api: &Api, around: &mut 
             let text = format!("several settings would mend it: --fix={}", kinds.join(", --fix="));
             return Err(Failure::usage(text));
         }
-        (kind, remedies) => remedies.iter().find(|remedy| kind_of(remedy).as_deref() == Some(kind)),
+        (kind, remedies) => remedies
+            .iter()
+            .find(|remedy| kind_of(remedy).as_deref() == Some(kind)),
     };
     let chosen = chosen.ok_or_else(|| Failure::usage(format!("this attempt has no remedy {kind}")))?;
     // The resource is changed as it was just read.
@@ -183,7 +211,10 @@ async fn fix(args: &Attempts, (id, kind): (&str, &str), api: &Api, around: &mut 
     match args.output {
         Form::Table => {
             let said = |name: &str| reply.body.get(name).and_then(Node::as_str).map(clean);
-            let (label, target) = (said("label").unwrap_or_default(), said("target").unwrap_or_default());
+            let (label, target) = (
+                said("label").unwrap_or_default(),
+                said("target").unwrap_or_default(),
+            );
             around.print(format!("{label}: done ({target}). Have the agent try again.\n"))
         }
         form => around.print(output::data(&reply.body, form)),

@@ -89,12 +89,7 @@ async fn get(caller: Caller, Id(id): Id<AgentAttemptId>) -> Answer<Json<AgentAtt
 /// Carries out one of its remedies: a change of the app or client that it names, as if it were made there
 #[utoipa::path(post, path = "/agent-attempts/{id}/remedy", tag = "agent-attempts", request_body = CarryOutRemedy,
     responses((status = 200, body = AgentRemedy)))]
-async fn remedy(
-    caller: Caller,
-    Id(id): Id<AgentAttemptId>,
-    write: Write,
-    body: Body,
-) -> Answer<Response> {
+async fn remedy(caller: Caller, Id(id): Id<AgentAttemptId>, write: Write, body: Body) -> Answer<Response> {
     let found = load(&caller, &id).await?;
     let asked: CarryOutRemedy = body.read()?;
     let none = || Fault::invalid("/kind", "this attempt has no such remedy (any more)");
@@ -146,13 +141,18 @@ impl Scene {
 
     fn remedies(&self, found: &Found) -> Vec<AgentRemedy> {
         let attempt = &found.attempt;
-        let failed = attempt.reason.as_deref().filter(|_| attempt.state == AgentAttemptState::Failed);
+        let failed = attempt
+            .reason
+            .as_deref()
+            .filter(|_| attempt.state == AgentAttemptState::Failed);
         let kinds = failed.and_then(fault_of).map_or(&[][..], |fault| fault.remedies);
         kinds.iter().filter_map(|kind| self.make(*kind, found)).collect()
     }
 
     fn remedy(&self, kind: AgentRemedyKind, found: &Found) -> Option<AgentRemedy> {
-        self.remedies(found).into_iter().find(|remedy| remedy.kind == kind)
+        self.remedies(found)
+            .into_iter()
+            .find(|remedy| remedy.kind == kind)
     }
 
     /// A remedy, if there is something left to mend.

@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use store::{Release, Released, Viewer};
 use wire::{
-    Account, AgentAttempt, AgentAttemptDetail, AgentRemedy, ApiToken, App, Binding, BrowserSession, ClaimsPreview, Client, ConnectionMigration,
-    CreatedApiToken, CreatedClient, Discovery, Factor, Group, Host, Organisation, Page, Policy, PresetInfo,
-    RoleMapping, RuleWarning, ServiceToken, ServiceTokenWithSecret, Session, SigningKey, Webhook,
-    WebhookDelivery, WebhookWithSecret,
+    Account, AgentAttempt, AgentAttemptDetail, AgentRemedy, ApiToken, App, Binding, BrowserSession,
+    ClaimsPreview, Client, ConnectionMigration, CreatedApiToken, CreatedClient, Discovery, Factor, Group,
+    Host, Organisation, Page, Policy, PresetInfo, RoleMapping, RuleWarning, ServiceToken,
+    ServiceTokenWithSecret, Session, SigningKey, Webhook, WebhookDelivery, WebhookWithSecret,
 };
 
 /// What may stand in an answer.

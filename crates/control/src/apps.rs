@@ -102,12 +102,7 @@ pub(crate) async fn change(caller: &Caller, app: App, write: &Write, body: Body)
             return Err(hosts::refused(caller, &app.account, &public_url, error).await);
         }
     };
-    let event = event(
-        caller,
-        "app.update",
-        &after,
-        (Some(&app.spec), Some(&after.spec)),
-    );
+    let event = event(caller, "app.update", &after, (Some(&app.spec), Some(&after.spec)));
     write.commit(&warrant, tx, vec![event]).await?;
     Ok(after)
 }

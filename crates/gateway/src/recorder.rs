@@ -2,9 +2,9 @@
 //! agent that is in, it is told nothing any more.
 
 use crate::credential::Known;
-use crate::{Ended, record};
 use crate::ruling::Ruling;
 use crate::wellknown::Document;
+use crate::{Ended, record};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -45,12 +45,20 @@ pub(crate) fn discovery(store: &Store, view: &AppView, request: &AuditRequest, d
 
 /// Whether it is a page of the app itself that calls it, or a browser that asks what it may.
 fn is_no_agent(parts: &Parts) -> bool {
-    let site = parts.headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    let site = parts
+        .headers
+        .get("sec-fetch-site")
+        .and_then(|site| site.to_str().ok());
     matches!(site, Some("same-origin" | "same-site" | "none")) || parts.method == Method::OPTIONS
 }
 
 /// Somebody who is no navigating browser came without a credential that is good.
-pub(crate) fn challenged(store: &Store, view: &AppView, request: &AuditRequest, (parts, reason): (&Parts, Reason)) {
+pub(crate) fn challenged(
+    store: &Store,
+    view: &AppView,
+    request: &AuditRequest,
+    (parts, reason): (&Parts, Reason),
+) {
     if is_no_agent(parts) {
         return;
     }
@@ -66,7 +74,9 @@ pub(crate) fn challenged(store: &Store, view: &AppView, request: &AuditRequest, 
                 .failed("token_of_other_app")
                 .expected(view.resource())
                 .received(audience),
-            None => step.failed("token_not_ours").expected("an access token of this server"),
+            None => step
+                .failed("token_not_ours")
+                .expected("an access token of this server"),
         },
         _ => return,
     };
@@ -83,7 +93,12 @@ fn meant_for(headers: &HeaderMap) -> Option<String> {
 }
 
 /// A call was let through.
-pub(crate) fn called(store: &Store, view: &AppView, request: &AuditRequest, (known, ended): (Option<&Known>, Ended)) {
+pub(crate) fn called(
+    store: &Store,
+    view: &AppView,
+    request: &AuditRequest,
+    (known, ended): (Option<&Known>, Ended),
+) {
     let well = !matches!(ended, Ended::OriginFailed);
     let Some(step) = call(view, request, known, well) else {
         return;
@@ -109,7 +124,12 @@ fn call(view: &AppView, request: &AuditRequest, known: Option<&Known>, well: boo
 }
 
 /// A known agent may not do what it asked for.
-pub(crate) fn denied(store: &Store, view: &AppView, request: &AuditRequest, (known, ruling): (&Known, &Ruling)) {
+pub(crate) fn denied(
+    store: &Store,
+    view: &AppView,
+    request: &AuditRequest,
+    (known, ruling): (&Known, &Ruling),
+) {
     let Some(step) = call(view, request, Some(known), false) else {
         return;
     };

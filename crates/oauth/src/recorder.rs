@@ -7,7 +7,9 @@ use crate::params::Params;
 use crate::{Oauth, audit};
 use http::{HeaderMap, header::AUTHORIZATION};
 use store::{AppView, recorder::Step};
-use wire::{AgentStepKind, Client, ClientId, ClientState, ClientTier, Decision, GrantId, Reason, RegistrationRules};
+use wire::{
+    AgentStepKind, Client, ClientId, ClientState, ClientTier, Decision, GrantId, Reason, RegistrationRules,
+};
 
 impl Oauth {
     pub(crate) fn note(&self, step: Step) {
@@ -29,7 +31,9 @@ pub(crate) fn not_registered(
     let rules = &view.app.spec.oauth.registration;
     let step = step(view, request, AgentStepKind::Registration);
     oauth.note(match code {
-        "registration_off" => step.failed(code).expected("no registration: it is switched off at this app"),
+        "registration_off" => step
+            .failed(code)
+            .expected("no registration: it is switched off at this app"),
         "invalid_redirect_uri" => {
             let step = step.failed(code).received(description).expected(allowed(rules));
             match refused_redirect(body, rules) {
@@ -41,7 +45,8 @@ pub(crate) fn not_registered(
             let tier = best_tier(body);
             let lowest = word(rules.lowest_tier);
             let step = step.failed("registration_tier").received(word(tier));
-            step.expected(format!("the tier {lowest} or a higher one")).subject(&word(tier))
+            step.expected(format!("the tier {lowest} or a higher one"))
+                .subject(&word(tier))
         }
         _ => step.failed(code).received(description),
     });
@@ -67,7 +72,9 @@ fn refused_redirect(body: &[u8], rules: &RegistrationRules) -> Option<String> {
 fn best_tier(body: &[u8]) -> ClientTier {
     let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let uris = document["redirect_uris"].as_array().into_iter().flatten();
-    let tiers = uris.filter_map(|uri| uri.as_str()).map(|uri| ClientTier::earned(None, uri));
+    let tiers = uris
+        .filter_map(|uri| uri.as_str())
+        .map(|uri| ClientTier::earned(None, uri));
     tiers.max().unwrap_or(ClientTier::Localhost)
 }
 
@@ -84,7 +91,8 @@ impl Scene<'_> {
     pub(super) fn step(&self, kind: AgentStepKind, client: Option<&Client>) -> Step {
         let pairs = self.params.pairs().iter();
         let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_str()));
-        let step = step(self.view, self.request, kind).asked(store::recorder::asked(&self.view.app.id, pairs));
+        let step =
+            step(self.view, self.request, kind).asked(store::recorder::asked(&self.view.app.id, pairs));
         match (client, self.params.get("client_id")) {
             (Some(client), _) => step.client(client),
             (None, Some(client_id)) => step.client_id(client_id),
@@ -100,28 +108,41 @@ impl Scene<'_> {
         let at = |kind| self.step(kind, client);
         let step = match (reason, client) {
             ("client_unknown", _) if document::host(client_id).is_some() && !rules.metadata_documents => {
-                at(AgentStepKind::Document).failed("documents_off").received(client_id)
+                at(AgentStepKind::Document)
+                    .failed("documents_off")
+                    .received(client_id)
             }
             ("client_unknown", _) => at(AgentStepKind::Authorize).failed(reason).received(client_id),
             // What was fetched is kept: then it is what the document says.
             ("document_unusable", _) if self.oauth.documents.has(client_id) => {
-                let step = at(AgentStepKind::Document).failed("document_refused").received(why);
+                let step = at(AgentStepKind::Document)
+                    .failed("document_refused")
+                    .received(why);
                 let could = redirect::parse(asked).is_ok() && redirect::judge(asked, rules, None).is_err();
                 if could { step.subject(asked) } else { step }
             }
             ("document_unusable", _) => {
                 let step = at(AgentStepKind::Document).failed("document_unreadable");
-                step.received(why).expected("a document of at most 5 kB, as JSON, over https")
+                step.received(why)
+                    .expected("a document of at most 5 kB, as JSON, over https")
             }
             ("redirect_not_registered", Some(client)) => {
-                let is_own = client.redirect_uris.iter().any(|own| redirect::matches(own, asked));
+                let is_own = client
+                    .redirect_uris
+                    .iter()
+                    .any(|own| redirect::matches(own, asked));
                 let step = at(AgentStepKind::Authorize).received(asked);
                 match is_own {
-                    true => step.failed("redirect_not_allowed").expected(allowed(rules)).subject(asked),
+                    true => step
+                        .failed("redirect_not_allowed")
+                        .expected(allowed(rules))
+                        .subject(asked),
                     false => step.failed(reason).expected(client.redirect_uris.join(", ")),
                 }
             }
-            ("client_not_accepted", Some(client)) => not_accepted(at(AgentStepKind::Authorize), client, rules),
+            ("client_not_accepted", Some(client)) => {
+                not_accepted(at(AgentStepKind::Authorize), client, rules)
+            }
             ("form_refused", _) => at(AgentStepKind::Consent).failed(reason),
             _ => at(AgentStepKind::Authorize).failed(reason).received(why),
         };
@@ -134,9 +155,9 @@ impl Scene<'_> {
         let challenge = self.params.get("code_challenge");
         let method = self.params.get("code_challenge_method");
         self.oauth.note(match code {
-            "invalid_request" if challenge.is_none() => {
-                step.failed("pkce_missing").expected("code_challenge, of the method S256")
-            }
+            "invalid_request" if challenge.is_none() => step
+                .failed("pkce_missing")
+                .expected("code_challenge, of the method S256"),
             "invalid_request" if method != Some("S256") => step
                 .failed("pkce_plain")
                 .expected("code_challenge_method=S256")
@@ -179,7 +200,9 @@ fn not_accepted(step: Step, client: &Client, rules: &RegistrationRules) -> Step 
         ClientState::Active => {
             let tier = word(client.tier);
             let lowest = word(rules.lowest_tier);
-            let step = step.failed("tier_too_low").expected(format!("the tier {lowest} or a higher one"));
+            let step = step
+                .failed("tier_too_low")
+                .expected(format!("the tier {lowest} or a higher one"));
             step.received(&tier).subject(&tier)
         }
     }
@@ -193,13 +216,26 @@ pub(crate) async fn not_proven(
     code: &str,
 ) {
     let step = step(view, request, AgentStepKind::Token);
-    let Some(client_id) = Params::form(headers, body).ok().and_then(|form| named(headers, &form)) else {
-        let code = if code == "invalid_client" { "client_unauthenticated" } else { code };
-        return oauth.note(step.failed(code).expected("client_id, and the client's secret if it has one"));
+    let Some(client_id) = Params::form(headers, body)
+        .ok()
+        .and_then(|form| named(headers, &form))
+    else {
+        let code = if code == "invalid_client" {
+            "client_unauthenticated"
+        } else {
+            code
+        };
+        return oauth.note(
+            step.failed(code)
+                .expected("client_id, and the client's secret if it has one"),
+        );
     };
     let found = store::client::by_client_id(&oauth.store, &view.app.id, &client_id).await;
     oauth.note(match (found, code) {
-        (Ok(None), _) => step.client_id(&client_id).failed("client_unknown").received(&client_id),
+        (Ok(None), _) => step
+            .client_id(&client_id)
+            .failed("client_unknown")
+            .received(&client_id),
         (Ok(Some(found)), "invalid_client") => step
             .client(&found.client)
             .failed("client_unauthenticated")
@@ -230,7 +266,9 @@ pub(crate) struct NoToken<'a> {
 }
 
 pub(crate) fn no_token(oauth: &Oauth, (view, request): (&AppView, &Request), why: &NoToken<'_>) {
-    let step = step(view, request, AgentStepKind::Token).client(why.client).failed(why.reason);
+    let step = step(view, request, AgentStepKind::Token)
+        .client(why.client)
+        .failed(why.reason);
     let step = match why.grant {
         Some(grant) => step.grant(grant),
         None => step,

@@ -102,11 +102,16 @@ pub async fn list(
     if let Some(request) = filter.request {
         let steps = Sql::new("SELECT attempt FROM agent_steps WHERE org = $1 AND request = $2");
         let steps = store.rows(steps.bind(org).bind(request).limit(20)).await?;
-        let ids = steps.iter().map(|row| row.text("attempt")).collect::<Result<Vec<_>>>()?;
+        let ids = steps
+            .iter()
+            .map(|row| row.text("attempt"))
+            .collect::<Result<Vec<_>>>()?;
         let ids: Vec<_> = ids.iter().map(String::as_str).collect();
         sql = sql.and_among("id", &ids);
     }
-    let rows = store.rows(sql.then(" ORDER BY id DESC").limit(page.limit + 1)).await?;
+    let rows = store
+        .rows(sql.then(" ORDER BY id DESC").limit(page.limit + 1))
+        .await?;
     rows.iter().map(|row| Ok(read(row, now)?.attempt)).collect()
 }
 

@@ -17,7 +17,7 @@ pub(crate) mod words;
 
 pub use words::{FAULTS, fault_of};
 
-use crate::{Result, Store, sha256};
+use crate::{Purpose, Result, Store, sha256};
 pub use queue::Recorder;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -179,8 +179,16 @@ impl Step {
     pub(crate) const fn is_agents(&self) -> bool {
         !matches!(
             self.kind,
-            AgentStepKind::Document | AgentStepKind::Authorize | AgentStepKind::SignIn | AgentStepKind::Consent
+            AgentStepKind::Document
+                | AgentStepKind::Authorize
+                | AgentStepKind::SignIn
+                | AgentStepKind::Consent
         )
+    }
+
+    /// Whether the same once more is only counted: agents that look whether they may come in now do so again and again.
+    pub(crate) fn repeats_itself(&self) -> bool {
+        self.outcome == AgentStepOutcome::Passed || self.kind == AgentStepKind::Challenge
     }
 
     /// By what agents are told from each other before they have a name.
@@ -277,14 +285,17 @@ impl Store {
     /// # Errors
     /// When the database does not answer; what was noted is lost then.
     pub async fn write_agent_steps(&self) -> Result<()> {
-        join::write(self).await?;
-        while join::join(self, self.clock().now()).await? > 0 {}
+        let store = self.on(Purpose::Report);
+        join::write(&store).await?;
+        while join::join(&store, self.clock().now()).await? > 0 {}
         Ok(())
     }
 }
 
 /// Writes and joins, once a second.
 pub(crate) async fn follow(store: Store) {
+    // Nobody waits for it.
+    let store = store.on(Purpose::Report);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // Who writes steps joins them; so an idle instance asks the database for nothing.
@@ -318,8 +329,14 @@ mod tests {
         for (text, kept) in [
             ("http://localhost:8080/callback", "http://localhost:8080/callback"),
             ("https://a.example/cb?code=abc#x", "https://a.example/cb"),
-            ("read https://a.example/?t=1 write", "read https://a.example/ write"),
-            ("cli_0192f000000000000000000000000000", "cli_0192f000000000000000000000000000"),
+            (
+                "read https://a.example/?t=1 write",
+                "read https://a.example/ write",
+            ),
+            (
+                "cli_0192f000000000000000000000000000",
+                "cli_0192f000000000000000000000000000",
+            ),
             ("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "…"),
             ("eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6Ing.e30.x", "…"),
             ("a\u{202e}b", "a\u{fffd}b"),

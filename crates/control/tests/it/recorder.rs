@@ -36,7 +36,9 @@ impl<'w> Place<'w> {
         let outbound = outbound::Outbound::new(outbound::Policy::default());
         let oauth = Oauth::new(world.store.clone(), world.keyring.clone(), outbound, CONTROL);
         let router = oauth::router(oauth.clone()).layer(broker::session_layer(&world.store, CONTROL));
-        let app = store::app::get(&world.store, &world.acme.org, &world.acme.app.id).await.unwrap();
+        let app = store::app::get(&world.store, &world.acme.org, &world.acme.app.id)
+            .await
+            .unwrap();
         Self {
             world,
             gateway: Gateway::new(config),
@@ -51,7 +53,14 @@ impl<'w> Place<'w> {
             id: format!("req-{}", EventId::fresh()),
             method: request.method().to_string(),
             path: request.uri().path().to_owned(),
-            ip: Some("192.0.2.9".into()),
+            ip: Some(
+                if agent.starts_with("agent") {
+                    "192.0.2.9"
+                } else {
+                    "198.51.100.4"
+                }
+                .into(),
+            ),
             user_agent: Some(agent.to_owned()),
         }
     }
@@ -81,7 +90,11 @@ impl<'w> Place<'w> {
         let service = self.router.clone().layer(axum::Extension(audit));
         let (head, body) = service.oneshot(request).await.unwrap().into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        (head.status, head.headers, String::from_utf8_lossy(&bytes).into_owned())
+        (
+            head.status,
+            head.headers,
+            String::from_utf8_lossy(&bytes).into_owned(),
+        )
     }
 
     async fn register(&self, redirect: &str) -> (StatusCode, Value) {
@@ -103,13 +116,16 @@ impl<'w> Place<'w> {
             ("code_challenge", CHALLENGE),
             ("code_challenge_method", "S256"),
         ];
-        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
         format!("/oauth/{}/authorize?{query}", self.app.id)
     }
 
     async fn browse(&self, cookie: &str, url: &str) -> (StatusCode, http::HeaderMap, String) {
         let request = Request::get(url).header(header::COOKIE, cookie);
-        self.oauth(request.body(Body::empty()).unwrap(), "Browser/5.0 (test)").await
+        self.oauth(request.body(Body::empty()).unwrap(), "Browser/5.0 (test)")
+            .await
     }
 
     /// Reads the consent page and says yes; the code.
@@ -123,7 +139,9 @@ impl<'w> Place<'w> {
             fields.push((name.to_owned(), value.replace("&#38;", "&")));
         }
         fields.push(("decision".into(), "allow".into()));
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
         let request = Request::post(format!("/oauth/{}/authorize", self.app.id))
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::COOKIE, cookie)
@@ -133,7 +151,12 @@ impl<'w> Place<'w> {
         let (status, headers, text) = self.oauth(request, "Browser/5.0 (test)").await;
         assert_eq!(status, 303, "{text}");
         let location = url::Url::parse(headers[header::LOCATION].to_str().unwrap()).unwrap();
-        location.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned()
+        location
+            .query_pairs()
+            .find(|(name, _)| name == "code")
+            .unwrap()
+            .1
+            .into_owned()
     }
 
     async fn redeem(&self, client_id: &str, code: &str) -> String {
@@ -144,7 +167,9 @@ impl<'w> Place<'w> {
             ("redirect_uri", CALLBACK),
             ("code_verifier", VERIFIER),
         ];
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
         let request = Request::post(format!("/oauth/{}/token", self.app.id))
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Body::from(body))
@@ -160,7 +185,9 @@ impl<'w> Place<'w> {
         let mut tx = self.world.store.begin().await.unwrap();
         let connection = self.world.acme.connection.id.clone();
         let identity = identity(&connection, "erin");
-        let person = user::sign_in(&mut tx, &self.world.acme.org, identity).await.unwrap();
+        let person = user::sign_in(&mut tx, &self.world.acme.org, identity)
+            .await
+            .unwrap();
         let cookie = tower_sessions::session::Id::default();
         let session = SessionId::fresh();
         let until = tx.now().plus_seconds(12 * 3600);
@@ -184,7 +211,9 @@ impl<'w> Place<'w> {
             user_agent: None,
             authentication,
         };
-        store::session::save(&mut tx, &store::sha256(cookie.to_string()), &record).await.unwrap();
+        store::session::save(&mut tx, &store::sha256(cookie.to_string()), &record)
+            .await
+            .unwrap();
         tx.commit_housekeeping().await.unwrap();
         format!("{}={cookie}", broker::cookie_name(CONTROL))
     }
@@ -198,7 +227,10 @@ impl<'w> Place<'w> {
     /// The newest attempt, whole.
     async fn newest(&self) -> Value {
         self.world.store.write_agent_steps().await.unwrap();
-        let list = self.world.get(&format!("/agent-attempts?app={}", self.app.id)).await;
+        let list = self
+            .world
+            .get(&format!("/agent-attempts?app={}", self.app.id))
+            .await;
         let id = list["items"][0]["id"].as_str().unwrap().to_owned();
         self.world.get(&format!("/agent-attempts/{id}")).await
     }
@@ -207,7 +239,10 @@ impl<'w> Place<'w> {
         let dry = if dry { "?dry_run=true" } else { "" };
         let id = attempt["id"].as_str().unwrap();
         let request = Request::post(format!("/api/v1/agent-attempts/{id}/remedy{dry}"))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.world.acme.owner.token))
+            .header(
+                header::AUTHORIZATION,
+                format!("Bearer {}", self.world.acme.owner.token),
+            )
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::IF_MATCH, tag)
             .body(Body::from(json!({ "kind": kind }).to_string()))
@@ -228,12 +263,18 @@ impl<'w> Place<'w> {
         let answer = self.fix(&attempt, kind, tag, true).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_eq!(self.world.get(&target).await, before, "a dry run changes nothing");
-        self.fix(&attempt, kind, "\"v0\"", false).await.refused(412, "stale");
+        self.fix(&attempt, kind, "\"v0\"", false)
+            .await
+            .refused(412, "stale");
         let answer = self.fix(&attempt, kind, tag, false).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_ne!(self.world.get(&target).await, before);
         let event = self.world.newest().await;
-        let action = if target.starts_with("/apps") { "app.update" } else { "client.update" };
+        let action = if target.starts_with("/apps") {
+            "app.update"
+        } else {
+            "client.update"
+        };
         assert_eq!(event.action, action);
         // There is nothing left to mend.
         self.fix(&attempt, kind, "*", false).await.refused(400, "invalid");
@@ -255,13 +296,17 @@ async fn what_a_setting_can_mend_is_mended_by_one_request_and_the_agent_gets_in(
         assert_eq!(place.call(None).await.0, 401);
         place.mend("managed_oauth_off", "switch_on_managed_oauth").await;
 
-        place.change(json!({"oauth": {"registration": {"dynamic": false}}})).await;
+        place
+            .change(json!({"oauth": {"registration": {"dynamic": false}}}))
+            .await;
         assert_eq!(place.call(None).await.0, 401);
         assert_eq!(place.register(CALLBACK).await.0, 404);
         place.mend("registration_off", "switch_on_registration").await;
         place.later().await;
 
-        place.change(json!({"oauth": {"registration": {"redirect_presets": []}}})).await;
+        place
+            .change(json!({"oauth": {"registration": {"redirect_presets": []}}}))
+            .await;
         assert_eq!(place.register(CALLBACK).await.0, 400);
         place.mend("invalid_redirect_uri", "allow_redirect").await;
         let (status, made) = place.register(CALLBACK).await;
@@ -270,34 +315,54 @@ async fn what_a_setting_can_mend_is_mended_by_one_request_and_the_agent_gets_in(
         place.later().await;
 
         let document = "https://agent.example/client.json";
-        place.oauth.keep_document(document, json!({"client_id": document, "redirect_uris": [CALLBACK]})).await;
-        place.change(json!({"oauth": {"registration": {"metadata_documents": false}}})).await;
+        place
+            .oauth
+            .keep_document(
+                document,
+                json!({"client_id": document, "redirect_uris": [CALLBACK]}),
+            )
+            .await;
+        place
+            .change(json!({"oauth": {"registration": {"metadata_documents": false}}}))
+            .await;
         assert_eq!(place.browse(&cookie, &place.url(document, CALLBACK)).await.0, 400);
         place.mend("documents_off", "switch_on_documents").await;
         assert_eq!(place.browse(&cookie, &place.url(document, CALLBACK)).await.0, 200);
         place.later().await;
 
-        place.change(json!({"oauth": {"registration": {"redirect_uris": [], "redirect_presets": []}}})).await;
+        place
+            .change(json!({"oauth": {"registration": {"redirect_uris": [], "redirect_presets": []}}}))
+            .await;
         assert_eq!(place.browse(&cookie, &place.url(document, CALLBACK)).await.0, 400);
         place.mend("document_refused", "allow_redirect").await;
         place.later().await;
 
-        place.change(json!({"oauth": {"registration": {"redirect_uris": [], "redirect_presets": []}}})).await;
+        place
+            .change(json!({"oauth": {"registration": {"redirect_uris": [], "redirect_presets": []}}}))
+            .await;
         assert_eq!(place.browse(&cookie, &place.url(&id, CALLBACK)).await.0, 400);
         place.mend("redirect_not_allowed", "allow_redirect").await;
         place.later().await;
 
-        place.change(json!({"oauth": {"registration": {"lowest_tier": "unverified"}}})).await;
+        place
+            .change(json!({"oauth": {"registration": {"lowest_tier": "unverified"}}}))
+            .await;
         assert_eq!(place.register(CALLBACK).await.0, 403);
         place.mend("registration_tier", "accept_tier").await;
         place.later().await;
 
-        place.change(json!({"oauth": {"registration": {"lowest_tier": "unverified"}}})).await;
+        place
+            .change(json!({"oauth": {"registration": {"lowest_tier": "unverified"}}}))
+            .await;
         assert_eq!(place.browse(&cookie, &place.url(&id, CALLBACK)).await.0, 403);
         place.mend("tier_too_low", "approve_client").await;
-        place.change(json!({"oauth": {"registration": {"lowest_tier": null}}})).await;
+        place
+            .change(json!({"oauth": {"registration": {"lowest_tier": null}}}))
+            .await;
         let client = format!("/clients/{}", made["client_id"].as_str().unwrap());
-        let answer = world.owner(Method::PATCH, &client, Some(json!({"state": "pending"}))).await;
+        let answer = world
+            .owner(Method::PATCH, &client, Some(json!({"state": "pending"})))
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         place.later().await;
         assert_eq!(place.browse(&cookie, &place.url(&id, CALLBACK)).await.0, 403);
@@ -318,8 +383,22 @@ async fn what_a_setting_can_mend_is_mended_by_one_request_and_the_agent_gets_in(
         let (status, text) = place.call(Some(&token)).await;
         assert_ne!(status, 401, "{text}");
         let attempt = place.newest().await;
-        let kinds: Vec<_> = attempt["steps"].as_array().unwrap().iter().map(|step| step["kind"].clone()).collect();
-        let whole = ["challenge", "discovery", "registration", "authorize", "sign_in", "consent", "token", "call"];
+        let kinds: Vec<_> = attempt["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|step| step["kind"].clone())
+            .collect();
+        let whole = [
+            "challenge",
+            "discovery",
+            "registration",
+            "authorize",
+            "sign_in",
+            "consent",
+            "token",
+            "call",
+        ];
         assert_eq!(kinds, whole, "{attempt:#}");
         assert_eq!(attempt["software"], "agent/1.0");
         // Nobody listens at its origin.
@@ -331,7 +410,9 @@ async fn what_a_setting_can_mend_is_mended_by_one_request_and_the_agent_gets_in(
         assert_eq!(found["items"][0]["id"], attempt["id"]);
         assert_eq!(found["items"].as_array().unwrap().len(), 1);
         let path = format!("/agent-attempts?request={request}");
-        let foreign = world.call(&world.other.owner.token, Method::GET, &path, None).await;
+        let foreign = world
+            .call(&world.other.owner.token, Method::GET, &path, None)
+            .await;
         assert_eq!(foreign.json()["items"], json!([]));
         let labs = world.hire(Role::AccountAdmin, Some(&world.acme.labs)).await.token;
         let elsewhere = world.call(&labs, Method::GET, &path, None).await;
@@ -341,10 +422,62 @@ async fn what_a_setting_can_mend_is_mended_by_one_request_and_the_agent_gets_in(
 }
 
 #[tokio::test]
+async fn an_agent_whose_browser_comes_from_elsewhere_has_one_timeline_in_the_end() {
+    on_each(async |world| {
+        let place = Place::new(world).await;
+        world.keyring.ensure(&world.acme.org).await.unwrap();
+        place.change(json!({"managed_oauth": true})).await;
+        let cookie = place.employee().await;
+        let document = "https://agent.example/client.json";
+        place
+            .oauth
+            .keep_document(
+                document,
+                json!({"client_id": document, "redirect_uris": [CALLBACK]}),
+            )
+            .await;
+        for _ in 0..3 {
+            assert_eq!(place.call(None).await.0, 401);
+        }
+        let path = "/.well-known/oauth-protected-resource";
+        assert_eq!(place.ask(Request::get(path), None).await.0, 200);
+        let code = place.allow(&cookie, &place.url(document, CALLBACK)).await;
+        place.redeem(document, &code).await;
+        let attempt = place.newest().await;
+        let steps = attempt["steps"].as_array().unwrap();
+        let kinds: Vec<_> = steps.iter().map(|step| step["kind"].clone()).collect();
+        assert_eq!(
+            kinds,
+            ["challenge", "discovery", "sign_in", "consent", "token"],
+            "{attempt:#}"
+        );
+        assert_eq!(steps[0]["count"], 3);
+        assert_eq!(
+            (&attempt["state"], &attempt["ambiguous"]),
+            (&json!("going_on"), &json!(false))
+        );
+        world.clock.advance(601);
+        world.store.catch_up().await;
+        let stopped = place.newest().await;
+        assert_eq!(stopped["state"], "stopped");
+        assert!(
+            stopped["summary"]
+                .as_str()
+                .unwrap()
+                .contains("never called the app"),
+            "{stopped}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_remedy_takes_the_rights_of_the_change_that_it_is() {
     on_each(async |world| {
         let place = Place::new(world).await;
-        place.change(json!({"managed_oauth": true, "oauth": {"registration": {"approval": true}}})).await;
+        place
+            .change(json!({"managed_oauth": true, "oauth": {"registration": {"approval": true}}}))
+            .await;
         let (status, made) = place.register(CALLBACK).await;
         assert_eq!(status, 201);
         let cookie = place.employee().await;
@@ -354,12 +487,23 @@ async fn a_remedy_takes_the_rights_of_the_change_that_it_is() {
         let path = format!("/agent-attempts/{}/remedy", attempt["id"].as_str().unwrap());
         let body = json!({"kind": "approve_client"});
         // An editor changes apps, and approves no agent.
-        let editor = world.hire(Role::AccountEditor, Some(&world.acme.account)).await.token;
+        let editor = world
+            .hire(Role::AccountEditor, Some(&world.acme.account))
+            .await
+            .token;
         let answer = world.call(&editor, Method::POST, &path, Some(body.clone())).await;
         answer.refused(403, "forbidden");
-        for kind in ["allow_redirect", "accept_tier", "pin_document", "switch_on_managed_oauth"] {
+        for kind in [
+            "allow_redirect",
+            "accept_tier",
+            "pin_document",
+            "switch_on_managed_oauth",
+        ] {
             let other = Some(json!({ "kind": kind }));
-            world.owner(Method::POST, &path, other).await.refused(400, "invalid");
+            world
+                .owner(Method::POST, &path, other)
+                .await
+                .refused(400, "invalid");
         }
         let answer = world.owner(Method::POST, &path, Some(body)).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -376,9 +520,16 @@ async fn the_gate_tells_a_token_of_another_app_from_one_that_is_over() {
         let claims = |audience: &str| {
             use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
             let claims = json!({"aud": audience, "exp": 1}).to_string();
-            format!("{0}.{1}.x", URL_SAFE_NO_PAD.encode("{}"), URL_SAFE_NO_PAD.encode(claims))
+            format!(
+                "{0}.{1}.x",
+                URL_SAFE_NO_PAD.encode("{}"),
+                URL_SAFE_NO_PAD.encode(claims)
+            )
         };
-        assert_eq!(place.call(Some(&claims("https://elsewhere.example.com"))).await.0, 401);
+        assert_eq!(
+            place.call(Some(&claims("https://elsewhere.example.com"))).await.0,
+            401
+        );
         assert_eq!(place.newest().await["reason"], "token_of_other_app");
         place.later().await;
         assert_eq!(place.call(Some("nonsense")).await.0, 401);

@@ -46,7 +46,9 @@ pub(crate) async fn ask(
     };
     if is_long {
         let page = page::fault(StatusCode::URI_TOO_LONG, "The request is too long.", &request);
-        return scene.turn_away(None, ("invalid_request", "it is too long"), page).await;
+        return scene
+            .turn_away(None, ("invalid_request", "it is too long"), page)
+            .await;
     }
     match scene.prepare(&session).await {
         Ok(ready) => {
@@ -84,21 +86,27 @@ pub(crate) async fn decide(
     };
     let Some(form) = form::read(&scene, &ready) else {
         let page = page::forged(&request);
-        return scene.turn_away(Some(&ready.client), ("form_refused", ""), page).await;
+        return scene
+            .turn_away(Some(&ready.client), ("form_refused", ""), page)
+            .await;
     };
     let decided = match scene.params.get("decision") {
         Some("allow") => scene.allow(&ready, &form).await,
         Some("deny") => scene.deny(&ready, &form).await,
         _ => {
             let page = page::fault(StatusCode::BAD_REQUEST, "The form was not complete.", &request);
-            return scene.turn_away(Some(&ready.client), ("form_refused", ""), page).await;
+            return scene
+                .turn_away(Some(&ready.client), ("form_refused", ""), page)
+                .await;
         }
     };
     match decided {
         Ok(Some(location)) => redirect(&location),
         Ok(None) => {
             let page = page::answered(&request);
-            scene.turn_away(Some(&ready.client), ("form_refused", ""), page).await
+            scene
+                .turn_away(Some(&ready.client), ("form_refused", ""), page)
+                .await
         }
         Err(error) => page::failed(error, &request),
     }
@@ -154,7 +162,9 @@ impl Scene<'_> {
         if agent.is_out() {
             let reason = audit::word(Reason::ClientNotAccepted);
             let page = page::waiting(view, &agent.client, request);
-            return Err(Box::new(self.turn_away(Some(&agent.client), (&reason, ""), page).await));
+            return Err(Box::new(
+                self.turn_away(Some(&agent.client), (&reason, ""), page).await,
+            ));
         }
         if !oauth.store.is_current() {
             return Err(Box::new(page::failed(unavailable(), request)));
@@ -363,7 +373,8 @@ impl Scene<'_> {
         event.change = audit::shown(&ready.client, &ready.back.redirect_uri);
         tx.commit(event).await?;
         let step = self.step(AgentStepKind::Consent, Some(&ready.client));
-        self.oauth.note(step.user(&ready.who.person.user.id).failed("person_denied"));
+        self.oauth
+            .note(step.user(&ready.who.person.user.id).failed("person_denied"));
         Ok(Some(ready.back.error("access_denied", "the person said no")))
     }
 }

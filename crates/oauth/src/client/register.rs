@@ -38,7 +38,8 @@ pub(crate) async fn register(
     Body(body): Body,
 ) -> Result<Response, OauthError> {
     let rules = &view.app.spec.oauth.registration;
-    let not_registered = |code, why: &str| recorder::not_registered(&oauth, (&view, &request), (code, why), &body);
+    let not_registered =
+        |code, why: &str| recorder::not_registered(&oauth, (&view, &request), (code, why), &body);
     if !rules.dynamic {
         not_registered("registration_off", "");
         return Err(OauthError::not_found());

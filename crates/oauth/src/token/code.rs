@@ -74,7 +74,10 @@ pub(super) async fn spend(exchange: &Exchange<'_>, found: &Found, ready: &Ready)
     audit::decided(&mut event, &ready.decision);
     tx.commit(event).await?;
     let step = recorder::step(exchange.view, exchange.request, wire::AgentStepKind::Token);
-    let step = step.client(&exchange.client.client).user(&grant.user).grant(&grant.id);
+    let step = step
+        .client(&exchange.client.client)
+        .user(&grant.user)
+        .grant(&grant.id);
     exchange.oauth.note(step.received(grant.scopes.join(" ")));
     Ok(refresh_token)
 }

@@ -28,8 +28,8 @@ const ATTEMPTS_OF_NETWORK: i64 = 16;
 /// Attempts of one app that are kept: of strangers, and the others.
 const KEPT_OF_STRANGERS: u32 = 500;
 const KEPT_OF_KNOWN: u32 = 5000;
-/// Steps that are joined in one transaction.
-const BATCH: u32 = 100;
+/// Steps that are joined in one transaction: SQLite has one writer, for whom requests wait, too.
+const BATCH: u32 = 20;
 /// Attempts that are looked at for one step.
 const CANDIDATES: u32 = 8;
 const LEASE: &str = "flight_recorder";
@@ -48,6 +48,7 @@ struct Attempt {
     user: Option<String>,
     grant: Option<String>,
     steps: i64,
+    started_at: Timestamp,
     last_at: Timestamp,
 }
 
@@ -65,6 +66,7 @@ impl Attempt {
             user: row.opt_text("user_id")?,
             grant: row.opt_text("grant_id")?,
             steps: row.int("steps")?,
+            started_at: row.time("started_at")?,
             last_at: row.time("last_at")?,
         })
     }
@@ -225,7 +227,11 @@ async fn belongs(tx: &mut Tx, step: &Step) -> Result<Belongs> {
     }
     if let Some(asked) = &step.asked {
         let sql = Sql::new(select!(agent_attempts, "WHERE app = $1 AND asked = $2"));
-        let sql = sql.bind(&step.app).bind(asked.as_str()).then(" ORDER BY id DESC").limit(1);
+        let sql = sql
+            .bind(&step.app)
+            .bind(asked.as_str())
+            .then(" ORDER BY id DESC")
+            .limit(1);
         let found = some(tx, sql).await?.pop();
         if let Some(attempt) = found.filter(|attempt| attempt.fits(step)) {
             return Ok(Belongs::To(attempt));
@@ -291,7 +297,11 @@ async fn of_place(tx: &mut Tx, step: &Step) -> Result<Belongs> {
         // It begins, goes on reading, or tries to register.
         let begins = step.kind == AgentStepKind::Challenge;
         let own = found.iter().position(|attempt| match begins {
-            true => nameless(attempt) && attempt.is_going_on() && attempt.last_at > recent,
+            // Whoever is turned away and asks again has not begun anew.
+            true => {
+                let asks_again = attempt.is_going_on() || attempt.step == AgentStepKind::Challenge;
+                nameless(attempt) && asks_again && attempt.last_at > recent
+            }
             false => nameless(attempt) || attempt.is_going_on() && attempt.last_at > recent,
         });
         let own = own.map(|at| found.swap_remove(at));
@@ -315,7 +325,10 @@ async fn of_network(tx: &mut Tx, step: &Step) -> Result<Belongs> {
         agent_attempts,
         "WHERE app = $1 AND network = $2 AND last_at > $3 ORDER BY last_at DESC, id DESC"
     ));
-    let sql = sql.bind(&step.app).bind(step.network.as_str()).bind(since(step, PATIENCE));
+    let sql = sql
+        .bind(&step.app)
+        .bind(step.network.as_str())
+        .bind(since(step, PATIENCE));
     let found = some(tx, sql.limit(CANDIDATES)).await?;
     let (mut nameless, named): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|attempt| attempt.client_id.is_none());
@@ -347,10 +360,13 @@ async fn forget(tx: &mut Tx, id: &str) -> Result<()> {
 async fn is_crowded(tx: &mut Tx, step: &Step) -> Result<bool> {
     let count = async |tx: &mut Tx, sql: Sql| -> Result<i64> {
         let row = opt(&mut *tx, sql).await?;
-        row.ok_or_else(|| Error::internal("COUNT without a row"))?.int("n")
+        row.ok_or_else(|| Error::internal("COUNT without a row"))?
+            .int("n")
     };
     let recent = since(step, 60);
-    let sql = Sql::new("SELECT COUNT(*) AS n FROM agent_attempts WHERE app = $1 AND known = FALSE AND last_at > $2");
+    let sql = Sql::new(
+        "SELECT COUNT(*) AS n FROM agent_attempts WHERE app = $1 AND known = FALSE AND last_at > $2",
+    );
     if count(tx, sql.bind(&step.app).bind(recent)).await? >= ATTEMPTS {
         return Ok(true);
     }
@@ -387,7 +403,10 @@ async fn begin(tx: &mut Tx, others: &[AgentAttemptId], (id, step): (&str, &Step)
         ("ambiguous", (!others.is_empty()).into()),
         ("place", step.place().into()),
         ("network", step.network.as_str().into()),
-        ("user_agent", step.user_agent.as_deref().filter(|_| step.is_agents()).into()),
+        (
+            "user_agent",
+            step.user_agent.as_deref().filter(|_| step.is_agents()).into(),
+        ),
         ("client_id", step.client_id.as_deref().into()),
         ("client", step.client.as_ref().into()),
         ("client_name", step.client_name.as_deref().into()),
@@ -458,8 +477,13 @@ async fn go_on(tx: &mut Tx, attempt: Attempt, (id, step): (&str, &Step)) -> Resu
         .bind(step.grant.as_ref());
     tx.run(sql).await?;
     if step.is_agents() && attempt.place.is_empty() {
-        let sql = Sql::new("UPDATE agent_attempts SET place = $2, network = $3, user_agent = $4 WHERE id = $1");
-        let sql = sql.bind(&attempt.id).bind(step.place()).bind(step.network.as_str());
+        absorb(tx, &attempt, step).await?;
+        let sql =
+            Sql::new("UPDATE agent_attempts SET place = $2, network = $3, user_agent = $4 WHERE id = $1");
+        let sql = sql
+            .bind(&attempt.id)
+            .bind(step.place())
+            .bind(step.network.as_str());
         tx.run(sql.bind(step.user_agent.as_deref())).await?;
     }
     if known && !attempt.known {
@@ -483,19 +507,47 @@ async fn go_on(tx: &mut Tx, attempt: Attempt, (id, step): (&str, &Step)) -> Resu
     tx.run(sql).await.map(drop)
 }
 
-/// Counts a step that is the last one again; `false`, and nothing done, when it is not. Of one that was refused each
-/// request can be asked about.
+/// What an agent did before its person's browser came from elsewhere: its grant says now whose it was, if there is one only
+/// that it can be.
+async fn absorb(tx: &mut Tx, attempt: &Attempt, step: &Step) -> Result<()> {
+    if step.grant.is_none() {
+        return Ok(());
+    }
+    let sql = Sql::new(select!(
+        agent_attempts,
+        "WHERE app = $1 AND place = $2 AND last_at > $3 ORDER BY last_at DESC, id DESC"
+    ));
+    let sql = sql.bind(&step.app).bind(step.place()).bind(since(step, OPEN));
+    let mut found = some(tx, sql.limit(CANDIDATES)).await?;
+    found.retain(|other| other.client_id.is_none() && !other.is_in() && other.id != attempt.id);
+    let [before] = found.as_slice() else {
+        return Ok(());
+    };
+    let sql = Sql::new("UPDATE agent_steps SET attempt = $1, known = TRUE WHERE attempt = $2");
+    tx.run(sql.bind(&attempt.id).bind(&before.id)).await?;
+    let sql = Sql::new("UPDATE agent_attempts SET started_at = $2, steps = steps + $3 WHERE id = $1");
+    let began = attempt.started_at.min(before.started_at);
+    tx.run(sql.bind(&attempt.id).bind(began).bind(before.steps))
+        .await?;
+    let sql = Sql::new("DELETE FROM agent_attempts WHERE id = $1");
+    tx.run(sql.bind(&before.id)).await.map(drop)
+}
+
+/// Counts a step that is the last one again; `false`, and nothing done, when it is not. Of one that was refused on a page
+/// each request can be asked about.
 async fn repeats(tx: &mut Tx, attempt: &Attempt, step: &Step) -> Result<bool> {
-    if step.outcome == AgentStepOutcome::Failed {
+    if !step.repeats_itself() {
         return Ok(false);
     }
-    let sql = Sql::new("SELECT id, kind, outcome, received, network FROM agent_steps WHERE attempt = $1");
+    let sql =
+        Sql::new("SELECT id, kind, outcome, reason, received, network FROM agent_steps WHERE attempt = $1");
     let sql = sql.bind(&attempt.id).then(" ORDER BY at DESC, id DESC").limit(1);
     let Some(last) = opt(&mut *tx, sql).await? else {
         return Ok(false);
     };
     let same = last.text("kind")? == step.kind.as_str()
         && last.text("outcome")? == word(step.outcome)?
+        && last.opt_text("reason")? == step.reason
         && last.opt_text("received")? == step.received
         && last.text("network")? == step.network;
     if same {
@@ -507,7 +559,11 @@ async fn repeats(tx: &mut Tx, attempt: &Attempt, step: &Step) -> Result<bool> {
 
 /// Takes away the oldest attempts of an app that has too many.
 async fn trim(tx: &mut Tx, step: &Step) -> Result<()> {
-    let most = if step.known { KEPT_OF_KNOWN } else { KEPT_OF_STRANGERS };
+    let most = if step.known {
+        KEPT_OF_KNOWN
+    } else {
+        KEPT_OF_STRANGERS
+    };
     let sql = Sql::assembled(format!(
         "SELECT id FROM agent_attempts WHERE app = $1 AND known = $2 ORDER BY last_at DESC LIMIT 20 OFFSET {most}"
     ));

@@ -43,7 +43,10 @@ impl Lane {
         let network = (step.app.clone(), step.network.clone());
         let full = self.steps.len() >= MOST
             || self.of_app.get(&step.app).is_some_and(|n| *n >= MOST_OF_APP)
-            || self.of_network.get(&network).is_some_and(|n| *n >= MOST_OF_NETWORK);
+            || self
+                .of_network
+                .get(&network)
+                .is_some_and(|n| *n >= MOST_OF_NETWORK);
         if full {
             metrics::counter!("chatelaine_agent_steps_lost_total").increment(1);
             return;
@@ -67,8 +70,7 @@ fn is_same(one: &Step, other: &Step) -> bool {
         && one.user == other.user
         && one.grant == other.grant
         && one.received == other.received
-        // Of what is refused each request can be asked about.
-        && one.outcome == wire::AgentStepOutcome::Passed
+        && one.repeats_itself()
 }
 
 fn open(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {

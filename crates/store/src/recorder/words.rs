@@ -38,7 +38,8 @@ use AgentStepKind::{Authorize, Call, Challenge, Consent, Document, Registration,
 
 const WAIT: &str = "Wait a minute and try again.";
 const ANEW: &str = "Have the agent sign in again.";
-const ASK: &str = "Change the app's policies if this person should get in with this agent; the audit log names the rule.";
+const ASK: &str =
+    "Change the app's policies if this person should get in with this agent; the audit log names the rule.";
 const AGENT: &str = "This is a fault of the agent: report it to whoever makes it, with the steps below.";
 const FORGET: &str = "Remove the server from the agent and add it again, so that it registers anew.";
 const SCOPES: &str = "Configure the agent to ask for scopes that the app has, or add the scope to the app.";
@@ -321,8 +322,18 @@ pub const FAULTS: &[Fault] = &[
         ANEW,
         &[],
     ),
-    fault((Token, "grant_revoked"), "The agent's grant was revoked", ANEW, &[]),
-    fault((Token, "grant_expired"), "The agent's grant has expired", ANEW, &[]),
+    fault(
+        (Token, "grant_revoked"),
+        "The agent's grant was revoked",
+        ANEW,
+        &[],
+    ),
+    fault(
+        (Token, "grant_expired"),
+        "The agent's grant has expired",
+        ANEW,
+        &[],
+    ),
     fault(
         (Token, "unsupported_grant_type"),
         "The agent asked for a grant type that this server does not have",
@@ -364,7 +375,10 @@ pub(crate) fn tell(
         }
         AgentAttemptState::Failed => match reason.and_then(fault_of) {
             Some(fault) => (fault.what, Some(fault.fix)),
-            None => (refused_at(step), Some("The audit log has the same request with its reason.")),
+            None => (
+                refused_at(step),
+                Some("The audit log has the same request with its reason."),
+            ),
         },
     };
     let summary = match received.filter(|_| state == AgentAttemptState::Failed) {
@@ -445,7 +459,11 @@ mod tests {
         let codes: HashSet<_> = FAULTS.iter().map(|fault| fault.code).collect();
         assert_eq!(codes.len(), FAULTS.len());
         for fault in FAULTS {
-            assert!(!fault.what.ends_with('.') && fault.fix.ends_with('.'), "{}", fault.code);
+            assert!(
+                !fault.what.ends_with('.') && fault.fix.ends_with('.'),
+                "{}",
+                fault.code
+            );
         }
     }
 
