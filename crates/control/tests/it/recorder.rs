@@ -107,12 +107,14 @@ impl<'w> Place<'w> {
         (status, serde_json::from_str(&text).unwrap_or_default())
     }
 
+    /// An authorization request like no other.
     fn url(&self, client_id: &str, redirect: &str) -> String {
+        let state = EventId::fresh().to_string();
         let fields = [
             ("client_id", client_id),
             ("redirect_uri", redirect),
             ("response_type", "code"),
-            ("state", "xyz"),
+            ("state", state.as_str()),
             ("code_challenge", CHALLENGE),
             ("code_challenge_method", "S256"),
         ];
