@@ -39,13 +39,16 @@ impl<'w> Place<'w> {
         let app = store::app::get(&world.store, &world.acme.org, &world.acme.app.id)
             .await
             .unwrap();
-        Self {
+        let place = Self {
             world,
             gateway: Gateway::new(config),
             oauth,
             router,
             app,
-        }
+        };
+        // Nobody listens there.
+        place.change(json!({"origin_url": "http://127.0.0.1:1"})).await;
+        place
     }
 
     fn audit(request: &Request<Body>, agent: &str) -> AuditRequest {
@@ -403,7 +406,6 @@ async fn what_a_setting_can_mend_is_mended_by_one_request_and_the_agent_gets_in(
         ];
         assert_eq!(kinds, whole, "{attempt:#}");
         assert_eq!(attempt["software"], "agent/1.0");
-        // Nobody listens at its origin.
         assert_eq!(attempt["reason"], "origin_unreachable");
 
         // Found by the request that somebody reads off an error page, and by nobody else's.
