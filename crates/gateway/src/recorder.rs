@@ -99,7 +99,12 @@ pub(crate) fn called(
     request: &AuditRequest,
     (known, ended): (Option<&Known>, Ended),
 ) {
-    let well = !matches!(ended, Ended::OriginFailed);
+    let well = match ended {
+        Ended::Forwarded => true,
+        Ended::OriginFailed => false,
+        // It hung up, or its access ended meanwhile.
+        _ => return,
+    };
     let Some(step) = call(view, request, known, well) else {
         return;
     };
