@@ -38,6 +38,7 @@ pub(crate) fn discovery(store: &Store, view: &AppView, request: &AuditRequest, d
     let what = match document {
         Document::ProtectedResource => "the app's metadata",
         Document::AuthorizationServer => "the authorization server's metadata, at the app",
+        Document::OpenId => "the OpenID configuration, at the app",
         Document::Other => return,
     };
     store.note_step(Step::new(view, request, AgentStepKind::Discovery).received(what));

@@ -40,10 +40,11 @@ pub(crate) async fn jwks(
 pub(crate) async fn openid(
     oauth: State<Oauth>,
     Live(view): Live,
+    request: Request,
     headers: HeaderMap,
 ) -> Result<Response, OauthError> {
     match view.app.spec.oauth.openid {
-        true => Ok(metadata(oauth, Live(view), headers).await),
+        true => Ok(metadata(oauth, Live(view), request, headers).await),
         false => Err(OauthError::not_found()),
     }
 }
