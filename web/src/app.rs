@@ -98,6 +98,7 @@ fn Dashboard() -> impl IntoView {
                     <Route path=path!("/policies/:id") view=pages::policy::Page />
                     <Route path=path!("/agents") view=pages::agents::Page />
                     <Route path=path!("/agents/:id") view=pages::agent::Page />
+                    <Route path=path!("/agents/attempts/:id") view=pages::attempts::Page />
                     <Route path=path!("/service-tokens") view=pages::service_tokens::Page />
                     <Route path=path!("/people") view=pages::people::Page />
                     <Route path=path!("/people/:id") view=pages::person::Page />

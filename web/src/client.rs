@@ -166,6 +166,11 @@ impl Write {
         }
     }
 
+    /// The same, if what it changes is of this version still.
+    pub(crate) fn of_version(self, version: Option<i64>) -> Self {
+        Self { version, ..self }
+    }
+
     /// Changes the version that was read by a merge patch.
     pub(crate) fn patch(path: &str, version: i64, body: &impl Serialize) -> Self {
         Self {

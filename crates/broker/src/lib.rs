@@ -32,6 +32,7 @@ pub mod page;
 mod password;
 mod pending;
 mod provider;
+mod recorder;
 mod refused;
 mod return_to;
 mod second_factor;

@@ -27,7 +27,7 @@ use crate::refused::{At, failed, refuse, turned_away};
 use crate::return_to::safe;
 use crate::session::{self, Proven};
 use crate::trace::Trace;
-use crate::{Visit, audit, confirm, github, trial, vouch};
+use crate::{Visit, audit, confirm, github, recorder, trial, vouch};
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use http::StatusCode;
@@ -208,7 +208,11 @@ async fn come_back(visit: Visit, came_to: Option<ConnectionId>, sent: Sent) -> R
     let Some(attempt) = attempt else {
         return foreign(&visit, came_to.as_ref()).await;
     };
-    let mut response = answered(&visit, attempt.clone(), (came_to, sent)).await?;
+    let answered = answered(&visit, attempt.clone(), (came_to, sent)).await;
+    if let Err(failure) = &answered {
+        recorder::not_signed_in(&visit, attempt.return_to.as_deref(), failure);
+    }
+    let mut response = answered?;
     attempt.forget(&visit, &mut response);
     Ok(response)
 }

@@ -1,5 +1,6 @@
 //! The tree of commands, made from the table of resources, and what runs them.
 
+use crate::agents;
 use crate::api::{Api, Call};
 use crate::audit::{self, Audit};
 use crate::code;
@@ -90,6 +91,10 @@ fn general() -> Vec<clap::Command> {
         code::Apply::augment_args(command("apply"))
             .about("Make the server as a file says")
             .arg(profile()),
+        agents::Agents::augment_subcommands(command("agents"))
+            .about("See how agents got in, and where they got stuck")
+            .subcommand_required(true)
+            .arg_required_else_help(true),
         command("completion")
             .about("Print a completion script for a shell")
             .arg(
@@ -415,6 +420,7 @@ async fn dispatch(command: Command, mut root: clap::Command, around: &mut Surrou
         "export" => return code::export::run(parsed(&args)?, &api, around).await,
         "diff" => return code::diff(parsed(&args)?, &api, around).await,
         "apply" => return code::apply(parsed(&args)?, &api, around).await,
+        "agents" => return agents::run(parsed(&args)?, &api, around).await,
         _ => {}
     }
     let Some((verb, args)) = inner else {

@@ -5,6 +5,7 @@
 //! JSON. `export`, `diff` and `apply` are in [`code`]: a file's things are found at the server by name, what
 //! differs becomes a step, and the steps are made in an order in which what they name is there.
 
+mod agents;
 mod api;
 mod audit;
 mod code;

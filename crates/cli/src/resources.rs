@@ -89,12 +89,13 @@ pub(crate) fn of_id(id: &str) -> Option<&'static str> {
         "pol" => "policies",
         "cli" => "clients",
         "gnt" => "grants",
+        "aat" => "agent-attempts",
         "ses" => "sessions",
         "tok" => "api-tokens",
         "key" => "signing-keys",
         "svc" => "service-tokens",
         "whk" => "webhooks",
-        "org" | "evt" | "whd" | "trl" | "fac" => "",
+        "ast" | "org" | "evt" | "whd" | "trl" | "fac" => "",
         _ => return None,
     })
 }

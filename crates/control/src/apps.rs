@@ -79,31 +79,32 @@ async fn get(caller: Caller, Id(id): Id<AppId>) -> Answer {
     responses((status = 200, body = App)))]
 async fn patch(caller: Caller, Id(id): Id<AppId>, write: Write, body: Body) -> Answer<Response> {
     let app = load(&caller, &id).await?;
+    let after = change(&caller, app, &write, body).await?;
+    Ok(write.changed(after.version, &after))
+}
+
+/// Changes an app by a merge patch, for whoever may.
+pub(crate) async fn change(caller: &Caller, app: App, write: &Write, body: Body) -> Answer<App> {
     caller.require(Permission::Edit, Scope::Account(&app.account))?;
     write.expects(app.version)?;
     let spec: AppSpec = body.merge(&app.spec)?;
     if spec == app.spec {
-        return Ok(write.changed(app.version, &app));
+        return Ok(app);
     }
-    check(&caller, &app.account, &spec, Some(&app.spec)).await?;
-    let warrant = write.warrant(&caller, &Act::ChangeApp(&app.account, &app.spec, &spec))?;
+    check(caller, &app.account, &spec, Some(&app.spec)).await?;
+    let warrant = write.warrant(caller, &Act::ChangeApp(&app.account, &app.spec, &spec))?;
     let public_url = spec.public_url.clone();
     let mut tx = caller.begin().await?;
     let after = match store::app::update(&mut tx, &app, spec).await {
         Ok(after) => after,
         Err(error) => {
             drop(tx);
-            return Err(hosts::refused(&caller, &app.account, &public_url, error).await);
+            return Err(hosts::refused(caller, &app.account, &public_url, error).await);
         }
     };
-    let event = event(
-        &caller,
-        "app.update",
-        &after,
-        (Some(&app.spec), Some(&after.spec)),
-    );
+    let event = event(caller, "app.update", &after, (Some(&app.spec), Some(&after.spec)));
     write.commit(&warrant, tx, vec![event]).await?;
-    Ok(write.changed(after.version, &after))
+    Ok(after)
 }
 
 /// Deletes an app with its clients, grants and sessions

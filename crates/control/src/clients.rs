@@ -137,6 +137,12 @@ async fn get(caller: Caller, Id(id): Id<ClientId>) -> Answer {
     responses((status = 200, body = Client)))]
 async fn patch(caller: Caller, Id(id): Id<ClientId>, write: Write, body: Body) -> Answer<Response> {
     let client = load(&caller, &id).await?;
+    let after = change(&caller, client, &write, body).await?;
+    Ok(write.changed(after.version, &after))
+}
+
+/// Changes a client by a merge patch, for whoever may.
+pub(crate) async fn change(caller: &Caller, client: Client, write: &Write, body: Body) -> Answer<Client> {
     caller.require(Permission::Administer, Scope::Account(&client.account))?;
     write.expects(client.version)?;
     let before = ClientSpec {
@@ -150,22 +156,22 @@ async fn patch(caller: Caller, Id(id): Id<ClientId>, write: Write, body: Body) -
         asked.settled(&client)
     };
     if spec == before {
-        return Ok(write.changed(client.version, &client));
+        return Ok(client);
     }
-    let warrant = write.warrant(&caller, &Act::ChangeClient(&client.account, &before, &spec))?;
+    let warrant = write.warrant(caller, &Act::ChangeClient(&client.account, &before, &spec))?;
     let mut tx = caller.begin().await?;
     let mut after = store::client::update(&mut tx, &client, &spec).await?;
     if after.state != ClientState::Active {
         after.live_grants = 0;
     }
     let event = event(
-        &caller,
+        caller,
         "client.update",
         &after,
         record::change(Some(&before), Some(&spec)),
     );
     write.commit(&warrant, tx, vec![event]).await?;
-    Ok(write.changed(after.version, &after))
+    Ok(after)
 }
 
 /// Deletes a client with its grants

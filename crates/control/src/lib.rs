@@ -4,6 +4,7 @@
 //! `require` a permission, read the body, check it, one domain call, commit with its audit event, answer.
 //! The description at `/openapi.json` is made from the same routes.
 
+mod agent_attempts;
 mod answer;
 mod caller;
 mod check;
@@ -218,6 +219,7 @@ fn resources() -> OpenApiRouter<Control> {
         .merge(hosts::routes())
         .merge(clients::routes())
         .merge(grants::routes())
+        .merge(agent_attempts::routes())
         .merge(api_tokens::routes())
         .merge(service_tokens::routes())
         .merge(signing_keys::routes())

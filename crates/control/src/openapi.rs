@@ -120,6 +120,7 @@ const TAGS: &[(&str, &str)] = &[
     ("hosts", "Whose public hosts are"),
     ("clients", "Agent software"),
     ("grants", "What people allowed agents"),
+    ("agent-attempts", "How agents got in, or where they got stuck"),
     ("api-tokens", "Credentials for automation"),
     ("service-tokens", "Credentials with which machines come to apps"),
     ("webhooks", "Where events of the log are sent"),
@@ -167,6 +168,8 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation, componen
     operation.operation_id = Some(format!("{}_{name}", tag.replace('-', "_")));
     let is_question = crate::QUESTIONS.contains(&path.trim_start_matches("/api/v1"));
     let is_write = !matches!(method, HttpMethod::Get) && !is_question;
+    // A remedy is a change of the app or client that it names.
+    let is_change = matches!(method, HttpMethod::Patch | HttpMethod::Delete) || path.ends_with("/remedy");
     let mut parameters = Vec::new();
     for name in path.split('/').filter_map(|part| part.strip_prefix('{')) {
         let name = name.trim_end_matches('}');
@@ -198,7 +201,7 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation, componen
             .pattern(Some("^[\\x20-\\x7e]+$"));
         parameters.push(key.schema(Some(bounded)).build());
     }
-    if matches!(method, HttpMethod::Patch | HttpMethod::Delete) {
+    if is_change {
         let text = "`ETag` of the version to change; if it is another one by now, the answer is 412";
         parameters.push(parameter("If-Match", ParameterIn::Header, text, Type::String));
     }
@@ -225,7 +228,7 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation, componen
         Of::Body => has_body,
         Of::Write => is_write,
         Of::Creation => is_write && matches!(method, HttpMethod::Post),
-        Of::Change => matches!(method, HttpMethod::Patch | HttpMethod::Delete),
+        Of::Change => is_change,
         Of::Guarded => is_write && path == "/api/v1/organisation",
         Of::Secret => matches!(method, HttpMethod::Patch) && path == "/api/v1/connections/{id}",
     });

@@ -96,6 +96,7 @@ pub(crate) const fn declared() -> &'static [(&'static str, Proof)] {
         ("PATCH /clients/{id}", ByChange),
         ("DELETE /clients/{id}", ByChange),
         ("DELETE /grants/{id}", Never),
+        ("POST /agent-attempts/{id}/remedy", ByChange),
         ("POST /api-tokens", Always),
         ("PATCH /api-tokens/{id}", ByChange),
         ("DELETE /api-tokens/{id}", Never),

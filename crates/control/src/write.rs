@@ -267,7 +267,7 @@ impl Write {
 }
 
 /// The entity tag of a version.
-fn etag(version: i64) -> String {
+pub(crate) fn etag(version: i64) -> String {
     format!("\"v{version}\"")
 }
 

@@ -16,6 +16,7 @@ mod memory;
 
 pub(crate) use known::{By, Known, Minted, Under};
 
+use crate::recorder::WayIn;
 use crate::site::Site;
 use aws_lc_rs::digest;
 use failures::Failures;
@@ -220,6 +221,7 @@ impl Credentials {
             jti: claims.jti,
             key: signed_with,
             meant_for: Arc::clone(&site.tokens_for),
+            way_in: WayIn::default(),
         };
         let ends = grant.expires_at.min(Timestamp::from_seconds(claims.exp));
         let by = By::Agent(Box::new(person), Box::new(agent));

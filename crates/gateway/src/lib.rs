@@ -28,6 +28,7 @@ mod own;
 mod reach;
 mod reading;
 mod record;
+mod recorder;
 mod ruling;
 mod shown;
 mod site;
@@ -280,6 +281,9 @@ impl Gateway {
         if is_plain && let Some(asked) = wellknown::parse(path) {
             let document = asked.app(views).and_then(|view| {
                 let site = self.0.site(view);
+                if parts.method == Method::GET {
+                    recorder::discovery(&self.0.store, view, &audit, asked.document);
+                }
                 match asked.document {
                     wellknown::Document::ProtectedResource => {
                         Some(site.resource_metadata_for(parts.uri.query()))

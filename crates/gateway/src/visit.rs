@@ -8,7 +8,7 @@ use crate::ruling::{Asked, Ruling};
 use crate::shown::{self, Shown};
 use crate::site::Site;
 use crate::watch::Watch;
-use crate::{Answer, Ended, Gateway, answer, attempt, hidden_at, lying_at, mcp, record};
+use crate::{Answer, Ended, Gateway, answer, attempt, hidden_at, lying_at, mcp, record, recorder};
 use axum::body::Body;
 use futures_util::future::try_join_all;
 use http::header::{AUTHORIZATION, ORIGIN};
@@ -266,6 +266,9 @@ impl Visit<'_> {
             }
             other => other,
         };
+        if !is_browser {
+            recorder::challenged(&store, &site.view, &self.audit, (parts, reason));
+        }
         self.record(None, &Ruling::denied(reason), None).await?;
         let answer = match reason {
             Reason::Disabled if is_browser => {
@@ -312,6 +315,7 @@ impl Visit<'_> {
     ) -> store::Result<Answer> {
         let id = self.audit.id.clone();
         let site = Arc::clone(&self.site);
+        recorder::denied(&self.gateway.0.store, &site.view, &self.audit, (known, &ruling));
         self.record(Some(known), &ruling, mcp).await?;
         let response = if ruling.reason == Reason::InsufficientScope {
             answer::insufficient_scope(&site, &ruling.needed, parts.uri.query(), &id)
@@ -348,9 +352,16 @@ impl Visit<'_> {
         let started = self.started;
         let mcp = passage.watch.mcp.clone();
         let site = Arc::clone(&self.site);
+        let is_news = known
+            .and_then(Known::agent)
+            .is_some_and(|agent| agent.way_in.is_open());
+        let audit = is_news.then(|| self.audit.clone());
         let requests = self.record(known, &ruling, mcp).await?;
         // From here on the record is durable, so the origin may see the request.
         let sent = forward::forward(&gateway.upstream, passage).await;
+        if let Some(audit) = audit {
+            recorder::called(&gateway.store, &site.view, &audit, (known, sent.ended));
+        }
         if let Some(why) = sent.refused {
             gateway.note_refused(&site, why).await;
         }

@@ -1,6 +1,7 @@
 //! What an agent reads first: the authorization server metadata (RFC 8414) and the keys.
 
-use crate::{Oauth, answer::OauthError, context::Live};
+use crate::context::{Live, Request};
+use crate::{Oauth, answer::OauthError, recorder};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -11,7 +12,14 @@ use http::{
 };
 
 /// `GET /.well-known/oauth-authorization-server/oauth/{app}` and the same below the issuer.
-pub(crate) async fn metadata(State(oauth): State<Oauth>, Live(view): Live, headers: HeaderMap) -> Response {
+pub(crate) async fn metadata(
+    State(oauth): State<Oauth>,
+    Live(view): Live,
+    request: Request,
+    headers: HeaderMap,
+) -> Response {
+    let step = recorder::step(&view, &request, wire::AgentStepKind::Discovery);
+    oauth.note(step.received("the authorization server's metadata"));
     let body = tokens::metadata::authorization_server_metadata(&view, &oauth.control_url).to_string();
     let etag = format!("\"{}\"", &store::sha256(&body)[..22]);
     document(&headers, body, &etag)
@@ -32,10 +40,11 @@ pub(crate) async fn jwks(
 pub(crate) async fn openid(
     oauth: State<Oauth>,
     Live(view): Live,
+    request: Request,
     headers: HeaderMap,
 ) -> Result<Response, OauthError> {
     match view.app.spec.oauth.openid {
-        true => Ok(metadata(oauth, Live(view), headers).await),
+        true => Ok(metadata(oauth, Live(view), request, headers).await),
         false => Err(OauthError::not_found()),
     }
 }

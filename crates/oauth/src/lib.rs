@@ -16,6 +16,7 @@ mod introspect;
 mod limit;
 mod params;
 mod people;
+mod recorder;
 mod resource;
 mod revoke;
 mod scope;

@@ -44,6 +44,8 @@ pub(crate) enum Fate {
 /// Every table, and what becomes of it. A table that is not here fails a test: whoever makes one has to think of this.
 pub(crate) const FATES: &[(&str, Fate)] = &[
     ("accounts", Fate::Stays),
+    ("agent_attempts", Fate::Stays),
+    ("agent_steps", Fate::Stays),
     ("api_tokens", Fate::Ends),
     ("apps", Fate::Stays),
     ("attempts", Fate::Stays),

@@ -27,6 +27,8 @@ macro_rules! select {
 }
 
 table!($ accounts: id org name enabled created_at version);
+table!($ agent_attempts: id org account app state step reason received subject known ambiguous place network user_agent client_id client client_name asked user_id grant_id steps started_at last_at stops_at);
+table!($ agent_steps: id attempt org account app at kind outcome reason expected received subject known request network ip user_agent client_id client client_name asked user_id grant_id count);
 table!($ api_tokens: id org owner account role name scopes allowed_ips prefix hash previous_hash previous_until created_by created_at expires_at last_used_at last_used_ip version);
 table!($ apps: id org account name authority path spec created_at version host);
 table!($ audit_events: org seq id time account action outcome user_id client grant_id app tool body hash target_user);

@@ -12,6 +12,7 @@
 mod columns;
 
 pub mod access;
+pub mod agent_attempt;
 pub mod api_token;
 pub mod app;
 pub mod attempt;
@@ -50,6 +51,7 @@ pub mod pending_login;
 pub mod power;
 mod quiet;
 pub mod readiness;
+pub mod recorder;
 pub mod refresh;
 pub mod rekey;
 pub mod release;
@@ -103,6 +105,7 @@ struct Inner {
     directory: Directory,
     audit: mpsc::Sender<audit::Entry>,
     folds: fold::Folds,
+    recorder: recorder::Recorder,
     seal: audit::Seal,
     noted: client::Noted,
     collector: webhook::Collector,
@@ -184,6 +187,7 @@ impl Store {
             directory,
             audit,
             folds: fold::Folds::default(),
+            recorder: recorder::Recorder::default(),
             seal,
             noted: client::Noted::default(),
             collector: webhook::Collector::new(),
@@ -205,6 +209,7 @@ impl Store {
         });
         store.keep(readiness::CHANGE_FEED, follow);
         store.keep("audit_counts", fold::follow);
+        store.keep("flight_recorder", recorder::follow);
         Ok(store)
     }
 
@@ -410,10 +415,19 @@ impl Store {
         if let Err(error) = self.write_all_folds().await {
             tracing::error!(%error, source = ?error, "counts of the audit log were lost");
         }
+        if let Err(error) = self.write_agent_steps().await {
+            tracing::warn!(%error, source = ?error, "steps of agents were lost");
+        }
         // If it cannot be given back, its time is over soon.
         let _ = self.inner.collector.give_back(self).await;
         self.inner.closed.cancel();
         self.db().close().await;
+    }
+
+    /// Notes what agents do on their way in.
+    #[must_use]
+    pub fn recorder(&self) -> &recorder::Recorder {
+        &self.inner.recorder
     }
 
     pub(crate) fn folds(&self) -> &fold::Folds {

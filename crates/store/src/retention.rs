@@ -4,7 +4,7 @@
 //! [`sweep`] takes away what has had its time: a few rows at once, each batch in a transaction of its own, so that
 //! nobody waits for it, found by an index. One instance does it at a time; that several do at once is no fault.
 
-use crate::{Error, Result, Store, Tx, attempt, idempotency, lease};
+use crate::{Error, Result, Store, Tx, attempt, idempotency, lease, recorder};
 use std::time::Duration;
 
 const MINUTE: i64 = 60;
@@ -265,6 +265,38 @@ pub const RETENTIONS: &[Retention] = &[
         table: "webhook_deliveries",
         key: "id",
         rows: "webhook_deliveries WHERE created_at <= $1",
+    },
+    Retention {
+        what: "agents' attempts to get in of which nobody is known",
+        kept: recorder::KEPT_OF_STRANGERS,
+        after: "their last step",
+        table: "agent_attempts",
+        key: "id",
+        rows: "agent_attempts WHERE known = FALSE AND last_at <= $1",
+    },
+    Retention {
+        what: "agents' other attempts to get in",
+        kept: recorder::KEPT,
+        after: "their last step",
+        table: "agent_attempts",
+        key: "id",
+        rows: "agent_attempts WHERE known = TRUE AND last_at <= $1",
+    },
+    Retention {
+        what: "steps of agents of which nobody is known",
+        kept: recorder::KEPT_OF_STRANGERS,
+        after: "they were made",
+        table: "agent_steps",
+        key: "id",
+        rows: "agent_steps WHERE known = FALSE AND at <= $1",
+    },
+    Retention {
+        what: "other steps of agents",
+        kept: recorder::KEPT,
+        after: "they were made",
+        table: "agent_steps",
+        key: "id",
+        rows: "agent_steps WHERE known = TRUE AND at <= $1",
     },
     Retention {
         what: "that somebody was warned of an end",

@@ -116,6 +116,10 @@ ids! {
     PolicyId = "pol";
     /// A registered OAuth client (agent software).
     ClientId = "cli";
+    /// An agent attempt: one go of an agent at getting in.
+    AgentAttemptId = "aat";
+    /// A step of one.
+    AgentStepId = "ast";
     /// A grant: user × client × app × scopes, given at consent.
     GrantId = "gnt";
     /// A browser session, at the control plane or at an app.

@@ -32,6 +32,7 @@
 //! | `/groups/{id}/members`, `/apps/{id}/policy-warnings` | GET list [`GroupMember`], [`RuleWarning`] |
 //! | `/clients[/{id}]` | GET list `?app=&state=`, POST [`NewClient`], GET, PATCH [`ClientSpec`], DELETE |
 //! | `/grants[/{id}]` | GET list `?user=&client=&app=&state=`, GET, DELETE (revoke) |
+//! | `/agent-attempts[/{id}]`, `/agent-attempts/{id}/remedy` | GET list `?app=&client=&user=&state=&since=&request=`, GET [`AgentAttemptDetail`]; POST [`CarryOutRemedy`] |
 //! | `/api-tokens[/{id}]` | GET list `?account=`, POST [`NewApiToken`] → [`CreatedApiToken`], GET, PATCH [`ApiTokenSpec`], DELETE |
 //! | `/api-tokens/{id}/roll` | POST [`RollApiToken`] → [`CreatedApiToken`] |
 //! | `/service-tokens[/{id}]` | GET list `?account=`, POST [`NewServiceToken`] → [`ServiceTokenWithSecret`], GET, PATCH [`ServiceTokenSpec`], DELETE |
@@ -49,6 +50,7 @@
 
 mod address;
 mod agent;
+mod agent_attempt;
 mod app;
 mod audit;
 mod binding;
@@ -75,6 +77,7 @@ mod webhook;
 
 pub use address::*;
 pub use agent::*;
+pub use agent_attempt::*;
 pub use app::*;
 pub use audit::*;
 pub use binding::*;

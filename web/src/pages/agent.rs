@@ -54,7 +54,7 @@ fn body(remote: Remote<Client>, subject: Client) -> AnyView {
         ("First used by", first),
         ("Registered", moment(subject.created_at)),
         ("Last use", since_or_never(subject.last_used_at)),
-        ("Activity", view! { <a class="link" href=format!("/audit?client={}", subject.id)>"In the audit log"</a> }.into_any()),
+        ("Activity", view! { <span class="flex flex-wrap gap-3"><a class="link" href=format!("/audit?client={}", subject.id)>"In the audit log"</a><a class="link" href=format!("/agents?tab=attempts&client={}", subject.id)>"Attempts to get in"</a></span> }.into_any()),
     ];
     let path = format!("/grants?client={}", subject.id);
     let changed = since_approval(&subject);

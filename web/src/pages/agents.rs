@@ -1,6 +1,6 @@
 //! The agent register: clients, how far they are trusted, what waits for approval; and all grants.
 
-use super::grants::Grants;
+use super::{attempts::Attempts, grants::Grants};
 use crate::{
     catalogue::others,
     choice::{Choice, Thing, lacking},
@@ -21,6 +21,7 @@ pub(crate) fn Page() -> impl IntoView {
     let tabs = vec![
         tab("agents", "Agents", || view! { <Clients /> }.into_any()),
         tab("grants", "Grants", || view! { <AllGrants /> }.into_any()),
+        tab("attempts", "Attempts", || view! { <Attempts /> }.into_any()),
     ];
     let create = RwSignal::new(false);
     let blocked = me().gate(Need::EditSomewhere);

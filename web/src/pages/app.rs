@@ -128,6 +128,7 @@ fn body(subject: Subject) -> AnyView {
                                     <span class="flex flex-wrap gap-3">
                                         <a class="link" href=format!("/audit?app={}", app.id)>"Audit log"</a>
                                         <a class="link" href=format!("/agents?app={}", app.id)>"Agents"</a>
+                                        <a class="link" href=format!("/agents?tab=attempts&app={}", app.id)>"Attempts of agents"</a>
                                     </span>
                                 }
                                     .into_any(),

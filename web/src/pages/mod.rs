@@ -5,6 +5,7 @@ pub(crate) mod agent;
 pub(crate) mod agents;
 pub(crate) mod app;
 pub(crate) mod apps;
+pub(crate) mod attempts;
 pub(crate) mod audit;
 pub(crate) mod connection;
 pub(crate) mod connections;

@@ -37,6 +37,7 @@ pub(crate) fn id_for(path: &str, company: &Company) -> String {
         "/hosts/{id}" => company.host.to_string(),
         "/clients/{id}" => company.client.id.to_string(),
         "/grants/{id}" => company.grant.to_string(),
+        "/agent-attempts/{id}" | "/agent-attempts/{id}/remedy" => company.attempt.to_string(),
         "/api-tokens/{id}" | "/api-tokens/{id}/roll" => company.owner.token_id.to_string(),
         "/audit/{id}" => company.event.to_string(),
         "/service-tokens/{id}" | "/service-tokens/{id}/rotate" => company.service_token.id.to_string(),

@@ -19,6 +19,7 @@ mod oracles;
 mod policies;
 mod power;
 mod previews;
+mod recorder;
 mod refusals;
 mod released;
 mod resources;

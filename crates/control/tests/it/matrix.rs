@@ -95,7 +95,9 @@ fn line(operation: &str) -> Option<(Need, Place)> {
         "GET /hosts/{id}" => (Read, Account),
         "PATCH /hosts/{id}" | "DELETE /hosts/{id}" => (Administer, Shared),
         "POST /policies/test" => (Read, Account),
-        "GET /clients" | "GET /grants" => (Any, Caller),
+        "GET /clients" | "GET /grants" | "GET /agent-attempts" => (Any, Caller),
+        "GET /agent-attempts/{id}" => (Read, Account),
+        "POST /agent-attempts/{id}/remedy" => (Edit, Account),
         "GET /clients/{id}" | "GET /grants/{id}" => (Read, Account),
         "POST /clients" | "PATCH /clients/{id}" | "DELETE /clients/{id}" => (Administer, Account),
         "DELETE /grants/{id}" => (Administer, Account),
@@ -140,7 +142,7 @@ pub(crate) fn proof(operation: &str) -> Option<&'static str> {
         ("PATCH", "/organisation" | "/accounts/{id}" | "/users/{id}" | "/connections/{id}") => "by-change",
         ("PATCH", "/groups/{id}" | "/policies/{id}" | "/apps/{id}" | "/clients/{id}") => "by-change",
         ("PATCH", "/api-tokens/{id}" | "/service-tokens/{id}" | "/webhooks/{id}") => "by-change",
-        ("POST", "/policies") => "by-change",
+        ("POST", "/policies" | "/agent-attempts/{id}/remedy") => "by-change",
         ("POST", "/connection-migrations/{id}/links") | ("DELETE", "/bindings/{id}" | "/clients/{id}") => {
             "by-change"
         }

@@ -160,6 +160,7 @@ fn changes(operation: &str, world: &World) -> (Vec<Value>, Vec<Value>) {
             let pair = |state: &str| json!({"from_user": acme.employee.id, "to_user": acme.owner.user.id, "state": state});
             (vec![pair("rejected")], vec![pair("approved")])
         }
+        "POST /agent-attempts/{id}/remedy" => (vec![], vec![json!({"kind": "switch_on_managed_oauth"})]),
         "DELETE /bindings/{id}" => (vec![], vec![Value::Null]),
         "DELETE /clients/{id}" => (vec![Value::Null], vec![]),
         other => panic!("a change without a case: {other}"),

@@ -46,6 +46,7 @@ pub(crate) fn body(method: &Method, route: &str, world: &World) -> Option<Value>
         }
         ("POST", "/connection-migrations/{id}/cut-over") => json!({}),
         ("POST", path) if path.starts_with("/connection-migrations/{id}/") => return None,
+        ("POST", "/agent-attempts/{id}/remedy") => json!({"kind": "switch_on_managed_oauth"}),
         ("POST", "/groups") => json!({"account": account, "name": "G"}),
         ("POST", "/policies") => {
             json!({"account": account, "name": "P", "decision": "allow", "include": [{"type": "everyone"}]})

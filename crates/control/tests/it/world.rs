@@ -53,6 +53,8 @@ pub(crate) struct Company {
     pub(crate) host: HostId,
     pub(crate) client: Client,
     pub(crate) grant: GrantId,
+    /// An agent that found Managed OAuth off.
+    pub(crate) attempt: AgentAttemptId,
     pub(crate) session: SessionId,
     pub(crate) employee: User,
     pub(crate) trial: TrialId,
@@ -471,7 +473,9 @@ impl Company {
             .id;
         tx.commit_housekeeping().await.unwrap();
         let factor = add_factor(store, &org, &guarded).await;
+        let attempt = challenged(store, &org, &app.id).await;
         Self {
+            attempt,
             org,
             account: production,
             labs,
@@ -517,6 +521,7 @@ impl Company {
             host: self.host.clone(),
             client: self.client.clone(),
             grant: self.grant.clone(),
+            attempt: self.attempt.clone(),
             session: self.session.clone(),
             employee: self.employee.clone(),
             trial: self.trial.clone(),
@@ -648,6 +653,28 @@ pub(crate) fn identity(connection: &ConnectionId, subject: &str) -> user::Identi
         groups: vec![],
         claims: serde_json::Map::new(),
     }
+}
+
+/// An agent calls an app whose Managed OAuth is off.
+async fn challenged(store: &Store, org: &OrgId, app: &AppId) -> AgentAttemptId {
+    let request = AuditRequest {
+        id: format!("req-{app}"),
+        method: "POST".into(),
+        path: "/".into(),
+        ip: Some("192.0.2.7".into()),
+        user_agent: Some("agent/1.0 (test)".into()),
+    };
+    let view = store.directory().app(app).unwrap().clone();
+    let step = store::recorder::Step::new(&view, &request, AgentStepKind::Challenge);
+    store.note_step(step.failed("managed_oauth_off"));
+    store.write_agent_steps().await.unwrap();
+    let filter = store::agent_attempt::Filter {
+        app: Some(app),
+        ..Default::default()
+    };
+    let page = store::Paging::default();
+    let found = store::agent_attempt::list(store, org, filter, &page).await;
+    found.unwrap().remove(0).id
 }
 
 pub(crate) fn new_client() -> client::NewClient {

@@ -1,5 +1,6 @@
 //! What a credential proves, and how that reads under the configuration of the moment.
 
+use crate::recorder::WayIn;
 use crate::site::{Site, TokensFor};
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
@@ -63,6 +64,8 @@ pub(crate) struct Agent {
     /// Which key its token was signed with, and for what.
     pub(super) key: String,
     pub(super) meant_for: Arc<TokensFor>,
+    /// How far it came with this token.
+    pub(crate) way_in: WayIn,
 }
 
 /// What the origin is told about the caller.

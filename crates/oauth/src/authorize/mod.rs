@@ -26,7 +26,7 @@ use request::{Asked, Back, Fault, Refusal, Wants};
 use store::access::{AccessRequest, Principal, Proof};
 use store::{AppView, grant::Consent};
 use tower_sessions::Session;
-use wire::{Client, ClientState, ClientTier, Decision, Outcome, Reason};
+use wire::{AgentStepKind, Client, ClientState, ClientTier, Decision, Outcome, Reason};
 
 /// `GET /oauth/{app}/authorize`
 pub(crate) async fn ask(
@@ -46,10 +46,16 @@ pub(crate) async fn ask(
     };
     if is_long {
         let page = page::fault(StatusCode::URI_TOO_LONG, "The request is too long.", &request);
-        return scene.turn_away(None, "invalid_request", page).await;
+        return scene
+            .turn_away(None, ("invalid_request", "it is too long"), page)
+            .await;
     }
     match scene.prepare(&session).await {
-        Ok(ready) => page::consent(&scene, &ready),
+        Ok(ready) => {
+            let step = scene.step(AgentStepKind::SignIn, Some(&ready.client));
+            oauth.note(step.user(&ready.who.person.user.id));
+            page::consent(&scene, &ready)
+        }
         Err(response) => *response,
     }
 }
@@ -71,7 +77,7 @@ pub(crate) async fn decide(
     };
     if is_foreign {
         return scene
-            .turn_away(None, "form_refused", page::forged(&request))
+            .turn_away(None, ("form_refused", ""), page::forged(&request))
             .await;
     }
     let ready = match scene.prepare(&session).await {
@@ -80,21 +86,27 @@ pub(crate) async fn decide(
     };
     let Some(form) = form::read(&scene, &ready) else {
         let page = page::forged(&request);
-        return scene.turn_away(Some(&ready.client), "form_refused", page).await;
+        return scene
+            .turn_away(Some(&ready.client), ("form_refused", ""), page)
+            .await;
     };
     let decided = match scene.params.get("decision") {
         Some("allow") => scene.allow(&ready, &form).await,
         Some("deny") => scene.deny(&ready, &form).await,
         _ => {
             let page = page::fault(StatusCode::BAD_REQUEST, "The form was not complete.", &request);
-            return scene.turn_away(Some(&ready.client), "form_refused", page).await;
+            return scene
+                .turn_away(Some(&ready.client), ("form_refused", ""), page)
+                .await;
         }
     };
     match decided {
         Ok(Some(location)) => redirect(&location),
         Ok(None) => {
             let page = page::answered(&request);
-            scene.turn_away(Some(&ready.client), "form_refused", page).await
+            scene
+                .turn_away(Some(&ready.client), ("form_refused", ""), page)
+                .await
         }
         Err(error) => page::failed(error, &request),
     }
@@ -140,7 +152,8 @@ impl Scene<'_> {
                 client,
             }) => {
                 let page = page::fault(status, &text, request);
-                return Err(Box::new(self.turn_away(client.as_deref(), reason, page).await));
+                let why = (reason, text.as_str());
+                return Err(Box::new(self.turn_away(client.as_deref(), why, page).await));
             }
             Err(Refusal::Store(error)) => return Err(Box::new(page::failed(error, request))),
         };
@@ -149,7 +162,9 @@ impl Scene<'_> {
         if agent.is_out() {
             let reason = audit::word(Reason::ClientNotAccepted);
             let page = page::waiting(view, &agent.client, request);
-            return Err(Box::new(self.turn_away(Some(&agent.client), &reason, page).await));
+            return Err(Box::new(
+                self.turn_away(Some(&agent.client), (&reason, ""), page).await,
+            ));
         }
         if !oauth.store.is_current() {
             return Err(Box::new(page::failed(unavailable(), request)));
@@ -161,13 +176,13 @@ impl Scene<'_> {
             Ok(wants) => wants,
             Err(fault) => return Err(Box::new(self.fault(&agent, &back, who.as_ref(), fault).await)),
         };
-        let who = who.ok_or_else(|| Box::new(self.sign_in(false)))?;
+        let who = who.ok_or_else(|| Box::new(self.sign_in(&agent.client, false)))?;
         let agent = match agent.settle(oauth, view, request).await {
             Ok(agent) => agent,
             Err(Missing::Store(error)) => return Err(Box::new(page::failed(error, request))),
             Err(_) => {
                 let page = page::fault(StatusCode::TOO_MANY_REQUESTS, "Try again in a minute.", request);
-                return Err(Box::new(self.turn_away(None, "rate_limited", page).await));
+                return Err(Box::new(self.turn_away(None, ("rate_limited", ""), page).await));
             }
         };
         let client = Client {
@@ -185,7 +200,7 @@ impl Scene<'_> {
             .decide(&AccessRequest::to_begin(principal, now))
             .to_decision();
         if decision.reason.asks_to_sign_in() {
-            return Err(Box::new(self.sign_in(true)));
+            return Err(Box::new(self.sign_in(&client, true)));
         }
         let ready = Ready {
             who,
@@ -204,7 +219,9 @@ impl Scene<'_> {
 
     /// Turns a request away before anybody decided about it: with a page of ours, and in the log, however many come.
     /// What a stranger calls itself is written down only where there is a client.
-    async fn turn_away(&self, client: Option<&Client>, reason: &str, page: Response) -> Response {
+    async fn turn_away(&self, client: Option<&Client>, why: (&str, &str), page: Response) -> Response {
+        self.note_turned_away(client, why);
+        let reason = why.0;
         let nobody = wire::AuditActor::of(wire::ActorKind::Anonymous);
         let actor = client.map_or(nobody, audit::anonymous);
         let mut event = audit::event(self.view, self.request, "authorize.denied", actor);
@@ -221,6 +238,7 @@ impl Scene<'_> {
     async fn fault(&self, agent: &Agent, back: &Back, who: Option<&SignedIn>, fault: Fault) -> Response {
         let (code, text) = fault;
         let client = &agent.client;
+        self.note_fault(client, fault);
         let approved = client.tier == ClientTier::Approved && client.state == ClientState::Active;
         let known = match who {
             Some(who) if !approved => self.went_before(&who.person.user.id, client, back).await,
@@ -257,7 +275,8 @@ impl Scene<'_> {
 
     /// To the sign-in of the app's account, and back to this request; where somebody is known, for a newer word of
     /// their provider.
-    fn sign_in(&self, is_known: bool) -> Response {
+    fn sign_in(&self, client: &Client, is_known: bool) -> Response {
+        self.oauth.note(self.step(AgentStepKind::Authorize, Some(client)));
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         let own = ["csrf", "decision"];
         query.extend_pairs(
@@ -278,6 +297,7 @@ impl Scene<'_> {
 
     /// Refuses a person, durably recorded, and says why.
     async fn refuse(&self, ready: &Ready) -> Response {
+        self.note_refused(&ready.client, &ready.who.person.user.id, &ready.decision);
         let actor = audit::person(&ready.who, &ready.client);
         let mut event = audit::event(self.view, self.request, "authorize.denied", actor);
         audit::decided(&mut event, &ready.decision);
@@ -328,13 +348,16 @@ impl Scene<'_> {
             store::grant::keep_nonce(&mut tx, &code_hash, nonce).await?;
         }
         let mut actor = audit::person(&ready.who, &client);
-        actor.grant = Some(grant);
+        actor.grant = Some(grant.clone());
         let mut event = audit::event(view, self.request, "consent.allow", actor);
         audit::decided(&mut event, &ready.decision);
         event.outcome = Outcome::Allowed;
         event.change = audit::shown(&ready.client, &ready.back.redirect_uri);
         events.push(event);
         tx.commit_all(events).await?;
+        let step = self.step(AgentStepKind::Consent, Some(&client));
+        let step = step.user(&ready.who.person.user.id).grant(&grant);
+        self.oauth.note(step.received(wants.scopes.join(" ")));
         Ok(Some(ready.back.with(&[("code", &code)])))
     }
 
@@ -349,6 +372,9 @@ impl Scene<'_> {
         event.reason = Some("person_denied".into());
         event.change = audit::shown(&ready.client, &ready.back.redirect_uri);
         tx.commit(event).await?;
+        let step = self.step(AgentStepKind::Consent, Some(&ready.client));
+        self.oauth
+            .note(step.user(&ready.who.person.user.id).failed("person_denied"));
         Ok(Some(ready.back.error("access_denied", "the person said no")))
     }
 }

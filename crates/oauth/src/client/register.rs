@@ -6,7 +6,7 @@
 use super::metadata::{self, Metadata, Origin, Refusal};
 use crate::answer::{OauthError, no_store};
 use crate::context::{Body, Live, Request};
-use crate::{Oauth, audit};
+use crate::{Oauth, audit, recorder};
 use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
@@ -38,11 +38,15 @@ pub(crate) async fn register(
     Body(body): Body,
 ) -> Result<Response, OauthError> {
     let rules = &view.app.spec.oauth.registration;
+    let not_registered =
+        |code, why: &str| recorder::not_registered(&oauth, (&view, &request), (code, why), &body);
     if !rules.dynamic {
+        not_registered("registration_off", "");
         return Err(OauthError::not_found());
     }
     let room = oauth.limiters.registration(&view.app.id, request.address());
     if let Err(seconds) = room {
+        not_registered("rate_limited", "");
         let refusal = (OauthError::too_many(seconds), "rate_limited");
         return Err(refused(&oauth, &view, &request, refusal).await);
     }
@@ -54,6 +58,7 @@ pub(crate) async fn register(
         Ok(metadata) => metadata,
         Err(error) => {
             let code = error.code;
+            not_registered(code, &error.description);
             return Err(refused(&oauth, &view, &request, (error, code)).await);
         }
     };
@@ -84,6 +89,8 @@ pub(crate) async fn register(
     audit::about_client(&mut event, client);
     event.change = audit::change(None, Some(client));
     tx.commit(event).await?;
+    let step = recorder::step(&view, &request, wire::AgentStepKind::Registration);
+    oauth.note(step.client(client).received(client.redirect_uris.join(", ")));
 
     let mut answer = echo(&oauth, &view, &registered);
     answer["registration_access_token"] = registration_token.into();

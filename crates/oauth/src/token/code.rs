@@ -4,7 +4,7 @@
 //! is, so that only whoever could have redeemed it can spend it, or revoke what it yielded by a replay.
 
 use super::{Exchange, Ready, Refusal};
-use crate::{answer::OauthError, audit};
+use crate::{answer::OauthError, audit, recorder};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use wire::{Grant, GrantId};
 
@@ -73,6 +73,12 @@ pub(super) async fn spend(exchange: &Exchange<'_>, found: &Found, ready: &Ready)
     let mut event = audit::event(exchange.view, exchange.request, "token.issue", actor);
     audit::decided(&mut event, &ready.decision);
     tx.commit(event).await?;
+    let step = recorder::step(exchange.view, exchange.request, wire::AgentStepKind::Token);
+    let step = step
+        .client(&exchange.client.client)
+        .user(&grant.user)
+        .grant(&grant.id);
+    exchange.oauth.note(step.received(grant.scopes.join(" ")));
     Ok(refresh_token)
 }
 

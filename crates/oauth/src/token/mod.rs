@@ -15,7 +15,7 @@ pub(crate) use client_auth::{Asks, client_of};
 use crate::answer::{OauthError, no_store};
 use crate::context::{Body, Live, Request};
 use crate::params::Params;
-use crate::{Oauth, audit, people, resource};
+use crate::{Oauth, audit, people, recorder, resource};
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
@@ -36,7 +36,15 @@ pub(crate) async fn endpoint(
         return Err(OauthError::unavailable());
     }
     let posted = (&headers, body.as_ref());
-    let (client, params) = client_of((&oauth, &view), &request, posted, Asks::Own).await?;
+    let (client, params) = match client_of((&oauth, &view), &request, posted, Asks::Own).await {
+        Ok(found) => found,
+        Err(error) => {
+            if error.status.is_client_error() {
+                recorder::not_proven(&oauth, (&view, &request), posted, error.code).await;
+            }
+            return Err(error);
+        }
+    };
     let exchange = Exchange {
         oauth: &oauth,
         view: &view,
@@ -48,6 +56,15 @@ pub(crate) async fn endpoint(
         Ok(response) => Ok(response),
         Err(refusal) => {
             note(&oauth, &view, &request, (&client, &refusal)).await;
+            if refusal.error.status.is_client_error() {
+                let why = recorder::NoToken {
+                    client: &client.client,
+                    params: &params,
+                    reason: &refusal.reason,
+                    grant: refusal.grant.as_ref(),
+                };
+                recorder::no_token(&oauth, (&view, &request), &why);
+            }
             Err(refusal.error)
         }
     }

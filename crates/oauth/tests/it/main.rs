@@ -11,6 +11,7 @@ mod forgiving;
 mod model;
 mod openid;
 mod proof;
+mod recorder;
 mod refresh;
 mod register;
 mod revoke;

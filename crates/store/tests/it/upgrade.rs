@@ -194,6 +194,18 @@ fn rows(vault: &Vault) -> Vec<(&'static str, Value)> {
             json!({"connection": CONNECTION, "bucket": now, "outcome": "success", "sign_ins": 1, "millis": 5}),
         ),
         (
+            "agent_attempts",
+            json!({"id": "aat_01a22dfd5f0c72e2b0ab3c7ad9170440", "org": ORG, "account": ACCOUNT, "app": APP,
+                "state": "going_on", "step": "challenge", "known": false, "ambiguous": false, "place": "", "network": "",
+                "steps": 1, "started_at": now, "last_at": now, "stops_at": later}),
+        ),
+        (
+            "agent_steps",
+            json!({"id": "ast_01a22dfd5f0c72e2b0ab3c7ad9170441", "attempt": "aat_01a22dfd5f0c72e2b0ab3c7ad9170440",
+                "org": ORG, "account": ACCOUNT, "app": APP, "at": now, "kind": "challenge", "outcome": "passed",
+                "known": false, "request": "r", "network": "", "count": 1}),
+        ),
+        (
             "connection_trials",
             json!({"id": TRIAL, "org": ORG, "connection": CONNECTION, "token_hash": "trial", "state": "waiting",
                 "trace": "[]", "created_at": now, "expires_at": later}),
