@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use store::{Release, Released, Viewer};
 use wire::{
-    Account, ApiToken, App, Binding, BrowserSession, ClaimsPreview, Client, ConnectionMigration,
-    CreatedApiToken, CreatedClient, Discovery, Factor, Group, Host, Organisation, Page, Policy, PresetInfo,
-    RoleMapping, RuleWarning, ServiceToken, ServiceTokenWithSecret, Session, SigningKey, Webhook,
-    WebhookDelivery, WebhookWithSecret,
+    Account, AgentDocument, ApiToken, App, Binding, BrowserSession, ClaimsPreview, Client,
+    ConnectionMigration, CreatedApiToken, CreatedClient, Discovery, Factor, Group, Host, KnownAgent,
+    Organisation, Page, Policy, PresetInfo, RoleMapping, RuleWarning, ServiceToken, ServiceTokenWithSecret,
+    Session, SigningKey, Webhook, WebhookDelivery, WebhookWithSecret,
 };
 
 /// What may stand in an answer.
@@ -21,6 +21,7 @@ impl<T: Open> Open for Page<T> {}
 
 // Things, and the identifiers of people who have to do with them.
 impl Open for Account {}
+impl Open for AgentDocument {}
 impl Open for ApiToken {}
 impl Open for App {}
 impl Open for Binding {}
@@ -33,6 +34,7 @@ impl Open for Discovery {}
 impl Open for Factor {}
 impl Open for Group {}
 impl Open for Host {}
+impl Open for KnownAgent {}
 impl Open for Organisation {}
 impl Open for Policy {}
 impl Open for PresetInfo {}

@@ -44,6 +44,7 @@ pub(crate) enum Fate {
 /// Every table, and what becomes of it. A table that is not here fails a test: whoever makes one has to think of this.
 pub(crate) const FATES: &[(&str, Fate)] = &[
     ("accounts", Fate::Stays),
+    ("agent_documents", Fate::Stays),
     ("api_tokens", Fate::Ends),
     ("apps", Fate::Stays),
     ("attempts", Fate::Stays),
@@ -63,6 +64,7 @@ pub(crate) const FATES: &[(&str, Fate)] = &[
     ("deep_links", Fate::Goes),
     ("email_codes", Fate::Goes),
     ("expiry_warnings", Fate::Stays),
+    ("fetched_documents", Fate::Stays),
     ("grants", Fate::Ends),
     ("handoffs", Fate::Goes),
     ("host_shares", Fate::Stays),

@@ -12,6 +12,7 @@
 mod columns;
 
 pub mod access;
+pub mod agent_document;
 pub mod api_token;
 pub mod app;
 pub mod attempt;

@@ -58,7 +58,7 @@ pub struct Client {
     pub state: ClientState,
     /// Where codes may be sent.
     pub redirect_uris: Vec<String>,
-    /// `none`, `client_secret_basic` or `client_secret_post`.
+    /// `none`, `client_secret_basic`, `client_secret_post` or `private_key_jwt`.
     pub token_endpoint_auth_method: String,
     /// What an administrator approved last; where it says something else than the client does now, the client
     /// changed since, and waits.

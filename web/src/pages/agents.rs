@@ -21,6 +21,9 @@ pub(crate) fn Page() -> impl IntoView {
     let tabs = vec![
         tab("agents", "Agents", || view! { <Clients /> }.into_any()),
         tab("grants", "Grants", || view! { <AllGrants /> }.into_any()),
+        tab("known", "Known agents", || {
+            view! { <super::known_agents::KnownAgents /> }.into_any()
+        }),
     ];
     let create = RwSignal::new(false);
     let blocked = me().gate(Need::EditSomewhere);

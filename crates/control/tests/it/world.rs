@@ -51,6 +51,8 @@ pub(crate) struct Company {
     pub(crate) app: App,
     /// Where the app lies.
     pub(crate) host: HostId,
+    /// What it decided about the document of an agent.
+    pub(crate) document: DocumentId,
     pub(crate) client: Client,
     pub(crate) grant: GrantId,
     pub(crate) session: SessionId,
@@ -448,6 +450,12 @@ impl Company {
         let webhook = store::webhook::create(&mut tx, place, spec, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
             .await
             .unwrap();
+        let spec = from_json(json!({"decision": "refuse"}));
+        let id = "https://refused.example.com/client.json";
+        let document = store::agent_document::create(&mut tx, &org, id, (spec, None))
+            .await
+            .unwrap()
+            .id;
         let actor = AuditActor::of(ActorKind::System);
         let mut event = store::audit::event(&org, "system", "organisation.create", actor);
         event.account = Some(production.id.clone());
@@ -484,6 +492,7 @@ impl Company {
             policy,
             app,
             host,
+            document,
             client,
             grant,
             session,

@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot set up has failed")]
 
+mod assertion;
 mod authorize;
 mod bindings;
 mod discovery;
 mod document;
+mod known;
 mod model;
 mod proof;
 mod refresh;

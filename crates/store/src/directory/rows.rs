@@ -3,6 +3,7 @@
 
 use super::reach::{Reach, fingerprint};
 use super::{AccountView, AppView, BoundConnection, Unreadable, split_public_url};
+use crate::agent_document::Decisions;
 use crate::release::{Shown, Terms};
 use crate::sql::{Row, Run, Sql};
 use crate::{Change, Error, Result, binding, org, rule};
@@ -50,6 +51,7 @@ struct SharedConnection {
 /// Everything that the views of some accounts are made of.
 pub(crate) struct Rows {
     organisations: HashMap<OrgId, Organisation>,
+    documents: HashMap<OrgId, Arc<Decisions>>,
     accounts: Vec<(OrgId, Account)>,
     shared: HashMap<ConnectionId, SharedConnection>,
     own: HashMap<AccountId, Vec<(ConnectionId, ConnectionSpec)>>,
@@ -76,6 +78,7 @@ impl Rows {
     ) -> Result<Self> {
         let mut rows = Self {
             organisations: HashMap::new(),
+            documents: HashMap::new(),
             accounts: Vec::new(),
             shared: HashMap::new(),
             own: HashMap::new(),
@@ -141,7 +144,24 @@ impl Rows {
                     self.organisations.insert(organisation.id.clone(), organisation);
                 }
             }
+            self.load_documents(db, some.as_deref()).await?;
         }
+        Ok(())
+    }
+
+    async fn load_documents(&mut self, db: &mut impl Run, some: Option<&[OrgId]>) -> Result<()> {
+        let sql = Sql::new(select!(agent_documents, "WHERE 1 = 1")).and_in("org", some);
+        let mut documents: HashMap<OrgId, Decisions> = HashMap::new();
+        for row in db.rows(sql).await? {
+            let decisions = documents.entry(row.id("org")?).or_default();
+            let read = decisions.insert(&row);
+            self.keep("agent_documents", &row, read);
+            if let Some(looked_for) = &mut self.looked_for {
+                looked_for.insert(row.text("id")?);
+            }
+        }
+        let documents = documents.into_iter().map(|(org, all)| (org, Arc::new(all)));
+        self.documents.extend(documents);
         Ok(())
     }
 
@@ -345,6 +365,7 @@ impl Rows {
             require_second_factor: organisation.spec.require_second_factor,
             scopes,
             public_origin: url.origin().ascii_serialization(),
+            documents: self.documents.get(&account.org).cloned().unwrap_or_default(),
             origin_ranges: organisation.spec.allowed_origin_ranges.clone(),
             fingerprint: fingerprint(&organisation.spec.floor, &policies, groups)?,
             reach: Reach::of(&policies),
