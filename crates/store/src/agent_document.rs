@@ -92,9 +92,8 @@ pub async fn create(
     let count = Sql::new("SELECT COUNT(*) AS n FROM agent_documents WHERE org = $1").bind(org);
     let row = opt(&mut *tx, count).await?;
     if row.map_or(Ok(0), |row| row.int("n"))? >= MOST {
-        return Err(Error::Conflict(format!(
-            "an organisation decides about {MOST} documents at the most"
-        )));
+        let detail = format!("an organisation decides about {MOST} documents at the most");
+        return Err(Error::Conflict(detail.into()));
     }
     let document = AgentDocument {
         id: DocumentId::fresh(),

@@ -44,7 +44,7 @@ impl Refused {
 
     /// One word for the log.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Malformed => "assertion_malformed",
             Self::Algorithm => "assertion_algorithm",

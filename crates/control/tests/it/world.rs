@@ -524,6 +524,7 @@ impl Company {
             policy: self.policy.clone(),
             app: self.app.clone(),
             host: self.host.clone(),
+            document: self.document.clone(),
             client: self.client.clone(),
             grant: self.grant.clone(),
             session: self.session.clone(),

@@ -130,6 +130,7 @@ pub(crate) async fn find(
                 redirect_uris: metadata.redirect_uris.clone(),
                 token_endpoint_auth_method: metadata.auth_method.clone(),
                 receiver_proven: false,
+                jwks_uri: None,
                 approval: None,
                 first_user: None,
                 created_at: now,
