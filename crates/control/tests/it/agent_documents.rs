@@ -259,3 +259,44 @@ async fn what_is_published_is_fetched_and_pinned_and_stays_when_it_cannot_be_had
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_client_is_entered_with_keys_in_place_of_a_secret() {
+    on_each(async |world| {
+        let uri = "https://agent.example.com/jwks.json";
+        let body = |members: Value| {
+            let mut body = json!({"app": world.acme.app.id, "name": "Signs", "redirect_uris": [CALLBACK]});
+            body.as_object_mut()
+                .unwrap()
+                .extend(members.as_object().unwrap().clone());
+            body
+        };
+        let made = world
+            .owner(Method::POST, "/clients", Some(body(json!({"jwks_uri": uri}))))
+            .await
+            .json();
+        assert_eq!(
+            (
+                &made["token_endpoint_auth_method"],
+                &made["jwks_uri"],
+                made.get("client_secret")
+            ),
+            (&json!("private_key_jwt"), &json!(uri), None)
+        );
+        let path = format!("/clients/{}", made["id"].as_str().unwrap());
+        assert_eq!(world.get(&path).await["jwks_uri"], json!(uri));
+        for (members, pointer) in [
+            (json!({"jwks_uri": "http://agent.example.com/k"}), "/jwks_uri"),
+            (
+                json!({"jwks_uri": "https://u:p@agent.example.com/k"}),
+                "/jwks_uri",
+            ),
+            (json!({"jwks_uri": "x"}), "/jwks_uri"),
+            (json!({"jwks_uri": uri, "confidential": true}), "/confidential"),
+        ] {
+            let answer = world.owner(Method::POST, "/clients", Some(body(members))).await;
+            assert_eq!(answer.refused(400, "invalid"), [pointer]);
+        }
+    })
+    .await;
+}
