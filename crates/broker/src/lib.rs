@@ -43,7 +43,7 @@ mod trial;
 mod upstream;
 mod vouch;
 
-pub use password::{MAX_LENGTH, MIN_LENGTH, hash_password, set_local_password};
+pub use password::{MAX_LENGTH, MIN_LENGTH, hash_password, judge_password, set_local_password};
 pub use return_to::safe as safe_return_to;
 pub use session::{Sessions, SignedIn, cookie_name, session_layer, signed_in};
 pub use trial::{ProviderFault, Reading};

@@ -34,15 +34,24 @@ async fn in_slot<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)
 }
 
+/// Whether a password may be set.
+///
+/// # Errors
+/// `Invalid` unless it is 12 characters to 256 bytes long.
+pub fn judge_password(password: &str) -> Result<()> {
+    if password.chars().count() < MIN_LENGTH || password.len() > MAX_LENGTH {
+        let detail = "a password is 12 to 256 characters long";
+        return Err(Error::invalid("/password", detail));
+    }
+    Ok(())
+}
+
 /// Hashes a password with argon2id, in PHC form.
 ///
 /// # Errors
 /// `Invalid` unless it is 12 characters to 256 bytes long.
 pub async fn hash_password(password: &str) -> Result<String> {
-    if password.chars().count() < MIN_LENGTH || password.len() > MAX_LENGTH {
-        let detail = "a password is 12 to 256 characters long";
-        return Err(Error::invalid("/password", detail));
-    }
+    judge_password(password)?;
     let password = password.to_owned();
     let hashed = in_slot(move || {
         let mut salt = [0; 16];

@@ -1,6 +1,8 @@
 //! Configuration: one TOML file and `CHATELAINE_*` variables on top; unknown keys are refused, and without
 //! any file the defaults run.
 
+mod words;
+
 use crate::context::ForwardedHeader;
 use anyhow::{Context as _, bail};
 use broker::mail::{Mailer, Transport};
@@ -10,6 +12,7 @@ use figment::{
     providers::{Env, Format, Serialized, Toml},
 };
 use ipnet::IpNet;
+use outbound::Allowed;
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -35,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) audit_digest_file: PathBuf,
     /// Empty: beside the digests.
     pub(crate) mark_file: PathBuf,
+    #[serde(deserialize_with = "words::networks")]
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) forwarded_header: ForwardedHeader,
     pub(crate) log: String,
@@ -230,10 +234,7 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         let env = Env::prefixed("CHATELAINE_").ignore(&NOT_SETTINGS).split("__");
-        let mut config: Self = figment
-            .merge(env)
-            .extract()
-            .context("the configuration is not acceptable")?;
+        let mut config: Self = figment.merge(env).extract().map_err(|error| words::say(&error))?;
         let length = config.public_url.trim_end_matches('/').len();
         config.public_url.truncate(length);
         let url = url::Url::parse(&config.public_url).context("public_url is not a URL")?;
@@ -242,6 +243,13 @@ impl Config {
             "public_url must be an origin: scheme, host and port only"
         );
         anyhow::ensure!(!config.listen.is_empty(), "listen names no address");
+        for address in &config.listen {
+            anyhow::ensure!(
+                words::is_place(address),
+                "listen: {address:?} is not an address and a port, such as 127.0.0.1:7400 or [::]:7400"
+            );
+        }
+        config.allowed()?;
         let Connections { hot, control, report } = config.database_connections;
         anyhow::ensure!(
             [hot, control, report].iter().all(|n| (1..=500).contains(n)),
@@ -281,6 +289,14 @@ impl Config {
         Ok(config)
     }
 
+    /// Internal places that the server may connect to.
+    pub(crate) fn allowed(&self) -> anyhow::Result<Vec<Allowed>> {
+        let parsed = self.allow_internal.iter().map(|origin| {
+            Allowed::parse(origin).with_context(|| format!("allow_internal: {origin:?} cannot be used"))
+        });
+        parsed.collect()
+    }
+
     /// The file of the database, where it is one.
     fn database_file(&self) -> Option<&str> {
         let path = self.database_url.strip_prefix("sqlite:")?;
@@ -318,6 +334,10 @@ impl Config {
     /// The master key from the environment or from its file.
     pub(crate) fn master_key(&self) -> anyhow::Result<MasterKey> {
         if let Some(text) = &self.master_key {
+            anyhow::ensure!(
+                !text.trim().is_empty(),
+                "CHATELAINE_MASTER_KEY is set and empty: give it the key, or unset it to read master_key_file"
+            );
             return MasterKey::parse(text).context("CHATELAINE_MASTER_KEY is not a master key");
         }
         let path = &self.master_key_file;
@@ -333,6 +353,10 @@ impl Config {
     /// where it is needed, and would be one at every other start.
     pub(crate) fn next_master_key(&self) -> anyhow::Result<Option<MasterKey>> {
         if let Some(text) = &self.next_master_key {
+            anyhow::ensure!(
+                !text.trim().is_empty(),
+                "CHATELAINE_NEXT_MASTER_KEY is set and empty: give it the key, or unset it"
+            );
             let key = MasterKey::parse(text).context("CHATELAINE_NEXT_MASTER_KEY is not a master key")?;
             return Ok(Some(key));
         }

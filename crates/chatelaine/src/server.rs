@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use oauth::Oauth;
-use outbound::{Allowed, Hop, Listeners, Outbound, Policy};
+use outbound::{Hop, Listeners, Outbound, Policy};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -105,12 +105,10 @@ impl Server {
                 "a connection has no redirect URI of its own: register this one at its provider, then set callback to own"
             );
         }
-        let mut policy = Policy::default();
-        for origin in &config.allow_internal {
-            policy
-                .allow
-                .push(Allowed::parse(origin).with_context(|| format!("allow_internal: {origin}"))?);
-        }
+        let mut policy = Policy {
+            allow: config.allowed()?,
+            ..Policy::default()
+        };
         let own = listeners.iter().map(TcpListener::local_addr);
         let own = Listeners::new(own.collect::<Result<Vec<_>, _>>()?);
         let hop = gateway::hop(&store);

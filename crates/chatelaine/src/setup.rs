@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Read the owner's password from standard input instead of making one.
     #[arg(long)]
     password_stdin: bool,
+    /// Make it beside the organisations that there are already.
+    #[arg(long)]
+    another: bool,
 }
 
 /// Opens the store of a configuration, whose schema stays as it is.
@@ -90,6 +93,10 @@ pub(crate) fn key_or_new(config: &Config) -> anyhow::Result<(MasterKey, bool)> {
 }
 
 pub(crate) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
+    // What is wrong is said before anything is written.
+    judge(&args.slug, &args.owner)?;
+    let (password, is_made) = password(args.password_stdin)?;
+    broker::judge_password(&password).context("the password is not acceptable")?;
     let (key, is_new) = key_or_new(config)?;
     let store = open_with(config, &key, (Clock::system(), Upgrade::IfEmpty)).await?;
     if is_new {
@@ -97,8 +104,17 @@ pub(crate) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
         write_secret(&config.master_key_file, &key.to_text())?;
         say!("master key    {}", config.master_key_file.display());
     }
+    if let Some(there) = store::org::all(&store).await?.first()
+        && !args.another
+    {
+        anyhow::bail!(
+            "there is an organisation already: {} ({}). An owner who lost their password gets a new one by `chatelaine \
+             owner reset`; to make another organisation beside it, say --another",
+            there.spec.name,
+            there.slug
+        );
+    }
     let keyring = Keyring::load(&store).await?;
-    let (password, is_made) = password(args.password_stdin)?;
     let made = organisation(
         &store,
         &keyring,
@@ -205,6 +221,17 @@ pub(crate) struct Made {
     pub(crate) owner: Person,
 }
 
+/// Whether an organisation can have this short name, and an owner this address.
+fn judge(slug: &str, email: &str) -> anyhow::Result<()> {
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    anyhow::ensure!(
+        !slug.is_empty() && slug.bytes().all(is_plain),
+        "--slug {slug:?}: the short name takes lower-case letters, digits and hyphens only"
+    );
+    wire::Address::parse(email).with_context(|| format!("--owner {email:?} is not an e-mail address"))?;
+    Ok(())
+}
+
 /// Makes an organisation, its connection for local owners, and the first of them.
 pub(crate) async fn organisation(
     store: &Store,
@@ -212,15 +239,7 @@ pub(crate) async fn organisation(
     (name, slug): (&str, &str),
     (email, password): (&str, &str),
 ) -> anyhow::Result<Made> {
-    let slug_ok = !slug.is_empty()
-        && slug
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    anyhow::ensure!(
-        slug_ok,
-        "the short name takes lower-case letters, digits and hyphens only"
-    );
-    wire::Address::parse(email).context("the owner's e-mail address is not acceptable")?;
+    judge(slug, email)?;
     let phc = broker::hash_password(password)
         .await
         .context("the password is not acceptable")?;

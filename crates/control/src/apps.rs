@@ -141,6 +141,14 @@ async fn check(caller: &Caller, account: &AccountId, spec: &AppSpec, before: Opt
     let oldest = spec.oldest_proof.unwrap_or_default();
     check::oldest_proof(oldest.agents_seconds, oldest.sessions_seconds)?;
     check_methods(spec)?;
+    check::at_most("/browser_origins", &spec.browser_origins, 50)?;
+    for (i, origin) in spec.browser_origins.iter().enumerate() {
+        let pointer = format!("/browser_origins/{i}");
+        check::page_origin(&pointer, origin)?;
+        if spec.browser_origins[..i].contains(origin) {
+            return Err(Fault::invalid(pointer, "given twice"));
+        }
+    }
     check_oauth(&spec.oauth)?;
     check_policies(caller, account, spec).await
 }
@@ -179,6 +187,13 @@ fn check_oauth(oauth: &OauthSettings) -> Answer<()> {
             ));
         }
         check::at_most(&format!("/oauth/scopes/{i}/covers"), &scope.covers, 200)?;
+        if oauth.openid && wire::OPENID_SCOPES.contains(&scope.name.as_str()) {
+            let pointer = format!("/oauth/scopes/{i}/name");
+            return Err(Fault::invalid(
+                pointer,
+                "is one of OpenID Connect's where `openid` is on",
+            ));
+        }
     }
     ScopeSet::compile(&oauth.scopes).map_err(|e| Fault::compile("/oauth", e))?;
     check::range(
@@ -187,6 +202,7 @@ fn check_oauth(oauth: &OauthSettings) -> Answer<()> {
         60..=86_400,
     )?;
     check::range("/oauth/grant_seconds", oauth.grant_seconds, 300..=31_536_000)?;
+    check::range("/oauth/rotation_seconds", oauth.rotation_seconds, 30..=600)?;
     let registration = &oauth.registration;
     let pointer = "/oauth/registration/redirect_uris";
     check::at_most(pointer, &registration.redirect_uris, 100)?;

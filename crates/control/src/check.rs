@@ -83,6 +83,47 @@ pub(crate) fn origin(pointer: &str, text: &str) -> Answer<Url> {
     }
 }
 
+/// The origin of a page, as browsers write it in `Origin` (RFC 6454 section 6.2): in one way only, because it is compared so.
+pub(crate) fn page_origin(pointer: &str, text: &str) -> Answer<()> {
+    let bad = |detail: &str| Err(Fault::invalid(pointer, detail));
+    let Some((scheme, host)) = text.split_once("://").filter(|_| text.len() <= 200) else {
+        return bad("an origin such as https://inspector.example.com, at most 200 bytes; not `null`");
+    };
+    if host.contains('*') {
+        return bad("no patterns: each origin is named");
+    }
+    if matches!(scheme, "http" | "https") || scheme.bytes().any(|b| b.is_ascii_uppercase()) {
+        let written = origin(pointer, text)?.origin().ascii_serialization();
+        return match written == text {
+            true => Ok(()),
+            false => bad(&format!("write it as {written}")),
+        };
+    }
+    // Extensions of browsers, and programs that show pages of their own.
+    let in_scheme = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
+    let in_host = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
+    let is_written = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(in_scheme)
+        && !host.is_empty()
+        && host.bytes().all(in_host);
+    // Pages of these have the origin `null`, or are no pages.
+    let has_none = [
+        "about",
+        "blob",
+        "data",
+        "file",
+        "filesystem",
+        "javascript",
+        "ws",
+        "wss",
+    ]
+    .contains(&scheme);
+    match is_written && !has_none {
+        true => Ok(()),
+        false => bad("scheme and host as a browser writes them in `Origin`"),
+    }
+}
+
 /// Host, and port unless it is the scheme's default.
 pub(crate) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();

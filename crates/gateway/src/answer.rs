@@ -31,6 +31,16 @@ pub(crate) fn loop_detected(request: &str) -> Response<Body> {
     )
 }
 
+/// A page of another origin asked (Streamable HTTP transport of MCP, security warning).
+pub(crate) fn foreign_origin(request: &str) -> Response<Body> {
+    json(
+        StatusCode::FORBIDDEN,
+        "foreign_origin",
+        "Pages of this origin may not call the app. An administrator of the account can allow it.",
+        request,
+    )
+}
+
 /// Refused, and why; for agents.
 pub(crate) fn denied(status: StatusCode, reason: Reason, request: &str) -> Response<Body> {
     object(
@@ -146,7 +156,7 @@ pub(crate) fn is_navigation(parts: &Parts) -> bool {
 }
 
 /// 401 for whoever is no navigating browser. `tried`: a token was sent and is not valid.
-pub(crate) fn challenge(site: &Site, tried: bool, request: &str) -> Response<Body> {
+pub(crate) fn challenge(site: &Site, tried: bool, query: Option<&str>, request: &str) -> Response<Body> {
     if !site.view.app.spec.managed_oauth {
         let message = "Managed OAuth is off for this app: agents cannot sign in to it. \
                        An administrator of the account can switch it on.";
@@ -169,8 +179,8 @@ pub(crate) fn challenge(site: &Site, tried: bool, request: &str) -> Response<Bod
         )
     };
     let mut response = json(StatusCode::UNAUTHORIZED, error, message, request);
-    if let Some(value) = &site.challenge[usize::from(tried)] {
-        response.headers_mut().insert(WWW_AUTHENTICATE, value.clone());
+    if let Some(value) = site.challenge(tried, query) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, value);
     }
     response
 }
@@ -201,14 +211,19 @@ pub(crate) fn wrong_service_token(wait: Option<i64>, request: &str) -> Response<
 }
 
 /// 403 that names the scopes which would do (RFC 6750 section 3.1).
-pub(crate) fn insufficient_scope(site: &Site, needed: &[String], request: &str) -> Response<Body> {
+pub(crate) fn insufficient_scope(
+    site: &Site,
+    needed: &[String],
+    query: Option<&str>,
+    request: &str,
+) -> Response<Body> {
     let message = "The access token does not cover this request.";
     let mut response = json(StatusCode::FORBIDDEN, "insufficient_scope", message, request);
     if !needed.is_empty() {
         let value = format!(
             "Bearer error=\"insufficient_scope\", scope=\"{}\", resource_metadata=\"{}\"",
             needed.join(" "),
-            site.metadata_url
+            site.metadata_url_for(query)
         );
         if let Ok(value) = HeaderValue::try_from(value) {
             response.headers_mut().insert(WWW_AUTHENTICATE, value);

@@ -135,7 +135,7 @@ const FAMILIES: &[&str] = &[
 const OTHER_PATHS: &[&str] = &["upload-concat"];
 
 /// Whether a header of the client reaches the origin.
-fn is_allowed(name: &HeaderName) -> bool {
+pub(crate) fn is_allowed(name: &HeaderName) -> bool {
     let name = name.as_str();
     if OTHER_PATHS.contains(&name) {
         return false;

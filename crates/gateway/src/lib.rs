@@ -19,6 +19,7 @@
 
 mod answer;
 mod attempt;
+mod cors;
 mod credential;
 mod forward;
 mod headers;
@@ -37,6 +38,7 @@ mod wellknown;
 use aws_lc_rs::hmac;
 use axum::body::Body;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use cors::Page;
 use credential::Credentials;
 use forward::Upstream;
 use futures_util::FutureExt;
@@ -279,9 +281,12 @@ impl Gateway {
             let document = asked.app(views).and_then(|view| {
                 let site = self.0.site(view);
                 match asked.document {
-                    wellknown::Document::ProtectedResource => Some(site.resource_metadata()),
+                    wellknown::Document::ProtectedResource => {
+                        Some(site.resource_metadata_for(parts.uri.query()))
+                    }
                     wellknown::Document::AuthorizationServer => Some(site.server_metadata()),
-                    wellknown::Document::Other => None,
+                    wellknown::Document::OpenId if view.app.spec.oauth.openid => Some(site.server_metadata()),
+                    wellknown::Document::OpenId | wellknown::Document::Other => None,
                 }
             });
             return Ok((Ended::Own, wellknown::answer(&parts.method, document, &audit.id)));
@@ -303,17 +308,20 @@ impl Gateway {
         };
         let site = self.0.site(view);
         drop(directory);
+        let page = Page::of(&site, &parts.headers);
         let visit = Visit {
             gateway: self,
-            site,
+            site: Arc::clone(&site),
             audit,
             started,
         };
-        if is_plain {
-            visit.serve(parts, body).await
+        let (ended, mut response) = if is_plain {
+            visit.serve(parts, body, &page).await?
         } else {
-            visit.refuse_path().await
-        }
+            visit.refuse_path().await?
+        };
+        page.share(&site, response.headers_mut());
+        Ok((ended, response))
     }
 }
 

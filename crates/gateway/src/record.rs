@@ -29,6 +29,10 @@ pub(crate) fn events(
     event.reason = Some(ruling.detail.unwrap_or(code(ruling.reason)).to_owned());
     event.rule.clone_from(&ruling.rule);
     event.request = Some(request);
+    event.change = ruling.page.as_ref().map(|origin| AuditChange {
+        before: serde_json::Value::Null,
+        after: serde_json::json!({ "origin": origin }),
+    });
     let mut messages = asked
         .map(|asked| asked.calls.into_iter().chain(asked.others))
         .into_iter()

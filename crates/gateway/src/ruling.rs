@@ -31,6 +31,8 @@ pub(crate) struct Ruling {
     pub(crate) rule: Option<RuleRef>,
     /// Scopes to ask for, when more of them would help.
     pub(crate) needed: Vec<String>,
+    /// The origin of the page that was refused, if it was that.
+    pub(crate) page: Option<String>,
 }
 
 impl Ruling {
@@ -41,6 +43,7 @@ impl Ruling {
             detail: None,
             rule: None,
             needed: Vec::new(),
+            page: None,
         }
     }
 
@@ -101,6 +104,7 @@ impl Asked<'_> {
             detail: None,
             rule: access.rule.cloned(),
             needed: access.needed,
+            page: None,
         }
     }
 }

@@ -50,6 +50,14 @@ impl Shown {
         }
     }
 
+    /// What counts of it for a page of another origin: what that sent, and not what the browser added by itself.
+    pub(crate) fn sent_by_page(self) -> Self {
+        match self {
+            Self::One(Credential::Session(_)) => Self::Nothing,
+            other => other,
+        }
+    }
+
     fn by_person(headers: &HeaderMap, session_cookie: &str) -> Self {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         if let Some(value) = values.next() {

@@ -5,10 +5,14 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use ipnet::IpNet;
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use store::AppView;
 use url::Url;
 use wire::Id;
+
+/// The longest query that is said back, in bytes.
+const LONGEST_QUERY: usize = 512;
 
 /// What access tokens for an app say that they are for.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,9 +41,12 @@ pub(crate) struct Site {
     /// Issuer of assertions.
     pub(crate) issuer: String,
     pub(crate) control_url: String,
+    /// What the challenge asks for (RFC 6750 section 3): all that the app offers, because clients that hold a refresh
+    /// token cannot ask for more later.
+    scope: String,
     /// The challenge for no token, and for a bad one.
-    pub(crate) challenge: [Option<HeaderValue>; 2],
-    pub(crate) metadata_url: String,
+    challenge: [Option<HeaderValue>; 2],
+    metadata_url: String,
     /// Whether some request needs no sign-in.
     pub(crate) maybe_public: bool,
     resource_metadata: OnceLock<Bytes>,
@@ -55,14 +62,8 @@ impl Site {
             format!("{prefix}chatelaine_{kind}_{id}")
         };
         let metadata_url = tokens::metadata::protected_resource_metadata_url(&view);
-        // RFC 9728 section 5.1, RFC 6750 section 3. The default challenge asks for all that the app offers:
-        // clients that hold a refresh token cannot ask for more later.
         let scope = view.scopes.names().collect::<Vec<_>>().join(" ");
-        let challenge = |error: &str| {
-            let text = format!("Bearer {error}resource_metadata=\"{metadata_url}\", scope=\"{scope}\"");
-            HeaderValue::try_from(text).ok()
-        };
-        let challenge = [challenge(""), challenge("error=\"invalid_token\", ")];
+        let challenge = [false, true].map(|tried| challenge(tried, &metadata_url, &scope));
         let tokens_for = TokensFor {
             issuer: view.app.issuer.clone(),
             resource: view.resource().to_owned(),
@@ -83,6 +84,7 @@ impl Site {
             issuer: format!("{control_url}/accounts/{}", view.account.id),
             control_url: control_url.to_owned(),
             secure,
+            scope,
             challenge,
             metadata_url,
             // Nothing but a `bypass` policy lets nobody through.
@@ -93,8 +95,34 @@ impl Site {
         }
     }
 
-    /// RFC 9728.
-    pub(crate) fn resource_metadata(&self) -> Bytes {
+    /// The challenge for no token, or for a bad one, in answer to a request with this query.
+    pub(crate) fn challenge(&self, tried: bool, query: Option<&str>) -> Option<HeaderValue> {
+        match self.metadata_url_for(query) {
+            Cow::Borrowed(_) => self.challenge[usize::from(tried)].clone(),
+            Cow::Owned(url) => challenge(tried, &url, &self.scope),
+        }
+    }
+
+    /// Where the metadata lies for a client that asked with this query: it compares the resource with the address that it
+    /// used (RFC 9728 section 3.3).
+    pub(crate) fn metadata_url_for(&self, query: Option<&str>) -> Cow<'_, str> {
+        match query.filter(|query| is_repeated(query)) {
+            Some(query) => Cow::Owned(format!("{}?{query}", self.metadata_url)),
+            None => Cow::Borrowed(&self.metadata_url),
+        }
+    }
+
+    /// RFC 9728, about the app as a client wrote it, with this query.
+    pub(crate) fn resource_metadata_for(&self, query: Option<&str>) -> Bytes {
+        let Some(query) = query.filter(|query| is_repeated(query)) else {
+            return self.resource_metadata();
+        };
+        let mut document = tokens::metadata::protected_resource_metadata(&self.view, &self.control_url);
+        document["resource"] = format!("{}?{query}", self.view.resource()).into();
+        document.to_string().into()
+    }
+
+    fn resource_metadata(&self) -> Bytes {
         let make = || tokens::metadata::protected_resource_metadata(&self.view, &self.control_url);
         self.resource_metadata
             .get_or_init(|| make().to_string().into())
@@ -108,6 +136,19 @@ impl Site {
             .get_or_init(|| make().to_string().into())
             .clone()
     }
+}
+
+/// RFC 9728 section 5.1, RFC 6750 section 3.
+fn challenge(tried: bool, metadata_url: &str, scope: &str) -> Option<HeaderValue> {
+    let error = if tried { "error=\"invalid_token\", " } else { "" };
+    let text = format!("Bearer {error}resource_metadata=\"{metadata_url}\", scope=\"{scope}\"");
+    HeaderValue::try_from(text).ok()
+}
+
+/// Whether the query of a request is said back: it has to fit between the quotes of a header.
+fn is_repeated(query: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\');
+    (1..=LONGEST_QUERY).contains(&query.len()) && query.bytes().all(plain)
 }
 
 fn origin(url: &str) -> Option<(Scheme, Authority)> {
@@ -127,6 +168,14 @@ fn origin(url: &str) -> Option<(Scheme, Authority)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_is_said_back_that_fits_between_quotes() {
+        assert!(is_repeated("utm_source=x&a='b'"));
+        for no in ["", "a=\"", "a=\\", "a b", "a=\u{e9}", &"x".repeat(513)] {
+            assert!(!is_repeated(no), "{no}");
+        }
+    }
 
     #[test]
     fn origins_are_scheme_host_and_port() {

@@ -1,5 +1,6 @@
 //! One request for an app: proven, read, decided, written down, and then let through or answered.
 
+use crate::cors::{self, Page};
 use crate::credential::{Credential, Invalid, Known};
 use crate::forward::{self, Passage};
 use crate::reading::{self, Read};
@@ -77,17 +78,39 @@ impl Visit<'_> {
         ))
     }
 
-    pub(crate) async fn serve(self, mut parts: Parts, body: Body) -> store::Result<Answer> {
+    /// A page that must not talk to the app is behind it.
+    async fn refuse_page(self, parts: &Parts, known: Option<&Known>) -> store::Result<Answer> {
+        let id = self.audit.id.clone();
+        let mut ruling = Ruling::denied_for(Reason::PolicyDenied, "foreign_origin");
+        ruling.page = cors::origin_of(&parts.headers);
+        self.record(known, &ruling, None).await?;
+        Ok((Ended::Denied, answer::foreign_origin(&id)))
+    }
+
+    pub(crate) async fn serve(self, mut parts: Parts, body: Body, page: &Page) -> store::Result<Answer> {
         let gateway = &self.gateway.0;
         if !gateway.credentials.are_current() {
             return Ok((Ended::Unavailable, answer::unavailable(&self.audit.id)));
         }
         let now = gateway.store.clock().now();
+        if self.site.view.is_live()
+            && let Some(answer) = page.preflight(&self.site, &parts)
+        {
+            return Ok((Ended::Own, answer));
+        }
         let shown = Shown::of(&parts.headers, &self.site.session_cookie);
+        let shown = if page.is_allowed() {
+            shown.sent_by_page()
+        } else {
+            shown
+        };
         if matches!(shown, Shown::Ambiguous) {
             return self.refuse_ambiguous().await;
         }
         let known = self.prove(&shown, now).await?;
+        if page.is_refused_at(&self.site) {
+            return self.refuse_page(&parts, known.as_deref().ok()).await;
+        }
         if let Ok(known) = &known {
             gateway.credentials.note_use(known, self.audit.ip.as_deref(), now);
         }
@@ -257,10 +280,10 @@ impl Visit<'_> {
                 let begun = attempt::begin(&store, &site, parts, ip.as_deref());
                 (Ended::Challenged, begun.await?)
             }
-            _ => (
-                Ended::Challenged,
-                answer::challenge(&site, reason == Reason::CredentialInvalid && bears, &id),
-            ),
+            _ => (Ended::Challenged, {
+                let tried = reason == Reason::CredentialInvalid && bears;
+                answer::challenge(&site, tried, parts.uri.query(), &id)
+            }),
         };
         Ok(answer)
     }
@@ -274,7 +297,7 @@ impl Visit<'_> {
         let answer = if known.is_browser() && answer::is_navigation(parts) {
             attempt::begin(&store, &site, parts, ip.as_deref()).await?
         } else {
-            answer::challenge(&site, known.agent().is_some(), &id)
+            answer::challenge(&site, known.agent().is_some(), parts.uri.query(), &id)
         };
         Ok((Ended::Challenged, answer))
     }
@@ -291,7 +314,7 @@ impl Visit<'_> {
         let site = Arc::clone(&self.site);
         self.record(Some(known), &ruling, mcp).await?;
         let response = if ruling.reason == Reason::InsufficientScope {
-            answer::insufficient_scope(&site, &ruling.needed, &id)
+            answer::insufficient_scope(&site, &ruling.needed, parts.uri.query(), &id)
         } else if known.is_browser() && answer::is_navigation(parts) {
             let text = record::words(ruling.reason);
             answer::page(&site, StatusCode::FORBIDDEN, "Access refused", text, &id)

@@ -4,9 +4,10 @@
 //! |---|---|
 //! | `/.well-known/oauth-protected-resource[{path}]`, `{path}/.well-known/oauth-protected-resource` | RFC 9728 of the app at `{path}`; without a path of the only app there |
 //! | `/.well-known/oauth-authorization-server[{path}]` and the other form | RFC 8414 of that app's issuer |
-//! | `openid-configuration` and any other `oauth-…` in these places | 404 |
+//! | `openid-configuration` in these places | the same document of an app that has OpenID Connect switched on, else 404 |
+//! | any other `oauth-…` in these places | 404 |
 
-use crate::answer;
+use crate::{answer, cors};
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{
@@ -31,6 +32,8 @@ pub(crate) enum Document {
     ProtectedResource,
     /// RFC 8414.
     AuthorizationServer,
+    /// OpenID Connect Discovery.
+    OpenId,
     /// Ours, but there is none.
     Other,
 }
@@ -44,7 +47,7 @@ pub(crate) fn parse(path: &str) -> Option<Asked<'_>> {
     let document = match name {
         "oauth-protected-resource" => Document::ProtectedResource,
         "oauth-authorization-server" => Document::AuthorizationServer,
-        "openid-configuration" => Document::Other,
+        "openid-configuration" => Document::OpenId,
         name if name.starts_with("oauth-") => Document::Other,
         _ => return None,
     };
@@ -128,7 +131,7 @@ fn allow_browsers(headers: &mut HeaderMap) {
             ACCESS_CONTROL_ALLOW_HEADERS,
             "Authorization, Content-Type, MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name",
         ),
-        (ACCESS_CONTROL_EXPOSE_HEADERS, "WWW-Authenticate, Mcp-Session-Id"),
+        (ACCESS_CONTROL_EXPOSE_HEADERS, cors::EXPOSED),
         (ACCESS_CONTROL_MAX_AGE, "600"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
@@ -141,7 +144,7 @@ mod tests {
 
     #[test]
     fn all_forms_that_clients_try_are_understood() {
-        use Document::{AuthorizationServer, Other, ProtectedResource};
+        use Document::{AuthorizationServer, OpenId, Other, ProtectedResource};
         for (path, expected) in [
             (
                 "/.well-known/oauth-protected-resource",
@@ -175,9 +178,9 @@ mod tests {
                 "/mcp/.well-known/oauth-authorization-server",
                 Some((AuthorizationServer, "/mcp")),
             ),
-            ("/.well-known/openid-configuration", Some((Other, ""))),
-            ("/.well-known/openid-configuration/mcp", Some((Other, "/mcp"))),
-            ("/mcp/.well-known/openid-configuration", Some((Other, "/mcp"))),
+            ("/.well-known/openid-configuration", Some((OpenId, ""))),
+            ("/.well-known/openid-configuration/mcp", Some((OpenId, "/mcp"))),
+            ("/mcp/.well-known/openid-configuration", Some((OpenId, "/mcp"))),
             ("/.well-known/oauth-client-metadata", Some((Other, ""))),
             ("/.well-known/oauth-protected-resourceful", Some((Other, ""))),
             ("/.well-known/security.txt", None),

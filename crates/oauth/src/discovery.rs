@@ -27,10 +27,17 @@ pub(crate) async fn jwks(
     Ok(document(&headers, jwks.body.to_string(), &jwks.etag))
 }
 
-/// `GET /.well-known/openid-configuration/…`: this is no OpenID provider, and half a document would make
-/// some SDKs give up; so there is none.
-pub(crate) async fn nothing() -> OauthError {
-    OauthError::not_found()
+/// `GET /.well-known/openid-configuration/…`: the same document where the app has OpenID Connect switched on. Half of one
+/// would make some SDKs give up; so there is none otherwise.
+pub(crate) async fn openid(
+    oauth: State<Oauth>,
+    Live(view): Live,
+    headers: HeaderMap,
+) -> Result<Response, OauthError> {
+    match view.app.spec.oauth.openid {
+        true => Ok(metadata(oauth, Live(view), headers).await),
+        false => Err(OauthError::not_found()),
+    }
 }
 
 /// A public document. It is short-lived in caches because an editor's change should be seen soon.

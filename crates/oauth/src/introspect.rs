@@ -12,8 +12,8 @@ use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use store::refresh::{Rotation, Standing};
-use store::{AppView, client::Registered};
-use wire::{ClientSource, Grant, GrantId, GrantState};
+use store::{AppView, client::Registered, user::Person};
+use wire::{Client, ClientSource, Grant, GrantId, GrantState};
 
 /// `POST /oauth/{app}/introspect`
 pub(crate) async fn endpoint(
@@ -72,19 +72,21 @@ async fn refresh(
     client: &Registered,
     token: &str,
 ) -> store::Result<Option<Value>> {
-    let Some(held) = store::refresh::read(&oauth.store, token).await? else {
+    let Some(token) = store::refresh::read(&oauth.store, token).await? else {
         return Ok(None);
     };
     let now = oauth.store.clock().now();
-    let rotation = store::refresh::rotation(&oauth.store, &held.grant, now).await?;
+    let rotation = store::refresh::rotation(&oauth.store, &token.grant, now).await?;
+    let window = view.app.spec.oauth.rotation_seconds;
     let own = |rotation: &Rotation| {
-        rotation.grant.client == client.client.id && rotation.standing(&held, now) == Standing::Current
+        rotation.grant.client == client.client.id
+            && rotation.standing(&token, now, window) == Standing::Current
     };
     let Some(rotation) = rotation.filter(own) else {
         return Ok(None);
     };
-    let grant = going_on(oauth, view, rotation.grant).await?;
-    Ok(grant.map(|grant| {
+    let held = going_on(oauth, view, rotation.grant).await?;
+    Ok(held.map(|Held { grant, .. }| {
         json!({
             "active": true, "scope": grant.scopes.join(" "), "client_id": client.client.client_id,
             "sub": grant.user, "exp": grant.expires_at.seconds(), "grant": grant.id,
@@ -92,8 +94,15 @@ async fn refresh(
     }))
 }
 
+/// A grant that goes on, and whose it is.
+pub(crate) struct Held {
+    pub(crate) grant: Grant,
+    pub(crate) person: Person,
+    pub(crate) client: Client,
+}
+
 /// The grant behind an access token, unless the gateway would refuse whatever is asked with it.
-async fn in_force(oauth: &Oauth, view: &AppView, id: &GrantId) -> store::Result<Option<Grant>> {
+pub(crate) async fn in_force(oauth: &Oauth, view: &AppView, id: &GrantId) -> store::Result<Option<Held>> {
     let now = oauth.store.clock().now();
     match store::grant::of_app(&oauth.store, &view.app.id, id, now).await? {
         Some(grant) => going_on(oauth, view, grant).await,
@@ -102,16 +111,20 @@ async fn in_force(oauth: &Oauth, view: &AppView, id: &GrantId) -> store::Result<
 }
 
 /// A grant, unless the gateway would refuse whatever is asked with it.
-async fn going_on(oauth: &Oauth, view: &AppView, grant: Grant) -> store::Result<Option<Grant>> {
+async fn going_on(oauth: &Oauth, view: &AppView, grant: Grant) -> store::Result<Option<Held>> {
     if grant.state != GrantState::Active {
         return Ok(None);
     }
     let now = oauth.store.clock().now();
     let person = store::user::by_id(&oauth.store, &grant.user).await?;
     let client = store::client::of_app(&oauth.store, &view.app.id, &grant.client).await?;
-    let (Some(person), Some(client)) = (person, client) else {
+    let (Some(person), Some(Registered { client, .. })) = (person, client) else {
         return Ok(None);
     };
-    let decision = people::may_go_on(view, (&person, &grant), &client.client, now);
-    Ok(decision.allowed.then_some(grant))
+    let decision = people::may_go_on(view, (&person, &grant), &client, now);
+    Ok(decision.allowed.then_some(Held {
+        grant,
+        person,
+        client,
+    }))
 }

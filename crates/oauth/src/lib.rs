@@ -16,8 +16,11 @@ mod introspect;
 mod limit;
 mod params;
 mod people;
+mod resource;
 mod revoke;
+mod scope;
 mod token;
+mod userinfo;
 
 pub use client::Fetching;
 pub use limit::{Allowance, Limits};
@@ -109,11 +112,11 @@ pub fn router(oauth: Oauth) -> Router {
         )
         .route(
             "/.well-known/openid-configuration/oauth/{app}",
-            get(discovery::nothing),
+            get(discovery::openid),
         )
         .route(
             "/oauth/{app}/.well-known/openid-configuration",
-            get(discovery::nothing),
+            get(discovery::openid),
         )
         .route("/oauth/{app}/jwks", get(discovery::jwks))
         .route("/oauth/{app}/register", post(client::register::register))
@@ -125,13 +128,17 @@ pub fn router(oauth: Oauth) -> Router {
         )
         .route("/oauth/{app}/token", post(token::endpoint))
         .route("/oauth/{app}/revoke", post(revoke::endpoint))
+        .route("/oauth/{app}/introspect", post(introspect::endpoint))
+        .route(
+            "/oauth/{app}/userinfo",
+            get(userinfo::endpoint).post(userinfo::endpoint),
+        )
         .layer(cors());
     Router::new()
         .route(
             "/oauth/{app}/authorize",
             get(authorize::ask).post(authorize::decide),
         )
-        .route("/oauth/{app}/introspect", post(introspect::endpoint))
         .merge(cross_origin)
         .layer(DefaultBodyLimit::max(64 * 1024))
         .with_state(oauth)
@@ -152,6 +159,8 @@ fn cors() -> CorsLayer {
         .expose_headers([
             header::WWW_AUTHENTICATE,
             HeaderName::from_static("mcp-session-id"),
+            HeaderName::from_static("mcp-protocol-version"),
+            HeaderName::from_static("x-request-id"),
         ])
         .max_age(std::time::Duration::from_secs(600))
 }

@@ -34,7 +34,7 @@ table!($ audit_events: org seq id time account action outcome user_id client gra
 table!($ audit_heads: org seq hash answers answers_hash answers_after mac);
 table!($ bindings: id org connection account mode state drain_until claims created_at version drain_maker);
 table!($ clients: id org account app client_id name verified_host source tier state redirect_uris auth_method secret_hash registration_hash metadata first_user created_at last_used_at version approval);
-table!($ codes: hash grant_id client redirect_uri challenge resource expires_at redeemed_at);
+table!($ codes: hash grant_id client redirect_uri challenge resource expires_at redeemed_at nonce);
 table!($ connection_links: migration from_user to_user state manual);
 table!($ connection_migrations: id org from_connection to_connection domains link_on_sign_in state undo created_at cut_over_at version);
 table!($ connection_trials: id org connection token_hash state trace identity claims created_at expires_at finished_at);

@@ -11,6 +11,7 @@ mod load;
 pub(crate) mod raw;
 pub(crate) mod schema;
 mod transaction;
+mod written;
 
 pub use explain::explain_statements;
 pub(crate) use explain::is_on as plans_are_judged;
@@ -18,6 +19,7 @@ pub use files::sqlite_file;
 pub use load::Load;
 pub use schema::{Upgrade, Upgraded, upgrade};
 pub(crate) use transaction::DbTx;
+pub(crate) use written::Written;
 
 use crate::sql::{Row, Run, Sql};
 use crate::{Error, Result, quiet};
@@ -331,6 +333,8 @@ pub(crate) fn sqlite(url: &str) -> Result<SqliteConnectOptions> {
         // Pages: a checkpoint waits for the disk twice, so not after every few commits.
         .pragma("wal_autocheckpoint", "4000")
         .statement_cache_capacity(256)
+        // Rows pass from one thread to another: of very many, many at a time.
+        .row_buffer_size(1000)
         .busy_timeout(Duration::from_secs(5))
         .disable_statement_logging();
     Ok(options)

@@ -3,9 +3,11 @@
 //! cannot disagree. A change makes a new snapshot that shares with the old one whatever it does not concern:
 //! only the accounts that it concerns are read and compiled.
 
+mod raw;
 mod reach;
 mod rows;
 
+pub(crate) use raw::{Partial, Raw};
 pub(crate) use reach::Reach;
 pub(crate) use rows::{Rows, concerned};
 
@@ -108,6 +110,13 @@ impl AppView {
     #[must_use]
     pub fn resource(&self) -> &str {
         &self.app.spec.public_url
+    }
+
+    /// Whether a token of the app can carry a scope: one of its own, or of OpenID Connect where that is switched on.
+    #[must_use]
+    pub fn has_scope(&self, name: &str) -> bool {
+        self.scopes.names().any(|own| own == name)
+            || self.app.spec.oauth.openid && wire::OPENID_SCOPES.contains(&name)
     }
 
     /// Whether a session or grant of a person who came through `connection` may go on.
@@ -343,8 +352,9 @@ impl Directory {
         }
         let _one_at_a_time = self.reloading.lock().await;
         let only = concerned(store, changes).await?;
-        let mut rows = Rows::load(store, &self.control_url, only.as_ref()).await?;
-        rows.look_at(store, changes).await?;
+        let mut raw = Raw::load(store, only.as_ref()).await?;
+        raw.look_at(store, changes).await?;
+        let rows = Rows::read(raw, &self.control_url)?;
         let views = rows.compile(store.clock().now());
         self.compiled
             .fetch_add(views.len() as u64, std::sync::atomic::Ordering::Relaxed);

@@ -96,6 +96,8 @@ pub struct Code {
     pub expires_at: Timestamp,
     /// When it was redeemed.
     pub redeemed_at: Option<Timestamp>,
+    /// What the client wants to find in the ID token.
+    pub nonce: Option<String>,
 }
 
 /// Makes the grant of a consent and the code (by its hash) that the client gets to redeem.
@@ -137,6 +139,16 @@ pub async fn issue(
     Ok(id)
 }
 
+/// Keeps beside a code what the client wants to find in the ID token.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn keep_nonce(tx: &mut Tx, code_hash: &str, nonce: &str) -> Result<()> {
+    let sql = Sql::new("UPDATE codes SET nonce = $1 WHERE hash = $2");
+    tx.run(sql.bind(nonce).bind(code_hash)).await?;
+    Ok(())
+}
+
 /// Where the codes of a person's grants to a client went, of those that are in force.
 ///
 /// # Errors
@@ -170,6 +182,7 @@ pub async fn code(db: impl Run, hash: &str) -> Result<Option<Code>> {
             resource: row.text("resource")?,
             expires_at: row.time("expires_at")?,
             redeemed_at: row.opt_time("redeemed_at")?,
+            nonce: row.opt_text("nonce")?,
         })
     })
     .transpose()

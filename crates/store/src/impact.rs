@@ -5,8 +5,8 @@
 //! one compiled from what the transaction wrote. Both are asked what enforcement asks ([`AppView::decide`]), about
 //! everybody who has a live session or grant there, and about everybody who could sign in. The cost grows with the accounts concerned
 //! and with the people whose answer may differ; the memory that it takes does with sixteen bytes for each of them. Nobody
-//! who writes waits for it: it asks as a report does, a page at a time, and thinks about each page away from the
-//! threads that answer others. Dropped, it stops after the page.
+//! who writes waits for it: it asks as a report does, a page at a time, on a thread of its own that gives way to those
+//! that answer others. Dropped, it stops where it waits next.
 //!
 //! [`AppView::decide`]: crate::AppView
 
@@ -25,8 +25,8 @@ pub use rehearsal::{Made, NOT_COUNTED, rehearse};
 pub use tally::Foresight;
 
 use crate::change::{self, Change};
-use crate::directory::{AccountView, Rows, Snapshot, concerned};
-use crate::quiet::aside;
+use crate::directory::{AccountView, Partial, Raw, Rows, Snapshot, concerned};
+use crate::quiet::apart;
 use crate::sql::Run as _;
 use crate::user::{self, Person};
 use crate::{Purpose, Result, Store, Tx};
@@ -45,7 +45,7 @@ pub struct Draft {
     changes: Vec<Change>,
     wanted: Wanted,
     ground: Ground,
-    rows: Rows,
+    rows: Partial,
     touched: Touched,
     /// What was enforced then.
     now: Arc<Snapshot>,
@@ -90,8 +90,9 @@ impl Tx {
         let ended = std::mem::take(&mut self.ended);
         let touched = Touched::load(&mut *self, &wanted, &ended, now).await;
         self.ended = ended;
-        let control_url = store.inner.directory.control_url();
-        let rows = Rows::load(&mut *self, control_url, Some(&accounts)).await?;
+        // Whoever writes waits meanwhile: no more than has to be.
+        let written = self.db.written().clone();
+        let rows = Raw::load_written(&mut *self, &accounts, &written).await?;
         Ok(Some(Draft {
             now: store.directory(),
             changes,
@@ -141,7 +142,7 @@ impl Draft {
     /// # Errors
     /// When the database does not answer.
     pub fn judge(self) -> Pin<Box<dyn Future<Output = Result<Foresight>> + Send>> {
-        Box::pin(self.judged())
+        Box::pin(async { apart(self.judged()).await? })
     }
 
     async fn judged(self) -> Result<Foresight> {
@@ -156,29 +157,29 @@ impl Draft {
             moments,
             is_over,
         } = self;
+        let control_url = store.inner.directory.control_url();
+        let rows = rows.complete(&store, &ground.accounts).await?;
+        let rows = Rows::read(rows, control_url)?;
         let past = match is_over {
             true => {
-                let control_url = store.inner.directory.control_url();
-                Some(Rows::load(&store, control_url, Some(&ground.accounts)).await?)
+                let past = Raw::load(&store, Some(&ground.accounts)).await?;
+                Some(Rows::read(past, control_url)?)
             }
             false => None,
         };
-        let scene = aside(move || {
-            let places = Places {
-                before: past.map_or_else(HashMap::new, |past| by_id(past.compile(moments.0))),
-                after: by_id(rows.compile(moments.1)),
-                accounts: ground.accounts,
-                now,
-            };
-            Arc::new(Scene {
-                doubts: Doubts::new(&places),
-                places,
-                rows,
-                touched,
-                moments,
-            })
+        let places = Places {
+            before: past.map_or_else(HashMap::new, |past| by_id(past.compile(moments.0))),
+            after: by_id(rows.compile(moments.1)),
+            accounts: ground.accounts,
+            now,
+        };
+        let scene = Arc::new(Scene {
+            doubts: Doubts::new(&places),
+            places,
+            rows,
+            touched,
+            moments,
         });
-        let scene = scene.await?;
         let mut tokens = tokens::of_accounts(&store, &scene, &changes).await?;
         let of_people = tokens::of_people(&store, &changes, moments.1).await?;
         tokens = tokens::sum(tokens, tokens::some(&store, &scene, &of_people).await?);
@@ -191,8 +192,7 @@ impl Draft {
         judging.held(&wanted).await?;
         judging.changed(&wanted.users).await?;
         judging.crowds().await?;
-        let work = judging.work;
-        aside(move || work.finish(tokens, moves)).await
+        Ok(judging.work.finish(tokens, moves))
     }
 }
 
@@ -245,30 +245,13 @@ struct Judging {
 }
 
 impl Judging {
-    /// One page.
-    async fn think(&mut self, think: impl FnOnce(&mut Work) -> Result<()> + Send + 'static) -> Result<()> {
-        let idle = Work::new(Arc::clone(&self.scene));
-        let mut work = std::mem::replace(&mut self.work, idle);
-        let (work, done) = aside(move || {
-            let done = think(&mut work);
-            (work, done)
-        })
-        .await?;
-        self.work = work;
-        done
-    }
-
     /// All who hold something.
     async fn held(&mut self, wanted: &Wanted) -> Result<()> {
         let moment = self.scene.moments.0;
         let index = Index::load(&self.store, wanted, moment).await?;
         for (kind, keys) in index.pages() {
             let page = Page::load(&self.store, (kind, keys), moment).await?;
-            self.think(move |work| {
-                work.page(&page.read()?);
-                Ok(())
-            })
-            .await?;
+            self.work.page(&page.read()?);
         }
         Ok(())
     }
@@ -277,14 +260,9 @@ impl Judging {
     async fn changed(&mut self, users: &[UserId]) -> Result<()> {
         for some in users.chunks(BATCH) {
             let rows = (&self.store).rows(some_of(some)).await?;
-            let some = some.to_vec();
-            self.think(move |work| {
-                let people: Result<Vec<Person>> = rows.iter().map(user::read).collect();
-                let people = people?.into_iter().map(|p| (p.user.id.clone(), p)).collect();
-                work.people(&some, &people);
-                Ok(())
-            })
-            .await?;
+            let people: Result<Vec<Person>> = rows.iter().map(user::read).collect();
+            let people = people?.into_iter().map(|p| (p.user.id.clone(), p)).collect();
+            self.work.people(some, &people);
         }
         Ok(())
     }
@@ -300,17 +278,13 @@ impl Judging {
                 let rows = people_of(&self.store, connection, &reach, last.as_ref()).await?;
                 let Some(end) = rows.last() else { break };
                 last = Some(end.id("id")?);
-                let (at, untouched) = (connection.clone(), Arc::clone(&scene));
-                self.think(move |work| {
-                    let people = rows.iter().map(user::read);
-                    let people = people.filter(|person| {
-                        let known = |person: &Person| untouched.touched.people.contains_key(&person.user.id);
-                        !person.as_ref().is_ok_and(known)
-                    });
-                    work.crowd(Crowd::new(people.collect::<Result<_>>()?), &at);
-                    Ok(())
-                })
-                .await?;
+                let people = rows.iter().map(user::read);
+                let untouched = people.filter(|person| {
+                    let known = |person: &Person| scene.touched.people.contains_key(&person.user.id);
+                    !person.as_ref().is_ok_and(known)
+                });
+                self.work
+                    .crowd(Crowd::new(untouched.collect::<Result<_>>()?), connection);
             }
             self.touched(connection).await?;
         }
@@ -327,12 +301,7 @@ impl Judging {
             .collect();
         people.sort_by(|a, b| a.user.id.cmp(&b.user.id));
         for some in people.chunks(STEP as usize) {
-            let (crowd, at) = (Crowd::new(some.to_vec()), connection.clone());
-            self.think(move |work| {
-                work.crowd(crowd, &at);
-                Ok(())
-            })
-            .await?;
+            self.work.crowd(Crowd::new(some.to_vec()), connection);
         }
         Ok(())
     }

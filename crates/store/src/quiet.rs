@@ -23,17 +23,24 @@ pub(crate) fn give_way() {
     let _ = (is_new, NICE);
 }
 
-/// Does what takes a while on a thread of its own, which gives way to others.
+/// Does what takes a while on a thread of its own, which gives way to others. It ends where it waits next once nobody waits
+/// for it any more. Must be called within a Tokio runtime, whose clock and sockets it uses.
 ///
 /// # Errors
 /// When there are no more threads, or the work panics.
-pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let (done, waits) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("aside".to_owned());
+pub(crate) async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+    let (mut done, waits) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let thread = std::thread::Builder::new().name("apart".to_owned());
     let thread = thread.spawn(move || {
         give_way();
-        // Whoever waited may have gone.
-        let _ = done.send(work());
+        runtime.block_on(async move {
+            tokio::select! {
+                () = done.closed() => {}
+                // Whoever waited may have gone just now.
+                answer = work => drop(done.send(answer)),
+            }
+        });
     });
     thread.map_err(Error::internal)?;
     waits.await.map_err(Error::internal)

@@ -4,7 +4,7 @@
 //! earlier generation shows a copy, for ever.
 //!
 //! The successor follows from the token alone. So several requests with one token, which clients do make when they
-//! start in parallel or lose an answer, get one and the same successor on every instance, for [`WINDOW`] seconds.
+//! start in parallel or lose an answer, get one and the same successor on every instance, for as long as the app says.
 //!
 //! ```text
 //! chr_ · base64url( grant, 16 bytes · generation, 8 bytes · HMAC-SHA-256 of both, 32 bytes ) · checksum
@@ -18,8 +18,9 @@ use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use wire::{Grant, GrantId, Id as _, Timestamp};
 
-/// How long a token still returns its successor after that was given out, in seconds.
-pub const WINDOW: i64 = 60;
+/// For how long after that a token is taken for a second copy of the agent that holds the last one, in seconds: two
+/// programs with one sign-in, or one that was copied. What is older looks like somebody else's.
+const LATE: i64 = 600;
 
 /// Of grant and generation.
 const NAMES: usize = 24;
@@ -55,6 +56,8 @@ pub enum Standing {
     Current,
     /// Its successor was given out a moment ago, and is given out again.
     Repeated,
+    /// Its successor was given out a little too long ago: two copies of one agent, more likely than a thief.
+    Late,
     /// Its successor was given out long ago: somebody has a copy.
     Replayed,
     /// It is ours, and the database does not know that it was given out: a backup was restored, and what happened to
@@ -72,23 +75,31 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// What a token is worth.
+    /// What a token is worth, where one still returns its successor for `window` seconds after that was given out.
     #[must_use]
-    pub fn standing(&self, held: &Held, now: Timestamp) -> Standing {
-        if let Some(standing) = held.old.as_ref().and_then(|old| old.standing(now)) {
+    pub fn standing(&self, held: &Held, now: Timestamp, window: u32) -> Standing {
+        if let Some(standing) = held.old.as_ref().and_then(|old| old.standing(now, window)) {
             return standing;
         }
-        match self.generation - held.generation {
-            0 => Standing::Current,
-            1 if self.rotated_at.is_some_and(|at| is_within(at, now)) => Standing::Repeated,
-            ..0 => Standing::Ahead,
+        match (self.generation - held.generation, self.rotated_at) {
+            (0, _) => Standing::Current,
+            (1, Some(at)) => since(at, now, window),
+            (..0, _) => Standing::Ahead,
             _ => Standing::Replayed,
         }
     }
 }
 
-fn is_within(used_at: Timestamp, now: Timestamp) -> bool {
-    now < used_at.plus_seconds(WINDOW)
+/// What a token is worth after it was used.
+fn since(used_at: Timestamp, now: Timestamp, window: u32) -> Standing {
+    let until = used_at.plus_seconds(window.into());
+    if now < until {
+        Standing::Repeated
+    } else if now < until.plus_seconds(LATE) {
+        Standing::Late
+    } else {
+        Standing::Replayed
+    }
 }
 
 impl Held {

@@ -9,6 +9,7 @@
 use serde::de::DeserializeOwned;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use store::{Clock, MasterKey, Options, Result, Store};
 use wire::{OrgId, Timestamp};
 
@@ -53,6 +54,14 @@ async fn on_server(server: &str, sql: String) {
     connection.execute(AssertSqlSafe(sql)).await.unwrap();
 }
 
+static MEASURES: AtomicBool = AtomicBool::new(false);
+
+/// Has this process do only what a server does: its statements are not explained, nor their steps counted. For what
+/// measures time.
+pub fn measure() {
+    MEASURES.store(true, Ordering::Relaxed);
+}
+
 /// Runs SQL on the database of a URL, behind the back of any store on it, and says how many rows it touched.
 pub async fn execute(url: &str, sql: &str) -> u64 {
     let sql = AssertSqlSafe(sql.to_owned());
@@ -89,7 +98,9 @@ impl Database {
     /// What a store on the database is opened with.
     #[must_use]
     pub fn options<'a>(&'a self, key: &'a MasterKey, clock: &Clock) -> Options<'a> {
-        store::explain_statements();
+        if !MEASURES.load(Ordering::Relaxed) {
+            store::explain_statements();
+        }
         Options {
             database_url: &self.url,
             master_key: key,

@@ -237,7 +237,7 @@ impl Keyring {
         self.sign(org, "JWT", claims)
     }
 
-    fn sign(&self, org: &OrgId, typ: &str, claims: &impl Serialize) -> Result<String> {
+    pub(crate) fn sign(&self, org: &OrgId, typ: &str, claims: &impl Serialize) -> Result<String> {
         let keys = self.keys.load();
         let key = keys.get(org).and_then(|keys| keys.signing.as_ref());
         let (kid, key) = key.ok_or_else(|| Error::internal("the organisation has no signing key"))?;

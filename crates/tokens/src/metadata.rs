@@ -70,6 +70,7 @@ pub fn authorization_server_metadata(view: &AppView, control_url: &str) -> Value
     if rules.dynamic {
         document["registration_endpoint"] = format!("{issuer}/register").into();
     }
+    crate::openid::complete(&mut document, view, &issuer);
     document["issuer"] = issuer.into();
     document
 }

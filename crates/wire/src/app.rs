@@ -72,6 +72,10 @@ pub struct AppSpec {
     /// Whether the origin takes `/Docs` and `/docs` for one, as those on Windows do: rules and scopes then do, too.
     #[serde(default)]
     pub case_insensitive_paths: bool,
+    /// Origins of pages that may call it from a browser with a token, and read the answers: as a browser writes them in
+    /// `Origin`, such as `https://inspector.example.com`. An `mcp` app refuses the pages of every other origin but its own.
+    #[serde(default)]
+    pub browser_origins: Vec<String>,
     /// How long the origin is waited for.
     #[serde(default)]
     pub origin_limits: OriginLimits,
@@ -126,6 +130,9 @@ const fn default_session() -> u32 {
     12 * 3600
 }
 
+/// Scopes of every app whose [`OauthSettings::openid`] is on, beside its own (OpenID Connect Core section 5.4).
+pub const OPENID_SCOPES: [&str; 3] = ["openid", "profile", "email"];
+
 /// How agents sign in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -137,6 +144,12 @@ pub struct OauthSettings {
     pub access_token_seconds: u32,
     /// Life of a grant from its consent, in seconds (300 to 31,536,000).
     pub grant_seconds: u32,
+    /// For how long a refresh token that was used still returns the same successor, in seconds (30 to 600; 60 by default):
+    /// for agents that lose an answer, or start twice at once. Then its use ends the grant.
+    pub rotation_seconds: u32,
+    /// Whether agents may ask, with the scopes `openid`, `profile` and `email`, who the person is (OpenID Connect): by an ID
+    /// token and at `userinfo`, as far as the account gets to see it. Off by default.
+    pub openid: bool,
     /// Who may register.
     pub registration: RegistrationRules,
 }
@@ -151,6 +164,8 @@ impl Default for OauthSettings {
             }],
             access_token_seconds: 900,
             grant_seconds: 30 * 86_400,
+            rotation_seconds: 60,
+            openid: false,
             registration: RegistrationRules::default(),
         }
     }

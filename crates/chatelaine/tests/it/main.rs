@@ -4,5 +4,6 @@
 
 mod backup;
 mod rekey;
+mod setup;
 mod stopping;
 mod world;

@@ -139,6 +139,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it measures, and wants an optimised build"]
 async fn the_gate_at_half_its_capacity_while_a_very_large_change_is_previewed() {
+    testkit::measure();
     for (engine, database) in testkit::databases().await {
         println!("on {engine}");
         let world = Box::pin(World::new(&database)).await;

@@ -171,6 +171,64 @@ async fn values_that_make_no_sense_are_named() {
                 json!({"kind": "mcp", "extra_methods": ["REPORT"]}),
                 "/extra_methods",
             ),
+            (&app, json!({"browser_origins": ["null"]}), "/browser_origins/0"),
+            (&app, json!({"browser_origins": ["*"]}), "/browser_origins/0"),
+            (&app, json!({"browser_origins": [""]}), "/browser_origins/0"),
+            (
+                &app,
+                json!({"browser_origins": ["https://ok.example.com", "https://ok.example.com"]}),
+                "/browser_origins/1",
+            ),
+            (
+                &app,
+                json!({"browser_origins": ["https://X.example.com"]}),
+                "/browser_origins/0",
+            ),
+            (
+                &app,
+                json!({"browser_origins": ["HTTPS://x.example.com"]}),
+                "/browser_origins/0",
+            ),
+            (
+                &app,
+                json!({"browser_origins": ["https://x.example.com/"]}),
+                "/browser_origins/0",
+            ),
+            (
+                &app,
+                json!({"browser_origins": ["https://x.example.com:443"]}),
+                "/browser_origins/0",
+            ),
+            (
+                &app,
+                json!({"browser_origins": ["https://x.example.com/a"]}),
+                "/browser_origins/0",
+            ),
+            (
+                &app,
+                json!({"browser_origins": ["https://*.example.com"]}),
+                "/browser_origins/0",
+            ),
+            (
+                &app,
+                json!({"browser_origins": ["https://u@x.example.com"]}),
+                "/browser_origins/0",
+            ),
+            (
+                &app,
+                json!({"browser_origins": ["https://b\u{fc}cher.example"]}),
+                "/browser_origins/0",
+            ),
+            (
+                &app,
+                json!({"browser_origins": ["file://x"]}),
+                "/browser_origins/0",
+            ),
+            (
+                &app,
+                json!({"browser_origins": ["https://a.example.com, https://b.example.com"]}),
+                "/browser_origins/0",
+            ),
             (&app, json!({"oauth": {"scopes": []}}), "/oauth/scopes"),
             (
                 &app,
@@ -181,6 +239,21 @@ async fn values_that_make_no_sense_are_named() {
                 &app,
                 json!({"oauth": {"grant_seconds": 1}}),
                 "/oauth/grant_seconds",
+            ),
+            (
+                &app,
+                json!({"oauth": {"rotation_seconds": 29}}),
+                "/oauth/rotation_seconds",
+            ),
+            (
+                &app,
+                json!({"oauth": {"rotation_seconds": 601}}),
+                "/oauth/rotation_seconds",
+            ),
+            (
+                &app,
+                json!({"oauth": {"openid": true, "scopes": [{"name": "email", "description": "", "covers": []}]}}),
+                "/oauth/scopes/0/name",
             ),
             (&app, json!({"oauth": {"unknown": 1}}), "/oauth/unknown"),
             (

@@ -255,3 +255,139 @@ async fn what_strangers_are_refused_is_counted_and_what_is_decided_about_somebod
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_metadata_names_the_resource_as_it_was_asked_for_with_its_query() {
+    on_each(async |world| {
+        let metadata = "http://tickets.example/.well-known/oauth-protected-resource/mcp";
+        let longest = format!("q={}", "x".repeat(510));
+        for query in ["utm_source=x", "a=%22&b=c?d", longest.as_str()] {
+            let answer = world
+                .request("POST", &world.tickets, &format!("/mcp?{query}"))
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(answer.status(), 401);
+            let challenge = header(&answer, "www-authenticate").unwrap();
+            let expected = format!(
+                "Bearer resource_metadata=\"{metadata}?{query}\", scope=\"tickets:read tickets:write\""
+            );
+            assert_eq!(challenge, expected);
+            for path in [
+                "/.well-known/oauth-protected-resource/mcp",
+                "/.well-known/oauth-protected-resource",
+            ] {
+                let answer = world
+                    .request("GET", &world.tickets, &format!("{path}?{query}"))
+                    .send()
+                    .await
+                    .unwrap();
+                let document: Value = answer.json().await.unwrap();
+                assert_eq!(
+                    document["resource"],
+                    format!("http://tickets.example/mcp?{query}")
+                );
+                assert_eq!(document["authorization_servers"], json!([world.tickets.issuer]));
+            }
+        }
+        // What is longer than any of ours is not said back.
+        for query in ["", &format!("{longest}x")] {
+            let answer = world
+                .request("GET", &world.tickets, &format!("/mcp?{query}"))
+                .send()
+                .await
+                .unwrap();
+            let challenge = header(&answer, "www-authenticate").unwrap();
+            assert!(
+                challenge.starts_with(&format!("Bearer resource_metadata=\"{metadata}\", ")),
+                "{challenge}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_metadata_of_openid_connect_is_there_when_the_app_says_so() {
+    on_each(async |world| {
+        let paths = [
+            "/.well-known/openid-configuration",
+            "/.well-known/openid-configuration/mcp",
+            "/mcp/.well-known/openid-configuration",
+        ];
+        for path in paths {
+            let answer = world.request("GET", &world.tickets, path).send().await.unwrap();
+            assert_eq!(answer.status(), 404, "{path}");
+        }
+        world
+            .change(&world.tickets, |spec| spec.oauth.openid = true)
+            .await;
+        let server = "/.well-known/oauth-authorization-server/mcp";
+        let server = world.request("GET", &world.tickets, server).send().await.unwrap();
+        let server: Value = server.json().await.unwrap();
+        assert_eq!(
+            server["userinfo_endpoint"],
+            format!("{}/userinfo", world.tickets.issuer)
+        );
+        for path in paths {
+            let answer = world.request("GET", &world.tickets, path).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{path}");
+            assert_eq!(answer.json::<Value>().await.unwrap(), server, "{path}");
+        }
+        // Agents are not asked to find out who somebody is.
+        let answer = ask(world, &world.tickets, "POST", AGENT).await;
+        assert!(!header(&answer, "www-authenticate").unwrap().contains("openid"));
+        assert!(world.origin.take().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn knowing_who_somebody_is_opens_nothing() {
+    on_each(async |world| {
+        world
+            .change(&world.tickets, |spec| spec.oauth.openid = true)
+            .await;
+        let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+        let agent = world
+            .agent(&world.ada, &world.tickets, &["openid", "email"])
+            .await;
+        let answer = world.message(&agent, &ping).send().await.unwrap();
+        assert_eq!(answer.status(), 403);
+        assert!(
+            header(&answer, "www-authenticate")
+                .unwrap()
+                .contains("insufficient_scope")
+        );
+        // An ID token is no access token.
+        let now = world.clock.now().seconds();
+        let claims = tokens::IdClaims {
+            iss: world.tickets.issuer.clone(),
+            aud: world.tickets.spec.public_url.clone(),
+            iat: now,
+            exp: now + 900,
+            nonce: None,
+            at_hash: tokens::at_hash(&agent.token),
+            auth_time: None,
+            acr: None,
+            amr: Vec::new(),
+            person: tokens::PersonClaims {
+                sub: world.ada.id.clone(),
+                email: None,
+                email_verified: None,
+                name: None,
+            },
+        };
+        let id_token = world.keyring.mint_id(&world.org, &claims).unwrap();
+        let answer = world
+            .request("POST", &world.tickets, "/mcp")
+            .bearer_auth(&id_token)
+            .json(&ping)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 401);
+        assert!(world.origin.take().is_empty());
+    })
+    .await;
+}

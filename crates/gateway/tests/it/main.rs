@@ -9,6 +9,7 @@ mod challenge;
 mod crossing;
 mod growth;
 mod mcp;
+mod pages;
 mod proof;
 mod reach;
 mod reading;

@@ -631,6 +631,16 @@ impl Origin {
                 let headers = [("content-type", "text/plain"), ("content-length", "100")];
                 (headers, Body::from_stream(stream)).into_response()
             }
+            // Says itself who may read.
+            "/shares" | "/mcp/shares" => {
+                let headers = [
+                    ("access-control-allow-origin", "*"),
+                    ("access-control-allow-credentials", "true"),
+                    ("access-control-expose-headers", "x-theirs"),
+                    ("vary", "accept-encoding"),
+                ];
+                (headers, Json(json!({}))).into_response()
+            }
             "/cookies" => {
                 let mut response = Json(json!({})).into_response();
                 for value in [

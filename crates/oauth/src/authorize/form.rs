@@ -64,6 +64,7 @@ fn purpose(scene: &Scene<'_>, ready: &Ready, stamp: &str) -> String {
         &ready.back.redirect_uri,
         ready.back.state.as_deref().unwrap_or_default(),
         &ready.wants.challenge,
+        ready.wants.nonce.as_deref().unwrap_or_default(),
         &scopes,
         view.resource(),
     ];

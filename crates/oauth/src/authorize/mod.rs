@@ -12,8 +12,6 @@ mod form;
 mod page;
 mod request;
 
-pub(crate) use request::same_resource;
-
 use crate::client::{Agent, Missing, redirect as redirects};
 use crate::context::{Body, Live, Request};
 use crate::params::{LONGEST_FORM, Params};
@@ -349,7 +347,11 @@ impl Scene<'_> {
             wants.challenge.as_str(),
             view.resource(),
         );
-        let grant = store::grant::issue(&mut tx, &consent, &store::sha256(&code), binding).await?;
+        let code_hash = store::sha256(&code);
+        let grant = store::grant::issue(&mut tx, &consent, &code_hash, binding).await?;
+        if let Some(nonce) = &wants.nonce {
+            store::grant::keep_nonce(&mut tx, &code_hash, nonce).await?;
+        }
         let mut actor = audit::person(&ready.who, &client);
         actor.grant = Some(grant);
         let mut event = audit::event(view, self.request, "consent.allow", actor);

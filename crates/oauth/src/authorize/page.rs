@@ -10,6 +10,13 @@ use store::AppView;
 use tokens::document::Unusable;
 use wire::{Client, ClientTier, Reason};
 
+/// The scopes of OpenID Connect in plain words.
+const OPENID: [(&str, &str); 3] = [
+    ("openid", "Know that it is you, by a number that stays the same"),
+    ("profile", "Know your name"),
+    ("email", "Know your e-mail address"),
+];
+
 #[derive(Template)]
 #[template(path = "consent.html")]
 struct Consent<'a> {
@@ -97,8 +104,9 @@ pub(super) fn consent(scene: &Scene<'_>, ready: &Ready) -> Response {
     let own = ["csrf", "decision"];
     let spec = &view.app.spec;
     let describe = |name: &'_ String| {
-        let found = spec.oauth.scopes.iter().find(|scope| scope.name == *name);
-        found.map(|scope| (scope.name.as_str(), scope.description.as_str()))
+        let own = spec.oauth.scopes.iter().find(|scope| scope.name == *name);
+        let own = own.map(|scope| (scope.name.as_str(), scope.description.as_str()));
+        own.or_else(|| OPENID.into_iter().find(|(scope, _)| scope == name))
     };
     let csrf = match form::token(scene, ready) {
         Ok(csrf) => csrf,

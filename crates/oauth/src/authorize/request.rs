@@ -4,15 +4,17 @@
 
 use crate::client::{self, Agent, Missing, redirect};
 use crate::context::Request;
-use crate::{Oauth, params::Params};
+use crate::scope::{self, NoneIsThere};
+use crate::{Oauth, params::Params, resource};
 use http::StatusCode;
 use store::AppView;
 use tokens::document::Unusable;
-use url::Url;
 use wire::{Client, ClientSource};
 
 /// The longest `state`, in bytes.
 const LONGEST_STATE: usize = 4096;
+/// The longest `nonce`, in bytes.
+const LONGEST_NONCE: usize = 512;
 
 /// A request of a client that is known, to a redirect URI that is the client's.
 pub(crate) struct Asked {
@@ -30,6 +32,8 @@ pub(crate) struct Wants {
     pub(crate) scopes: Vec<String>,
     /// The S256 code challenge.
     pub(crate) challenge: String,
+    /// What the client wants to find in the ID token, if it gets one.
+    pub(crate) nonce: Option<String>,
 }
 
 /// The way back to the client.
@@ -150,7 +154,7 @@ pub(crate) async fn read(
             .map(ToOwned::to_owned),
         issuer: tokens::metadata::issuer(view, &oauth.control_url),
     };
-    let wants = wants(view, params, &back);
+    let wants = wants((oauth, view), params, &back);
     Ok(Asked { agent, back, wants })
 }
 
@@ -192,7 +196,7 @@ fn may_return_to(view: &AppView, agent: &Agent, uri: &str) -> Result<(), Option<
 /// What is wrong with a request: a registered code, and words for whoever made the client.
 pub(crate) type Fault = (&'static str, &'static str);
 
-fn wants(view: &AppView, params: &Params, back: &Back) -> Result<Wants, Fault> {
+fn wants((oauth, view): (&Oauth, &AppView), params: &Params, back: &Back) -> Result<Wants, Fault> {
     if params.repeated().is_some() {
         return Err(("invalid_request", "a parameter is given twice"));
     }
@@ -214,10 +218,7 @@ fn wants(view: &AppView, params: &Params, back: &Back) -> Result<Wants, Fault> {
         return Err(("invalid_request", "response_mode must be query"));
     }
     let challenge = challenge(params)?;
-    if params
-        .all("resource")
-        .any(|resource| !same_resource(resource, view.resource()))
-    {
+    if !resource::is_meant(oauth, view, params) {
         return Err((
             "invalid_target",
             "resource is not the one that this issuer stands for",
@@ -229,9 +230,19 @@ fn wants(view: &AppView, params: &Params, back: &Back) -> Result<Wants, Fault> {
     {
         return Err(("interaction_required", "consent is never given without a person"));
     }
+    let scopes = scopes(view, params.get("scope"))?;
+    let is_openid = scopes.iter().any(|scope| scope == "openid");
+    if is_openid && params.get("max_age").is_some() {
+        return Err(("invalid_request", "max_age is not supported"));
+    }
+    let nonce = params.get("nonce").filter(|_| is_openid);
+    if nonce.is_some_and(|nonce| nonce.len() > LONGEST_NONCE) {
+        return Err(("invalid_request", "nonce is too long"));
+    }
     Ok(Wants {
-        scopes: scopes(view, params.get("scope"))?,
+        scopes,
         challenge,
+        nonce: nonce.map(ToOwned::to_owned),
     })
 }
 
@@ -250,77 +261,26 @@ fn challenge(params: &Params) -> Result<String, Fault> {
     Ok(challenge.to_owned())
 }
 
-/// The scopes that are asked for, each once; all of the app's when none is named.
+/// The scopes that are asked for, as far as the app has them; all of the app's own when none is named. Who the person is is
+/// told to those alone who ask for it.
 fn scopes(view: &AppView, asked: Option<&str>) -> Result<Vec<String>, Fault> {
-    let mut scopes: Vec<String> = Vec::new();
-    for name in asked
-        .unwrap_or_default()
-        .split(' ')
-        .filter(|name| !name.is_empty())
-    {
-        if !view.scopes.names().any(|known| known == name) {
-            return Err(("invalid_scope", "the app has no such scope"));
-        }
-        if !scopes.iter().any(|earlier| earlier == name) {
-            scopes.push(name.to_owned());
-        }
+    let known = scope::known(asked, |name| view.has_scope(name));
+    let mut known = known.map_err(|NoneIsThere| ("invalid_scope", "the app has none of these scopes"))?;
+    let own = |name: &str| view.scopes.names().any(|own| own == name);
+    // The others say what of somebody is told who is not told of (OpenID Connect Core section 3.1.2.1).
+    if !known.contains(&"openid") {
+        known.retain(|name| own(name));
     }
-    if scopes.is_empty() {
-        scopes.extend(view.scopes.names().map(ToOwned::to_owned));
-    }
-    Ok(scopes)
-}
-
-/// Whether a resource indicator (RFC 8707) is the canonical one: the case of scheme and host, a default
-/// port, and one trailing slash make no difference.
-pub(crate) fn same_resource(asked: &str, canonical: &str) -> bool {
-    let read = |text: &str| {
-        let url = Url::parse(text).ok()?;
-        let plain = matches!(url.scheme(), "http" | "https")
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none()
-            && text.bytes().all(|b| matches!(b, 0x21..=0x7e) && b != b'\\');
-        let text = url.as_str();
-        plain.then(|| text.strip_suffix('/').unwrap_or(text).to_owned())
-    };
-    asked == canonical || read(asked).is_some_and(|asked| read(canonical) == Some(asked))
+    Ok(if known.is_empty() {
+        view.scopes.names().map(ToOwned::to_owned).collect()
+    } else {
+        known.into_iter().map(ToOwned::to_owned).collect()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_resource_is_compared_without_case_of_host_default_port_and_one_slash() {
-        let canonical = "https://tickets.example/mcp";
-        for same in [
-            canonical,
-            "https://tickets.example/mcp/",
-            "https://TICKETS.example/mcp",
-            "HTTPS://tickets.example:443/mcp",
-        ] {
-            assert!(same_resource(same, canonical), "{same}");
-        }
-        for other in [
-            "https://tickets.example",
-            "https://tickets.example/mcp//",
-            "https://tickets.example/MCP",
-            "https://tickets.example/mcp?x",
-            "https://tickets.example/mcp#x",
-            "http://tickets.example/mcp",
-            "https://tickets.example:8443/mcp",
-            "https://u@tickets.example/mcp",
-            "https://evil.example/mcp",
-            "mcp",
-            "*",
-            "",
-        ] {
-            assert!(!same_resource(other, canonical), "{other}");
-        }
-        assert!(same_resource("https://wiki.example", "https://wiki.example/"));
-        assert!(same_resource("https://wiki.example/", "https://wiki.example"));
-    }
 
     #[test]
     fn answers_are_added_to_the_redirect_uri_as_it_is() {

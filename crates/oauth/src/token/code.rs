@@ -12,6 +12,8 @@ use wire::{Grant, GrantId};
 pub(super) struct Found {
     hash: String,
     pub(super) grant: Grant,
+    /// What the client wants to find in the ID token.
+    pub(super) nonce: Option<String>,
 }
 
 pub(super) async fn find(exchange: &Exchange<'_>) -> Result<Found, Refusal> {
@@ -43,7 +45,11 @@ pub(super) async fn find(exchange: &Exchange<'_>) -> Result<Found, Refusal> {
         return Err(Refusal::grant("code_expired").about(&code.grant));
     }
     let grant = exchange.grant_in_force(&code.grant).await?;
-    Ok(Found { hash, grant })
+    Ok(Found {
+        hash,
+        grant,
+        nonce: code.nonce,
+    })
 }
 
 /// Redeems the code: the grant comes to life with its first refresh token.

@@ -14,16 +14,15 @@ mod refresh;
 pub(crate) use client_auth::{Asks, client_of};
 
 use crate::answer::{OauthError, no_store};
-use crate::authorize::same_resource;
 use crate::context::{Body, Live, Request};
 use crate::params::Params;
-use crate::{Oauth, audit, people};
+use crate::{Oauth, audit, people, resource};
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use store::access::{Principal, Proof};
 use store::{AppView, client::Registered, user::Person};
-use tokens::{AccessClaims, Act};
+use tokens::{AccessClaims, Act, IdClaims, PersonClaims};
 use wire::{Decision, Grant, GrantId, GrantState, RuleRef};
 
 /// `POST /oauth/{app}/token`
@@ -165,11 +164,7 @@ pub(super) struct Ready {
 
 impl Exchange<'_> {
     async fn run(&self) -> Result<Response, Refusal> {
-        if self
-            .params
-            .all("resource")
-            .any(|resource| !same_resource(resource, self.view.resource()))
-        {
+        if !resource::is_meant(self.oauth, self.view, self.params) {
             let error = OauthError::new(
                 StatusCode::BAD_REQUEST,
                 "invalid_target",
@@ -197,17 +192,24 @@ impl Exchange<'_> {
         let ready = self.judge(grant).await?;
         let scope = scopes.join(" ");
         let (access_token, expires_in) = self.mint(&ready, &scope)?;
+        let id_token = match &credential {
+            Credential::Code(found) => self.identify(&ready, &found.nonce, (&access_token, expires_in))?,
+            Credential::Refresh(_) => None,
+        };
         let refresh_token = match credential {
             Credential::Code(found) => code::spend(self, &found, &ready).await?,
             Credential::Refresh(found) => refresh::spend(self, &found, &ready).await?,
         };
-        let answer = json!({
+        let mut answer = json!({
             "access_token": access_token,
             "token_type": "Bearer",
             "expires_in": expires_in,
             "refresh_token": refresh_token,
             "scope": scope,
         });
+        if let Some(id_token) = id_token {
+            answer["id_token"] = id_token.into();
+        }
         Ok(no_store(StatusCode::OK, answer))
     }
 
@@ -258,6 +260,35 @@ impl Exchange<'_> {
         };
         let token = self.oauth.keyring.mint_access(&self.view.org, &claims)?;
         Ok((token, expires_in))
+    }
+
+    /// The ID token beside an access token, if the grant asks for one and the app still gives them. It is for the client
+    /// that signed somebody in, so it comes with the code and not again.
+    fn identify(
+        &self,
+        ready: &Ready,
+        nonce: &Option<String>,
+        (access_token, expires_in): (&str, i64),
+    ) -> store::Result<Option<String>> {
+        let (view, grant) = (self.view, &ready.grant);
+        if !view.app.spec.oauth.openid || !grant.scopes.iter().any(|scope| scope == "openid") {
+            return Ok(None);
+        }
+        let now = self.oauth.store.clock().now().seconds();
+        let claims = IdClaims {
+            iss: tokens::metadata::issuer(view, &self.oauth.control_url),
+            aud: self.client.client.client_id.clone(),
+            iat: now,
+            exp: now + expires_in,
+            nonce: nonce.clone(),
+            at_hash: tokens::at_hash(access_token),
+            auth_time: None,
+            acr: None,
+            amr: Vec::new(),
+            person: PersonClaims::of(view, &ready.person, &grant.scopes),
+        };
+        let claims = claims.proven_by(&grant.authentication);
+        self.oauth.keyring.mint_id(&view.org, &claims).map(Some)
     }
 
     /// The grant of a credential, if it is of this app and in force.

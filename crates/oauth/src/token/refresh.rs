@@ -1,6 +1,7 @@
 //! The refresh grant (RFC 6749 section 6), with rotation that does not fork ([`store::refresh`]).
 
 use super::{Exchange, Ready, Refusal, why_over};
+use crate::scope::{self, NoneIsThere};
 use crate::{answer::OauthError, audit};
 use http::StatusCode;
 use store::refresh::{Held, Standing};
@@ -21,7 +22,9 @@ pub(super) async fn find(exchange: &Exchange<'_>) -> Result<Found, Refusal> {
     let held = store::refresh::read(&exchange.oauth.store, token).await?;
     let held = held.ok_or_else(|| Refusal::grant("unknown_token"))?;
     let (grant, standing) = examine(exchange, &held).await?;
-    let scopes = narrow(exchange.params.get("scope"), &grant.scopes)?;
+    let scopes = narrow(exchange.params.get("scope"), &grant.scopes, |name| {
+        exchange.view.has_scope(name)
+    })?;
     Ok(Found {
         held,
         standing,
@@ -41,13 +44,14 @@ async fn examine(exchange: &Exchange<'_>, held: &Held) -> Result<(Grant, Standin
     if rotation.grant.client != exchange.client.client.id {
         return Err(Refusal::grant("other_client"));
     }
-    let standing = rotation.standing(held, now);
+    let standing = rotation.standing(held, now, exchange.view.app.spec.oauth.rotation_seconds);
     let grant = rotation.grant;
     if let Some(reason) = why_over(&grant) {
         return Err(Refusal::grant(reason).about(&grant.id));
     }
     match standing {
         Standing::Current | Standing::Repeated => Ok((grant, standing)),
+        Standing::Late => Err(exchange.revoke(&grant.id, "refresh_late").await),
         Standing::Replayed => Err(exchange.revoke(&grant.id, "refresh_replayed").await),
         Standing::Ahead => Err(exchange.revoke(&grant.id, "refresh_ahead").await),
     }
@@ -77,29 +81,25 @@ pub(super) async fn spend(exchange: &Exchange<'_>, found: &Found, ready: &Ready)
     Ok(successor)
 }
 
-/// The scopes that are asked for, if all of them were granted; all that were granted when none is named.
-fn narrow(asked: Option<&str>, granted: &[String]) -> Result<Vec<String>, OauthError> {
-    let mut scopes: Vec<String> = Vec::new();
-    for name in asked
-        .unwrap_or_default()
-        .split(' ')
-        .filter(|name| !name.is_empty())
-    {
-        if !granted.iter().any(|scope| scope == name) {
-            return Err(OauthError::new(
-                StatusCode::BAD_REQUEST,
-                "invalid_scope",
-                "a scope was not granted",
-            ));
-        }
-        if !scopes.iter().any(|earlier| earlier == name) {
-            scopes.push(name.to_owned());
-        }
+/// The scopes that are asked for, if all of them that are there were granted; all that were granted when none is named.
+/// `is_there` says whether the app has a scope.
+fn narrow(
+    asked: Option<&str>,
+    granted: &[String],
+    is_there: impl Fn(&str) -> bool,
+) -> Result<Vec<String>, OauthError> {
+    let refused = |description| OauthError::new(StatusCode::BAD_REQUEST, "invalid_scope", description);
+    let was_granted = |name: &str| granted.iter().any(|scope| scope == name);
+    let known = scope::known(asked, |name| was_granted(name) || is_there(name));
+    let known = known.map_err(|NoneIsThere| refused("the app has none of these scopes"))?;
+    if !known.iter().all(|name| was_granted(name)) {
+        return Err(refused("a scope was not granted"));
     }
-    if scopes.is_empty() {
-        scopes.extend_from_slice(granted);
-    }
-    Ok(scopes)
+    Ok(if known.is_empty() {
+        granted.to_vec()
+    } else {
+        known.into_iter().map(ToOwned::to_owned).collect()
+    })
 }
 
 #[cfg(test)]
@@ -109,11 +109,13 @@ mod tests {
     #[test]
     fn scopes_can_be_narrowed_and_never_widened() {
         let granted = ["read".to_owned(), "write".to_owned()];
-        assert_eq!(narrow(None, &granted).unwrap(), granted);
-        assert_eq!(narrow(Some("read read"), &granted).unwrap(), ["read"]);
-        assert_eq!(
-            narrow(Some("read admin"), &granted).unwrap_err().code,
-            "invalid_scope"
-        );
+        let narrow = |asked| narrow(asked, &granted, |name| name == "admin").map_err(|error| error.code);
+        assert_eq!(narrow(None).unwrap(), granted);
+        assert_eq!(narrow(Some("read read")).unwrap(), ["read"]);
+        assert_eq!(narrow(Some("read  offline_access gone")).unwrap(), ["read"]);
+        assert_eq!(narrow(Some("openid offline_access")).unwrap(), granted);
+        assert_eq!(narrow(Some("read admin")), Err("invalid_scope"));
+        assert_eq!(narrow(Some("admin")), Err("invalid_scope"));
+        assert_eq!(narrow(Some("gone")), Err("invalid_scope"));
     }
 }

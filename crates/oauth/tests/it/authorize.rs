@@ -67,7 +67,7 @@ async fn cd1_other_faults_go_back_to_an_approved_client_with_state_and_issuer() 
             ("code_challenge_method", "plain", "invalid_request"),
             ("response_type", "token", "unsupported_response_type"),
             ("response_type", "", "invalid_request"),
-            ("scope", "read admin", "invalid_scope"),
+            ("scope", "admin", "invalid_scope"),
             ("resource", "https://tickets.example.com/mcp", "invalid_target"),
             ("prompt", "none", "interaction_required"),
             ("request", "x", "request_not_supported"),

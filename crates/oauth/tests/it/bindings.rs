@@ -13,14 +13,14 @@ fn text(value: &Value, name: &str) -> String {
 }
 
 /// The binding of the company's connection to its account.
-async fn bound(w: &World) -> Binding {
+pub(crate) async fn bound(w: &World) -> Binding {
     let ends = (Some(&w.connection), Some(&w.account));
     let page = store::Paging::default();
     let all = binding::list(&w.store, &w.org, ends, None, &page).await;
     all.unwrap().remove(0)
 }
 
-async fn set(w: &World, spec: BindingSpec) {
+pub(crate) async fn set(w: &World, spec: BindingSpec) {
     let binding = bound(w).await;
     let mut tx = w.store.begin().await.unwrap();
     binding::update(&mut tx, &binding, spec).await.unwrap();

@@ -4,6 +4,7 @@ use crate::world::{CONTROL, WIKI, on_each};
 use axum::body::Body;
 use http::{Request, header};
 use serde_json::json;
+use wire::AppId;
 
 #[tokio::test]
 async fn metadata_is_the_same_at_both_places_and_names_what_works() {
@@ -131,6 +132,71 @@ async fn nothing_is_there_for_apps_that_are_unknown_off_or_disabled() {
         w.get(&w.path("jwks")).await.expect(200);
         w.change_app(|app| app.enabled = false).await;
         w.get(&w.path("jwks")).await.expect_error(404, "not_found");
+    })
+    .await;
+}
+
+/// Also what goes wrong: an agent in a browser could not tell why otherwise.
+#[tokio::test]
+async fn whatever_an_agent_in_a_browser_asks_it_can_read_the_answer() {
+    on_each(async |w| {
+        let page = "https://inspector.example";
+        let metadata = format!("/.well-known/oauth-authorization-server/oauth/{}", w.app);
+        let none = format!("/oauth/{}/token", AppId::fresh());
+        for (method, path, status) in [
+            ("GET", metadata, 200),
+            ("GET", w.path(".well-known/openid-configuration"), 404),
+            ("GET", w.path("jwks"), 200),
+            ("POST", w.path("register"), 400),
+            ("GET", w.path("register/cli_x"), 401),
+            ("POST", w.path("token"), 400),
+            ("POST", w.path("revoke"), 400),
+            ("POST", w.path("introspect"), 400),
+            ("PUT", w.path("token"), 405),
+            ("POST", none, 404),
+        ] {
+            let request = Request::builder()
+                .method(method)
+                .uri(&path)
+                .header(header::ORIGIN, page);
+            let answer = w.send(request, Body::empty()).await.expect(status);
+            assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*", "{path}");
+            assert!(
+                !answer
+                    .headers
+                    .contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS)
+            );
+            let exposed = answer.headers[header::ACCESS_CONTROL_EXPOSE_HEADERS]
+                .to_str()
+                .unwrap();
+            for name in [
+                "www-authenticate",
+                "mcp-session-id",
+                "mcp-protocol-version",
+                "x-request-id",
+            ] {
+                assert!(exposed.contains(name), "{path}: {exposed}");
+            }
+            let request = Request::options(&path)
+                .header(header::ORIGIN, page)
+                .header(header::ACCESS_CONTROL_REQUEST_METHOD, method)
+                .header(
+                    header::ACCESS_CONTROL_REQUEST_HEADERS,
+                    "authorization,mcp-protocol-version",
+                );
+            let answer = w.send(request, Body::empty()).await.expect(200);
+            let allowed = answer.headers[header::ACCESS_CONTROL_ALLOW_HEADERS]
+                .to_str()
+                .unwrap();
+            assert!(
+                allowed.contains("authorization") && allowed.contains("mcp-protocol-version"),
+                "{path}"
+            );
+        }
+        // Where people decide, no page reads along.
+        let request = Request::get(w.path("authorize")).header(header::ORIGIN, page);
+        let answer = w.send(request, Body::empty()).await;
+        assert!(!answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
     })
     .await;
 }

@@ -370,9 +370,22 @@ impl World {
     /// The same by these methods.
     pub(crate) async fn sign_in_by(&self, name: &str, groups: &[&str], amr: &[&str]) -> Browser {
         let authentication = wire::Authentication {
-            connection: Some(self.connection.clone()),
             amr: amr.iter().map(ToString::to_string).collect(),
             ..wire::Authentication::default()
+        };
+        self.sign_in_as(name, groups, authentication).await
+    }
+
+    /// The same, with all that the connection said of it.
+    pub(crate) async fn sign_in_as(
+        &self,
+        name: &str,
+        groups: &[&str],
+        said: wire::Authentication,
+    ) -> Browser {
+        let authentication = wire::Authentication {
+            connection: Some(self.connection.clone()),
+            ..said
         };
         let mut tx = self.store.begin().await.unwrap();
         let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();

@@ -58,7 +58,7 @@ pub(super) async fn prepare(url: &str, upgrade: Upgrade) -> Result<Upgraded> {
     if is_postgres(url) {
         // A connection without limits: what a migration does to a large table takes its time, and so does waiting for
         // another instance that migrates.
-        let mut connection = postgres(url)?.connect().await.map_err(Error::Unavailable)?;
+        let mut connection = postgres(url)?.connect().await.map_err(not_connected)?;
         takes_writes(&mut connection).await.map_err(Error::Unavailable)?;
         let from = look(&mut Raw::Postgres(&mut connection)).await?;
         if needs(from, upgrade)? {
@@ -87,6 +87,21 @@ pub(super) async fn prepare(url: &str, upgrade: Upgrade) -> Result<Upgraded> {
     }
     connection.close().await?;
     Ok(done(from))
+}
+
+/// Why there is no connection, where it is not that nobody answers.
+fn not_connected(error: sqlx::Error) -> Error {
+    let code = error.as_database_error().and_then(|refused| refused.code());
+    let words = match code.as_deref() {
+        // SQLSTATE invalid_catalog_name
+        Some("3D000") => {
+            "there is no such database at the server: make it (CREATE DATABASE), or check its name"
+        }
+        // SQLSTATE invalid_password and invalid_authorization_specification
+        Some("28P01" | "28000") => "the database server refuses the user or the password",
+        _ => return Error::Unavailable(error),
+    };
+    Error::invalid("/database_url", format!("{words}, in database_url"))
 }
 
 fn done(from: Option<Known>) -> Upgraded {

@@ -3,7 +3,7 @@
 //! transaction is open. Here such a connection is closed.
 
 use super::load::{self, Meter};
-use super::{On, Purpose, Stale, acquire, explain, within};
+use super::{On, Purpose, Stale, Written, acquire, explain, within};
 use crate::Result;
 use crate::sql::{Arg, Row, Run, Sql};
 use sqlx::pool::{Pool, PoolConnection};
@@ -53,6 +53,7 @@ pub(crate) struct Open<DB: Words> {
     meter: Arc<Meter>,
     /// Whether a statement failed by a fault.
     faulty: bool,
+    written: Written,
 }
 
 impl<DB: Words> Open<DB> {
@@ -83,6 +84,7 @@ impl<DB: Words> Open<DB> {
             stale: stale.clone(),
             meter: Arc::clone(&db.meter),
             faulty: false,
+            written: Written::default(),
         })
     }
 
@@ -165,6 +167,14 @@ impl DbTx {
         Ok(())
     }
 
+    /// To which tables it may have written so far.
+    pub(crate) const fn written(&self) -> &Written {
+        match self {
+            Self::Sqlite(tx) => &tx.written,
+            Self::Postgres(tx) => &tx.written,
+        }
+    }
+
     /// `INSERT INTO table (…) VALUES (…), (…), …` for many rows, with `suffix` after it.
     pub(crate) async fn insert_many(
         &mut self,
@@ -224,6 +234,7 @@ impl DbTx {
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64> {
         match self {
             Self::Sqlite(tx) => {
+                tx.written.note(&sql.text);
                 explain::sqlite(tx.connection()?, &sql).await;
                 if explain::is_on() {
                     let counter = (Arc::clone(&tx.meter), tx.purpose);
@@ -235,6 +246,7 @@ impl DbTx {
                 tx.settle(done.map(|done| done.rows_affected()), |rows| *rows)
             }
             Self::Postgres(tx) => {
+                tx.written.note(&sql.text);
                 explain::postgres(tx.connection()?, &sql).await;
                 let ((text, args), purpose) = (sql.for_postgres()?, tx.purpose);
                 let query = sqlx::query_with(AssertSqlSafe(text), args).execute(tx.connection()?);
@@ -249,6 +261,7 @@ impl Run for &mut DbTx {
     async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>> {
         match self {
             DbTx::Sqlite(tx) => {
+                tx.written.note(&sql.text);
                 explain::sqlite(tx.connection()?, &sql).await;
                 if explain::is_on() {
                     let counter = (Arc::clone(&tx.meter), tx.purpose);
@@ -261,6 +274,7 @@ impl Run for &mut DbTx {
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
             DbTx::Postgres(tx) => {
+                tx.written.note(&sql.text);
                 explain::postgres(tx.connection()?, &sql).await;
                 let ((text, args), purpose) = (sql.for_postgres()?, tx.purpose);
                 let query = sqlx::query_with(AssertSqlSafe(text), args).fetch_all(tx.connection()?);

@@ -1,6 +1,7 @@
 //! Reads the configuration of some accounts, or of all, and compiles it. What cannot be read (a newer version beside us
 //! wrote it, or somebody by hand) takes away what depends on it and nothing else, and is told.
 
+use super::raw::Raw;
 use super::reach::{Reach, fingerprint};
 use super::{AccountView, AppView, BoundConnection, Unreadable, split_public_url};
 use crate::agent_document::Decisions;
@@ -12,12 +13,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use url::Url;
 use wire::{
-    Account, AccountId, App, Binding, BindingMode, BindingState, ConnectionId, ConnectionSpec, Group, Id,
-    OrgId, Organisation, Policy, PolicyId, RuleRef, Timestamp,
+    Account, AccountId, App, Binding, BindingMode, BindingState, ConnectionId, ConnectionSpec, Group, OrgId,
+    Organisation, Policy, PolicyId, RuleRef, Timestamp,
 };
-
-/// Accounts in one statement at the most.
-const BATCH: usize = 500;
 
 /// The accounts whose views changes concern; `None` for all of the server.
 pub(crate) async fn concerned(mut db: impl Run, changes: &[Change]) -> Result<Option<BTreeSet<AccountId>>> {
@@ -70,12 +68,8 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Reads what the views of these accounts need; `None` for all accounts.
-    pub(crate) async fn load(
-        mut db: impl Run,
-        control_url: &str,
-        only: Option<&BTreeSet<AccountId>>,
-    ) -> Result<Self> {
+    /// Reads what is in rows.
+    pub(crate) fn read(raw: Raw, control_url: &str) -> Result<Self> {
         let mut rows = Self {
             organisations: HashMap::new(),
             documents: HashMap::new(),
@@ -89,73 +83,54 @@ impl Rows {
             unreadable: Vec::new(),
             unreadable_connections: HashSet::new(),
             closed: HashSet::new(),
-            looked_for: only.map(|_| HashSet::new()),
+            looked_for: raw.looked_for,
         };
-        let Some(accounts) = only else {
-            rows.load_some(&mut db, control_url, None).await?;
-            rows.load_organisations(&mut db, None).await?;
-            rows.load_shared(&mut db, None).await?;
-            return Ok(rows);
-        };
-        let accounts: Vec<AccountId> = accounts.iter().cloned().collect();
-        for some in accounts.chunks(BATCH) {
-            rows.load_some(&mut db, control_url, Some(some)).await?;
+        for row in &raw.organisations {
+            if let Some(organisation) = rows.keep("organisations", row, org::read(row)) {
+                rows.organisations.insert(organisation.id.clone(), organisation);
+            }
         }
-        // What is the organisation's, as far as it concerns them.
-        let theirs = rows.accounts.iter().map(|(org, _)| org.clone()).collect();
-        rows.load_organisations(&mut db, Some(theirs)).await?;
-        let bound = rows.bindings.values().flatten();
-        let bound = bound.map(|binding| binding.connection.clone()).collect();
-        rows.load_shared(&mut db, Some(bound)).await?;
+        rows.read_documents(&raw.documents)?;
+        for row in &raw.accounts {
+            if let Some(account) = rows.keep("accounts", row, org::read_account(row)) {
+                rows.accounts.push((row.id("org")?, account));
+            }
+        }
+        rows.read_connections(&raw.shared, &raw.own)?;
+        for row in &raw.bindings {
+            let account: AccountId = row.id("account")?;
+            match rows.keep("bindings", row, binding::read(row)) {
+                Some(binding) => rows.bindings.entry(account).or_default().push(binding),
+                // It may have kept everybody else's people out.
+                None => {
+                    rows.closed.insert(account);
+                }
+            }
+        }
+        for row in &raw.policies {
+            if let Some(policy) = rows.keep::<Policy>("policies", row, rule::read(row)) {
+                rows.policies.insert(policy.id.clone(), policy);
+            }
+        }
+        for row in &raw.groups {
+            if let Some(group) = rows.keep::<Group>("user_groups", row, rule::read(row)) {
+                rows.groups.entry(group.account.clone()).or_default().push(group);
+            }
+        }
+        for row in &raw.apps {
+            if let Some(app) = rows.keep("apps", row, crate::app::read(row, control_url)) {
+                rows.apps.entry(app.account.clone()).or_default().push(app);
+            }
+        }
         Ok(rows)
     }
 
-    /// Reads what changes name of an organisation itself, also where it concerns no account: it may be readable again.
-    pub(crate) async fn look_at(&mut self, mut db: impl Run, changes: &[Change]) -> Result<()> {
-        let Some(looked_for) = &self.looked_for else {
-            return Ok(());
-        };
-        let (mut organisations, mut connections) = (BTreeSet::new(), BTreeSet::new());
-        for change in changes {
-            match change {
-                Change::Organisation(id) if !looked_for.contains(id.as_str()) => {
-                    organisations.insert(id.clone());
-                }
-                Change::Connection(id) if !looked_for.contains(id.as_str()) => {
-                    connections.insert(id.clone());
-                }
-                _ => {}
-            }
-        }
-        self.load_organisations(&mut db, Some(organisations)).await?;
-        self.load_shared(&mut db, Some(connections)).await
-    }
-
-    /// Whether a row of an organisation itself was looked for.
-    pub(crate) fn has_looked_for(&self, id: &str) -> bool {
-        self.looked_for.as_ref().is_none_or(|ids| ids.contains(id))
-    }
-
-    async fn load_organisations(&mut self, db: &mut impl Run, some: Option<BTreeSet<OrgId>>) -> Result<()> {
-        for some in self.parts(some) {
-            let sql = Sql::new(select!(organisations, "WHERE 1 = 1"));
-            for row in db.rows(sql.and_in("id", some.as_deref())).await? {
-                if let Some(organisation) = self.keep("organisations", &row, org::read(&row)) {
-                    self.organisations.insert(organisation.id.clone(), organisation);
-                }
-            }
-            self.load_documents(db, some.as_deref()).await?;
-        }
-        Ok(())
-    }
-
-    async fn load_documents(&mut self, db: &mut impl Run, some: Option<&[OrgId]>) -> Result<()> {
-        let sql = Sql::new(select!(agent_documents, "WHERE 1 = 1")).and_in("org", some);
+    fn read_documents(&mut self, rows: &[Row]) -> Result<()> {
         let mut documents: HashMap<OrgId, Decisions> = HashMap::new();
-        for row in db.rows(sql).await? {
+        for row in rows {
             let decisions = documents.entry(row.id("org")?).or_default();
-            let read = decisions.insert(&row);
-            self.keep("agent_documents", &row, read);
+            let read = decisions.insert(row);
+            self.keep("agent_documents", row, read);
             if let Some(looked_for) = &mut self.looked_for {
                 looked_for.insert(row.text("id")?);
             }
@@ -165,85 +140,31 @@ impl Rows {
         Ok(())
     }
 
-    async fn load_shared(&mut self, db: &mut impl Run, some: Option<BTreeSet<ConnectionId>>) -> Result<()> {
-        for some in self.parts(some) {
-            let sql = Sql::new("SELECT id, org, spec FROM connections WHERE account IS NULL");
-            for row in db.rows(sql.and_in("id", some.as_deref())).await? {
-                let id: ConnectionId = row.id("id")?;
-                match self.keep("connections", &row, row.json("spec")) {
-                    Some(spec) => {
-                        let org = row.id("org")?;
-                        self.shared.insert(id.clone(), SharedConnection { org, id, spec });
-                    }
-                    None => {
-                        self.unreadable_connections.insert(id);
-                    }
+    fn read_connections(&mut self, shared: &[Row], own: &[Row]) -> Result<()> {
+        for row in shared {
+            let id: ConnectionId = row.id("id")?;
+            match self.keep("connections", row, row.json("spec")) {
+                Some(spec) => {
+                    let org = row.id("org")?;
+                    self.shared.insert(id.clone(), SharedConnection { org, id, spec });
+                }
+                None => {
+                    self.unreadable_connections.insert(id);
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Some identifiers for a statement each, noted as looked for; one statement for all.
-    fn parts<T: Id>(&mut self, some: Option<BTreeSet<T>>) -> Vec<Option<Vec<T>>> {
-        let Some(some) = some else { return vec![None] };
-        if let Some(looked_for) = &mut self.looked_for {
-            looked_for.extend(some.iter().map(ToString::to_string));
-        }
-        let some: Vec<T> = some.into_iter().collect();
-        some.chunks(BATCH).map(|part| Some(part.to_vec())).collect()
-    }
-
-    async fn load_some(
-        &mut self,
-        db: &mut impl Run,
-        control_url: &str,
-        some: Option<&[AccountId]>,
-    ) -> Result<()> {
-        let of = |text: &'static str| Sql::new(text).and_in("account", some);
-        let accounts = Sql::new(select!(accounts, "WHERE 1 = 1")).and_in("id", some);
-        for row in db.rows(accounts).await? {
-            if let Some(account) = self.keep("accounts", &row, org::read_account(&row)) {
-                self.accounts.push((row.id("org")?, account));
-            }
-        }
-        let own = of("SELECT id, account, spec FROM connections WHERE account IS NOT NULL");
-        for row in db.rows(own.then(" ORDER BY id")).await? {
-            if let Some(spec) = self.keep("connections", &row, row.json("spec")) {
+        for row in own {
+            if let Some(spec) = self.keep("connections", row, row.json("spec")) {
                 let own = self.own.entry(row.id("account")?).or_default();
                 own.push((row.id("id")?, spec));
             }
         }
-        let bindings = of(select!(bindings, "WHERE 1 = 1"));
-        for row in db.rows(bindings.then(" ORDER BY connection")).await? {
-            let account: AccountId = row.id("account")?;
-            match self.keep("bindings", &row, binding::read(&row)) {
-                Some(binding) => self.bindings.entry(account).or_default().push(binding),
-                // It may have kept everybody else's people out.
-                None => {
-                    self.closed.insert(account);
-                }
-            }
-        }
-        for row in db.rows(of(select!(policies, "WHERE 1 = 1"))).await? {
-            let policy = rule::read(&row);
-            if let Some(policy) = self.keep::<Policy>("policies", &row, policy) {
-                self.policies.insert(policy.id.clone(), policy);
-            }
-        }
-        for row in db.rows(of(select!(user_groups, "WHERE 1 = 1"))).await? {
-            let group = rule::read(&row);
-            if let Some(group) = self.keep::<Group>("user_groups", &row, group) {
-                self.groups.entry(group.account.clone()).or_default().push(group);
-            }
-        }
-        for row in db.rows(of(select!(apps, "WHERE 1 = 1"))).await? {
-            let app = crate::app::read(&row, control_url);
-            if let Some(app) = self.keep("apps", &row, app) {
-                self.apps.entry(app.account.clone()).or_default().push(app);
-            }
-        }
         Ok(())
+    }
+
+    /// Whether a row of an organisation itself was looked for.
+    pub(crate) fn has_looked_for(&self, id: &str) -> bool {
+        self.looked_for.as_ref().is_none_or(|ids| ids.contains(id))
     }
 
     /// What was read of a row; nothing, and a note, when it cannot be read.

@@ -3,7 +3,7 @@
 //! of the new form. Nobody makes them any more; this module, its table and the retention of its rows can go when no
 //! grant from before is left (a grant lives for a year at the most).
 
-use super::{Held, Standing, is_within};
+use super::{Held, Standing, since};
 use crate::sql::{Sql, opt};
 use crate::{Result, Store, Tx, sha256};
 use aws_lc_rs::hmac;
@@ -12,6 +12,8 @@ use wire::{GrantId, Timestamp};
 
 /// Base64url of 256 bits.
 const LENGTH: usize = 43;
+/// The longest that an app lets a used token return its successor, in seconds.
+const LONGEST: u32 = 600;
 
 /// What the table says about one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +26,12 @@ pub(super) struct Found {
 
 impl Found {
     /// What it is worth, unless its grant says that.
-    pub(super) fn standing(&self, now: Timestamp) -> Option<Standing> {
-        let used_at = self.used_at?;
-        if !is_within(used_at, now) {
-            return Some(Standing::Replayed);
+    pub(super) fn standing(&self, now: Timestamp, window: u32) -> Option<Standing> {
+        match since(self.used_at?, now, window) {
+            // Without a successor of its own form it is one of the grant's.
+            Standing::Repeated => self.successor.as_ref().map(|_| Standing::Repeated),
+            over => Some(over),
         }
-        self.successor.as_ref().map(|_| Standing::Repeated)
     }
 
     /// Marks it as used, so that neither this nor an older version beside this one takes it for the last one.
@@ -50,7 +52,7 @@ pub(super) async fn find(store: &Store, text: &str) -> Result<Option<Held>> {
     };
     let (grant, used_at) = (row.id::<GrantId>("grant_id")?, row.opt_time("used_at")?);
     let mut successor = None;
-    if used_at.is_some_and(|at| is_within(at, store.clock().now())) {
+    if used_at.is_some_and(|at| since(at, store.clock().now(), LONGEST) == Standing::Repeated) {
         let key = store.vault().mac_key("refresh");
         let next = URL_SAFE_NO_PAD.encode(hmac::sign(&key, format!("{text}|{grant}").as_bytes()));
         successor = opt(store, select(&sha256(&next))).await?.map(|_| next);

@@ -3,8 +3,11 @@
 use crate::world::{World, on_each};
 use futures_util::future::join_all;
 use store::Store;
-use store::refresh::{self, Held, Rotation, Standing, WINDOW};
+use store::refresh::{self, Held, Rotation, Standing};
 use wire::{GrantId, GrantState};
+
+/// As the app says.
+const WINDOW: u32 = 60;
 
 /// A grant with its first token.
 async fn begun(w: &World, code: &str) -> (GrantId, String) {
@@ -26,7 +29,7 @@ async fn standing(w: &World, store: &Store, token: &str) -> Standing {
     let held = held(store, token).await;
     rotation(w, store, &held.grant)
         .await
-        .standing(&held, w.clock.now())
+        .standing(&held, w.clock.now(), WINDOW)
 }
 
 /// Uses a token and says the next one.
@@ -59,11 +62,15 @@ async fn of_a_hundred_that_use_one_token_at_once_one_rotates() {
 async fn a_token_is_good_for_its_successor_until_the_window_ends_and_no_older_one_ever_is() {
     on_each(async |w| {
         let (_, first) = begun(w, "code").await;
-        w.clock.advance(86_000);
+        w.clock.advance(85_000);
         assert_eq!(standing(w, &w.store, &first).await, Standing::Current);
         let second = next(w, &w.store, &first).await.unwrap();
-        w.clock.advance(WINDOW - 1);
+        w.clock.advance(i64::from(WINDOW) - 1);
         assert_eq!(standing(w, &w.store, &first).await, Standing::Repeated);
+        w.clock.advance(1);
+        assert_eq!(standing(w, &w.store, &first).await, Standing::Late);
+        w.clock.advance(599);
+        assert_eq!(standing(w, &w.store, &first).await, Standing::Late);
         w.clock.advance(1);
         assert_eq!(standing(w, &w.store, &first).await, Standing::Replayed);
         assert_eq!(standing(w, &w.store, &second).await, Standing::Current);
@@ -150,12 +157,12 @@ async fn tokens_of_a_database_from_before_are_good_once_more() {
             panic!("{won:?}")
         };
         assert!(first.starts_with("chr_"));
-        w.clock.advance(WINDOW - 1);
+        w.clock.advance(i64::from(WINDOW) - 1);
         assert_eq!(standing(w, &store, &last).await, Standing::Repeated);
         assert_eq!(&held(&store, &last).await.successor(store.vault()), first);
         assert_eq!(standing(w, &store, first).await, Standing::Current);
         w.clock.advance(1);
-        assert_eq!(standing(w, &store, &last).await, Standing::Replayed);
+        assert_eq!(standing(w, &store, &last).await, Standing::Late);
         assert_eq!(standing(w, &store, &of_other).await, Standing::Current);
         let grant = rotation(w, &store, &id).await.grant;
         assert_eq!(grant.state, GrantState::Active);

@@ -268,6 +268,7 @@ pub(crate) fn app_spec(name: &str, url: &str) -> AppSpec {
         identity_headers: false,
         extra_methods: vec![],
         case_insensitive_paths: false,
+        browser_origins: vec![],
         origin_limits: wire::OriginLimits::default(),
         enabled: true,
     }

@@ -27,6 +27,9 @@ const TOKEN: Span = Span::minutes(60..=86_400);
 /// How long a grant may last.
 const GRANT: Span = Span::days(300..=31_536_000);
 
+/// How long a refresh token that was used returns its successor.
+const ROTATION: Span = Span::seconds(30..=600);
+
 #[derive(Clone, Copy)]
 struct ScopeDraft {
     id: usize,
@@ -106,6 +109,8 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
     let uris = RwSignal::new(rules.redirect_uris.join("\n"));
     let token_minutes = RwSignal::new(TOKEN.text(oauth.access_token_seconds));
     let grant_days = RwSignal::new(GRANT.text(oauth.grant_seconds));
+    let openid = RwSignal::new(oauth.openid);
+    let rotation = RwSignal::new(ROTATION.text(oauth.rotation_seconds));
     let scopes = RwSignal::new(
         oauth
             .scopes
@@ -127,6 +132,10 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
             Ok(seconds) => seconds,
             Err(why) => return sending.refuse("/oauth/grant_seconds", why),
         };
+        let rotation_seconds = match ROTATION.read(&rotation.get_untracked()) {
+            Ok(seconds) => seconds,
+            Err(why) => return sending.refuse("/oauth/rotation_seconds", why),
+        };
         let chosen: Vec<_> = stored.with_value(|presets| {
             presets
                 .iter()
@@ -138,6 +147,8 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
             "scopes": scopes.get_untracked().into_iter().map(ScopeDraft::build).collect::<Vec<_>>(),
             "access_token_seconds": access_token_seconds,
             "grant_seconds": grant_seconds,
+            "rotation_seconds": rotation_seconds,
+            "openid": openid.get_untracked(),
             "registration": {
                 "dynamic": dynamic.get_untracked(),
                 "metadata_documents": documents.get_untracked(),
@@ -206,6 +217,7 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
                         </fieldset>
                     </For>
                     <p class="text-error text-[0.8125rem] empty:hidden">{move || sending.at("/oauth/scopes").get()}</p>
+                    <Checkbox label="OpenID Connect" hint="Agents may ask, with the scopes openid, profile and email, who the person is: as far as this account sees it, and when the person allows it" value=openid />
                     <div><Button blocked on_press=add>"Add scope"</Button></div>
                 </div>
             </Panel>
@@ -213,6 +225,7 @@ pub(super) fn Agents(subject: Subject) -> impl IntoView {
                 <div class="grid gap-4 md:grid-cols-2">
                     <TextField label="Access token, in minutes" value=token_minutes hint="1 to 1,440. Short: an agent renews it by itself." error=sending.at("/oauth/access_token_seconds") />
                     <TextField label="Grant, in days" value=grant_days hint="After this the person is asked again." error=sending.at("/oauth/grant_seconds") />
+                    <TextField label="Lost answers, in seconds" value=rotation hint="30 to 600. For so long a refresh token that was used returns the same successor. Longer helps agents that run twice with one sign-in." error=sending.at("/oauth/rotation_seconds") />
                 </div>
             </Panel>
             <FormError sending />

@@ -28,6 +28,7 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
     let is_web = spec.kind == AppKind::Web;
     let methods = RwSignal::new(spec.extra_methods.join(" "));
     let ignores_case = RwSignal::new(spec.case_insensitive_paths);
+    let pages = RwSignal::new(spec.browser_origins.join("\n"));
     let limits = spec.origin_limits;
     let [answer, idle, events] = [limits.answer_seconds, limits.idle_seconds, limits.event_seconds]
         .map(|seconds| RwSignal::new(PATIENCE.text(seconds)));
@@ -71,6 +72,7 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
             "oldest_proof": { "agents_seconds": agents, "sessions_seconds": sessions },
             "extra_methods": words(&methods.get_untracked()),
             "case_insensitive_paths": ignores_case.get_untracked(),
+            "browser_origins": words(&pages.get_untracked()),
         });
         subject.save(sending, &patch, "saved");
     };
@@ -99,6 +101,7 @@ pub(super) fn Settings(subject: Subject) -> impl IntoView {
                             <TextField label="Further methods" value=methods hint="Beside those of HTTP and WebDAV, such as REPORT. Empty for none." error=sending.at("/extra_methods") />
                         })}
                         <Checkbox label="The origin ignores case in paths" hint="As on Windows: /Secret is /secret there. Rules and scopes then ignore it, too" value=ignores_case />
+                        <TextArea label="Agents in browsers" hint="Origins of pages that may call the app with a token, one on each line, such as http://localhost:6274 for the MCP Inspector. An MCP server refuses all other pages." value=pages error=sending.at("/browser_origins") />
                         <FormError sending />
                         <div><Submit busy=sending.busy blocked=subject.blocked>"Save settings"</Submit></div>
                     </div>
