@@ -17,6 +17,8 @@ const SWEEP: Duration = Duration::from_secs(600);
 const DIGEST: Duration = Duration::from_secs(3600);
 /// How often it is noted how far the database is: so much may be lost unnoticed when it goes back in time.
 const MARK: Duration = Duration::from_secs(5);
+/// How often it is looked whether documents of agents are to be fetched again.
+const DOCUMENTS: Duration = Duration::from_secs(60);
 /// How often it is looked whether a binding has drained.
 const DETACH: Duration = Duration::from_secs(10);
 
@@ -50,6 +52,7 @@ impl Background {
         } = self;
         let deliverer = control.deliverer().clone();
         let marking = store.clone();
+        let renewing = oauth.clone();
         let detaching = store.clone();
         let digesting = store.clone();
         vec![
@@ -79,6 +82,10 @@ impl Background {
                     let broker = broker.clone();
                     Box::pin(async move { broker.ask_providers(ask_every, stop).await })
                 }),
+            ),
+            run(
+                "documents",
+                Box::new(move |stop| Box::pin(renew(renewing.clone(), stop))),
             ),
             run(
                 "digests",
@@ -139,6 +146,18 @@ async fn sweep(store: Store, (oauth, control): (Oauth, control::Control), stop: 
         }
         oauth.tidy();
         control.tidy();
+    }
+}
+
+/// Looks what the documents of agents that are used say now.
+async fn renew(oauth: Oauth, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(DOCUMENTS);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        let renewed = stop.run_until_cancelled(oauth.renew_documents()).await;
+        if let Some(Err(error)) = renewed {
+            tracing::warn!(%error, source = ?error, "documents of agents could not be renewed");
+        }
     }
 }
 

@@ -49,10 +49,30 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     pub(crate) max_connections_of_one: usize,
     pub(crate) allow_internal: Vec<String>,
+    pub(crate) metadata_documents: Documents,
     /// How often a provider is asked about each person, in seconds.
     pub(crate) ask_providers_seconds: u64,
     pub(crate) mail: Mail,
     pub(crate) at_once: Costly,
+}
+
+/// Whether metadata documents of agents are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Documents {
+    Auto,
+    On,
+    Off,
+}
+
+impl From<Documents> for oauth::Fetching {
+    fn from(documents: Documents) -> Self {
+        match documents {
+            Documents::Auto => Self::Auto,
+            Documents::On => Self::On,
+            Documents::Off => Self::Off,
+        }
+    }
 }
 
 /// How many connections to the database there may be for each kind of work.
@@ -190,6 +210,7 @@ impl Default for Config {
             max_connections: 10_000,
             max_connections_of_one: 1000,
             allow_internal: Vec::new(),
+            metadata_documents: Documents::Auto,
             ask_providers_seconds: 3600,
             mail: Mail::default(),
             at_once: Costly::default(),

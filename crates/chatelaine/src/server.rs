@@ -118,7 +118,8 @@ impl Server {
         let control_url = config.public_url.clone();
         // Who asks at the gate waits for no administrator's question.
         let hot = store.on(Purpose::Hot);
-        let oauth = Oauth::new(hot.clone(), keyring.clone(), outbound.clone(), &control_url);
+        let oauth = Oauth::new(hot.clone(), keyring.clone(), outbound.clone(), &control_url)
+            .fetching(config.metadata_documents.into());
         let mailer = config.mail.mailer(store.clock().clone())?;
         let broker = broker::Broker::new(broker::BrokerConfig {
             store: hot.clone(),

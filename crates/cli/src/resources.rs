@@ -88,6 +88,7 @@ pub(crate) fn of_id(id: &str) -> Option<&'static str> {
         "hst" => "hosts",
         "pol" => "policies",
         "cli" => "clients",
+        "doc" => "agent-documents",
         "gnt" => "grants",
         "aat" => "agent-attempts",
         "ses" => "sessions",

@@ -191,8 +191,20 @@ impl Scene {
                     .then(|| (label, registration(json!({ "metadata_documents": true }))))?
             }
             AgentRemedyKind::ApproveClient => return self.approve(),
-            // No setting does these.
-            AgentRemedyKind::PinDocument | AgentRemedyKind::AllowOrigin => return None,
+            AgentRemedyKind::AllowOrigin => {
+                let origin = subject.filter(|origin| check::page_origin("", origin).is_ok())?;
+                let mut origins = spec.browser_origins.clone();
+                if origins.iter().any(|listed| listed == origin) {
+                    return None;
+                }
+                origins.push(origin.to_owned());
+                (
+                    format!("Allow pages of {origin}"),
+                    json!({ "browser_origins": origins }),
+                )
+            }
+            // What cannot be fetched has to be pasted: `agent-documents` takes it.
+            AgentRemedyKind::PinDocument => return None,
         };
         Some(AgentRemedy {
             kind,

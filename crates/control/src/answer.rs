@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use store::{Release, Released, Viewer};
 use wire::{
-    Account, AgentAttempt, AgentAttemptDetail, AgentRemedy, ApiToken, App, Binding, BrowserSession,
-    ClaimsPreview, Client, ConnectionMigration, CreatedApiToken, CreatedClient, Discovery, Factor, Group,
-    Host, Organisation, Page, Policy, PresetInfo, RoleMapping, RuleWarning, ServiceToken,
-    ServiceTokenWithSecret, Session, SigningKey, Webhook, WebhookDelivery, WebhookWithSecret,
+    Account, AgentAttempt, AgentAttemptDetail, AgentDocument, AgentRemedy, ApiToken, App, Binding,
+    BrowserSession, ClaimsPreview, Client, ConnectionMigration, CreatedApiToken, CreatedClient, Discovery,
+    Factor, Group, Host, KnownAgent, Organisation, Page, Policy, PresetInfo, RoleMapping, RuleWarning,
+    ServiceToken, ServiceTokenWithSecret, Session, SigningKey, Webhook, WebhookDelivery, WebhookWithSecret,
 };
 
 /// What may stand in an answer.
@@ -24,6 +24,7 @@ impl Open for Account {}
 impl Open for AgentAttempt {}
 impl Open for AgentAttemptDetail {}
 impl Open for AgentRemedy {}
+impl Open for AgentDocument {}
 impl Open for ApiToken {}
 impl Open for App {}
 impl Open for Binding {}
@@ -36,6 +37,7 @@ impl Open for Discovery {}
 impl Open for Factor {}
 impl Open for Group {}
 impl Open for Host {}
+impl Open for KnownAgent {}
 impl Open for Organisation {}
 impl Open for Policy {}
 impl Open for PresetInfo {}

@@ -76,19 +76,25 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         check::redirect_uri(&format!("/redirect_uris/{i}"), uri)?;
     }
     let secret = new.confidential.then(|| random_secret("chs_")).transpose()?;
-    let auth_method = if new.confidential {
-        "client_secret_basic"
-    } else {
-        "none"
+    let auth_method = match &new.jwks_uri {
+        Some(uri) => {
+            check_keys(uri, new.confidential)?;
+            "private_key_jwt"
+        }
+        None if new.confidential => "client_secret_basic",
+        None => "none",
     };
     let id = ClientId::fresh();
-    let metadata = json!({
+    let mut metadata = json!({
         "client_name": new.name,
         "redirect_uris": new.redirect_uris,
         "token_endpoint_auth_method": auth_method,
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
     });
+    if let Some(uri) = new.jwks_uri {
+        metadata["jwks_uri"] = uri.into();
+    }
     let registered = store::client::NewClient {
         client_id: id.to_string(),
         id,
@@ -122,6 +128,18 @@ async fn create(caller: Caller, write: Write, body: Body) -> Answer<Response> {
         client_secret: secret.filter(|_| !write.is_dry_run()),
     };
     Ok(write.created(&path, version, &created))
+}
+
+/// Keys are fetched from there, so it is https.
+fn check_keys(uri: &str, confidential: bool) -> Answer<()> {
+    if confidential {
+        let detail = "a client has a secret or keys, not both";
+        return Err(Fault::invalid("/confidential", detail));
+    }
+    match check::http_url("/jwks_uri", uri)?.scheme() {
+        "https" => Ok(()),
+        _ => Err(Fault::invalid("/jwks_uri", "https only")),
+    }
 }
 
 /// One client

@@ -24,6 +24,7 @@ mod token;
 mod write;
 
 mod accounts;
+mod agent_documents;
 mod api_tokens;
 mod apps;
 mod audit;
@@ -206,6 +207,7 @@ fn resources() -> OpenApiRouter<Control> {
         .merge(members::routes())
         .merge(migrations::routes())
         .merge(invitations::routes())
+        .merge(agent_documents::routes())
         .merge(role_mappings::routes())
         .merge(connections::routes())
         .merge(providers::routes())

@@ -84,6 +84,15 @@ pub(crate) fn challenged(
     store.note_step(step);
 }
 
+/// A page called the app whose origin it does not allow.
+pub(crate) fn foreign_page(store: &Store, view: &AppView, request: &AuditRequest, origin: Option<&str>) {
+    let step = Step::new(view, request, AgentStepKind::Challenge).failed("origin_not_allowed");
+    store.note_step(match origin {
+        Some(origin) => step.subject(origin).received(origin),
+        None => step,
+    });
+}
+
 /// For what a token says that it is. Nobody checked whether that is true.
 fn meant_for(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;

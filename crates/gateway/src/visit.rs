@@ -83,6 +83,8 @@ impl Visit<'_> {
         let id = self.audit.id.clone();
         let mut ruling = Ruling::denied_for(Reason::PolicyDenied, "foreign_origin");
         ruling.page = cors::origin_of(&parts.headers);
+        let (store, view) = (&self.gateway.0.store, &self.site.view);
+        recorder::foreign_page(store, view, &self.audit, ruling.page.as_deref());
         self.record(known, &ruling, None).await?;
         Ok((Ended::Denied, answer::foreign_origin(&id)))
     }

@@ -23,6 +23,7 @@ mod scope;
 mod token;
 mod userinfo;
 
+pub use client::Fetching;
 pub use limit::{Allowance, Limits};
 
 use axum::{
@@ -44,6 +45,7 @@ pub struct Oauth {
     keyring: Keyring,
     control_url: Arc<str>,
     documents: Arc<client::document::Documents>,
+    keys: Arc<client::keys::Keys>,
     limiters: Arc<limit::Limiters>,
 }
 
@@ -51,11 +53,13 @@ impl Oauth {
     /// `control_url`: the control plane's public URL; issuers begin with it.
     #[must_use]
     pub fn new(store: Store, keyring: Keyring, outbound: Outbound, control_url: &str) -> Self {
+        let documents = client::document::Documents::new(store.clone(), outbound, Fetching::Auto);
         Self {
             store,
             keyring,
             control_url: control_url.trim_end_matches('/').into(),
-            documents: Arc::new(client::document::Documents::new(outbound)),
+            documents: Arc::new(documents),
+            keys: Arc::default(),
             limiters: Arc::new(limit::Limiters::new(&Limits::default())),
         }
     }
@@ -65,6 +69,21 @@ impl Oauth {
     pub fn with_limits(mut self, limits: &Limits) -> Self {
         self.limiters = Arc::new(limit::Limiters::new(limits));
         self
+    }
+
+    /// The same, fetching metadata documents or not.
+    #[must_use]
+    pub fn fetching(mut self, fetching: Fetching) -> Self {
+        self.documents = Arc::new(self.documents.with(fetching));
+        self
+    }
+
+    /// Looks what the metadata documents of agents that are used say now. To be called now and then.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn renew_documents(&self) -> store::Result<()> {
+        self.documents.renew().await
     }
 
     /// Takes a metadata document as fetched just now: for tests.

@@ -1,12 +1,13 @@
 //! What the flight recorder is told of agents and their people here: at each step one call.
 
 use crate::authorize::Scene;
-use crate::client::{document, redirect};
+use crate::client::redirect;
 use crate::context::Request;
 use crate::params::Params;
 use crate::{Oauth, audit};
 use http::{HeaderMap, header::AUTHORIZATION};
 use store::{AppView, recorder::Step};
+use tokens::document::{self, Unusable};
 use wire::{
     AgentStepKind, Client, ClientId, ClientState, ClientTier, Decision, GrantId, Reason, RegistrationRules,
 };
@@ -113,19 +114,6 @@ impl Scene<'_> {
                     .received(client_id)
             }
             ("client_unknown", _) => at(AgentStepKind::Authorize).failed(reason).received(client_id),
-            // What was fetched is kept: then it is what the document says.
-            ("document_unusable", _) if self.oauth.documents.has(client_id) => {
-                let step = at(AgentStepKind::Document)
-                    .failed("document_refused")
-                    .received(why);
-                let could = redirect::parse(asked).is_ok() && redirect::judge(asked, rules, None).is_err();
-                if could { step.subject(asked) } else { step }
-            }
-            ("document_unusable", _) => {
-                let step = at(AgentStepKind::Document).failed("document_unreadable");
-                step.received(why)
-                    .expected("a document of at most 5 kB, as JSON, over https")
-            }
             ("redirect_not_registered", Some(client)) => {
                 let is_own = client
                     .redirect_uris
@@ -147,6 +135,17 @@ impl Scene<'_> {
             _ => at(AgentStepKind::Authorize).failed(reason).received(why),
         };
         self.oauth.note(step);
+    }
+
+    /// Its metadata document cannot be used.
+    pub(crate) fn note_document(&self, why: &Unusable) {
+        let step = self.step(AgentStepKind::Document, None).received(&why.text);
+        self.oauth.note(match why.is_refusal() {
+            true => step.failed("document_refused"),
+            false => step
+                .failed("document_unreadable")
+                .expected("a document of at most 5 kB, as JSON, over https"),
+        });
     }
 
     /// Something else is wrong with the request of a client that is known.

@@ -77,6 +77,7 @@ pub(crate) fn read(row: &Row) -> Result<Registered> {
             name: row.text("name")?,
             verified_host: row.opt_text("verified_host")?,
             receiver_proven: false,
+            jwks_uri: None,
             source: row.word("source")?,
             tier: row.word("tier")?,
             state: row.word("state")?,
@@ -98,12 +99,17 @@ pub(crate) fn read(row: &Row) -> Result<Registered> {
         metadata: row.json("metadata")?,
     };
     let client = &mut registered.client;
+    client.jwks_uri = keys_of(&registered.metadata);
     client.receiver_proven = client.redirect_uris.iter().all(|uri| client.proves_receiver(uri));
     // What was approved before approvals were written down did not change since.
     if client.approval.is_none() && client.tier == ClientTier::Approved {
         client.approval = Some(client.to_approve());
     }
     Ok(registered)
+}
+
+fn keys_of(metadata: &serde_json::Value) -> Option<String> {
+    Some(metadata.get("jwks_uri")?.as_str()?.to_owned())
 }
 
 /// Registers a client at an app.
@@ -124,6 +130,7 @@ pub async fn create(
         name: new.name,
         verified_host: new.verified_host,
         receiver_proven: false,
+        jwks_uri: keys_of(&new.metadata),
         source: new.source,
         tier: new.tier,
         state: new.state,

@@ -29,6 +29,7 @@ macro_rules! select {
 table!($ accounts: id org name enabled created_at version);
 table!($ agent_attempts: id org account app state step reason received subject known ambiguous place network user_agent client_id client client_name asked user_id grant_id steps started_at last_at stops_at);
 table!($ agent_steps: id attempt org account app at kind outcome reason expected received subject known request network ip user_agent client_id client client_name asked user_id grant_id count);
+table!($ agent_documents: id org client_id decision document fetched_at created_at version);
 table!($ api_tokens: id org owner account role name scopes allowed_ips prefix hash previous_hash previous_until created_by created_at expires_at last_used_at last_used_ip version);
 table!($ apps: id org account name authority path spec created_at version host);
 table!($ audit_events: org seq id time account action outcome user_id client grant_id app tool body hash target_user);
@@ -40,6 +41,7 @@ table!($ connection_links: migration from_user to_user state manual);
 table!($ connection_migrations: id org from_connection to_connection domains link_on_sign_in state undo created_at cut_over_at version);
 table!($ connection_trials: id org connection token_hash state trace identity claims created_at expires_at finished_at);
 table!($ connections: id org account name kind spec secret last_success_at last_error created_at version secret_expires_at);
+table!($ fetched_documents: client_id document fetched_at tried_at used_at);
 table!($ grants: id org account app user_id client scopes created_at expires_at last_used_at revoked_at revoked_reason authentication redirect_uri generation rotated_at);
 table!($ hosts: id org name account created_at version);
 table!($ invitations: id org email account role local hash created_by created_at sent_at expires_at accepted_at accepted_by revoked_at maker);

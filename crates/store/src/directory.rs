@@ -11,6 +11,7 @@ pub(crate) use raw::{Partial, Raw};
 pub(crate) use reach::Reach;
 pub(crate) use rows::{Rows, concerned};
 
+use crate::agent_document::Decisions;
 use crate::release::{Shown, Terms};
 use crate::user::Person;
 use crate::{Change, Error, Result, Store};
@@ -88,6 +89,8 @@ pub struct AppView {
     pub path: String,
     /// Scheme and authority of the public URL.
     pub public_origin: String,
+    /// What the organisation decided about metadata documents of agents.
+    pub documents: Arc<Decisions>,
     /// Networks that the organisation opens to origins although they are special; in CIDR notation.
     pub origin_ranges: Vec<String>,
     /// Equal for rules that decide alike.
@@ -156,7 +159,15 @@ impl AppView {
         let rules = &self.app.spec.oauth.registration;
         client.state == ClientState::Active
             && client.tier >= rules.lowest_tier
-            && (client.source != ClientSource::MetadataDocument || rules.metadata_documents)
+            && (client.source != ClientSource::MetadataDocument
+                || rules.metadata_documents && !self.documents.refuse(&client.client_id))
+    }
+
+    /// Whether agents are told that they may name a metadata document (`client_id_metadata_document_supported`). Some have
+    /// no other way once they are told so: it is said only where there are documents that nobody has to be asked for.
+    #[must_use]
+    pub fn announces_documents(&self) -> bool {
+        self.app.spec.oauth.registration.metadata_documents && self.documents.have_some()
     }
 }
 

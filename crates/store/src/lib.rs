@@ -13,6 +13,7 @@ mod columns;
 
 pub mod access;
 pub mod agent_attempt;
+pub mod agent_document;
 pub mod api_token;
 pub mod app;
 pub mod attempt;

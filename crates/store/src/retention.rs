@@ -127,6 +127,14 @@ pub const RETENTIONS: &[Retention] = &[
         rows: concat!(idle_clients!(), " AND last_used_at <= $1"),
     },
     Retention {
+        what: "metadata documents of agents as they were published",
+        kept: 90 * DAY,
+        after: "somebody last allowed the agent something",
+        table: "fetched_documents",
+        key: "client_id",
+        rows: "fetched_documents WHERE used_at <= $1",
+    },
+    Retention {
         what: "access tokens that were revoked by themselves",
         kept: DAY,
         after: "they expire",

@@ -9,7 +9,9 @@
 //! key: next (published) ── rotate ──> active (signs) ── rotate ──> retiring (verifies) ── not_after ──> gone
 //! ```
 
+pub mod assertion;
 mod claims;
+pub mod document;
 mod keyring;
 pub mod metadata;
 mod openid;

@@ -4,6 +4,14 @@
 use serde_json::{Value, json};
 use store::AppView;
 
+/// How a client can authenticate; the first is for those that cannot.
+const METHODS: [&str; 4] = [
+    "none",
+    "client_secret_basic",
+    "client_secret_post",
+    "private_key_jwt",
+];
+
 /// The app's issuer: `{control_url}/oauth/{app}`. One per app, so that an agent that sends no `resource`
 /// still names exactly one.
 #[must_use]
@@ -48,12 +56,15 @@ pub fn authorization_server_metadata(view: &AppView, control_url: &str) -> Value
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
-        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
-        "revocation_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": METHODS,
+        "token_endpoint_auth_signing_alg_values_supported": crate::assertion::ALGORITHMS,
+        "revocation_endpoint_auth_methods_supported": METHODS,
+        "revocation_endpoint_auth_signing_alg_values_supported": crate::assertion::ALGORITHMS,
+        "introspection_endpoint_auth_methods_supported": METHODS[1..],
+        "introspection_endpoint_auth_signing_alg_values_supported": crate::assertion::ALGORITHMS,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
-        "client_id_metadata_document_supported": rules.metadata_documents,
+        "client_id_metadata_document_supported": view.announces_documents(),
         "protected_resources": [view.resource()],
     });
     if rules.dynamic {

@@ -58,8 +58,11 @@ pub struct Client {
     pub state: ClientState,
     /// Where codes may be sent.
     pub redirect_uris: Vec<String>,
-    /// `none`, `client_secret_basic` or `client_secret_post`.
+    /// `none`, `client_secret_basic`, `client_secret_post` or `private_key_jwt`.
     pub token_endpoint_auth_method: String,
+    /// Where the keys are with which it signs (`private_key_jwt`), of one that was entered; others' documents say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
     /// What an administrator approved last; where it says something else than the client does now, the client
     /// changed since, and waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -193,6 +196,9 @@ pub struct NewClient {
     /// Whether it gets a secret (shown once).
     #[serde(default)]
     pub confidential: bool,
+    /// Where its public keys are, if it signs in place of having a secret (`private_key_jwt`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
 }
 
 /// The answer to entering a client: the only time that its secret is shown.

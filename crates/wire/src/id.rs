@@ -140,6 +140,8 @@ ids! {
     WebhookDeliveryId = "whd";
     /// A change from one connection to another.
     ConnectionMigrationId = "mig";
+    /// What an organisation decided about the metadata document of an agent.
+    DocumentId = "doc";
 }
 
 #[cfg(test)]

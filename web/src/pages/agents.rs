@@ -22,6 +22,9 @@ pub(crate) fn Page() -> impl IntoView {
         tab("agents", "Agents", || view! { <Clients /> }.into_any()),
         tab("grants", "Grants", || view! { <AllGrants /> }.into_any()),
         tab("attempts", "Attempts", || view! { <Attempts /> }.into_any()),
+        tab("known", "Known agents", || {
+            view! { <super::known_agents::KnownAgents /> }.into_any()
+        }),
     ];
     let create = RwSignal::new(false);
     let blocked = me().gate(Need::EditSomewhere);
@@ -270,6 +273,7 @@ fn Enter(open: RwSignal<bool>) -> impl IntoView {
                 let name = RwSignal::new(String::new());
                 let uris = RwSignal::new(String::new());
                 let confidential = RwSignal::new(false);
+                let keys = RwSignal::new(String::new());
                 let sending = Sending::new();
                 let send = move |event: leptos::ev::SubmitEvent| {
                     event.prevent_default();
@@ -281,6 +285,7 @@ fn Enter(open: RwSignal<bool>) -> impl IntoView {
                         name: name.get_untracked().trim().to_owned(),
                         redirect_uris: super::connections::words(&uris.get_untracked()),
                         confidential: confidential.get_untracked(),
+                        jwks_uri: Some(keys.get_untracked().trim().to_owned()).filter(|uri| !uri.is_empty()),
                     };
                     sending.write(Write::post("/clients", &body), move |made: CreatedClient| {
                         open.set(false);
@@ -300,6 +305,7 @@ fn Enter(open: RwSignal<bool>) -> impl IntoView {
                         <TextField label="Name" value=name required=true hint="Shown to people when they are asked." error=sending.at("/name") />
                         <TextArea label="Redirect URIs" value=uris hint="One on each line, compared exactly; loopback ignores the port." error=sending.at("/redirect_uris") />
                         <Checkbox label="It can keep a secret" hint="It gets a client secret, shown once" value=confidential />
+                        <TextField label="Keys" value=keys hint="Where its public keys are (jwks_uri), if it signs in place of having a secret." error=sending.at("/jwks_uri") />
                         <FormError sending />
                         <FormButtons open sending blocked=lacking(Thing::App)>"Enter agent"</FormButtons>
                     </form>

@@ -12,6 +12,7 @@ pub(crate) mod connections;
 pub(crate) mod grants;
 pub(crate) mod groups;
 pub(crate) mod hosts;
+pub(crate) mod known_agents;
 pub(crate) mod migrations;
 pub(crate) mod new_connection;
 pub(crate) mod overview;

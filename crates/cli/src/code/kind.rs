@@ -143,7 +143,8 @@ impl Kind {
             Self::Policy => part::<wire::Policy, _>(shown, |p| p.spec),
             Self::App => part::<wire::App, _>(shown, |a| a.spec),
             Self::Client => part::<wire::Client, _>(shown, |c| ClientSpec {
-                confidential: c.token_endpoint_auth_method != "none",
+                confidential: c.token_endpoint_auth_method.starts_with("client_secret"),
+                jwks_uri: c.jwks_uri,
                 name: c.name,
                 redirect_uris: c.redirect_uris,
                 tier: c.tier,
@@ -296,6 +297,8 @@ struct ClientSpec {
     redirect_uris: Vec<String>,
     #[serde(default)]
     confidential: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jwks_uri: Option<String>,
     #[serde(default = "approved")]
     tier: wire::ClientTier,
     #[serde(default = "active")]

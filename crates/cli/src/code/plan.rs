@@ -223,7 +223,7 @@ impl Resolver<'_> {
 /// A field that a patch changes and the API cannot.
 fn fixed(kind: Kind, patch: &Value) -> Option<&'static str> {
     let fields: &[&'static str] = match kind {
-        Kind::Client => &["redirect_uris", "confidential", "name"],
+        Kind::Client => &["redirect_uris", "confidential", "jwks_uri", "name"],
         Kind::Connection => &["kind"],
         _ => &[],
     };

@@ -108,6 +108,8 @@ pub(crate) enum Act<'a> {
     ChangeClient(&'a AccountId, &'a ClientSpec, &'a ClientSpec),
     /// What it was; a block goes with it.
     DeleteClient(&'a AccountId, ClientState),
+    /// To say what the agent of a document is, or that it is not let in, or to take that back.
+    Document,
     /// With the roles of the person who gave it.
     RevokeGrant(&'a AccountId, &'a [EffectiveRole]),
     /// To make an API token, or give it another secret.
@@ -202,6 +204,12 @@ impl Act<'_> {
             Self::MakeClient(_) => &["POST /clients"],
             Self::ChangeClient(..) => &["PATCH /clients/{id}", "POST /agent-attempts/{id}/remedy"],
             Self::DeleteClient(..) => &["DELETE /clients/{id}"],
+            Self::Document => &[
+                "POST /agent-documents",
+                "PATCH /agent-documents/{id}",
+                "DELETE /agent-documents/{id}",
+                "POST /agent-documents/{id}/refresh",
+            ],
             Self::RevokeGrant(..) => &["DELETE /grants/{id}"],
             Self::ShowApiToken(_) => &["POST /api-tokens", "POST /api-tokens/{id}/roll"],
             Self::ChangeApiToken { .. } => &["PATCH /api-tokens/{id}"],
@@ -286,6 +294,9 @@ impl Act<'_> {
                 let opens = after.state == ClientState::Active && before.state != ClientState::Active;
                 Demand::administer(Some(account)).recent_if(approves || opens)
             }
+
+            // Who an agent is taken for, at all apps.
+            Self::Document => Demand::organisation().recent(),
 
             // What is public, and what goes out.
             Self::Host => Demand::organisation().recent().look_freely(),

@@ -35,6 +35,7 @@ pub(crate) fn id_for(path: &str, company: &Company) -> String {
         "/policies/{id}" => company.policy.id.to_string(),
         "/apps/{id}" | "/apps/{id}/policy-warnings" => company.app.id.to_string(),
         "/hosts/{id}" => company.host.to_string(),
+        path if path.starts_with("/agent-documents/{id}") => company.document.to_string(),
         "/clients/{id}" => company.client.id.to_string(),
         "/grants/{id}" => company.grant.to_string(),
         "/agent-attempts/{id}" | "/agent-attempts/{id}/remedy" => company.attempt.to_string(),

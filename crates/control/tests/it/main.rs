@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot set up has failed")]
 
+mod agent_documents;
 mod audit;
 mod bindings;
 mod connections;

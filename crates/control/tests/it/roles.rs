@@ -22,6 +22,15 @@ pub(crate) fn body(method: &Method, route: &str, world: &World) -> Option<Value>
         ("PATCH", "/clients/{id}") => json!({"state": "blocked"}),
         ("PATCH", "/members/{id}") => json!({"role": "org_admin"}),
         ("PATCH", "/role-mappings/{id}") => json!({"group": "Other"}),
+        ("PATCH", "/agent-documents/{id}") => {
+            let id = "https://refused.example.com/client.json";
+            let document = json!({"client_id": id, "redirect_uris": ["http://127.0.0.1/callback"]});
+            json!({"decision": "pin", "document": document})
+        }
+        ("POST", "/agent-documents") => {
+            json!({"client_id": "https://x.example.com/client.json", "decision": "refuse"})
+        }
+        ("POST", "/agent-documents/{id}/refresh") => return None,
         ("PATCH", "/hosts/{id}") => json!({"shared_with": [acme.labs.id]}),
         ("PATCH", _) => json!({"name": "Another name"}),
         ("POST", "/accounts") => json!({"name": "New"}),

@@ -51,6 +51,8 @@ pub(crate) struct Company {
     pub(crate) app: App,
     /// Where the app lies.
     pub(crate) host: HostId,
+    /// What it decided about the document of an agent.
+    pub(crate) document: DocumentId,
     pub(crate) client: Client,
     pub(crate) grant: GrantId,
     /// An agent that found Managed OAuth off.
@@ -450,6 +452,12 @@ impl Company {
         let webhook = store::webhook::create(&mut tx, place, spec, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
             .await
             .unwrap();
+        let spec = from_json(json!({"decision": "refuse"}));
+        let id = "https://refused.example.com/client.json";
+        let document = store::agent_document::create(&mut tx, &org, id, (spec, None))
+            .await
+            .unwrap()
+            .id;
         let actor = AuditActor::of(ActorKind::System);
         let mut event = store::audit::event(&org, "system", "organisation.create", actor);
         event.account = Some(production.id.clone());
@@ -488,6 +496,7 @@ impl Company {
             policy,
             app,
             host,
+            document,
             client,
             grant,
             session,
@@ -519,6 +528,7 @@ impl Company {
             policy: self.policy.clone(),
             app: self.app.clone(),
             host: self.host.clone(),
+            document: self.document.clone(),
             client: self.client.clone(),
             grant: self.grant.clone(),
             attempt: self.attempt.clone(),

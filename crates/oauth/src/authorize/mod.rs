@@ -25,6 +25,7 @@ use http::{HeaderMap, StatusCode};
 use request::{Asked, Back, Fault, Refusal, Wants};
 use store::access::{AccessRequest, Principal, Proof};
 use store::{AppView, grant::Consent};
+use tokens::document::Unusable;
 use tower_sessions::Session;
 use wire::{AgentStepKind, Client, ClientState, ClientTier, Decision, Outcome, Reason};
 
@@ -155,6 +156,9 @@ impl Scene<'_> {
                 let why = (reason, text.as_str());
                 return Err(Box::new(self.turn_away(client.as_deref(), why, page).await));
             }
+            Err(Refusal::Document { client_id, why }) => {
+                return Err(Box::new(self.without_document(&client_id, &why).await));
+            }
             Err(Refusal::Store(error)) => return Err(Box::new(page::failed(error, request))),
         };
         let Asked { agent, back, wants } = asked;
@@ -228,6 +232,25 @@ impl Scene<'_> {
         audit::refused(&mut event, reason.to_owned(), None);
         match self.oauth.store.record_folded(event).await {
             Ok(()) => page,
+            Err(error) => page::failed(error, self.request),
+        }
+    }
+
+    /// Turns away whose document cannot be used; the log says which and why, so that somebody can mend it, or pin another.
+    async fn without_document(&self, client_id: &str, why: &Unusable) -> Response {
+        self.note_document(why);
+        let nobody = wire::AuditActor::of(wire::ActorKind::Anonymous);
+        let mut event = audit::event(self.view, self.request, "client.document_refused", nobody);
+        event.target = Some(wire::AuditTarget {
+            kind: "document".to_owned(),
+            id: client_id.to_owned(),
+            name: None,
+            app: Some(self.view.app.id.clone()),
+            user: None,
+        });
+        audit::refused(&mut event, why.code.to_owned(), None);
+        match self.oauth.store.record_folded(event).await {
+            Ok(()) => page::without_document(client_id, why, self.request),
             Err(error) => page::failed(error, self.request),
         }
     }
@@ -326,6 +349,9 @@ impl Scene<'_> {
             }
             None => ready.client.clone(),
         };
+        if client.source == wire::ClientSource::MetadataDocument {
+            self.oauth.documents.store(&mut tx, &client.client_id).await?;
+        }
         let lifetime = i64::from(view.app.spec.oauth.grant_seconds);
         let consent = Consent {
             org: &view.org,

@@ -7,6 +7,7 @@ use axum::response::Response;
 use broker::page::{Forms, error_page, html};
 use http::{HeaderValue, StatusCode, header};
 use store::AppView;
+use tokens::document::Unusable;
 use wire::{Client, ClientTier, Reason};
 
 /// The scopes of OpenID Connect in plain words.
@@ -201,6 +202,15 @@ pub(super) fn waiting(view: &AppView, client: &Client, request: &Request) -> Res
 /// A request that cannot be answered anywhere else.
 pub(super) fn fault(status: StatusCode, text: &str, request: &Request) -> Response {
     error_page(status, "This request cannot be used", text, &request.0.id)
+}
+
+/// The document that describes the client cannot be used.
+pub(super) fn without_document(client_id: &str, why: &Unusable, request: &Request) -> Response {
+    let text = format!(
+        "The agent is described by the document at {client_id}, which cannot be used: {} ({}). Nothing was granted.",
+        why.text, why.code
+    );
+    fault(StatusCode::BAD_REQUEST, &text, request)
 }
 
 /// A decision that did not come from our page, or from one that is out of date.

@@ -8,6 +8,7 @@ use crate::scope::{self, NoneIsThere};
 use crate::{Oauth, params::Params, resource};
 use http::StatusCode;
 use store::AppView;
+use tokens::document::Unusable;
 use wire::{Client, ClientSource};
 
 /// The longest `state`, in bytes.
@@ -82,6 +83,13 @@ pub(crate) enum Refusal {
         /// Who asked, if that is known.
         client: Option<Box<Client>>,
     },
+    /// The document of the client cannot be used, or is refused.
+    Document {
+        /// Its address, which is the client's name.
+        client_id: String,
+        /// Why.
+        why: Unusable,
+    },
     /// The store failed.
     Store(store::Error),
 }
@@ -114,9 +122,10 @@ pub(crate) async fn read(
         .get("client_id")
         .ok_or("The request does not say which client it comes from.")
         .map_err(|text| Refusal::local("invalid_request", text))?;
-    let agent = client::find(oauth, view, client_id, request)
+    let asks = (client_id, params.get("redirect_uri"));
+    let agent = client::find(oauth, view, asks, request)
         .await
-        .map_err(missing)?;
+        .map_err(|why| missing(why, client_id))?;
     let of_client = |reason, text: &str| Refusal::Local {
         status: StatusCode::BAD_REQUEST,
         text: text.to_owned(),
@@ -126,9 +135,16 @@ pub(crate) async fn read(
     let redirect_uri = params
         .get("redirect_uri")
         .ok_or_else(|| of_client("invalid_request", "The request does not say where to return to."))?;
-    if !may_return_to(view, &agent, redirect_uri) {
-        let text = "The address to return to is not one that the client registered.";
-        return Err(of_client("redirect_not_registered", text));
+    match may_return_to(view, &agent, redirect_uri) {
+        Ok(()) => {}
+        Err(None) => {
+            let text = "The address to return to is not one that the client registered.";
+            return Err(of_client("redirect_not_registered", text));
+        }
+        Err(Some(why)) => {
+            let text = format!("The client may not return to {redirect_uri}: {why}.");
+            return Err(of_client("redirect_not_allowed", &text));
+        }
     }
     let back = Back {
         redirect_uri: redirect_uri.to_owned(),
@@ -142,13 +158,13 @@ pub(crate) async fn read(
     Ok(Asked { agent, back, wants })
 }
 
-fn missing(missing: Missing) -> Refusal {
+fn missing(missing: Missing, client_id: &str) -> Refusal {
     match missing {
         Missing::Unknown => Refusal::local("client_unknown", "The client is not registered at this app."),
-        Missing::Document(why) => {
-            let text = format!("The document that describes the client cannot be used: {why}.");
-            Refusal::local("document_unusable", text)
-        }
+        Missing::Document(why) => Refusal::Document {
+            client_id: client_id.to_owned(),
+            why,
+        },
         Missing::TooMany => Refusal::Local {
             status: StatusCode::TOO_MANY_REQUESTS,
             text: "Too many requests came from your network. Try again in a minute.".into(),
@@ -159,21 +175,22 @@ fn missing(missing: Missing) -> Refusal {
     }
 }
 
-/// The redirect URI must be a registered one and, unless an administrator entered it, still be allowed.
-fn may_return_to(view: &AppView, agent: &Agent, uri: &str) -> bool {
+/// The redirect URI that is asked for must be a registered one and, unless an administrator entered it, be allowed now.
+/// What speaks against it; nothing in particular, when it is not registered.
+fn may_return_to(view: &AppView, agent: &Agent, uri: &str) -> Result<(), Option<&'static str>> {
     let client = &agent.client;
-    let registered = client
-        .redirect_uris
-        .iter()
-        .any(|known| redirect::matches(known, uri));
-    let allowed = match client.source {
-        ClientSource::Preregistered => redirect::parse(uri).is_ok(),
+    let mut registered = client.redirect_uris.iter();
+    if !registered.any(|known| redirect::matches(known, uri)) {
+        return Err(None);
+    }
+    let judged = match client.source {
+        ClientSource::Preregistered => redirect::parse(uri).map(drop),
         ClientSource::Dynamic | ClientSource::MetadataDocument => {
             let rules = &view.app.spec.oauth.registration;
-            redirect::judge(uri, rules, client.verified_host.as_deref()).is_ok()
+            redirect::judge(uri, rules, client.verified_host.as_deref()).map(drop)
         }
     };
-    registered && allowed
+    judged.map_err(Some)
 }
 
 /// What is wrong with a request: a registered code, and words for whoever made the client.

@@ -1,274 +1,240 @@
-//! Client ID Metadata Documents: a `client_id` that is an https URL, whose document says who the client
-//! is. Documents come from strangers: fetched with small bounds, kept for an hour at most, errors never kept.
+//! Which document a client is known by.
+//!
+//! ```text
+//! decided by the organisation (pinned, refused) > fetched, 1 h old at the most > catalogue, if the redirect is there
+//!     > fetched now > fetched, 7 days old at the most > catalogue
+//! ```
+//! Documents come from strangers: errors are never kept, and a fetch that fails takes nothing away that was good. What
+//! is fetched is in memory; it is stored once somebody allowed its agent something, and then fetched again now and then.
 
-use super::metadata::{self, Metadata, Origin, Refusal};
+use super::egress::{Egress, Fetching};
+use super::{metadata, redirect};
 use moka::future::Cache;
 use outbound::Outbound;
 use serde_json::Value;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use url::Url;
-use wire::OauthSettings;
+use store::agent_document::{self, Decision, Fetched};
+use store::{AppView, Store};
+use tokens::document::{Unusable, fetch};
+use wire::{OauthSettings, Timestamp};
 
-/// The longest document, in bytes.
-const LONGEST: usize = 5 * 1024;
-const TIMEOUT: Duration = Duration::from_secs(5);
-const KEPT: Duration = Duration::from_secs(3600);
+pub(crate) use tokens::document::host;
 
-/// Fetched documents. Apps share them; each reads them under its own rules.
+/// How long a document is taken for what is published, in seconds.
+const FRESH: i64 = 3600;
+/// How long it counts while nobody can tell what is published, in seconds.
+const STALE: i64 = 7 * 86_400;
+/// How often a document that is stored is fetched again, in seconds.
+const RENEWED: i64 = 6 * 3600;
+
+/// Finds documents. Apps share what was fetched; each reads it under its own rules.
 pub(crate) struct Documents {
+    store: Store,
     outbound: Outbound,
-    kept: Cache<String, Arc<Value>>,
+    egress: Egress,
+    kept: Cache<String, Arc<Fetched>>,
+    /// What is being fetched.
+    flights: Cache<String, Arc<Fetched>>,
+    /// Of the catalogue, what is used and nobody fetched yet.
+    wanted: Mutex<BTreeSet<String>>,
 }
 
-/// Why a document cannot be used, worded for the person who sees the page.
-pub(crate) type Unusable = String;
+/// A document, for whom it is asked.
+pub(crate) struct Ask<'a> {
+    pub(crate) view: &'a AppView,
+    pub(crate) client_id: &'a str,
+    /// Where the client wants its codes, if that is known.
+    pub(crate) redirect_uri: Option<&'a str>,
+}
+
+/// Why there is no document.
+#[derive(Debug)]
+pub(crate) enum Without {
+    /// There is none that can be used.
+    Unusable(Unusable),
+    /// It would have to be fetched, and too many were.
+    TooMany,
+    /// The store failed.
+    Store(store::Error),
+}
 
 impl Documents {
-    pub(crate) fn new(outbound: Outbound) -> Self {
-        let kept = Cache::builder().max_capacity(10_000).time_to_live(KEPT).build();
-        Self { outbound, kept }
+    pub(crate) fn new(store: Store, outbound: Outbound, fetching: Fetching) -> Self {
+        let life = Duration::from_secs(STALE.unsigned_abs());
+        let kept = Cache::builder().max_capacity(10_000).time_to_live(life).build();
+        Self {
+            store,
+            outbound,
+            egress: Egress::new(fetching),
+            kept,
+            flights: Cache::new(1000),
+            wanted: Mutex::default(),
+        }
+    }
+
+    /// The same, fetching or not.
+    pub(crate) fn with(&self, fetching: Fetching) -> Self {
+        Self::new(self.store.clone(), self.outbound.clone(), fetching)
+    }
+
+    /// Fetches something that a document leads to.
+    pub(crate) async fn json(&self, url: &str, longest: usize) -> Result<Value, Unusable> {
+        self.egress.check(self.now())?;
+        tokens::document::json(&self.outbound, url, longest).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.store.clock().now()
     }
 
     /// Takes a document as fetched just now.
-    pub(crate) async fn keep(&self, client_id: &str, document: Value) {
-        self.kept.insert(client_id.to_owned(), Arc::new(document)).await;
+    pub(crate) async fn keep(&self, client_id: &str, document: Value) -> Arc<Fetched> {
+        let fetched = Arc::new(Fetched {
+            document,
+            fetched_at: self.now(),
+        });
+        let kept = Arc::clone(&fetched);
+        self.kept.insert(client_id.to_owned(), kept).await;
+        fetched
     }
 
-    /// Whether asking for a document costs no fetch.
-    pub(crate) fn has(&self, client_id: &str) -> bool {
-        self.kept.contains_key(client_id)
+    /// The document of a client; `may_fetch` is asked before one is fetched.
+    pub(crate) async fn get(
+        &self,
+        ask: Ask<'_>,
+        may_fetch: impl FnOnce() -> bool + Send,
+    ) -> Result<Value, Without> {
+        let client_id = ask.client_id;
+        match ask.view.documents.of(client_id) {
+            Some(Decision::Pin(document)) => return Ok(document.clone()),
+            Some(Decision::Refuse) => {
+                let text = "an administrator of the organisation refused it";
+                return Err(Without::Unusable(Unusable::new("refused", text)));
+            }
+            None => {}
+        }
+        let kept = self.kept(client_id).await.map_err(Without::Store)?;
+        let is_younger = |age| {
+            kept.as_ref()
+                .filter(|kept| self.now() < kept.fetched_at.plus_seconds(age))
+        };
+        if let Some(kept) = is_younger(FRESH) {
+            return Ok(kept.document.clone());
+        }
+        let known = wire::known_agent(client_id);
+        let known = known.and_then(|entry| Some((entry, entry.document.as_ref()?)));
+        if let Some((entry, document)) = known.filter(|_| kept.is_none()) {
+            let listed = entry.redirect_uris();
+            let is_there = |asked: &str| listed.iter().any(|known| redirect::matches(known, asked));
+            if ask.redirect_uri.is_none_or(is_there) {
+                self.want(client_id);
+                return Ok(document.clone());
+            }
+        }
+        let fallback = is_younger(STALE).map(|kept| &kept.document);
+        let fallback = fallback.or(known.map(|(_, document)| document));
+        let now = self.now();
+        let unusable = match self.egress.check(now) {
+            Err(unusable) => Without::Unusable(unusable),
+            Ok(()) => match may_fetch() {
+                false => Without::TooMany,
+                true => match self.fetch(client_id).await {
+                    Ok(fetched) => return Ok(fetched.document.clone()),
+                    Err(unusable) => Without::Unusable(unusable),
+                },
+            },
+        };
+        fallback.cloned().ok_or(unusable)
     }
 
-    /// The document of a `client_id`; requests at the same time share one fetch.
-    pub(crate) async fn get(&self, client_id: &str) -> Result<Arc<Value>, Unusable> {
-        let fetched = self
-            .kept
-            .try_get_with(client_id.to_owned(), fetch(&self.outbound, client_id));
-        fetched.await.map_err(|unusable| unusable.as_ref().clone())
+    /// What was fetched of a document last.
+    async fn kept(&self, client_id: &str) -> store::Result<Option<Arc<Fetched>>> {
+        let kept = self.kept.get(client_id).await;
+        let is_fresh = |kept: &Arc<Fetched>| self.now() < kept.fetched_at.plus_seconds(FRESH);
+        if kept.as_ref().is_some_and(is_fresh) {
+            return Ok(kept);
+        }
+        // Another instance may have seen it since.
+        let stored = agent_document::fetched(&self.store, client_id).await?;
+        let stored = stored.filter(|stored| {
+            kept.as_ref()
+                .is_none_or(|kept| kept.fetched_at < stored.fetched_at)
+        });
+        let Some(stored) = stored.map(Arc::new) else {
+            return Ok(kept);
+        };
+        self.kept.insert(client_id.to_owned(), Arc::clone(&stored)).await;
+        Ok(Some(stored))
     }
-}
 
-/// The host of a `client_id` that is the URL of a document, with its port unless that is the usual one: who
-/// serves a port of a host need not be who serves the others. The URL is https, has a path that is more than `/`,
-/// nothing but the canonical spelling, no user information, no fragment.
-pub(crate) fn host(client_id: &str) -> Option<String> {
-    if client_id.len() > 512 || !client_id.starts_with("https://") || client_id.contains(['#', '@']) {
-        return None;
+    /// Fetches a document; whoever asks for it at the same time shares the fetch. What is kept stays until there is better.
+    async fn fetch(&self, client_id: &str) -> Result<Arc<Fetched>, Unusable> {
+        let fetching = async {
+            let fetched = fetch(&self.outbound, client_id).await;
+            self.egress.note(client_id, &fetched, self.now());
+            Ok(self.keep(client_id, fetched?).await)
+        };
+        let fetched = self.flights.try_get_with(client_id.to_owned(), fetching).await;
+        self.flights.invalidate(client_id).await;
+        fetched.map_err(|unusable: Arc<Unusable>| unusable.as_ref().clone())
     }
-    let url = Url::parse(client_id)
-        .ok()
-        .filter(|url| url.as_str() == client_id)?;
-    let named = url.domain().filter(|_| url.path().len() > 1)?;
-    Some(
-        url.port()
-            .map_or_else(|| named.to_owned(), |port| format!("{named}:{port}")),
-    )
-}
 
-async fn fetch(outbound: &Outbound, client_id: &str) -> Result<Arc<Value>, Unusable> {
-    let request = outbound.get(client_id).accept("application/json");
-    let answer = request.max_bytes(LONGEST).timeout(TIMEOUT).send().await;
-    let answer = answer.map_err(|error| error.to_string())?;
-    if answer.status != http::StatusCode::OK {
-        return Err(format!(
-            "it answered with status {} instead of 200",
-            answer.status.as_u16()
-        ));
+    fn want(&self, client_id: &str) {
+        if !self.egress.is_off() {
+            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            wanted.insert(client_id.to_owned());
+        }
     }
-    let media_type = answer.media_type();
-    if media_type != "application/json" && !media_type.ends_with("+json") {
-        return Err("it is not served as application/json".to_owned());
+
+    /// Stores what was fetched of an agent's document, together with what somebody allowed the agent.
+    pub(crate) async fn store(&self, tx: &mut store::Tx, client_id: &str) -> store::Result<()> {
+        match self.kept.get(client_id).await {
+            Some(fetched) => agent_document::keep(tx, client_id, &fetched).await,
+            None => Ok(()),
+        }
     }
-    let document: Value =
-        serde_json::from_slice(&answer.body).map_err(|_| "it is not valid JSON".to_owned())?;
-    if document["client_id"].as_str() != Some(client_id) {
-        return Err("its client_id is not the address that it was fetched from".to_owned());
+
+    /// Looks what is published now: of the documents that are stored, from time to time, and of those of the catalogue that
+    /// were used. What cannot be fetched, or is no document, changes nothing.
+    pub(crate) async fn renew(&self) -> store::Result<()> {
+        if self.egress.is_off() {
+            return Ok(());
+        }
+        let mut tx = self.store.begin().await?;
+        let due = agent_document::claim_due(&mut tx, self.now().plus_seconds(-RENEWED)).await?;
+        tx.commit_housekeeping().await?;
+        let wanted = std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+        for client_id in due.into_iter().chain(wanted) {
+            if let Err(unusable) = self.egress.check(self.now()) {
+                tracing::debug!(why = unusable.text, "documents of agents are not renewed");
+                return Ok(());
+            }
+            match self.fetch(&client_id).await {
+                Ok(fetched) => {
+                    let mut tx = self.store.begin().await?;
+                    agent_document::renew(&mut tx, &client_id, &fetched).await?;
+                    tx.commit_housekeeping().await?;
+                }
+                Err(unusable) => {
+                    tracing::warn!(
+                        client_id,
+                        why = unusable.text,
+                        "the document of an agent could not be renewed"
+                    );
+                }
+            }
+        }
+        Ok(())
     }
-    if document.get("client_secret").is_some() || document.get("client_secret_expires_at").is_some() {
-        return Err("it contains a client_secret, which a public document cannot keep".to_owned());
-    }
-    Ok(Arc::new(document))
 }
 
 /// Reads a document under the rules of an app.
-pub(crate) fn read(document: &Value, host: &str, app: &OauthSettings) -> Result<Metadata, Refusal> {
-    metadata::parse(document, app, Origin::Document { host })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use outbound::{Allowed, Policy};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    #[test]
-    fn only_https_urls_with_a_path_are_client_ids() {
-        assert_eq!(
-            host("https://agent.example/client.json").as_deref(),
-            Some("agent.example")
-        );
-        assert_eq!(
-            host("https://agent.example:8443/client.json").as_deref(),
-            Some("agent.example:8443")
-        );
-        for bad in [
-            "https://agent.example",
-            "https://agent.example/",
-            "http://agent.example/c",
-            "https://u@agent.example/c",
-            "https://agent.example/c#f",
-            "https://agent.example/a/../c",
-            "https://AGENT.example/c",
-            "https://agent.example:443/c",
-            "https://127.0.0.1/c",
-            "https://[::1]/c",
-            "cli_0192f000000000000000000000000000",
-            "",
-        ] {
-            assert_eq!(host(bad), None, "{bad}");
-        }
-    }
-
-    /// Answers every connection with the same head, then with `fill` until the peer hangs up.
-    async fn server(head: String, fill: &'static [u8]) -> (String, Outbound) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let head = head.clone();
-                tokio::spawn(async move {
-                    let _ = stream.read(&mut [0; 4096]).await;
-                    let _ = stream.write_all(head.as_bytes()).await;
-                    while !fill.is_empty() && stream.write_all(fill).await.is_ok() {}
-                });
-            }
-        });
-        let allow = vec![Allowed::parse(&origin).unwrap()];
-        let policy = Policy {
-            allow,
-            ..Policy::default()
-        };
-        (format!("{origin}/client.json"), Outbound::new(policy))
-    }
-
-    fn answer(status: &str, media_type: &str, body: &str) -> String {
-        format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-    }
-
-    #[tokio::test]
-    async fn dc14_endless_mistyped_and_redirecting_documents_are_refused() {
-        let endless = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"a\":\"".to_owned();
-        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(LONGEST));
-        let redirect =
-            "HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n".to_owned();
-        for (head, fill, why) in [
-            (endless, &[b'x'; 1024][..], "longer than 5120 bytes"),
-            (
-                answer("200 OK", "application/json", &long),
-                &[],
-                "longer than 5120 bytes",
-            ),
-            (redirect, &[], "status 302"),
-            (
-                answer("404 Not Found", "application/json", "{}"),
-                &[],
-                "status 404",
-            ),
-            (
-                answer("200 OK", "text/html", "{}"),
-                &[],
-                "not served as application/json",
-            ),
-            (answer("200 OK", "application/json", "{"), &[], "not valid JSON"),
-            (
-                answer(
-                    "200 OK",
-                    "application/json",
-                    r#"{"client_id":"https://other.example/c"}"#,
-                ),
-                &[],
-                "its client_id",
-            ),
-        ] {
-            let (url, outbound) = server(head, fill).await;
-            let documents = Documents::new(outbound);
-            let refused = documents.get(&url).await.unwrap_err();
-            assert!(refused.contains(why), "{refused}, expected {why}");
-            documents.kept.run_pending_tasks().await;
-            assert_eq!(documents.kept.entry_count(), 0, "errors are never kept");
-        }
-    }
-
-    #[tokio::test]
-    async fn dc14_internal_addresses_are_never_fetched() {
-        let outbound = Outbound::new(Policy::default());
-        for url in [
-            "https://127.0.0.1/c",
-            "https://169.254.169.254/c",
-            "http://10.0.0.1/c",
-        ] {
-            assert!(fetch(&outbound, url).await.is_err(), "{url}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_good_document_is_fetched_once_and_kept() {
-        // The address is known only after the server is there, so it answers with what it is asked for.
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = format!("http://{}", listener.local_addr().unwrap());
-        let url = format!("{origin}/client.json");
-        let body = format!(r#"{{"client_id":"{url}","redirect_uris":["http://localhost/cb"]}}"#);
-        let head = answer("200 OK", "application/json; charset=utf-8", &body);
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(head.as_bytes()).await;
-            drop(listener);
-        });
-        let allow = vec![Allowed::parse(&origin).unwrap()];
-        let documents = Documents::new(Outbound::new(Policy {
-            allow,
-            ..Policy::default()
-        }));
-        let first = documents.get(&url).await.unwrap();
-        assert_eq!(documents.get(&url).await.unwrap(), first, "the server is gone");
-        let metadata = read(&first, "agent.example", &OauthSettings::default()).unwrap();
-        assert_eq!(
-            (metadata.name.as_str(), metadata.auth_method.as_str()),
-            ("agent.example", "none")
-        );
-    }
-
-    #[tokio::test]
-    async fn a_document_with_a_secret_is_refused() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = format!("http://{}", listener.local_addr().unwrap());
-        let url = format!("{origin}/client.json");
-        let head = answer(
-            "200 OK",
-            "application/json",
-            &format!(r#"{{"client_id":"{url}","client_secret":"x"}}"#),
-        );
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(head.as_bytes()).await;
-        });
-        let allow = vec![Allowed::parse(&origin).unwrap()];
-        let outbound = Outbound::new(Policy {
-            allow,
-            ..Policy::default()
-        });
-        assert!(
-            fetch(&outbound, &url)
-                .await
-                .unwrap_err()
-                .contains("client_secret")
-        );
-    }
+pub(crate) fn read(
+    document: &Value,
+    host: &str,
+    app: &OauthSettings,
+) -> Result<metadata::Metadata, metadata::Refusal> {
+    metadata::parse(document, app, metadata::Origin::Document { host })
 }

@@ -1,10 +1,11 @@
 //! Client metadata (RFC 7591 section 2) as strangers state it: one parser and the same limits for dynamic
 //! registration and for metadata documents. What is not understood is ignored and never stored; URLs in it
-//! (`logo_uri`, `jwks_uri` …) are never fetched.
+//! (`logo_uri`, `client_uri` …) are never fetched, but for the `jwks_uri` of a document whose client signs.
 
 use super::{name, redirect};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
-use wire::OauthSettings;
+use wire::{OauthSettings, RegistrationRules};
 
 /// Redirect URIs of one client.
 const MOST_REDIRECTS: usize = 20;
@@ -14,12 +15,24 @@ const MOST_REDIRECTS: usize = 20;
 pub(crate) struct Metadata {
     /// Cleaned.
     pub(crate) name: String,
-    /// All acceptable under the app's rules.
+    /// At least one is acceptable under the app's rules: of a registration all are. A document is written for the whole
+    /// world; of it those are here that could be acceptable anywhere, and the one that is asked for is judged.
     pub(crate) redirect_uris: Vec<String>,
-    /// `none`, `client_secret_basic` or `client_secret_post`.
+    /// Those that were left out, and why.
+    pub(crate) left_out: Vec<LeftOut>,
+    /// `none`, `client_secret_basic`, `client_secret_post` or `private_key_jwt`.
     pub(crate) auth_method: String,
     /// What is stored, and echoed at registration.
     pub(crate) stored: Value,
+}
+
+/// A redirect URI that a client does not get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct LeftOut {
+    /// In printable ASCII, and not at full length if it is long.
+    pub(crate) redirect_uri: String,
+    /// Why.
+    pub(crate) reason: &'static str,
 }
 
 /// Why metadata is refused (RFC 7591 section 3.2.2).
@@ -69,26 +82,9 @@ pub(crate) fn parse(document: &Value, app: &OauthSettings, origin: Origin<'_>) -
         Origin::Document { host } => (Some(host), "none", host),
     };
     let rules = &app.registration;
-    let redirect_uris = redirects(members)?;
-    let mut faults = Vec::new();
-    for uri in &redirect_uris {
-        if let Err(why) = redirect::judge(uri, rules, host) {
-            faults.push(format!("{}: {why}", printable(uri)));
-        }
-    }
-    if !faults.is_empty() {
-        return Err(Refusal::redirect(faults.join("; ")));
-    }
+    let (redirect_uris, left_out) = choose(redirects(members)?, (rules, host))?;
     let name = name::clean(text(members, "client_name")?.unwrap_or_default(), fallback);
-    let auth_method = text(members, "token_endpoint_auth_method")?.unwrap_or(default_method);
-    match (auth_method, origin) {
-        ("none", _) | ("client_secret_basic" | "client_secret_post", Origin::Registration) => {}
-        _ => {
-            return Err(Refusal::metadata(
-                "token_endpoint_auth_method is not one that this server supports for such a client",
-            ));
-        }
-    }
+    let auth_method = auth_method(members, origin, default_method)?;
     expects(members, "grant_types", "authorization_code")?;
     expects(members, "response_types", "code")?;
 
@@ -111,8 +107,58 @@ pub(crate) fn parse(document: &Value, app: &OauthSettings, origin: Origin<'_>) -
         name,
         auth_method: auth_method.to_owned(),
         redirect_uris,
+        left_out,
         stored,
     })
+}
+
+/// The redirect URIs that a client gets, and those that it does not.
+fn choose(
+    listed: Vec<String>,
+    (rules, host): (&RegistrationRules, Option<&str>),
+) -> Result<(Vec<String>, Vec<LeftOut>), Refusal> {
+    let (mut kept, mut left_out, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    for uri in listed {
+        let judged = redirect::judge(&uri, rules, host);
+        if let Err(reason) = judged {
+            let redirect_uri = printable(&uri);
+            faults.push(format!("{redirect_uri}: {reason}"));
+            if host.is_none() || redirect::parse(&uri).is_err() {
+                left_out.push(LeftOut { redirect_uri, reason });
+                continue;
+            }
+        }
+        kept.push(uri);
+    }
+    match faults.len() < kept.len() + left_out.len() {
+        true => Ok((kept, left_out)),
+        false => Err(Refusal::redirect(faults.join("; "))),
+    }
+}
+
+/// How a client authenticates. A document may offer several ways; where one of them is none at all, that is how.
+fn auth_method<'m>(
+    members: &'m Map<String, Value>,
+    origin: Origin<'_>,
+    default: &'m str,
+) -> Result<&'m str, Refusal> {
+    let stated = text(members, "token_endpoint_auth_method")?.unwrap_or(default);
+    let offered = members.get("token_endpoint_auth_methods_supported");
+    let offered = offered.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let has_keys = ["jwks", "jwks_uri"]
+        .iter()
+        .any(|name| members.get(*name).is_some_and(|keys| !keys.is_null()));
+    match (stated, origin) {
+        ("none", _) | ("client_secret_basic" | "client_secret_post", Origin::Registration) => Ok(stated),
+        (_, Origin::Document { .. }) if offered.iter().any(|method| method == "none") => Ok("none"),
+        ("private_key_jwt", Origin::Document { .. }) if has_keys => Ok(stated),
+        ("private_key_jwt", Origin::Document { .. }) => Err(Refusal::metadata(
+            "token_endpoint_auth_method is private_key_jwt, and there are neither jwks nor a jwks_uri",
+        )),
+        _ => Err(Refusal::metadata(
+            "token_endpoint_auth_method is not one that this server supports for such a client",
+        )),
+    }
 }
 
 fn redirects(members: &Map<String, Value>) -> Result<Vec<String>, Refusal> {
@@ -213,8 +259,17 @@ mod tests {
 
     #[test]
     fn several_redirects_are_judged_one_by_one() {
-        let refused = register(&json!({"redirect_uris": [CB, "https://evil.example/cb", "javascript:x"]}));
-        let refused = refused.unwrap_err();
+        let bad = ["https://evil.example/cb", "javascript:x"];
+        let metadata = register(&json!({"redirect_uris": [bad[0], CB, bad[1]]})).unwrap();
+        assert_eq!(metadata.redirect_uris, [CB]);
+        assert_eq!(metadata.stored["redirect_uris"], json!([CB]));
+        let left_out: Vec<_> = metadata
+            .left_out
+            .iter()
+            .map(|l| l.redirect_uri.as_str())
+            .collect();
+        assert_eq!(left_out, bad);
+        let refused = register(&json!({"redirect_uris": bad})).unwrap_err();
         assert_eq!(refused.code, "invalid_redirect_uri");
         assert!(
             refused
@@ -222,7 +277,56 @@ mod tests {
                 .contains("https://evil.example/cb: the app does not allow it")
         );
         assert!(refused.description.contains("javascript:x: its scheme"));
-        assert!(!refused.description.contains(CB));
+        // A document is for the whole world: what is refused here may be right elsewhere, or later.
+        let of = |redirects: &[&str]| {
+            let origin = Origin::Document {
+                host: "agent.example",
+            };
+            parse(
+                &json!({"redirect_uris": redirects}),
+                &OauthSettings::default(),
+                origin,
+            )
+        };
+        let metadata = of(&[CB, bad[0], bad[1]]).unwrap();
+        assert_eq!(metadata.redirect_uris, [CB, bad[0]]);
+        assert_eq!(metadata.left_out.len(), 1);
+        assert_eq!(of(&bad).unwrap_err().code, "invalid_redirect_uri");
+    }
+
+    #[test]
+    fn a_document_that_offers_no_authentication_too_is_taken_so() {
+        let with = |members: Value| {
+            let mut document =
+                json!({"redirect_uris": [CB], "token_endpoint_auth_method": "private_key_jwt"});
+            let all = document.as_object_mut().unwrap();
+            all.extend(members.as_object().unwrap().clone());
+            let origin = Origin::Document {
+                host: "agent.example",
+            };
+            parse(&document, &OauthSettings::default(), origin).map(|metadata| metadata.auth_method)
+        };
+        let offered = |methods: Value| json!({"token_endpoint_auth_methods_supported": methods});
+        assert_eq!(
+            with(offered(json!(["none", "private_key_jwt"]))).as_deref(),
+            Ok("none")
+        );
+        assert_eq!(
+            with(json!({"jwks_uri": "https://agent.example/k"})).as_deref(),
+            Ok("private_key_jwt")
+        );
+        assert_eq!(
+            with(json!({"jwks": {"keys": []}})).as_deref(),
+            Ok("private_key_jwt")
+        );
+        for members in [
+            json!({}),
+            json!({"jwks": null}),
+            offered(json!(["private_key_jwt"])),
+            offered(json!("none")),
+        ] {
+            assert!(with(members.clone()).is_err(), "{members}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! client_id ─┬─ cli_… or pinned URL ── row of the app ───────────────────────────┐
-//!            └─ https URL ── document (fetched, ≤ 1 h old) ── Agent, not stored ──┴─> consent page
+//!            └─ https URL ── document (see `document`) ── Agent, not stored ──────┴─> consent page
 //!                                 what changed, or has to be approved: settle() ──> row
 //!                                                        consent: register() ─────> row
 //! ```
@@ -10,14 +10,20 @@
 //! to approve it first, once a person who is signed in asked for it. Neither is in the name of that person.
 
 pub(crate) mod document;
+mod egress;
+pub(crate) mod keys;
 pub(crate) mod metadata;
 pub(crate) mod name;
 pub(crate) mod redirect;
 pub(crate) mod register;
 
 use crate::{Oauth, audit, context::Request};
-use metadata::Metadata;
+pub use egress::Fetching;
+
+use document::{Ask, Without};
+use metadata::{Metadata, Refusal};
 use store::{AppView, client::NewClient};
+use tokens::document::Unusable;
 use wire::{AuditEvent, Client, ClientId, ClientSource, ClientState, ClientTier, RegistrationRules};
 
 /// A client that shows up at `/authorize`.
@@ -32,12 +38,28 @@ pub(crate) struct Agent {
 pub(crate) enum Missing {
     /// Nobody registered this `client_id` here.
     Unknown,
-    /// Its metadata document cannot be used; with the reason.
-    Document(String),
+    /// Its metadata document cannot be used, or is refused; with the reason.
+    Document(Unusable),
     /// Too many documents were asked for from one network.
     TooMany,
     /// The store failed.
     Store(store::Error),
+}
+
+impl From<Without> for Missing {
+    fn from(without: Without) -> Self {
+        match without {
+            Without::Unusable(unusable) => Self::Document(unusable),
+            Without::TooMany => Self::TooMany,
+            Without::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<Refusal> for Missing {
+    fn from(refusal: Refusal) -> Self {
+        Self::Document(Unusable::new(refusal.code, refusal.description))
+    }
 }
 
 impl From<store::Error> for Missing {
@@ -46,11 +68,11 @@ impl From<store::Error> for Missing {
     }
 }
 
-/// Finds the client of an authorization request. Writes nothing.
+/// Finds the client of an authorization request, which wants its code at `redirect_uri`. Writes nothing.
 pub(crate) async fn find(
     oauth: &Oauth,
     view: &AppView,
-    client_id: &str,
+    (client_id, redirect_uri): (&str, Option<&str>),
     request: &Request,
 ) -> Result<Agent, Missing> {
     let now = oauth.store.clock().now();
@@ -67,13 +89,14 @@ pub(crate) async fn find(
     let rules = &view.app.spec.oauth.registration;
     let host = document::host(client_id).filter(|_| rules.metadata_documents);
     let host = host.ok_or(Missing::Unknown)?;
-    if !oauth.documents.has(client_id) {
-        let allowed = oauth.limiters.document(request.address());
-        allowed.map_err(|_| Missing::TooMany)?;
-    }
-    let document = oauth.documents.get(client_id).await.map_err(Missing::Document)?;
-    let metadata = document::read(&document, &host, &view.app.spec.oauth)
-        .map_err(|refusal| Missing::Document(refusal.description))?;
+    let ask = Ask {
+        view,
+        client_id,
+        redirect_uri,
+    };
+    let may_fetch = || oauth.limiters.document(request.address()).is_ok();
+    let document = oauth.documents.get(ask, may_fetch).await?;
+    let metadata = document::read(&document, &host, &view.app.spec.oauth)?;
     Ok(match known {
         Some(client) if same(&client, &metadata) && client.verified_host.as_ref() == Some(&host) => {
             Agent { client, news: None }
@@ -107,6 +130,7 @@ pub(crate) async fn find(
                 redirect_uris: metadata.redirect_uris.clone(),
                 token_endpoint_auth_method: metadata.auth_method.clone(),
                 receiver_proven: false,
+                jwks_uri: None,
                 approval: None,
                 first_user: None,
                 created_at: now,

@@ -120,14 +120,12 @@ fn offers(preset: RedirectPreset, uri: &str, kind: Kind) -> bool {
             "https://claude.ai/api/mcp/auth_callback" | "https://claude.com/api/mcp/auth_callback"
         ),
         // The one wildcard, and only for the final segment.
-        RedirectPreset::Chatgpt => uri
-            .strip_prefix("https://chatgpt.com/connector/oauth/")
-            .is_some_and(|id| {
-                !id.is_empty()
-                    && id
-                        .bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-            }),
+        RedirectPreset::Chatgpt => {
+            let id = uri.strip_prefix("https://chatgpt.com/connector/oauth/");
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+            uri == "https://chatgpt.com/connector_platform_oauth_redirect"
+                || id.is_some_and(|id| !id.is_empty() && id.bytes().all(plain))
+        }
         RedirectPreset::Vscode => match kind {
             Kind::Loopback => loopback_parts(uri).is_some_and(|(_, path)| path.is_empty() || path == "/"),
             _ => matches!(
@@ -182,6 +180,10 @@ mod tests {
             ("https://claude.ai/api/mcp/auth_callback", Kind::Https),
             ("https://claude.com/api/mcp/auth_callback", Kind::Https),
             ("https://chatgpt.com/connector/oauth/abc_DEF-123", Kind::Https),
+            (
+                "https://chatgpt.com/connector_platform_oauth_redirect",
+                Kind::Https,
+            ),
             ("https://vscode.dev/redirect", Kind::Https),
             ("https://insiders.vscode.dev/redirect", Kind::Https),
             ("http://127.0.0.1:33418/", Kind::Loopback),

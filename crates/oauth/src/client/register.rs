@@ -3,7 +3,7 @@
 //! Registration proves nothing and grants nothing: it only gives agent software a name under which a
 //! person can consent to it. So it is open, limited in rate, and never-used registrations are reaped.
 
-use super::metadata::{self, Metadata, Origin, Refusal};
+use super::metadata::{self, LeftOut, Metadata, Origin, Refusal};
 use crate::answer::{OauthError, no_store};
 use crate::context::{Body, Live, Request};
 use crate::{Oauth, audit, recorder};
@@ -15,7 +15,7 @@ use http::{
     HeaderMap, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::grant::{self, Which};
 use store::{AppView, client::NewClient, client::Registered};
 use wire::{AppId, Client, ClientId, ClientSource, ClientState, ClientTier, RegistrationRules};
@@ -63,6 +63,7 @@ pub(crate) async fn register(
         }
     };
     let tier = ClientTier::earned_by_all(None, &metadata.redirect_uris);
+    let left_out = metadata.left_out;
     let confidential = metadata.auth_method != "none";
     let secret = confidential.then(|| store::random_secret("")).transpose()?;
     let registration_token = store::random_secret("")?;
@@ -88,11 +89,15 @@ pub(crate) async fn register(
     let mut event = audit::event(&view, &request, "client.register", audit::anonymous(client));
     audit::about_client(&mut event, client);
     event.change = audit::change(None, Some(client));
+    if let Some(change) = event.change.as_mut().filter(|_| !left_out.is_empty()) {
+        change.after["redirect_uris_left_out"] = json!(left_out);
+    }
     tx.commit(event).await?;
     let step = recorder::step(&view, &request, wire::AgentStepKind::Registration);
     oauth.note(step.client(client).received(client.redirect_uris.join(", ")));
 
     let mut answer = echo(&oauth, &view, &registered);
+    tell(&mut answer, &left_out);
     answer["registration_access_token"] = registration_token.into();
     if let Some(secret) = secret {
         answer["client_secret"] = secret.into();
@@ -178,6 +183,7 @@ pub(crate) async fn replace(
     };
     let (tier, state) = super::after_change(before, None, &metadata, rules);
     let is_same = super::same(before, &metadata);
+    let left_out = metadata.left_out;
     let new = NewClient {
         id: before.id.clone(),
         client_id: before.client_id.clone(),
@@ -209,6 +215,7 @@ pub(crate) async fn replace(
     let now = oauth.store.clock().now();
     let after = store::client::get(&oauth.store, &view.org, &before.id, now).await?;
     let mut answer = echo(&oauth, &view, &after);
+    tell(&mut answer, &left_out);
     answer["registration_access_token"] = token.into();
     Ok(no_store(StatusCode::OK, answer))
 }
@@ -337,6 +344,14 @@ fn admit(metadata: &Metadata, rules: &RegistrationRules) -> Result<(), OauthErro
         ));
     }
     Ok(())
+}
+
+/// Says which redirect URIs the client does not get; a member of our own (RFC 7591 section 3.2.1 lets the server choose
+/// other values than were asked for, and has no way to say why).
+fn tell(answer: &mut Value, left_out: &[LeftOut]) {
+    if !left_out.is_empty() {
+        answer["redirect_uris_left_out"] = json!(left_out);
+    }
 }
 
 /// What registration answers: the client as stored.

@@ -3,6 +3,7 @@
 //! Real clients differ: some form-encode the parts of a Basic header and some do not, some send Basic and
 //! `client_id` in the body. Secrets are `[A-Za-z0-9_-]`, so both readings of a header mean one secret.
 
+use super::assertion;
 use crate::answer::OauthError;
 use crate::context::Request;
 use crate::params::Params;
@@ -14,10 +15,10 @@ use wire::{ActorKind, AuditActor, ClientState};
 
 /// Who asks, and what happened when they proved it.
 enum Authenticated {
-    /// The client, proven as well as its registration allows.
-    Client(Box<Registered>),
-    /// A known client with a wrong secret.
-    Refused(Box<Registered>, OauthError),
+    /// The client; whether it proved that by a secret or a key, which not all have.
+    Client(Box<Registered>, bool),
+    /// A known client with a wrong secret or assertion; with the reason for the log.
+    Refused(Box<Registered>, &'static str, OauthError),
     /// Nobody whom the app knows.
     Unknown(OauthError),
 }
@@ -27,7 +28,7 @@ enum Authenticated {
 pub(crate) enum Asks {
     /// About its own.
     Own,
-    /// About tokens of others, for which a client must have a secret and not be blocked.
+    /// About tokens of others, for which a client must have proven who it is and not be blocked.
     Others,
 }
 
@@ -41,22 +42,22 @@ pub(crate) async fn client_of(
 ) -> Result<(Box<Registered>, Params), OauthError> {
     let nobody = || AuditActor::of(ActorKind::Anonymous);
     let read = match Params::form(headers, body) {
-        Ok(params) => authenticate(oauth, view, headers, &params)
+        Ok(params) => authenticate((oauth, view), request, headers, &params)
             .await
             .map(|found| (found, params)),
         Err(error) => Err(error),
     };
     let (actor, reason, error) = match read {
-        Ok((Authenticated::Client(client), params)) => {
-            let is_out = client.secret_hash.is_none() || client.client.state == ClientState::Blocked;
+        Ok((Authenticated::Client(client, proven), params)) => {
+            let is_out = !proven || client.client.state == ClientState::Blocked;
             if asks == Asks::Own || !is_out {
                 return Ok((client, params));
             }
             let error = OauthError::invalid_client(false);
             (audit::anonymous(&client.client), error.code, error)
         }
-        Ok((Authenticated::Refused(client, error), _)) => {
-            (audit::anonymous(&client.client), error.code, error)
+        Ok((Authenticated::Refused(client, reason, error), _)) => {
+            (audit::anonymous(&client.client), reason, error)
         }
         Ok((Authenticated::Unknown(error), _)) => (nobody(), "client_unknown", error),
         Err(error) if error.status.is_server_error() => return Err(error),
@@ -77,11 +78,23 @@ struct Sent {
 
 /// Finds and authenticates the client of a request.
 async fn authenticate(
-    oauth: &Oauth,
-    view: &AppView,
+    (oauth, view): (&Oauth, &AppView),
+    request: &Request,
     headers: &HeaderMap,
     params: &Params,
 ) -> Result<Authenticated, OauthError> {
+    if let Some((made, subject)) = assertion::read(headers, params)? {
+        let client = store::client::by_client_id(&oauth.store, &view.app.id, &subject).await?;
+        let Some(client) = client.map(Box::new) else {
+            return Ok(Authenticated::Unknown(OauthError::invalid_client(false)));
+        };
+        return Ok(
+            match assertion::prove((oauth, view), request, &client, made).await? {
+                Ok(()) => Authenticated::Client(client, true),
+                Err(reason) => Authenticated::Refused(client, reason, assertion::refused(reason)),
+            },
+        );
+    }
     for sent in read(headers, params)? {
         let id = &sent.client_id;
         let Some(client) = store::client::by_client_id(&oauth.store, &view.app.id, id).await? else {
@@ -90,14 +103,16 @@ async fn authenticate(
         let proven = match (&client.secret_hash, sent.secret.as_deref()) {
             (Some(hash), Some(secret)) => crate::secret_is(secret, hash),
             // A public client; some send an empty password along.
-            (None, None | Some("")) => true,
+            (None, None | Some("")) => client.client.token_endpoint_auth_method == "none",
             _ => false,
         };
+        let has_secret = client.secret_hash.is_some();
         let client = Box::new(client);
         return Ok(if proven {
-            Authenticated::Client(client)
+            Authenticated::Client(client, has_secret)
         } else {
-            Authenticated::Refused(client, OauthError::invalid_client(sent.basic))
+            let error = OauthError::invalid_client(sent.basic);
+            Authenticated::Refused(client, error.code, error)
         });
     }
     let error = OauthError::invalid_client(headers.contains_key(AUTHORIZATION));

@@ -6,6 +6,7 @@
 //! ```
 //! Nothing is spent before everything that can refuse has been asked, so a bad request costs nothing.
 
+mod assertion;
 mod client_auth;
 mod code;
 mod refresh;

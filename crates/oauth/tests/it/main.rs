@@ -3,11 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot set up has failed")]
 
+mod assertion;
 mod authorize;
 mod bindings;
 mod discovery;
 mod document;
 mod forgiving;
+mod known;
 mod model;
 mod openid;
 mod proof;

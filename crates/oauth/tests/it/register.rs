@@ -46,6 +46,73 @@ async fn dc7_registration_echoes_what_is_stored_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_registration_keeps_the_redirects_that_are_acceptable_and_says_which_were_not() {
+    on_each(async |w| {
+        let bad = [
+            "javascript:alert(1)",
+            "https://evil.example/cb",
+            "http://192.0.2.7/cb",
+        ];
+        let metadata = json!({
+            "client_name": "Agent", "redirect_uris": [bad[0], CALLBACK, bad[1], bad[2]],
+            "token_endpoint_auth_method": "none",
+        });
+        let answer = w.register_with(&metadata).await;
+        assert_eq!(answer["redirect_uris"], json!([CALLBACK]));
+        let left_out = answer["redirect_uris_left_out"].as_array().unwrap().clone();
+        let uris: Vec<_> = left_out
+            .iter()
+            .map(|one| one["redirect_uri"].as_str().unwrap())
+            .collect();
+        assert_eq!(uris, bad);
+        assert!(
+            left_out[1]["reason"]
+                .as_str()
+                .unwrap()
+                .contains("an administrator can add it")
+        );
+        let id = answer["client_id"].as_str().unwrap();
+        let client = w.client(id).await.unwrap().client;
+        assert_eq!(client.redirect_uris, [CALLBACK]);
+        let event = w.events("client.register").await.pop().unwrap();
+        assert_eq!(
+            event.change.unwrap().after["redirect_uris_left_out"],
+            json!(left_out)
+        );
+        let browser = w.employee().await;
+        for uri in bad {
+            w.get_as(&browser, &w.authorize(id, &[("redirect_uri", uri)]))
+                .await
+                .expect(400);
+        }
+        w.tokens(&browser, id).await;
+        // What it may not have, it may ask for again without becoming another.
+        w.say(id, ClientTier::Approved, ClientState::Active).await;
+        let path = w.path(&format!("register/{id}"));
+        let token = answer["registration_access_token"].as_str().unwrap();
+        let again = w
+            .json(Method::PUT, &path, Some(token), &metadata)
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(again["redirect_uris_left_out"], json!(left_out));
+        assert_eq!(w.client(id).await.unwrap().client.tier, ClientTier::Approved);
+        // Unless it is another by now.
+        w.change_app(|app| app.oauth.registration.redirect_uris = vec![bad[1].into()])
+            .await;
+        w.json(Method::PUT, &path, Some(token), &metadata)
+            .await
+            .expect(200);
+        let client = w.client(id).await.unwrap().client;
+        assert_eq!(
+            (client.state, client.redirect_uris.len()),
+            (ClientState::Pending, 2)
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn ru2_bad_redirects_are_refused_at_registration() {
     on_each(async |w| {
         for uri in [
@@ -56,7 +123,7 @@ async fn ru2_bad_redirects_are_refused_at_registration() {
             "http://localhost:8090%25@evil.example/",
             "https://evil.example/cb",
         ] {
-            let metadata = json!({"redirect_uris": [CALLBACK, uri]});
+            let metadata = json!({"redirect_uris": [uri]});
             let answer = w.json(Method::POST, &w.path("register"), None, &metadata).await;
             answer.expect_error(400, "invalid_redirect_uri");
         }

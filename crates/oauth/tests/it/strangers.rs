@@ -88,7 +88,6 @@ async fn what_is_turned_away_before_consent_is_on_record_and_counted() {
             .await;
         let long = w.authorize(&id, &[("state", &"x".repeat(20_000))]);
         let asked = [
-            (w.authorize(broken, &[]), 400, "document_unusable", false),
             (w.authorize("cli_unknown", &[]), 400, "client_unknown", false),
             (
                 w.authorize(&id, &[("client_id", "")]),
@@ -124,6 +123,10 @@ async fn what_is_turned_away_before_consent_is_on_record_and_counted() {
             assert_eq!(event.outcome, wire::Outcome::Denied);
             assert_eq!(event.account.as_ref(), Some(&client.account));
         }
+        for _ in 0..20 {
+            w.get(&w.authorize(broken, &[])).await.expect(400);
+        }
+        assert_eq!(w.events("client.document_refused").await.len(), 1);
         // A form from elsewhere.
         let browser = w.employee().await;
         let fields = [
@@ -145,11 +148,11 @@ async fn what_is_turned_away_before_consent_is_on_record_and_counted() {
         assert_eq!(refused.count(), 1);
         w.advance(61).await;
         w.store.write_closed_folds().await.unwrap();
-        let events = w.events("authorize.denied").await;
+        let events = w.events("client.document_refused").await;
         let times = |e: &wire::AuditEvent| e.repeated.as_ref().map_or(1, |r| r.count);
         let unusable = events
             .iter()
-            .filter(|e| e.reason.as_deref() == Some("document_unusable"));
+            .filter(|e| e.reason.as_deref() == Some("invalid_redirect_uri"));
         assert_eq!(unusable.map(times).sum::<u64>(), 20);
     })
     .await;

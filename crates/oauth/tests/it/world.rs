@@ -59,6 +59,13 @@ async fn open(url: &str, key: &MasterKey, clock: &Clock) -> Store {
     Store::open(options).await.unwrap()
 }
 
+/// The way out of a server whose names lead nowhere: nobody outside is asked.
+pub(crate) fn nowhere() -> Outbound {
+    let resolver: outbound::Resolver =
+        std::sync::Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such name")) }));
+    Outbound::with_resolver(outbound::Policy::default(), resolver)
+}
+
 pub(crate) struct World {
     pub(crate) url: String,
     key: MasterKey,
@@ -160,6 +167,21 @@ impl World {
 
     /// The same by another way to the database.
     pub(crate) async fn beside_at(&self, url: &str) -> Self {
+        self.beside_with(url, |oauth| oauth, nowhere()).await
+    }
+
+    /// Another instance with another way out.
+    pub(crate) async fn reaching(&self, outbound: Outbound) -> Self {
+        self.beside_with(&self.url, |oauth| oauth, outbound).await
+    }
+
+    /// Another instance that fetches documents or not.
+    pub(crate) async fn fetching(&self, fetching: oauth::Fetching) -> Self {
+        self.beside_with(&self.url, |oauth| oauth.fetching(fetching), nowhere())
+            .await
+    }
+
+    async fn beside_with(&self, url: &str, set: impl FnOnce(Oauth) -> Oauth, outbound: Outbound) -> Self {
         let store = open(url, &self.key, &self.clock).await;
         let keyring = Keyring::load(&store).await.unwrap();
         let many = oauth::Allowance {
@@ -172,8 +194,8 @@ impl World {
             documents_per_address: many,
             updates_per_client: many,
         };
-        let outbound = Outbound::new(outbound::Policy::default());
         let oauth = Oauth::new(store.clone(), keyring.clone(), outbound, CONTROL).with_limits(&limits);
+        let oauth = set(oauth);
         let router = oauth::router(oauth.clone()).layer(broker::session_layer(&store, CONTROL));
         Self {
             url: self.url.clone(),
@@ -243,8 +265,7 @@ impl World {
         tx.commit_housekeeping().await.unwrap();
         let keyring = Keyring::load(&store).await.unwrap();
         keyring.ensure(&org).await.unwrap();
-        let outbound = Outbound::new(outbound::Policy::default());
-        let oauth = Oauth::new(store.clone(), keyring.clone(), outbound, CONTROL);
+        let oauth = Oauth::new(store.clone(), keyring.clone(), nowhere(), CONTROL);
         let router = oauth::router(oauth.clone()).layer(broker::session_layer(&store, CONTROL));
         let [app, other_app, off_app] = apps.try_into().unwrap();
         Self {
@@ -527,6 +548,15 @@ impl World {
         let mut tx = self.store.begin().await.unwrap();
         store::app::update(&mut tx, &app, spec).await.unwrap();
         tx.commit_housekeeping().await.unwrap();
+    }
+
+    /// What the organisation decides about a document.
+    pub(crate) async fn decide_about(&self, client_id: &str, spec: Value) -> AgentDocument {
+        let spec = serde_json::from_value(spec).unwrap();
+        let mut tx = self.store.begin().await.unwrap();
+        let made = store::agent_document::create(&mut tx, &self.org, client_id, (spec, None)).await;
+        tx.commit_housekeeping().await.unwrap();
+        made.unwrap()
     }
 
     pub(crate) async fn client(&self, client_id: &str) -> Option<store::client::Registered> {

@@ -28,6 +28,7 @@ const WHOLE: &[(&str, &str)] = &[
         "the directory",
     ),
     ("SELECT host, account FROM host_shares", "the directory"),
+    (select!(agent_documents, "WHERE 1 = 1"), "the directory"),
     (
         select!(signing_keys, "WHERE (not_after"),
         "the keyring: a few keys of each organisation",

@@ -25,6 +25,7 @@ const OF_ACCOUNTS: [&str; 6] = [
 #[derive(Default)]
 pub(crate) struct Raw {
     pub(super) organisations: Vec<Row>,
+    pub(super) documents: Vec<Row>,
     pub(super) accounts: Vec<Row>,
     pub(super) shared: Vec<Row>,
     pub(super) own: Vec<Row>,
@@ -66,8 +67,8 @@ impl Raw {
         };
         // What is the organisation's is found by way of the rest.
         let (now, later): (Vec<_>, Vec<_>) =
-            match ["organisations", "connections"].map(|table| written.has(table)) {
-                [false, false] => OF_ACCOUNTS.into_iter().partition(|table| written.has(table)),
+            match ["organisations", "agent_documents", "connections"].map(|table| written.has(table)) {
+                [false, false, false] => OF_ACCOUNTS.into_iter().partition(|table| written.has(table)),
                 _ => (OF_ACCOUNTS.to_vec(), Vec::new()),
             };
         if later.is_empty() {
@@ -127,6 +128,9 @@ impl Raw {
             let sql = Sql::new(select!(organisations, "WHERE 1 = 1"));
             let rows = db.rows(sql.and_in("id", some.as_deref())).await?;
             self.organisations.extend(rows);
+            let sql = Sql::new(select!(agent_documents, "WHERE 1 = 1"));
+            let rows = db.rows(sql.and_in("org", some.as_deref())).await?;
+            self.documents.extend(rows);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 use super::raw::Raw;
 use super::reach::{Reach, fingerprint};
 use super::{AccountView, AppView, BoundConnection, Unreadable, split_public_url};
+use crate::agent_document::Decisions;
 use crate::release::{Shown, Terms};
 use crate::sql::{Row, Run, Sql};
 use crate::{Change, Error, Result, binding, org, rule};
@@ -48,6 +49,7 @@ struct SharedConnection {
 /// Everything that the views of some accounts are made of.
 pub(crate) struct Rows {
     organisations: HashMap<OrgId, Organisation>,
+    documents: HashMap<OrgId, Arc<Decisions>>,
     accounts: Vec<(OrgId, Account)>,
     shared: HashMap<ConnectionId, SharedConnection>,
     own: HashMap<AccountId, Vec<(ConnectionId, ConnectionSpec)>>,
@@ -70,6 +72,7 @@ impl Rows {
     pub(crate) fn read(raw: Raw, control_url: &str) -> Result<Self> {
         let mut rows = Self {
             organisations: HashMap::new(),
+            documents: HashMap::new(),
             accounts: Vec::new(),
             shared: HashMap::new(),
             own: HashMap::new(),
@@ -87,6 +90,7 @@ impl Rows {
                 rows.organisations.insert(organisation.id.clone(), organisation);
             }
         }
+        rows.read_documents(&raw.documents)?;
         for row in &raw.accounts {
             if let Some(account) = rows.keep("accounts", row, org::read_account(row)) {
                 rows.accounts.push((row.id("org")?, account));
@@ -119,6 +123,21 @@ impl Rows {
             }
         }
         Ok(rows)
+    }
+
+    fn read_documents(&mut self, rows: &[Row]) -> Result<()> {
+        let mut documents: HashMap<OrgId, Decisions> = HashMap::new();
+        for row in rows {
+            let decisions = documents.entry(row.id("org")?).or_default();
+            let read = decisions.insert(row);
+            self.keep("agent_documents", row, read);
+            if let Some(looked_for) = &mut self.looked_for {
+                looked_for.insert(row.text("id")?);
+            }
+        }
+        let documents = documents.into_iter().map(|(org, all)| (org, Arc::new(all)));
+        self.documents.extend(documents);
+        Ok(())
     }
 
     fn read_connections(&mut self, shared: &[Row], own: &[Row]) -> Result<()> {
@@ -267,6 +286,7 @@ impl Rows {
             require_second_factor: organisation.spec.require_second_factor,
             scopes,
             public_origin: url.origin().ascii_serialization(),
+            documents: self.documents.get(&account.org).cloned().unwrap_or_default(),
             origin_ranges: organisation.spec.allowed_origin_ranges.clone(),
             fingerprint: fingerprint(&organisation.spec.floor, &policies, groups)?,
             reach: Reach::of(&policies),

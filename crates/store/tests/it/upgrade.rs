@@ -282,6 +282,18 @@ fn rows(vault: &Vault) -> Vec<(&'static str, Value)> {
             json!({"hash": "pending", "holder": "x", "data": "x", "expires_at": later}),
         ),
         ("leases", json!({"name": "x", "holder": "x", "until": 0})),
+        (
+            "agent_documents",
+            json!({"id": "doc_01a22dfd5f1976cf8b51d16e3819625b", "org": ORG,
+                "client_id": "https://agent.example.com/client.json", "decision": "pin",
+                "document": "{\"client_id\":\"https://agent.example.com/client.json\"}", "fetched_at": now,
+                "created_at": now, "version": 1}),
+        ),
+        (
+            "fetched_documents",
+            json!({"client_id": "https://agent.example.com/client.json", "document": "{}", "fetched_at": now,
+                "tried_at": now, "used_at": now}),
+        ),
     ]
 }
 
