@@ -34,7 +34,11 @@ impl Unusable {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self.code,
-            "refused" | "invalid_redirect_uri" | "invalid_client_metadata" | "contains_secret" | "other_client_id"
+            "refused"
+                | "invalid_redirect_uri"
+                | "invalid_client_metadata"
+                | "contains_secret"
+                | "other_client_id"
         )
     }
 

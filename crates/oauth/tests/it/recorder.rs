@@ -271,8 +271,16 @@ async fn token_requests_say_why_they_got_none() {
         w.refresh(&id, first, &[]).await.expect(200);
         w.advance(120).await;
         w.refresh(&id, first, &[]).await.expect(400);
-        let (attempt, _) = expect(w, Token, "refresh_replayed").await;
+        let (attempt, _) = expect(w, Token, "refresh_late").await;
         assert!(attempt.grant.is_some());
+
+        let id = w.register().await;
+        let tokens = w.tokens(&ada, &id).await;
+        let first = tokens["refresh_token"].as_str().unwrap();
+        w.refresh(&id, first, &[]).await.expect(200);
+        w.advance(3600).await;
+        w.refresh(&id, first, &[]).await.expect(400);
+        expect(w, Token, "refresh_replayed").await;
     })
     .await;
 }

@@ -305,6 +305,12 @@ pub const FAULTS: &[Fault] = &[
         &[],
     ),
     fault(
+        (Token, "refresh_late"),
+        "A refresh token was used again a little after its successor, so the grant was revoked: two copies of one agent?",
+        "Have the agent sign in again, and let no two copies share its files; the app can give them more time (`rotation_seconds`).",
+        &[],
+    ),
+    fault(
         (Token, "refresh_replayed"),
         "A refresh token was used again after its successor, so the grant was revoked",
         "Have the agent sign in again; two copies of one agent that share their files do this to each other.",
