@@ -5,9 +5,32 @@ import { Person, request } from './forms.mjs';
 
 const REDIRECT = 'http://127.0.0.1:9/callback';
 
-/** Registers a client and gets a code of a grant by `user` (the allowed employee if absent), or in the browser of `person`. */
-export async function newCode(demo, app, { user = demo.employee, name = 'By hand', person = new Person(user) } = {}) {
+/**
+ * Gets a code of a grant by `user` (the allowed employee if absent), or in the browser of `person`: for a client that is known
+ * as `clientId` already, or else registers.
+ */
+export async function newCode(demo, app, options = {}) {
+  const { user = demo.employee, name = 'By hand', person = new Person(user), redirect = REDIRECT } = options;
   const { issuer } = await demo.api.get(`/apps/${app.id}`);
+  const clientId = options.clientId ?? (await register(issuer, name));
+  const verifier = randomBytes(32).toString('base64url');
+  const url = new URL(`${issuer}/authorize`);
+  url.search = new URLSearchParams({
+    response_type: 'code',
+    client_id: clientId,
+    redirect_uri: redirect,
+    code_challenge: createHash('sha256').update(verifier).digest('base64url'),
+    code_challenge_method: 'S256',
+    resource: app.url,
+    state: 'story',
+  });
+  const back = await person.authorize(url, redirect);
+  const code = back.searchParams.get('code');
+  assert.ok(code, back.href);
+  return { code, verifier, clientId, issuer, redirect, resource: app.url };
+}
+
+async function register(issuer, name) {
   const registered = await fetch(`${issuer}/register`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -19,30 +42,15 @@ export async function newCode(demo, app, { user = demo.employee, name = 'By hand
     }),
   });
   assert.equal(registered.status, 201, await registered.clone().text());
-  const { client_id: clientId } = await registered.json();
-  const verifier = randomBytes(32).toString('base64url');
-  const url = new URL(`${issuer}/authorize`);
-  url.search = new URLSearchParams({
-    response_type: 'code',
-    client_id: clientId,
-    redirect_uri: REDIRECT,
-    code_challenge: createHash('sha256').update(verifier).digest('base64url'),
-    code_challenge_method: 'S256',
-    resource: app.url,
-    state: 'story',
-  });
-  const back = await person.authorize(url, REDIRECT);
-  const code = back.searchParams.get('code');
-  assert.ok(code, back.href);
-  return { code, verifier, clientId, issuer, resource: app.url };
+  return (await registered.json()).client_id;
 }
 
 /** Redeems a code; returns status and body. */
-export function redeem({ code, verifier, clientId, issuer, resource }) {
+export function redeem({ code, verifier, clientId, issuer, redirect, resource }) {
   return tokenRequest(issuer, {
     grant_type: 'authorization_code',
     code,
-    redirect_uri: REDIRECT,
+    redirect_uri: redirect,
     client_id: clientId,
     code_verifier: verifier,
     resource,

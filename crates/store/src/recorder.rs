@@ -219,7 +219,7 @@ pub fn asked<'p>(app: &AppId, pairs: impl Iterator<Item = (&'p str, &'p str)>) -
     }
     let [client_id, _, state, challenge] = parts;
     // Without either of them it could be anybody's.
-    let telling = !client_id.is_empty() && !(state.is_empty() && challenge.is_empty());
+    let telling = !client_id.is_empty() && (!state.is_empty() || !challenge.is_empty());
     telling.then(|| sha256(format!("{app}\n{}", parts.join("\n"))))
 }
 
