@@ -117,10 +117,10 @@ const fn kind(kind: AgentStepKind) -> &'static str {
     match kind {
         AgentStepKind::Challenge => "Called the app without a token",
         AgentStepKind::Discovery => "Read a discovery document",
-        AgentStepKind::Registration => "Registered",
+        AgentStepKind::Registration => "Registration",
         AgentStepKind::Document => "Metadata document",
         AgentStepKind::Authorize => "Browser came to sign in",
-        AgentStepKind::SignIn => "Person signed in",
+        AgentStepKind::SignIn => "Sign-in",
         AgentStepKind::Consent => "Consent",
         AgentStepKind::Token => "Token",
         AgentStepKind::Call => "Called the app with its token",
@@ -202,7 +202,7 @@ fn body(remote: Remote<AgentAttemptDetail>, detail: AgentAttemptDetail) -> AnyVi
                 <p class="text-base font-semibold break-words">{attempt.summary}</p>
                 {attempt.fix.map(|fix| view! { <p class="max-w-prose">{fix}</p> })}
                 {attempt.ambiguous.then(|| view! { <p class="text-warning max-w-prose">"Several agents that looked the same were on their way from one address at once: steps may be missing here, or be another one's."</p> })}
-                <div class="flex flex-wrap gap-2 empty:hidden">{buttons}</div>
+                <div class="flex flex-wrap gap-2 empty:hidden *:h-auto *:max-w-full *:py-1.5 *:text-left *:break-words *:whitespace-normal">{buttons}</div>
             </section>
             <Panel title="Steps"><ol class="flex flex-col gap-4">{timeline}</ol></Panel>
             <div class="panel p-4">{facts(rows)}</div>

@@ -404,8 +404,8 @@ async fn announce(args: &Args, state: &State, ports: Ports, folder: &Path) -> an
     {
         let url = &app.url;
         say!("  agents");
-        say!("    Claude Code   claude mcp add --transport http tickets {url}");
-        say!("    Codex         codex mcp add tickets --url {url} && codex mcp login tickets");
+        say!("    Claude Code   claude mcp add --transport http tickets {url} && claude mcp login tickets");
+        say!("    Codex         codex mcp add tickets --url {url}");
         say!("    curl          curl -i {url}");
     }
     if let Some(app) = apps

@@ -47,13 +47,13 @@ fn agents(app: &App) -> Vec<Block> {
     vec![
         (
             "Claude Code",
-            "Then type /mcp in a session and choose Authenticate.",
-            format!("claude mcp add --transport http {name} {url}"),
+            "The second command opens the browser; in a session, /mcp does the same.",
+            format!("claude mcp add --transport http {name} {url}\nclaude mcp login {name}"),
         ),
         (
             "Codex",
-            "The second command opens the browser.",
-            format!("codex mcp add {name} --url {url}\ncodex mcp login {name}"),
+            "It opens the browser at once; later, codex mcp login does.",
+            format!("codex mcp add {name} --url {url}"),
         ),
         (
             "Cursor",
