@@ -139,10 +139,18 @@ impl Scene<'_> {
 
     /// Its metadata document cannot be used.
     pub(crate) fn note_document(&self, why: &Unusable) {
+        let rules = &self.view.app.spec.oauth.registration;
+        let could =
+            |asked: &&str| redirect::parse(asked).is_ok() && redirect::judge(asked, rules, None).is_err();
+        let asked = self.params.get("redirect_uri").filter(could);
         let step = self.step(AgentStepKind::Document, None).received(&why.text);
-        self.oauth.note(match why.is_refusal() {
-            true => step.failed("document_refused"),
-            false => step
+        self.oauth.note(match (why.is_refusal(), asked) {
+            // The app may allow it.
+            (true, Some(asked)) if why.code == "invalid_redirect_uri" => {
+                step.failed("document_refused").subject(asked)
+            }
+            (true, _) => step.failed("document_refused"),
+            (false, _) => step
                 .failed("document_unreadable")
                 .expected("a document of at most 5 kB, as JSON, over https"),
         });
