@@ -40,6 +40,15 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// Whether PostgreSQL chose this transaction among two that waited for each other (SQLSTATE 40P01): the other one went on.
+    pub(crate) fn is_deadlock(&self) -> bool {
+        let Self::Unavailable(error) = self else {
+            return false;
+        };
+        let code = error.as_database_error().and_then(|refused| refused.code());
+        code.as_deref() == Some("40P01")
+    }
+
     /// A field is not acceptable.
     pub fn invalid(pointer: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::Invalid {

@@ -365,6 +365,8 @@ pub async fn sweep(store: &Store) -> Result<u64> {
         match sweep_one(store, &holder, retention).await {
             Ok(Some(n)) => gone += n,
             Ok(None) => return Ok(gone),
+            // Somebody writes to the same rows; there is another time.
+            Err(error) if error.is_deadlock() => {}
             Err(error) => {
                 tracing::warn!(what = retention.what, %error, source = ?error, "what is over could not be deleted");
                 fault.get_or_insert(error);

@@ -13,7 +13,7 @@ pub struct Overview {
     pub sign_ins: i64,
     /// Requests that the gateway let through.
     pub allowed: i64,
-    /// Requests and sign-ins that were refused.
+    /// Requests that it refused.
     pub denied: i64,
     /// Clients with a grant used in that time.
     pub active_agents: i64,

@@ -306,7 +306,7 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault(
         (Token, "refresh_late"),
-        "A refresh token was used again a little after its successor, so the grant was revoked: two copies of one agent?",
+        "A refresh token was used again a little after its successor, so the grant was revoked: there may be two copies of one agent",
         "Have the agent sign in again, and let no two copies share its files; the app can give them more time (`rotation_seconds`).",
         &[],
     ),

@@ -45,7 +45,7 @@ async fn the_overview_counts_the_last_day() {
         assert_eq!(all.since, w.clock.now().plus_seconds(-86_400));
         assert_eq!(
             (all.sign_ins, all.allowed, all.denied, all.active_agents),
-            (1, 2, 2, 1)
+            (1, 2, 1, 1)
         );
         assert_eq!(all.by_hour.len(), 25);
         let busy: Vec<_> = all
