@@ -114,20 +114,15 @@ impl Scene<'_> {
                     .received(client_id)
             }
             ("client_unknown", _) => at(AgentStepKind::Authorize).failed(reason).received(client_id),
-            ("redirect_not_registered", Some(client)) => {
-                let is_own = client
-                    .redirect_uris
-                    .iter()
-                    .any(|own| redirect::matches(own, asked));
-                let step = at(AgentStepKind::Authorize).received(asked);
-                match is_own {
-                    true => step
-                        .failed("redirect_not_allowed")
-                        .expected(allowed(rules))
-                        .subject(asked),
-                    false => step.failed(reason).expected(client.redirect_uris.join(", ")),
-                }
-            }
+            ("redirect_not_registered", Some(client)) => at(AgentStepKind::Authorize)
+                .failed(reason)
+                .expected(client.redirect_uris.join(", "))
+                .received(asked),
+            ("redirect_not_allowed", _) => at(AgentStepKind::Authorize)
+                .failed(reason)
+                .expected(allowed(rules))
+                .received(asked)
+                .subject(asked),
             ("client_not_accepted", Some(client)) => {
                 not_accepted(at(AgentStepKind::Authorize), client, rules)
             }

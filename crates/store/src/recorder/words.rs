@@ -388,7 +388,7 @@ pub(crate) fn tell(
         },
     };
     let summary = match received.filter(|_| state == AgentAttemptState::Failed) {
-        Some(received) => format!("{what}: {received}."),
+        Some(received) => format!("{what}: {}.", received.trim_end_matches('.')),
         None => format!("{what}."),
     };
     (summary, fix.map(ToOwned::to_owned))
