@@ -200,7 +200,8 @@ async fn fix(args: &Attempts, (id, kind): (&str, &str), api: &Api, around: &mut 
     let chosen = chosen.ok_or_else(|| Failure::usage(format!("this attempt has no remedy {kind}")))?;
     // The resource is changed as it was just read.
     let tag = chosen.get("etag").and_then(Node::as_str);
-    let body = json!({ "kind": kind_of(chosen) });
+    let label = chosen.get("label").and_then(Node::as_str);
+    let body = json!({ "kind": kind_of(chosen), "label": label });
     let dry = args.dry_run.then(|| ("dry_run".to_owned(), "true".to_owned()));
     let query: Vec<_> = dry.into_iter().collect();
     let call = Call::new(Method::POST, with_query(&format!("{path}/remedy"), &query));

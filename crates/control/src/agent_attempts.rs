@@ -95,6 +95,10 @@ async fn remedy(caller: Caller, Id(id): Id<AgentAttemptId>, write: Write, body: 
     let none = || Fault::invalid("/kind", "this attempt has no such remedy (any more)");
     let scene = Scene::of(&caller, &found).await?.ok_or_else(none)?;
     let remedy = scene.remedy(asked.kind, &found).ok_or_else(none)?;
+    if asked.label.is_some_and(|shown| shown != remedy.label) {
+        let detail = "the attempt went on meanwhile, and its remedy is another one now: look at it again";
+        return Err(Fault::conflict(detail));
+    }
     let patch = Body(remedy.patch.clone());
     let version = match (asked.kind, scene.client) {
         (AgentRemedyKind::ApproveClient, Some(client)) => {

@@ -243,4 +243,8 @@ pub struct AgentAttemptDetail {
 pub struct CarryOutRemedy {
     /// Which of the attempt's remedies.
     pub kind: AgentRemedyKind,
+    /// Its label as it was shown. What an attempt asks for may change while somebody looks at it; if the remedy would do
+    /// something else by now, nothing is done. Left out, it is not compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }

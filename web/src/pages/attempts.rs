@@ -226,7 +226,10 @@ fn Remedy(
     let patch = remedy.patch.to_string();
     let press = move |()| {
         let path = format!("/agent-attempts/{}/remedy", id.get_value());
-        let body = CarryOutRemedy { kind: remedy.kind };
+        let body = CarryOutRemedy {
+            kind: remedy.kind,
+            label: Some(remedy.label.clone()),
+        };
         let write = Write::post(&path, &body).of_version(version(&remedy.etag));
         acts.make(sending, write, move |done: AgentRemedy| {
             toasts.done(format!("{}: done. Have the agent try again", done.label));

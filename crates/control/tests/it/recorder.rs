@@ -240,7 +240,7 @@ impl<'w> Place<'w> {
         self.world.get(&format!("/agent-attempts/{id}")).await
     }
 
-    async fn fix(&self, attempt: &Value, kind: &str, tag: &str, dry: bool) -> Answer {
+    async fn fix(&self, attempt: &Value, which: &Value, tag: &str, dry: bool) -> Answer {
         let dry = if dry { "?dry_run=true" } else { "" };
         let id = attempt["id"].as_str().unwrap();
         let request = Request::post(format!("/api/v1/agent-attempts/{id}/remedy{dry}"))
@@ -250,7 +250,7 @@ impl<'w> Place<'w> {
             )
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::IF_MATCH, tag)
-            .body(Body::from(json!({ "kind": kind }).to_string()))
+            .body(Body::from(which.to_string()))
             .unwrap();
         self.world.send(request).await
     }
@@ -265,13 +265,18 @@ impl<'w> Place<'w> {
         let remedy = remedy.unwrap_or_else(|| panic!("no {kind}: {attempt}"));
         let target = format!("/{}", remedy["target"].as_str().unwrap());
         let (tag, before) = (remedy["etag"].as_str().unwrap(), self.world.get(&target).await);
-        let answer = self.fix(&attempt, kind, tag, true).await;
+        let shown = json!({ "kind": kind, "label": remedy["label"] });
+        let other = json!({ "kind": kind, "label": "Allow the redirect http://127.0.0.1:1/other" });
+        self.fix(&attempt, &other, tag, false)
+            .await
+            .refused(409, "conflict");
+        let answer = self.fix(&attempt, &shown, tag, true).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_eq!(self.world.get(&target).await, before, "a dry run changes nothing");
-        self.fix(&attempt, kind, "\"v0\"", false)
+        self.fix(&attempt, &shown, "\"v0\"", false)
             .await
             .refused(412, "stale");
-        let answer = self.fix(&attempt, kind, tag, false).await;
+        let answer = self.fix(&attempt, &shown, tag, false).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_ne!(self.world.get(&target).await, before);
         let event = self.world.newest().await;
@@ -282,7 +287,9 @@ impl<'w> Place<'w> {
         };
         assert_eq!(event.action, action);
         // There is nothing left to mend.
-        self.fix(&attempt, kind, "*", false).await.refused(400, "invalid");
+        self.fix(&attempt, &shown, "*", false)
+            .await
+            .refused(400, "invalid");
     }
 
     async fn later(&self) {
